@@ -1,0 +1,109 @@
+"""The items of the shop, and the vectors that an encoder makes of them."""
+
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta, Struct, field
+
+from schemas.errors import DecodeError, DecodeReason
+from schemas.fields import MAX_ID_CHARS, Currency, EncoderVersion, ItemId, Offset, Partition, Price
+
+MAX_DIMENSION = 8192
+_FLOAT32 = np.dtype("<f4")
+
+Label = Annotated[str, Meta(max_length=MAX_ID_CHARS)]
+# squares of 8,192 such components still add up to a finite float32
+Component = Annotated[float, Meta(ge=-1e6, le=1e6)]
+
+
+class CatalogItem(Struct, kw_only=True, frozen=True):
+    """An item of the shop. A newer one with the same id replaces it; a record without a value removes it."""
+
+    item_id: ItemId
+    title: Annotated[str, Meta(max_length=1024, description="Name of the item, as shown to users.")]
+    description: Annotated[str, Meta(max_length=65_536, description="Text about the item, without markup.")] = ""
+    category: Annotated[
+        list[Label],
+        Meta(max_length=32, description="Path in the category tree, the widest first, such as Shoes, Boots."),
+    ] = field(default_factory=list)
+    brand: Annotated[Label, Meta(description="Maker of the item.")] = ""
+    price: Annotated[Price, Meta(description="Price of one piece, in units of the currency.")] | None = None
+    currency: Currency | None = None
+    image_vector: (
+        Annotated[
+            list[Component],
+            Meta(
+                min_length=1,
+                max_length=MAX_DIMENSION,
+                description="Embedding of the item's picture, of one length for all.",
+            ),
+        ]
+        | None
+    ) = None
+    attributes: Annotated[
+        dict[Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)], Annotated[str, Meta(max_length=4096)]],
+        Meta(max_length=256, description="Whatever else describes the item, such as colour or size."),
+    ] = field(default_factory=dict)
+    available: Annotated[
+        bool, Meta(description="Whether it can be recommended now; false withdraws it and keeps its vector.")
+    ] = True
+
+
+class ItemVector(Struct, kw_only=True, frozen=True, gc=False):
+    """An item's vector in the space of one encoder version."""
+
+    item_id: ItemId
+    vector: Annotated[
+        bytes, Meta(min_length=4, max_length=4 * MAX_DIMENSION, description="The vector, as little-endian float32.")
+    ]
+    encoder_version: EncoderVersion
+    available: Annotated[bool, Meta(description="Whether the item can be recommended now.")] = True
+    bias: Annotated[Component, Meta(description="Added to the item's score for every user.")] = 0.0
+    source_topic_id: Annotated[Label, Meta(description="Kafka's id of the topic that held the catalog item.")] = ""
+    source_partition: Annotated[Partition, Meta(description="Partition of the catalog item.")] = 0
+    source_offset: Annotated[Offset, Meta(description="Offset of the catalog item: the larger is the newer.")] = 0
+
+
+def pack_vector(vector: npt.ArrayLike) -> bytes:
+    """The bytes of ``ItemVector.vector``: little-endian float32, four a component.
+
+    >>> pack_vector([1.0, -2.0]).hex()
+    '0000803f000000c0'
+    """
+    return np.asarray(vector, dtype=_FLOAT32).tobytes()
+
+
+def unpack_vector(data: bytes, dimension: int) -> npt.NDArray[np.float32]:
+    """Read ``ItemVector.vector``.
+
+    Parameters
+    ----------
+    data : bytes
+        Little-endian float32, four bytes a component.
+    dimension : int
+        Components that the encoder's vectors have.
+
+    Returns
+    -------
+    float32 array of shape (dimension,), read-only.
+
+    Raises
+    ------
+    DecodeError
+        ``out-of-range`` of the field ``vector``: another length than ``dimension``, or a component that is not finite.
+
+    Examples
+    --------
+    >>> unpack_vector(pack_vector([1.0, -2.0]), 2).tolist()
+    [1.0, -2.0]
+    """
+    if len(data) != _FLOAT32.itemsize * dimension:
+        detail = (
+            f"`vector` has {len(data)} bytes where {dimension} float32 components ({4 * dimension} bytes) were expected"
+        )
+        raise DecodeError(DecodeReason.OUT_OF_RANGE, "vector", detail)
+    vector = np.frombuffer(data, dtype=_FLOAT32)
+    if not np.isfinite(vector).all():
+        raise DecodeError(DecodeReason.OUT_OF_RANGE, "vector", "`vector` has a component that is not a finite number")
+    return vector.astype(np.float32, copy=False)  # a native float32 on every machine; no copy on little-endian ones

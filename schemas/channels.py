@@ -1,0 +1,155 @@
+"""prefstream's topics and the messages on them, as data: what the AsyncAPI document is made of."""
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from schemas.catalog import CatalogItem, ItemVector
+from schemas.command import ProfileCommand
+from schemas.dead_letter import DEAD_LETTER_HEADERS, DeadLetter
+from schemas.encoder_state import EncoderState
+from schemas.events import Browse, Click, Purchase
+from schemas.recommendation import Recommendation
+from schemas.rerouted import REROUTED_HEADERS, Rerouted
+from schemas.trending import TrendingCounts
+
+Action = Literal["receive", "send"]
+
+# name of the schema file -> the message class that it describes
+MESSAGES: Final[dict[str, type[Struct]]] = {
+    "click": Click,
+    "browse": Browse,
+    "purchase": Purchase,
+    "profile-command": ProfileCommand,
+    "catalog-item": CatalogItem,
+    "recommendation": Recommendation,
+    "item-vector": ItemVector,
+    "trending-counts": TrendingCounts,
+    "encoder-state": EncoderState,
+}
+
+# name of the schema file -> the class that is written as headers, and the header of each of its fields
+HEADER_SETS: Final[dict[str, tuple[type[Struct], dict[str, str]]]] = {
+    "dead-letter": (DeadLetter, DEAD_LETTER_HEADERS),
+    "rerouted": (Rerouted, REROUTED_HEADERS),
+}
+
+
+class Channel(Struct, kw_only=True, frozen=True):
+    """One topic, without its namespace."""
+
+    topic: str  # may hold {encoder_version}
+    summary: str
+    key: str
+    messages: tuple[str, ...]  # names in MESSAGES; () is any bytes
+    actions: tuple[Action, ...]  # of a worker
+    is_input: bool = False  # one of the five that share one partition count
+    compacted: bool = False
+    tombstones: str | None = None  # what a record without a value means; None: it is refused, or never written
+    headers: str | None = None  # a name in HEADER_SETS
+
+
+_OWNER_KEY = (
+    "The user_id, UTF-8, partitioned by it as the Java clients do (murmur2), or as librdkafka does (crc32) where the "
+    "setting input_partitioner says so."
+)
+_EVENT_KEY = f"{_OWNER_KEY} An event on another partition is sent on to rerouted."
+_USER_KEY = "The user_id, UTF-8, partitioned by murmur2."
+_ITEM_KEY = "The item_id, UTF-8, partitioned by murmur2."
+
+CHANNELS: Final[tuple[Channel, ...]] = (
+    Channel(
+        topic="clicks",
+        summary="Clicks of the shop's users.",
+        key=_EVENT_KEY,
+        messages=("click",),
+        actions=("receive",),
+        is_input=True,
+    ),
+    Channel(
+        topic="browses",
+        summary="Item pages that the shop's users looked at.",
+        key=_EVENT_KEY,
+        messages=("browse",),
+        actions=("receive",),
+        is_input=True,
+    ),
+    Channel(
+        topic="purchases",
+        summary="Items that the shop's users bought.",
+        key=_EVENT_KEY,
+        messages=("purchase",),
+        actions=("receive",),
+        is_input=True,
+    ),
+    Channel(
+        topic="rerouted",
+        summary="Events that came on another partition than their user's, byte for byte, sent on by a worker.",
+        key=_OWNER_KEY,
+        messages=("click", "browse", "purchase"),
+        actions=("send", "receive"),
+        is_input=True,
+        headers="rerouted",
+    ),
+    Channel(
+        topic="profile-commands",
+        summary="Commands about users' profiles, partitioned like the events.",
+        key=_OWNER_KEY,
+        messages=("profile-command",),
+        actions=("receive",),
+        is_input=True,
+    ),
+    Channel(
+        topic="catalog",
+        summary="The items of the shop.",
+        key=_ITEM_KEY,
+        messages=("catalog-item",),
+        actions=("receive",),
+        compacted=True,
+        tombstones="The item is removed.",
+    ),
+    Channel(
+        topic="recommendations",
+        summary="The current recommendations of each user.",
+        key=_USER_KEY,
+        messages=("recommendation",),
+        actions=("send",),
+        compacted=True,
+        tombstones="The user was forgotten.",
+    ),
+    Channel(
+        topic="dead-letters",
+        summary="Records that were refused, byte for byte, with their own headers and those that say why. The topic "
+        "takes larger records than the inputs do.",
+        key="The key of the refused record, byte for byte; it may have none.",
+        messages=(),
+        actions=("send",),
+        headers="dead-letter",
+    ),
+    Channel(
+        topic="trending",
+        summary="What is popular on each input partition. Workers read all of it and add up.",
+        key="The number of the input partition, in decimal digits.",
+        messages=("trending-counts",),
+        actions=("send", "receive"),
+        compacted=True,
+    ),
+    Channel(
+        topic="encoders",
+        summary="The encoder versions, and which one is active.",
+        key="The version, UTF-8.",
+        messages=("encoder-state",),
+        actions=("receive",),
+        compacted=True,
+        tombstones="The version is gone.",
+    ),
+    Channel(
+        topic="item-vectors-{encoder_version}",
+        summary="The vector of each item in one encoder version's space. Workers read all of it.",
+        key=_ITEM_KEY,
+        messages=("item-vector",),
+        actions=("send", "receive"),
+        compacted=True,
+        tombstones="The item is removed.",
+    ),
+)

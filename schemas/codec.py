@@ -1,0 +1,108 @@
+"""Bytes to messages and back. Whatever the bytes are, reading them gives a message or a ``DecodeError``.
+
+The content type of a record picks its decoder from ``FORMATS``; a record without one is JSON.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from schemas.errors import DecodeError, DecodeReason
+from schemas.events import EVENT_CLASSES, EVENT_TYPES, Browse, Click, Event, EventType, Purchase
+from schemas.explain import explain
+from schemas.headers import JSON_CONTENT_TYPE
+
+T = TypeVar("T")
+Decoder = Callable[[bytes], Any]
+
+
+def _json_decoder(struct_type: type) -> Decoder:
+    return msgspec.json.Decoder(struct_type).decode
+
+
+# media type -> what makes a decoder of a message class
+FORMATS: Final[dict[str, Callable[[type], Decoder]]] = {JSON_CONTENT_TYPE: _json_decoder}
+_CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
+
+
+@functools.lru_cache(maxsize=512)  # bounded: senders choose the content types
+def decoder(struct_type: type, content_type: str | None = None) -> Decoder:
+    """The function that reads ``struct_type`` from bytes. It raises what msgspec raises: ``decode`` is what to call.
+
+    Raises
+    ------
+    DecodeError
+        ``unsupported-content-type``.
+    """
+    media_type, _, parameters = (JSON_CONTENT_TYPE if content_type is None else content_type).lower().partition(";")
+    make = FORMATS.get(media_type.strip())
+    if make is None or not _is_utf8(parameters):
+        detail = f"the content type is {content_type!r}; this release reads {', '.join(sorted(FORMATS))} in UTF-8"
+        raise DecodeError(DecodeReason.UNSUPPORTED_CONTENT_TYPE, None, detail)
+    return make(struct_type)
+
+
+def _is_utf8(parameters: str) -> bool:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip().strip('"') not in _CHARSETS:
+            return False
+    return True
+
+
+def decode(struct_type: type[T], value: bytes | None, content_type: str | None = None) -> T:
+    """Read one message.
+
+    Parameters
+    ----------
+    struct_type : type
+        The message class, such as ``Click``.
+    value : bytes or None
+        The record's value. Fields that the class does not have are ignored.
+    content_type : str or None
+        The record's ``content-type`` header; None is JSON.
+
+    Raises
+    ------
+    DecodeError
+        With the reason, the path of the field at fault, and a sentence.
+    """
+    if value is None:
+        detail = f"the record has no value where a {struct_type.__name__} was expected"
+        raise DecodeError(DecodeReason.NULL_VALUE, None, detail)
+    read = decoder(struct_type, content_type)  # type: ignore[arg-type]  # mypy: a generic type is not Hashable
+    try:
+        return read(value)  # type: ignore[no-any-return]
+    # ValueError: msgspec's errors, and UnicodeDecodeError. RecursionError: brackets nested some thousand deep.
+    except (ValueError, RecursionError) as error:
+        raise explain(struct_type, value, error) from error
+
+
+def decode_event(event_type_code: int, value: bytes | None, content_type: str | None = None) -> Event:
+    """Read the event whose type has this code: ``CLICK``, ``BROWSE`` or ``PURCHASE``."""
+    return decode(EVENT_CLASSES[event_type_code], value, content_type)
+
+
+def encode(obj: Any) -> bytes:
+    """A message as JSON. A float that is not finite becomes null, which its reader refuses."""
+    return _encoder.encode(obj)
+
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+class Line(msgspec.Struct, gc=False):
+    """The part of a line that says how to read the rest."""
+
+    type: EventType
+
+
+def decode_line(line: bytes) -> Click | Browse | Purchase:
+    """Read one line of an events file: the fields of an event and its ``type``, as one JSON object.
+
+    >>> decode_line(b'{"type": "click", "event_id": "e", "user_id": "u", "item_id": "i", "event_time_ms": 0}').item_id
+    'i'
+    """
+    return decode(EVENT_CLASSES[EVENT_TYPES.index(decode(Line, line).type)], line)

@@ -1,0 +1,78 @@
+"""What was wrong with a message: msgspec's errors as ``DecodeError``. Only refused messages come here."""
+
+import json
+import math
+import re
+import typing
+from typing import Any
+
+import msgspec
+
+from schemas.errors import DecodeError, DecodeReason
+
+# msgspec ends its sentences with where it was; anchored, because the sentence may quote the input
+_PATH = re.compile(r" - at `\$([^`]*)`$")
+_MISSING = re.compile(r"^Object missing required field `([^`]*)`")
+_WRONG_TYPE = re.compile(r"^(Expected `[^`]*`, got `|Invalid base64)")
+
+
+def explain(struct_type: type, value: bytes, error: Exception) -> DecodeError:
+    """The ``DecodeError`` of reading ``value`` as a ``struct_type``, which raised ``error``."""
+    message = struct_type.__name__
+    if isinstance(error, msgspec.ValidationError):
+        return _of_validation(struct_type, str(error))
+    if isinstance(error, RecursionError):
+        detail = f"the {message} is nested too deeply to be read"
+        return DecodeError(DecodeReason.MALFORMED, None, detail)
+    path = _not_finite(value)
+    if path is not None:
+        detail = (
+            f"`{path}` of the {message} is NaN or Infinity, which JSON does not have; send a number or leave it out"
+        )
+        return DecodeError(DecodeReason.OUT_OF_RANGE, path, detail)
+    return DecodeError(DecodeReason.MALFORMED, None, f"the {message} is not valid JSON in UTF-8: {error}")
+
+
+def _of_validation(struct_type: type, sentence: str) -> DecodeError:
+    message = struct_type.__name__
+    place = _PATH.search(sentence)
+    path = place[1].removeprefix(".") if place else ""
+    problem = sentence[: place.start()] if place else sentence
+    missing = _MISSING.match(problem)
+    if missing:
+        field = f"{path}.{missing[1]}" if path else missing[1]
+        return DecodeError(
+            DecodeReason.MISSING_FIELD, field, f"the {message} has no field `{field}`, which is required"
+        )
+    reason = DecodeReason.WRONG_TYPE if _WRONG_TYPE.match(problem) else DecodeReason.OUT_OF_RANGE
+    subject = f"`{path}` of the {message}" if path else f"the {message}"
+    choices = _choices(struct_type, path)
+    expected = f", expected {' or '.join(choices)}" if choices else ""
+    return DecodeError(reason, path or None, f"{subject}: {problem[:1].lower()}{problem[1:]}{expected}")
+
+
+def _choices(struct_type: type, field: str) -> list[str]:
+    """What a field may be when it is one of a few words, which msgspec's sentence leaves out."""
+    hint = typing.get_type_hints(struct_type).get(field)
+    return [repr(choice) for choice in typing.get_args(hint)] if typing.get_origin(hint) is typing.Literal else []
+
+
+def _not_finite(value: bytes) -> str | None:
+    """Path of the first ``NaN`` or ``Infinity``, which Python's ``json.dumps`` and some other writers take for JSON."""
+    try:
+        # only these words are looked for: a number too large for a float, in a field nobody reads, is no fault
+        return _path_of_not_finite(json.loads(value, parse_float=lambda _: 0.0))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _path_of_not_finite(node: Any) -> str | None:
+    if isinstance(node, float):
+        return None if math.isfinite(node) else ""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in children:
+        below = _path_of_not_finite(child)
+        if below is not None:
+            step = f"[{key}]" if isinstance(key, int) else str(key)
+            return f"{step}.{below}" if below and not below.startswith("[") else step + below
+    return None

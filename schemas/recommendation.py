@@ -1,0 +1,81 @@
+"""The refreshed list of a user, what caused the refresh, and why each item is in it."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from schemas.events import EventType
+from schemas.fields import MAX_INT64, EncoderVersion, EventId, EventTimeMs, Id, ItemId, Score, TimeMs, UserId
+
+ReasonKind = Literal["recent", "older", "trending", "bonus", "bias"]
+
+Counter = Annotated[int, Meta(ge=0, le=MAX_INT64)]
+EventTypeField = Annotated[EventType, Meta(description="What the user did with the item.")]
+
+
+class Revision(Struct, kw_only=True, frozen=True, order=True, gc=False):
+    """Orders the recommendations of one user: the larger (term, then sequence) is the newer."""
+
+    term: Annotated[Counter, Meta(description="Term of the worker that owned the user's partition.")]
+    sequence: Annotated[Counter, Meta(description="Number of the recommendation within the term.")]
+
+
+class Cause(Struct, kw_only=True, frozen=True, gc=False):
+    """The event that caused the refresh."""
+
+    event_id: EventId
+    event_type: EventTypeField
+    item_id: ItemId
+    event_time_ms: EventTimeMs
+
+
+class Share(Struct, kw_only=True, frozen=True, gc=False):
+    """What one recent event gave to an item's score."""
+
+    item_id: Annotated[Id, Meta(description="The item of the past event.")]
+    event_type: EventTypeField
+    share: Annotated[
+        Score, Meta(description="Its part of the score, in units of the score; negative when it spoke against.")
+    ]
+
+
+class Reason(Struct, kw_only=True, frozen=True):
+    """Why an item is recommended: the parts of its score, which add up to it when ``exact``."""
+
+    kind: Annotated[ReasonKind, Meta(description="The largest part.")]
+    exact: Annotated[bool, Meta(description="Whether the parts add up to the score (the encoder's head is linear).")]
+    recents: Annotated[
+        list[Share], Meta(description="The recent events with the largest parts, the largest first.")
+    ] = field(default_factory=list)
+    other_recents: Annotated[Score, Meta(description="Part of the recent events that are not named.")] = 0.0
+    older: Annotated[Score, Meta(description="Part of everything older than the recent events.")] = 0.0
+    bonus: Annotated[Score, Meta(description="Part that ranking rules added, such as what is trending.")] = 0.0
+    bias: Annotated[Score, Meta(description="Part that the item has for every user.")] = 0.0
+
+
+class RecommendedItem(Struct, kw_only=True, frozen=True):
+    """An item of a recommendation."""
+
+    item_id: ItemId
+    score: Annotated[Score, Meta(description="The larger, the better; comparable within one recommendation.")]
+    reason: Reason
+
+
+class Recommendation(Struct, kw_only=True, frozen=True):
+    """The items for a user, the best first. It replaces the user's recommendations of a smaller revision."""
+
+    recommendation_id: Annotated[
+        Id, Meta(description="Names this recommendation; events that followed from it may carry it.")
+    ]
+    user_id: UserId
+    revision: Revision
+    items: Annotated[list[RecommendedItem], Meta(max_length=10_000, description="The items, the best first.")]
+    cause: Cause
+    encoder_version: EncoderVersion
+    event_time_ms: Annotated[
+        TimeMs, Meta(description="The user's largest event time so far, in milliseconds since 1970-01-01 UTC.")
+    ]
+    received_ms: Annotated[
+        TimeMs, Meta(description="When the worker received the causing event, in milliseconds since 1970-01-01 UTC.")
+    ]
+    emitted_ms: Annotated[TimeMs, Meta(description="When it was produced, in milliseconds since 1970-01-01 UTC.")]

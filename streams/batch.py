@@ -1,0 +1,42 @@
+"""A batch of events as arrays: what decoding makes of records, and all that the update and the ranking see."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.preference import Int64Array, IntpArray, UInt64Array
+from streams.profiles import Source
+
+
+@dataclass(frozen=True)
+class EventBatch:
+    """B events in order of arrival; every array has shape (B,)."""
+
+    user_ids: list[str]
+    item_ids: list[str]
+    event_ids: list[str]
+    items: UInt64Array  # hashes of item_ids
+    ids: UInt64Array  # hashes of event_ids
+    types: NDArray[np.uint8]  # places in EVENT_TYPES
+    times: Int64Array  # event times, UTC ms
+    received: Int64Array  # Kafka timestamps of the records, UTC ms
+    sources: list[Source]
+    source: IntpArray  # place in sources: the log each event was first written to
+    offsets: Int64Array  # offset in that log
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+
+@dataclass(frozen=True)
+class CommandBatch:
+    """Profile commands in order of arrival."""
+
+    user_ids: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.user_ids)

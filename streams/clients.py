@@ -1,0 +1,130 @@
+"""How the Kafka clients are set up from the settings: librdkafka's for producing and tailing, Faust's for the group."""
+
+import ssl
+from typing import Any
+
+import faust
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+
+from streams.settings import Kafka
+from streams.topics import LARGEST_INPUT_BYTES
+
+
+class BrokerUnavailable(Exception):
+    """The broker doesn't answer; the message says where it was looked for."""
+
+
+def client_config(kafka: Kafka) -> dict[str, Any]:
+    """librdkafka's settings that every client shares."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "client.id": "prefstream",
+        "topic.metadata.refresh.interval.ms": int(kafka.metadata_max_age_s * 1000),
+        "log.connection.close": False,
+        # tried again soon after an outage: the default backs off to 10 s
+        "reconnect.backoff.max.ms": 2_000,
+    }
+    tls = kafka.tls
+    protocol = ("SASL_" if kafka.sasl else "") + ("SSL" if tls.enabled else "PLAINTEXT")
+    config["security.protocol"] = protocol
+    if tls.enabled:
+        files = {
+            "ssl.ca.location": tls.ca_file,
+            "ssl.certificate.location": tls.cert_file,
+            "ssl.key.location": tls.key_file,
+        }
+        config |= {name: str(path) for name, path in files.items() if path is not None}
+        config["ssl.endpoint.identification.algorithm"] = "https" if tls.verify_hostname else "none"
+    if kafka.sasl:
+        config |= {
+            "sasl.mechanism": kafka.sasl.mechanism,
+            "sasl.username": kafka.sasl.username,
+            "sasl.password": kafka.sasl.password.get_secret_value(),
+        }
+    return config
+
+
+def make_producer(kafka: Kafka, **extra: Any) -> Producer:
+    """An idempotent producer that retries for ever: an outage delays what is sent, it loses nothing."""
+    return Producer(
+        client_config(kafka)
+        | {
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random" if kafka.input_partitioner == "murmur2" else "consistent_random",
+            "compression.type": "lz4",
+            "linger.ms": 2,
+            "message.timeout.ms": 0,
+            # a dead letter is its record plus headers that say why
+            "message.max.bytes": 2 * LARGEST_INPUT_BYTES,
+            "queue.buffering.max.kbytes": 256 << 10,
+        }
+        | extra
+    )
+
+
+def make_tail_consumer(kafka: Kafka, **extra: Any) -> Consumer:
+    """A consumer without a group that is assigned partitions by hand: it reads a whole topic."""
+    return Consumer(
+        client_config(kafka)
+        | {
+            "group.id": "prefstream-tail",  # librdkafka wants one even where none is joined
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": False,
+            "fetch.wait.max.ms": 50,
+        }
+        | extra
+    )
+
+
+def make_admin(kafka: Kafka) -> AdminClient:
+    """An admin client for metadata and topics."""
+    return AdminClient(client_config(kafka))
+
+
+def check_broker(admin: AdminClient, kafka: Kafka, timeout_s: float = 10.0) -> None:
+    """`BrokerUnavailable` if no broker answers a metadata request in time."""
+    try:
+        admin.list_topics(timeout=timeout_s)
+    except Exception as error:
+        raise BrokerUnavailable(
+            f"No Kafka broker answered at {kafka.bootstrap_servers} within {timeout_s:.0f} s: start it (for a local one, "
+            f"`prefstream stack up`) or check kafka.bootstrap_servers and the TLS and SASL settings ({error})."
+        ) from None
+
+
+def faust_options(kafka: Kafka) -> dict[str, Any]:
+    """Faust's settings for the group's consumer."""
+    servers = [server.strip() for server in kafka.bootstrap_servers.split(",")]
+    options: dict[str, Any] = {
+        "broker": [f"kafkabatch://{server}" for server in servers],
+        "broker_client_id": "prefstream",
+        "broker_session_timeout": kafka.session_timeout_s,
+        "broker_heartbeat_interval": kafka.heartbeat_interval_s,
+        "broker_request_timeout": max(40.0, kafka.session_timeout_s),
+        "consumer_metadata_max_age_ms": int(kafka.metadata_max_age_s * 1000),
+        "consumer_max_fetch_size": kafka.max_fetch_bytes,
+        "consumer_auto_offset_reset": "earliest",
+        "producer_metadata_max_age_ms": int(kafka.metadata_max_age_s * 1000),
+    }
+    context = _ssl_context(kafka) if kafka.tls.enabled else None
+    if kafka.sasl:
+        options["broker_credentials"] = faust.SASLCredentials(
+            username=kafka.sasl.username,
+            password=kafka.sasl.password.get_secret_value(),
+            mechanism=kafka.sasl.mechanism,
+            ssl_context=context,
+        )
+    elif context is not None:
+        options["broker_credentials"] = faust.SSLCredentials(context)
+    return options
+
+
+def _ssl_context(kafka: Kafka) -> ssl.SSLContext:
+    tls = kafka.tls
+    context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
+    if tls.cert_file is not None and tls.key_file is not None:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    context.check_hostname = tls.verify_hostname
+    return context

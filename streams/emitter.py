@@ -1,0 +1,126 @@
+"""Everything the worker produces: recommendations, dead letters, re-routed records, trending counts, item vectors."""
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, Producer
+
+from streams.decoding import Misplaced, Refused
+from streams.topics import DEAD_LETTERS, RECOMMENDATIONS, REROUTED, TRENDING, TopicNames
+
+log = structlog.get_logger(__name__)
+
+
+class DeliveryFailed(Exception):
+    """A record that Kafka will never take; nothing that depends on it may be acked."""
+
+
+class Deliveries:
+    """Counts what was produced since the last checkpoint and what Kafka has confirmed of it."""
+
+    def __init__(self) -> None:
+        self.produced = 0  # by the producing thread only
+        self.reported = 0  # by the polling thread only
+        self.error: str | None = None
+
+    def report(self, error: KafkaError | None, message: Any) -> None:
+        """librdkafka's delivery report."""
+        if error is not None:
+            self.error = f"{message.topic()}: {error.str()}"
+        self.reported += 1
+
+    @property
+    def done(self) -> bool:
+        """Whether every record got its report."""
+        return self.reported >= self.produced
+
+
+class Emitter:
+    """Produces by librdkafka; a thread of its own collects the delivery reports."""
+
+    def __init__(self, producer: Producer, names: TopicNames) -> None:
+        self._producer = producer
+        self._names = names
+        self._recommendations = names.full(RECOMMENDATIONS)
+        self._deliveries = Deliveries()
+        self._stopping = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="delivery-reports", daemon=True)
+        self._poller.start()
+
+    def _poll(self) -> None:
+        while not self._stopping.is_set():
+            self._producer.poll(0.1)
+
+    def swap(self) -> Deliveries:
+        """What was produced up to now; what comes next is counted anew."""
+        done, self._deliveries = self._deliveries, Deliveries()
+        return done
+
+    def wait(self, deliveries: Deliveries, timeout_s: float) -> bool:
+        """Block until every record is confirmed, or the time is over (False); `DeliveryFailed` if Kafka refused one."""
+        deadline = time.monotonic() + timeout_s
+        while not deliveries.done:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._producer.flush(min(left, 0.2))
+        if deliveries.error is not None:
+            raise DeliveryFailed(
+                f"Kafka refused a record for {deliveries.error}. The worker stops with nothing lost: mend the topic "
+                "(for dead-letters, max.message.bytes must exceed that of the inputs) and start it again."
+            )
+        return True
+
+    def recommend(self, user_id: str, value: bytes | None) -> None:
+        """Send a user's refreshed list, or a tombstone."""
+        self._send(self._recommendations, user_id, value)
+
+    def refuse(self, refused: Sequence[Refused]) -> None:
+        """Send records to the dead letters, byte for byte."""
+        topic = self._names.full(DEAD_LETTERS)
+        for one in refused:
+            record = one.record
+            self._send(topic, record.key, record.value, one.letter.to_headers(record.headers or ()))
+
+    def reroute(self, misplaced: Sequence[Misplaced]) -> None:
+        """Send records on to the partition of their user, in order."""
+        topic = self._names.full(REROUTED)
+        for one in misplaced:
+            headers = one.origin.to_headers(one.record.headers or ())
+            # the record's own time goes along: the verdict on its event time must stay the same
+            extra = {"timestamp": one.record.timestamp} if one.record.timestamp and one.record.timestamp > 0 else {}
+            self._send(topic, one.user_id, one.record.value, headers, partition=one.partition, **extra)
+
+    def trending(self, partition: int, value: bytes) -> None:
+        """Publish the counts of a partition."""
+        self._send(self._names.full(TRENDING), str(partition), value)
+
+    def item_vector(self, topic: str, item_id: str, value: bytes | None) -> None:
+        """Publish an item's vector, or its tombstone."""
+        self._send(topic, item_id, value)
+
+    def _send(
+        self, topic: str, key: str | bytes | None, value: bytes | None, headers: Any = None, **extra: Any
+    ) -> None:
+        deliveries = self._deliveries
+        while True:
+            try:
+                self._producer.produce(
+                    topic, value, key, headers=headers or [], on_delivery=deliveries.report, **extra
+                )
+            except BufferError:  # the queue is full: Kafka is slow or away, and so must we be
+                self._producer.flush(0.1)
+            else:
+                deliveries.produced += 1
+                return
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Send what is left and stop the polling thread."""
+        left = self._producer.flush(timeout_s)
+        if left:
+            log.warning("records not delivered at close: they are produced again on replay", records=left)
+        self._stopping.set()
+        self._poller.join(1.0)

@@ -1,0 +1,139 @@
+"""What a worker counts, for Prometheus. Every metric carries the namespace as a label."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LATENCY = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+
+
+class Metrics:
+    """One worker's metrics in a registry of their own, so that several workers fit into one test process."""
+
+    def __init__(self, namespace: str = "") -> None:
+        self.registry = CollectorRegistry()
+        self._namespace = namespace
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"prefstream_{name}", text, ["namespace", *labels], registry=self.registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"prefstream_{name}", text, ["namespace", *labels], registry=self.registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(
+                f"prefstream_{name}", text, ["namespace", *labels], registry=self.registry, buckets=buckets
+            )
+
+        self._events = counter("events", "Records read, by topic and what became of them.", "topic", "outcome")
+        self._rerouted = counter("rerouted", "Records sent on to their user's partition.", "topic")
+        self._dead = counter("dead_letters", "Records refused, by reason.", "topic", "reason")
+        self._batch = histogram("batch_records", "Records in a batch.", _SIZES, "topic")
+        self._stage = histogram("stage_seconds", "Seconds a batch spends in a stage.", _FAST, "stage")
+        self._latency = histogram(
+            "event_to_recommendation_seconds", "From a record's Kafka timestamp to its recommendation.", _LATENCY
+        )
+        self._lag = gauge("consumer_lag", "Records not read yet.", "topic", "partition")
+        self._cache = counter("cache_lookups", "Users of a batch by where they were found.", "result")
+        self._hot = gauge("hot_users", "Users in memory.")
+        self._dirty = gauge("dirty_users", "Users whose state is not saved yet.")
+        self._checkpoint = histogram("checkpoint_seconds", "Seconds of a checkpoint.", _FAST)
+        self._checkpoint_time = gauge("last_checkpoint_timestamp_seconds", "Unix time of the last good checkpoint.")
+        self._saved = counter("profiles_saved", "Rows written to the store.")
+        self._store_errors = counter("store_errors", "Calls of the store that failed.", "operation")
+        self._recommendations = counter("recommendations", "Recommendations emitted.", "kind")
+        self._items = gauge("index_items", "Items whose vector is known.")
+        self._encoded = counter("items_encoded", "Catalog items by what became of them.", "outcome")
+        self._partitions = gauge("assigned_partitions", "Input partitions this worker owns.")
+        self._waits = counter("waits", "Times the worker had to wait, by why.", "reason")
+        self._provider = gauge("onnx_provider_info", "1 for the ONNX Runtime provider that really runs.", "provider")
+
+    def events(self, topic: str, outcome: str, count: int = 1) -> None:
+        """Records of a topic that came to ``outcome``: applied, replayed, duplicate, rerouted, dead, command."""
+        if count:
+            self._events.labels(self._namespace, topic, outcome).inc(count)
+
+    def rerouted(self, topic: str, count: int) -> None:
+        """Records sent on."""
+        self._rerouted.labels(self._namespace, topic).inc(count)
+
+    def dead_letter(self, topic: str, reason: str) -> None:
+        """A record refused."""
+        self._dead.labels(self._namespace, topic, reason).inc()
+
+    def batch(self, topic: str, records: int) -> None:
+        """Size of a batch."""
+        self._batch.labels(self._namespace, topic).observe(records)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage: fetch, decode, load, update, rank, emit, save."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self._stage.labels(self._namespace, name).observe(perf_counter() - start)
+
+    def latency(self, seconds: list[float]) -> None:
+        """Event to recommendation, an observation a recommendation."""
+        observe = self._latency.labels(self._namespace).observe
+        for value in seconds:
+            observe(value)
+
+    def lag(self, topic: str, partition: int, records: int) -> None:
+        """Records of a partition that are not processed yet."""
+        self._lag.labels(self._namespace, topic, str(partition)).set(records)
+
+    def cache(self, hits: int, misses: int) -> None:
+        """Users found in memory, and users looked up in the store."""
+        self._cache.labels(self._namespace, "hit").inc(hits)
+        self._cache.labels(self._namespace, "miss").inc(misses)
+
+    def users(self, hot: int, dirty: int) -> None:
+        """Users in memory and those not saved yet."""
+        self._hot.labels(self._namespace).set(hot)
+        self._dirty.labels(self._namespace).set(dirty)
+
+    def checkpoint(self, seconds: float, saved: int, unix_time: float) -> None:
+        """A checkpoint that went through."""
+        self._checkpoint.labels(self._namespace).observe(seconds)
+        self._saved.labels(self._namespace).inc(saved)
+        self._checkpoint_time.labels(self._namespace).set(unix_time)
+
+    def store_error(self, operation: str) -> None:
+        """A call of the store that failed."""
+        self._store_errors.labels(self._namespace, operation).inc()
+
+    def recommendations(self, kind: str, count: int) -> None:
+        """Recommendations emitted: personal or trending."""
+        if count:
+            self._recommendations.labels(self._namespace, kind).inc(count)
+
+    def items(self, known: int) -> None:
+        """Items in the index."""
+        self._items.labels(self._namespace).set(known)
+
+    def encoded(self, outcome: str, count: int) -> None:
+        """Catalog items: encoded, withdrawn, removed, unknown (no vector)."""
+        if count:
+            self._encoded.labels(self._namespace, outcome).inc(count)
+
+    def partitions(self, count: int) -> None:
+        """Input partitions owned."""
+        self._partitions.labels(self._namespace).set(count)
+
+    def wait(self, reason: str) -> None:
+        """The worker had to wait: unequal-partitions, dirty-budget, store, term."""
+        self._waits.labels(self._namespace, reason).inc()
+
+    def provider(self, name: str) -> None:
+        """The ONNX Runtime provider that really runs."""
+        self._provider.labels(self._namespace, name).set(1)
+
+    def render(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,107 @@
+"""A profile as stored bytes: a MessagePack map whose fields are only ever added, never renamed or removed.
+
+Arrays are little-endian bytes, so a reader in any language takes them as they are. A row of an older prefstream lacks
+newer fields and gets their defaults; ``format`` grows when a meaning changes.
+"""
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = 1
+
+
+class EventLog(msgspec.Struct, kw_only=True):
+    """Events as parallel arrays: ``items`` u64 (hash of the item id), ``types`` u8, ``times`` i64 (UTC ms), ``ids`` u64."""
+
+    items: bytes = b""
+    types: bytes = b""
+    times: bytes = b""
+    ids: bytes = b""
+
+
+class EncoderSums(msgspec.Struct, kw_only=True):
+    """Decayed sums in the space of one encoder version: ``sums`` f32 (T, d), ``mass`` f32 (T,), as of ``time_ms``."""
+
+    encoder: str
+    sums: bytes
+    mass: bytes
+    time_ms: int
+
+
+class Fence(msgspec.Struct, array_like=True, frozen=True):
+    """Events of this log below ``next_offset`` are in the profile already."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    next_offset: int
+
+
+class Counters(msgspec.Struct, kw_only=True):
+    """Events applied by type (click, browse, purchase), duplicates dropped, events dropped from a full ``pending``."""
+
+    applied: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
+    duplicates: int = 0
+    pending_dropped: int = 0
+
+
+class ProfileState(msgspec.Struct, kw_only=True):
+    """Everything the store keeps of a user beside the preference vectors."""
+
+    format: int = FORMAT
+    recents: EventLog = msgspec.field(default_factory=EventLog)
+    pending: EventLog = msgspec.field(default_factory=EventLog)
+    sums: list[EncoderSums] = msgspec.field(default_factory=list)
+    purchased_items: bytes = b""
+    purchased_times: bytes = b""
+    seen_ids: bytes = b""
+    fences: list[Fence] = msgspec.field(default_factory=list)
+    counters: Counters = msgspec.field(default_factory=Counters)
+
+
+class StateError(Exception):
+    """A stored profile that this prefstream cannot read."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(ProfileState)
+
+
+def encode_state(state: ProfileState) -> bytes:
+    """The stored bytes of a profile."""
+    return _encoder.encode(state)
+
+
+def decode_state(data: bytes, user_id: str) -> ProfileState:
+    """A profile from its stored bytes; `StateError` if they are broken or of a newer format than this release knows."""
+    try:
+        state = _decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise StateError(f"The stored profile of user {user_id!r} is broken ({error}): restore the row from a backup.") from None
+    if state.format > FORMAT:
+        raise StateError(
+            f"The stored profile of user {user_id!r} has format {state.format}, this prefstream knows up to {FORMAT}: "
+            "upgrade this worker."
+        )
+    return state
+
+
+def floats(data: bytes) -> NDArray[np.float32]:
+    """float32 array of stored bytes."""
+    return np.frombuffer(data, "<f4")
+
+
+def times(data: bytes) -> NDArray[np.int64]:
+    """int64 array of stored bytes."""
+    return np.frombuffer(data, "<i8")
+
+
+def hashes(data: bytes) -> NDArray[np.uint64]:
+    """uint64 array of stored bytes."""
+    return np.frombuffer(data, "<u8")
+
+
+def types(data: bytes) -> NDArray[np.uint8]:
+    """uint8 array of stored bytes."""
+    return np.frombuffer(data, "u1")

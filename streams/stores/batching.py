@@ -1,0 +1,39 @@
+"""How rows are packed into requests: requests cost the client, rows hardly do."""
+
+from collections.abc import Hashable, Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def batches(
+    items: Iterable[tuple[Hashable, int, Item]], max_items: int, max_bytes: int | None = None
+) -> Iterator[list[Item]]:
+    """Pack items of one key together, in their order.
+
+    Parameters
+    ----------
+    items : iterable of (key, bytes, item)
+        Items of different keys never share a batch.
+    max_items : int
+        Most items of a batch; > 0.
+    max_bytes : int, optional
+        Most bytes of a batch; an item larger than that gets a batch of its own.
+
+    Yields
+    ------
+    list of items, never empty; full batches first, the rest at the end.
+
+    >>> list(batches([("a", 4, 1), ("b", 4, 2), ("a", 4, 3), ("a", 9, 4)], max_items=20, max_bytes=8))
+    [[1, 3], [2], [4]]
+    """
+    open_batches: dict[Hashable, tuple[list[Item], int]] = {}
+    for key, size, item in items:
+        batch, held = open_batches.get(key, ([], 0))
+        if batch and (len(batch) == max_items or (max_bytes is not None and held + size > max_bytes)):
+            yield batch
+            batch, held = [], 0
+        batch.append(item)
+        open_batches[key] = (batch, held + size)
+    for batch, _ in open_batches.values():
+        yield batch

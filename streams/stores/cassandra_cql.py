@@ -1,0 +1,25 @@
+"""The statements of the Cassandra store; ``{}`` stands for the keyspace.
+
+Rows are written ``USING TIMESTAMP`` of their version, all columns each time: the cluster keeps the largest version
+whatever the order of arrival. ``terms`` and ``owners`` are written by lightweight transactions only, which have
+timestamps of their own and must not be mixed with plain writes.
+"""
+
+_COLUMNS = "user_id, partition, version, state, short_term, long_term, mixed, encoder"
+
+SAVE = f"INSERT INTO {{}}.profiles ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?"
+DELETE = "DELETE FROM {}.profiles USING TIMESTAMP ? WHERE user_id = ?"
+LOAD = f"SELECT {_COLUMNS}, TTL(state) FROM {{}}.profiles WHERE user_id IN ?"
+SCAN = f"SELECT {_COLUMNS}, TTL(state) FROM {{}}.profiles"
+
+READ_TERM = "SELECT term FROM {}.terms WHERE name = 'global'"
+FIRST_TERM = "INSERT INTO {}.terms (name, term) VALUES ('global', ?) IF NOT EXISTS"
+NEXT_TERM = "UPDATE {}.terms SET term = ? WHERE name = 'global' IF term = ?"
+
+READ_OWNER = "SELECT partition, term, worker FROM {}.owners WHERE partition = ?"
+ALL_OWNER_TERMS = "SELECT term FROM {}.owners"
+FIRST_OWNER = "INSERT INTO {}.owners (partition, term, worker) VALUES (?, ?, ?) IF NOT EXISTS"
+NEXT_OWNER = "UPDATE {}.owners SET term = ?, worker = ? WHERE partition = ? IF term < ?"
+
+SAVE_TRENDING = "INSERT INTO {}.trending (partition, version, state) VALUES (?, ?, ?) USING TIMESTAMP ?"
+LOAD_TRENDING = "SELECT partition, state FROM {}.trending WHERE partition IN ?"

@@ -1,0 +1,275 @@
+"""Profiles in one SQLite file: the store of the embedded default and of small shops.
+
+Commits are durable (``synchronous=FULL``): a checkpoint acks the events of a save, and with ``NORMAL``, which may
+lose the last commits at a power cut, Kafka would not bring those events back. A checkpoint is one transaction, so
+the price is one fsync a second.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from streams.stores.base import Owner, StoredProfile, StoreError, StoreFull, StoreMisconfigured, StoreUnavailable
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 5.0
+IN_CHUNK = 500  # SQLite before 3.32 takes at most 999 variables
+SCAN_ROWS = 200
+# A deleted or expired row keeps its version, so that an older save stays hidden, for as long as Cassandra's default.
+TOMBSTONE_S = 10 * 24 * 3600
+
+# Narrow columns come first: SQLite reads a row's overflow pages only up to the last column that it needs.
+SCHEMA = (
+    """CREATE TABLE profiles (
+        user_id TEXT PRIMARY KEY, partition INTEGER NOT NULL, version INTEGER NOT NULL,
+        expires_at_s INTEGER NOT NULL,  -- since 1970; 0 = never
+        encoder TEXT, short_term BLOB, long_term BLOB, mixed BLOB,
+        state BLOB  -- NULL: deleted, then expires_at_s is the time of it
+    )""",
+    "CREATE INDEX profiles_expiring ON profiles (expires_at_s) WHERE expires_at_s > 0",
+    "CREATE TABLE terms (name TEXT PRIMARY KEY, term INTEGER NOT NULL)",
+    "CREATE TABLE owners (partition INTEGER PRIMARY KEY, term INTEGER NOT NULL, worker TEXT NOT NULL)",
+    "CREATE TABLE trending (partition INTEGER PRIMARY KEY, version INTEGER NOT NULL, state BLOB NOT NULL)",
+)
+PURGE = "DELETE FROM profiles WHERE expires_at_s > 0 AND expires_at_s < ?"
+SAVE = """
+INSERT INTO profiles (user_id, partition, version, state, short_term, long_term, mixed, encoder, expires_at_s)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (user_id) DO UPDATE SET partition = excluded.partition, version = excluded.version,
+    state = excluded.state, short_term = excluded.short_term, long_term = excluded.long_term,
+    mixed = excluded.mixed, encoder = excluded.encoder, expires_at_s = excluded.expires_at_s
+WHERE excluded.version > profiles.version
+"""
+DELETE = """
+INSERT INTO profiles (user_id, partition, version, expires_at_s) VALUES (?, 0, ?, ?)
+ON CONFLICT (user_id) DO UPDATE SET version = excluded.version, state = NULL, short_term = NULL, long_term = NULL,
+    mixed = NULL, encoder = NULL, expires_at_s = excluded.expires_at_s
+WHERE excluded.version >= profiles.version
+"""
+LOAD = """
+SELECT user_id, partition, version, state, short_term, long_term, mixed, encoder,
+    CASE expires_at_s WHEN 0 THEN 0 ELSE expires_at_s - ? END
+FROM profiles WHERE state IS NOT NULL AND (expires_at_s = 0 OR expires_at_s > ?) AND
+"""
+# The owners are the floor, in case somebody emptied the counter.
+LAST_TERM = "SELECT max(coalesce((SELECT max(term) FROM owners), 0), coalesce((SELECT term FROM terms), 0))"
+TAKE_TERM = "INSERT OR REPLACE INTO terms (name, term) VALUES ('global', ?)"
+OWN = """
+INSERT INTO owners (partition, term, worker) VALUES (?, ?, ?)
+ON CONFLICT (partition) DO UPDATE SET term = excluded.term, worker = excluded.worker WHERE excluded.term > owners.term
+"""
+SAVE_TRENDING = """
+INSERT INTO trending (partition, version, state) VALUES (?, ?, ?)
+ON CONFLICT (partition) DO UPDATE SET version = excluded.version, state = excluded.state
+WHERE excluded.version > trending.version
+"""
+
+Result = TypeVar("Result")
+
+
+class SqliteStore:
+    """A ``ProfileStore`` in one file; several processes may share it, each waits up to 5 s for another's write.
+
+    One thread owns the connection, so the event loop never waits for the disk.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._thread: ThreadPoolExecutor | None = None
+        self._db: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        if self._thread is not None:
+            return
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-store")
+        try:
+            await self._run(self._connect)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await asyncio.get_running_loop().run_in_executor(thread, self._disconnect)
+            thread.shutdown()
+
+    async def take_term(self, worker: str, partitions: Sequence[int]) -> int:
+        def take(db: sqlite3.Connection) -> int:
+            term = int(db.execute(LAST_TERM).fetchone()[0]) + 1
+            db.execute(TAKE_TERM, (term,))
+            db.executemany(OWN, ((partition, term, worker) for partition in partitions))
+            return term
+
+        return await self._write(take)
+
+    async def owners(self, partitions: Sequence[int]) -> dict[int, Owner]:
+        sql = "SELECT partition, term, worker FROM owners WHERE partition"
+        rows = await self._read(lambda db: _select_in(db, sql, (), partitions))
+        return {row[0]: Owner(*row) for row in rows}
+
+    async def load(self, user_ids: Sequence[str]) -> dict[str, StoredProfile]:
+        now_s = int(time.time())
+        rows = await self._read(lambda db: _select_in(db, f"{LOAD} user_id", (now_s, now_s), user_ids))
+        return {row[0]: StoredProfile(*row) for row in rows}
+
+    async def save(self, rows: Sequence[StoredProfile]) -> None:
+        now_s = int(time.time())
+        values = [
+            (
+                *(row.user_id, row.partition, row.version, row.state, row.short_term, row.long_term, row.mixed),
+                *(row.encoder, now_s + row.expires_s if row.expires_s else 0),
+            )
+            for row in rows
+        ]
+        await self._write_many(SAVE, values)
+
+    async def delete(self, user_ids: Sequence[str], version: int) -> None:
+        now_s = int(time.time())
+        await self._write_many(DELETE, [(user_id, version, now_s) for user_id in user_ids])
+
+    async def save_trending(self, partition: int, state: bytes, version: int) -> None:
+        await self._write_many(SAVE_TRENDING, [(partition, version, state)])
+
+    async def load_trending(self, partitions: Sequence[int]) -> dict[int, bytes]:
+        sql = "SELECT partition, state FROM trending WHERE partition"
+        return dict(await self._read(lambda db: _select_in(db, sql, (), partitions)))
+
+    async def scan(self) -> AsyncIterator[StoredProfile]:
+        def page(after: str, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            now_s = int(time.time())
+            sql = f"{LOAD} user_id > ? ORDER BY user_id LIMIT {SCAN_ROWS}"
+            return db.execute(sql, (now_s, now_s, after)).fetchall()
+
+        rows = await self._read(partial(page, ""))  # no id is empty
+        while rows:
+            for row in rows:
+                yield StoredProfile(*row)
+            rows = await self._read(partial(page, rows[-1][0]))
+
+    async def _write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
+        if values:
+            await self._write(lambda db: db.executemany(sql, values))
+
+    async def _write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        def transaction(db: sqlite3.Connection) -> Result:
+            with _transaction(db):
+                return work(db)
+
+        return await self._read(transaction)
+
+    async def _read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        def with_connection() -> Result:
+            assert self._db is not None  # the thread disconnects after the last call it was given
+            return work(self._db)
+
+        return await self._run(with_connection)
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        if self._thread is None:
+            raise StoreError(f"The SQLite store {self._path} is not open: call open() before it is used.")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.Error as error:
+            raise _translated(error, self._path) from error
+
+    def _connect(self) -> None:
+        self._db = db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        _use_wal(db)
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA fullfsync = ON")  # macOS: its fsync alone leaves the data in the drive's cache
+        with _transaction(db):
+            self._prepare_schema(db)
+            db.execute(PURGE, (int(time.time()) - TOMBSTONE_S,))
+
+    def _prepare_schema(self, db: sqlite3.Connection) -> None:
+        found = db.execute("PRAGMA user_version").fetchone()[0]
+        if found > SCHEMA_VERSION:
+            raise StoreMisconfigured(
+                f"The SQLite store {self._path} has schema version {found}, and this prefstream knows versions up to "
+                f"{SCHEMA_VERSION}: run the newer prefstream that wrote it, or set another file."
+            )
+        if found == 0:
+            if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise StoreMisconfigured(
+                    f"{self._path} is an SQLite file of another program (it has tables, and no schema version of "
+                    "prefstream): set another file."
+                )
+            for statement in SCHEMA:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _disconnect(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+def _select_in(db: sqlite3.Connection, sql: str, params: tuple[Any, ...], keys: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The rows of ``sql``, which ends in a column's name, where that column is one of ``keys``."""
+    rows: list[tuple[Any, ...]] = []
+    for start in range(0, len(keys), IN_CHUNK):
+        chunk = keys[start : start + IN_CHUNK]
+        rows += db.execute(f"{sql} IN ({','.join('?' * len(chunk))})", (*params, *chunk))
+    return rows
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    # IMMEDIATE waits for other writers now; a transaction that began as a reader can't become a writer by waiting
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # SQLite has rolled back by itself when the disk was full
+            db.execute("ROLLBACK")
+        raise
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Switch the journal to WAL; SQLite's own busy timeout does not cover two processes doing so at once."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte: the primary code without its detail
+
+
+def _translated(error: sqlite3.Error, path: Path) -> StoreError:
+    code = _code(error)
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(f"The disk of the SQLite store {path} is full: make room there; writes are tried again.")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return StoreFull(f"The SQLite store {path} may not be written ({error}): allow it for the file and its folder.")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreUnavailable(
+            f"The SQLite store {path} has been locked by another process for {BUSY_TIMEOUT_S:g} s: see which one "
+            "(e.g. with lsof) and let it finish, or end it."
+        )
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return StoreUnavailable(
+            f"The SQLite store {path} can't be opened: its folder must exist and be writable, and the path must be a "
+            "file's."
+        )
+    if code == sqlite3.SQLITE_NOTADB:
+        return StoreMisconfigured(
+            f"{path} is not an SQLite file: set the path of a prefstream store, or of a new file."
+        )
+    if code == sqlite3.SQLITE_CORRUPT:
+        return StoreError(f"The SQLite store {path} is damaged ({error}): restore a copy of it.")
+    return StoreUnavailable(f"The SQLite store {path} failed: {error}. See whether its disk is healthy.")

@@ -1,0 +1,135 @@
+"""Names of the topics, and what is needed to create, grow and check them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+
+from streams.settings import Settings
+
+CATALOG = "catalog"
+RECOMMENDATIONS = "recommendations"
+DEAD_LETTERS = "dead-letters"
+TRENDING = "trending"
+ENCODERS = "encoders"
+REROUTED = "rerouted"
+COMMANDS = "profile-commands"
+EVENT_TOPICS = {"clicks": "click", "browses": "browse", "purchases": "purchase"}
+INPUTS = (*EVENT_TOPICS, REROUTED, COMMANDS)
+"""The topics that share one partition count: they give one user's records to one worker."""
+
+LARGEST_INPUT_BYTES = 1 << 20
+"""Records of the inputs are at most this large (Kafka's own default); dead letters may be larger, by their headers."""
+
+_TIMEOUT_S = 30.0
+
+
+class TopicsError(Exception):
+    """Topics that are missing or don't fit together; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class TopicNames:
+    """Full names of the topics of a namespace."""
+
+    namespace: str = ""
+
+    def full(self, name: str) -> str:
+        """The topic's name on the broker."""
+        return f"{self.namespace}.{name}" if self.namespace else name
+
+    def short(self, full: str) -> str:
+        """The name without the namespace."""
+        return full.removeprefix(f"{self.namespace}.") if self.namespace else full
+
+    @property
+    def inputs(self) -> list[str]:
+        """Full names of the five inputs."""
+        return [self.full(name) for name in INPUTS]
+
+    def item_vectors(self, encoder_version: str) -> str:
+        """The topic of one encoder version's item vectors."""
+        return self.full(f"item-vectors-{encoder_version}")
+
+
+def wanted_topics(settings: Settings, encoder_version: str) -> list[NewTopic]:
+    """Every topic of the namespace, as it should be created."""
+    names = TopicNames(settings.namespace)
+    partitions, replicas = settings.kafka.partitions, settings.kafka.replication_factor
+    retention = {"retention.ms": str(int(settings.kafka.input_retention_h * 3_600_000))}
+    compacted = {"cleanup.policy": "compact"}
+    dead = retention | {"max.message.bytes": str(2 * LARGEST_INPUT_BYTES)}
+    topics = [NewTopic(name, partitions, replicas, config=retention) for name in names.inputs]
+    topics += [
+        NewTopic(names.full(name), partitions, replicas, config=compacted)
+        for name in (CATALOG, RECOMMENDATIONS, TRENDING, ENCODERS)
+    ]
+    topics.append(NewTopic(names.full(DEAD_LETTERS), partitions, replicas, config=dead))
+    topics.append(NewTopic(names.item_vectors(encoder_version), partitions, replicas, config=compacted))
+    return topics
+
+
+def create_topics(admin: AdminClient, topics: list[NewTopic]) -> list[str]:
+    """Create the topics that don't exist yet; returns their names."""
+    created = []
+    for name, future in admin.create_topics(topics, operation_timeout=_TIMEOUT_S).items():
+        try:
+            future.result(_TIMEOUT_S)
+            created.append(name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise TopicsError(f"Topic {name!r} could not be created: {error.args[0].str()}.") from None
+    return sorted(created)
+
+
+def grow_topics(admin: AdminClient, names: TopicNames, partitions: int) -> None:
+    """Give all five inputs ``partitions`` partitions, in one request: they must never differ for long."""
+    counts = partition_counts(admin, names.inputs)
+    _check_present(counts, names)
+    largest = max(counts.values())
+    if partitions < largest or all(count == partitions for count in counts.values()):
+        raise TopicsError(
+            f"The inputs have {largest} partitions already: Kafka can add partitions but not take any away, "
+            f"so give a number above {largest}."
+        )
+    requests = [NewPartitions(name, partitions) for name, count in counts.items() if count < partitions]
+    for name, future in admin.create_partitions(requests, operation_timeout=_TIMEOUT_S).items():
+        try:
+            future.result(_TIMEOUT_S)
+        except KafkaException as error:
+            raise TopicsError(
+                f"Topic {name!r} could not be grown: {error.args[0].str()}. Workers wait while the counts differ: "
+                "run the command again."
+            ) from None
+
+
+def partition_counts(admin: AdminClient, topics: list[str]) -> dict[str, int]:
+    """Partitions of each topic; a topic that doesn't exist is absent."""
+    counts = {}
+    for topic in topics:
+        found = admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+        if found.error is None and found.partitions:
+            counts[topic] = len(found.partitions)
+    return counts
+
+
+def check_inputs(counts: Mapping[str, int], names: TopicNames) -> int:
+    """The one partition count of the inputs; `TopicsError` where one is missing or they differ."""
+    _check_present(counts, names)
+    if len(set(counts[name] for name in names.inputs)) > 1:
+        shown = ", ".join(f"{name} {counts[name]}" for name in names.inputs)
+        raise TopicsError(
+            f"The input topics have unequal partition counts ({shown}): bring them to one count with "
+            f"`prefstream topics grow {max(counts[name] for name in names.inputs)}`."
+        )
+    return counts[names.inputs[0]]
+
+
+def _check_present(counts: Mapping[str, int], names: TopicNames) -> None:
+    missing = [name for name in names.inputs if name not in counts]
+    if missing:
+        raise TopicsError(
+            f"The broker has no topic {', '.join(repr(name) for name in missing)}: "
+            "create them with `prefstream topics create`, or check the setting `namespace`."
+        )

@@ -1,0 +1,241 @@
+"""A batch of events into the profiles: fences, duplicates, recents, sums; one vectorised pass for all users."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.index import ItemIndex
+from schemas.events import EVENT_TYPES
+from streams.batch import EventBatch
+from streams.preference import NO_TIME, Sums, fold, latest_first, rank_in_group
+from streams.preference import Float32Array, Int64Array, IntpArray, UInt64Array
+from streams.profiles import PendingEvent, ProfileTable
+
+PURCHASE = EVENT_TYPES.index("purchase")
+_ROUND = 8
+"""Events of one user handled at once: the padding of a vectorised step stays small when one user has hundreds."""
+
+
+@dataclass(frozen=True)
+class SumsConfig:
+    """What the encoder's manifest says of the sums."""
+
+    half_life_s: NDArray[np.float64]  # (T,)
+    type_weights: Float32Array  # (3, T) weight of an event type in each sum
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of a batch: indices of events in the batch."""
+
+    events: IntpArray
+    """Counted in the state, in order of arrival."""
+    replayed: int
+    """Below a fence: counted before."""
+    duplicates: int
+    """Event ids seen before."""
+
+
+def apply_batch(
+    table: ProfileTable, batch: EventBatch, slots: IntpArray, index: ItemIndex, config: SumsConfig
+) -> Applied:
+    """Count every event that is neither fenced nor a duplicate exactly once.
+
+    Parameters
+    ----------
+    table : ProfileTable that holds all users of the batch
+    batch : EventBatch of B events
+    slots : intp array of shape (B,), the slot of each event's user
+    index : ItemIndex, for the vectors of what leaves the recents
+    config : SumsConfig
+    """
+    fresh = _pass_fences(table, batch, slots)
+    events = np.flatnonzero(fresh)
+    # a replayed event changes nothing, but its slot's fence may have moved on
+    table.dirty[slots[events]] = True
+    rounds = rank_in_group(slots[events]) // _ROUND
+    counted = [
+        _apply_round(table, batch, events[rounds == number], slots, index, config)
+        for number in range(int(rounds.max()) + 1 if len(rounds) else 0)
+    ]
+    applied = np.sort(np.concatenate(counted)) if counted else np.empty(0, np.intp)
+    table.forgotten[slots[applied]] = False
+    return Applied(applied, replayed=int(len(batch) - len(events)), duplicates=int(len(events) - len(applied)))
+
+
+def _pass_fences(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> NDArray[np.bool_]:
+    if len(batch.sources) == 1:
+        source = batch.sources[0]
+        log = (source.topic, source.topic_id)
+        if log in table.columns and bool(np.all(table.partition[slots] == source.partition)):
+            fences = table.fences[:, table.columns.index(log)]
+            fresh: NDArray[np.bool_] = batch.offsets >= fences[slots]
+            np.maximum.at(fences, slots, batch.offsets + 1)
+            return fresh
+    # events of several logs (rerouted ones): a source's offsets may repeat within the batch
+    fresh = np.empty(len(batch), np.bool_)
+    for i, (slot, place, offset) in enumerate(
+        zip(slots.tolist(), batch.source.tolist(), batch.offsets.tolist(), strict=True)
+    ):
+        source = batch.sources[place]
+        fresh[i] = offset >= table.fence(slot, source)
+        if fresh[i]:
+            table.set_fence(slot, source, offset + 1)
+    return fresh
+
+
+def _apply_round(
+    table: ProfileTable,
+    batch: EventBatch,
+    events: IntpArray,
+    slots: IntpArray,
+    index: ItemIndex,
+    config: SumsConfig,
+) -> IntpArray:
+    repeated = _duplicates(table, slots[events], batch.ids[events])
+    np.add.at(table.duplicates, slots[events[repeated]], 1)
+    events = events[~repeated]
+    owner_slots = slots[events]
+    ids, types = batch.ids[events], batch.types[events]
+    place = (table.seen_count[owner_slots] + rank_in_group(owner_slots)) % table.shape.duplicate_window
+    table.seen[owner_slots, place] = ids
+    np.add.at(table.seen_count, owner_slots, 1)
+    np.add.at(table.applied, (owner_slots, types), 1)
+    bought = types == PURCHASE
+    if bought.any():
+        _remember_purchases(table, owner_slots[bought], batch.items[events[bought]], batch.times[events[bought]])
+    _append_recents(table, batch, events, owner_slots, index, config)
+    return events
+
+
+def _duplicates(table: ProfileTable, slots: IntpArray, ids: UInt64Array) -> NDArray[np.bool_]:
+    """Which events repeat one of their user's last D ids, or an earlier one of this round."""
+    seen_before = (table.seen[slots] == ids[:, None]).any(axis=1)
+    # a blank place of the ring is 0, which is also a possible (if unlikely) id: only filled rings may match it
+    seen_before &= (ids != 0) | (table.seen_count[slots] >= table.shape.duplicate_window)
+    order = np.lexsort((ids, slots))  # stable: the first to arrive stays first
+    again = np.zeros(len(slots), np.bool_)
+    if len(slots) > 1:
+        same = (slots[order][1:] == slots[order][:-1]) & (ids[order][1:] == ids[order][:-1])
+        again[order[1:]] = same
+    result: NDArray[np.bool_] = seen_before | again
+    return result
+
+
+def _remember_purchases(table: ProfileTable, slots: IntpArray, items: UInt64Array, times: Int64Array) -> None:
+    users, owner = np.unique(slots, return_inverse=True)
+    width = table.shape.purchases
+    rank = rank_in_group(owner)
+    extra = int(rank.max()) + 1
+    all_items = np.concatenate([table.bought_items[users], np.zeros((len(users), extra), np.uint64)], axis=1)
+    all_times = np.concatenate([table.bought_times[users], np.full((len(users), extra), NO_TIME, np.int64)], axis=1)
+    all_items[owner, width + rank] = items
+    all_times[owner, width + rank] = times
+    order = latest_first(all_times, all_items)[:, :width]
+    table.bought_items[users] = np.take_along_axis(all_items, order, axis=1)
+    table.bought_times[users] = np.take_along_axis(all_times, order, axis=1)
+
+
+def _append_recents(
+    table: ProfileTable,
+    batch: EventBatch,
+    events: IntpArray,
+    slots: IntpArray,
+    index: ItemIndex,
+    config: SumsConfig,
+) -> None:
+    """Keep the L largest events of each user by (time, id); fold what leaves into the sums, or let it wait."""
+    if len(events) == 0:
+        return
+    users, owner = np.unique(slots, return_inverse=True)
+    L = table.shape.history
+    rank = rank_in_group(owner)
+    extra = int(rank.max()) + 1
+    items = batch.items[events]
+    arrived = {
+        "items": items,
+        "rows": index.rows(items),
+        "types": batch.types[events],
+        "times": batch.times[events],
+        "ids": batch.ids[events],
+    }
+    merged = {}
+    for name, values in arrived.items():
+        held = getattr(table, name)[users]  # (U, L)
+        blank = np.full((len(users), extra), NO_TIME if name == "times" else 0, held.dtype)
+        merged[name] = np.concatenate([held, blank], axis=1)  # (U, L + extra)
+        merged[name][owner, L + rank] = values
+    order = latest_first(merged["times"], merged["ids"])
+    leaving = order[:, L:]
+    for name, values in merged.items():
+        getattr(table, name)[users] = np.take_along_axis(values, order[:, :L], axis=1)
+    left = {name: np.take_along_axis(values, leaving, axis=1) for name, values in merged.items()}
+    row, column = np.nonzero(left["times"] != NO_TIME)
+    if len(row):
+        gone = {name: values[row, column] for name, values in left.items()}
+        _fold_or_wait(table, users[row], gone, index, config)
+
+
+def _fold_or_wait(
+    table: ProfileTable, slots: IntpArray, gone: dict[str, NDArray], index: ItemIndex, config: SumsConfig
+) -> None:
+    unknown = gone["rows"] < 0
+    if unknown.any():
+        gone["rows"][unknown] = index.rows(gone["items"][unknown])
+    vectors = index.gather(gone["rows"])
+    # an item whose vector was taken back is as unknown as one that never had any
+    known = (gone["rows"] >= 0) & vectors.any(axis=1)
+    _fold(table, slots[known], gone["times"][known], gone["types"][known], vectors[known], config)
+    waiting = np.flatnonzero(~known)
+    for slot, item, kind, time_ms, id_ in zip(
+        slots[waiting].tolist(), *(gone[name][waiting].tolist() for name in ("items", "types", "times", "ids")), strict=True
+    ):
+        table.add_pending(slot, PendingEvent(item, kind, time_ms, id_))
+
+
+def _fold(
+    table: ProfileTable,
+    slots: IntpArray,
+    times: Int64Array,
+    types: NDArray[np.uint8],
+    vectors: Float32Array,
+    config: SumsConfig,
+) -> None:
+    if len(slots) == 0:
+        return
+    users, owner = np.unique(slots, return_inverse=True)
+    before = Sums(table.sums[users], table.mass[users], table.sums_time[users])
+    after = fold(before, owner, times, config.type_weights[types], vectors, config.half_life_s)
+    table.sums[users], table.mass[users], table.sums_time[users] = after
+
+
+def fold_pending(table: ProfileTable, items: Iterable[int], index: ItemIndex, config: SumsConfig) -> int:
+    """Fold the events that waited for these items (hashes), where the vector is known now; returns how many."""
+    slots: list[int] = []
+    events: list[PendingEvent] = []
+    for item in items:
+        if item not in table.waiting_for or not _has_vector(index, item):
+            continue
+        for slot in list(table.waiting_for[item]):
+            taken = table.take_pending(slot, item)
+            slots += [slot] * len(taken)
+            events += taken
+    if events:
+        vectors = index.gather(index.rows(np.array([event.item for event in events], np.uint64)))
+        _fold(
+            table,
+            np.array(slots, np.intp),
+            np.array([event.time_ms for event in events], np.int64),
+            np.array([event.type for event in events], np.uint8),
+            vectors,
+            config,
+        )
+        table.dirty[slots] = True
+    return len(events)
+
+
+def _has_vector(index: ItemIndex, item: int) -> bool:
+    row = index.rows(np.array([item], np.uint64))
+    return bool(row[0] >= 0 and index.gather(row).any())
