@@ -71,7 +71,7 @@ class DeadLetter(Struct, kw_only=True, frozen=True, gc=False):
     @classmethod
     def from_headers(cls, headers: AnyHeaders) -> "DeadLetter":
         """Read the headers of a dead letter; ``DecodeError`` (malformed) names one that is missing or broken."""
-        headers = list(headers)
+        headers = list(headers or ())
         has_field = kafka.find(headers, FIELD_HEADER) is not None
         return cls(
             reason=kafka.text(headers, REASON_HEADER),
@@ -86,4 +86,4 @@ class DeadLetter(Struct, kw_only=True, frozen=True, gc=False):
 
 def original_headers(headers: AnyHeaders) -> list[tuple[str, bytes | None]]:
     """The headers that the record had before it became a dead letter: what a replay of it sends."""
-    return [(name, value) for name, value in headers if name not in _OWN_HEADERS]
+    return [(name, value) for name, value in headers or () if name not in _OWN_HEADERS]

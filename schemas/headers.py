@@ -10,13 +10,14 @@ CONTENT_TYPE = "content-type"
 JSON_CONTENT_TYPE = "application/json"
 
 Headers = list[tuple[str, bytes]]
-AnyHeaders = Iterable[tuple[str, bytes | None]]
+# as the Kafka clients give them; some give None for a record without headers
+AnyHeaders = Iterable[tuple[str, bytes | None]] | None
 
 
 def find(headers: AnyHeaders, name: str) -> bytes | None:
     """The value of a header, of the last one where the name repeats (as Kafka's ``lastHeader``)."""
     found = None
-    for key, value in headers:
+    for key, value in headers or ():
         if key == name:
             found = value
     return found

@@ -40,12 +40,12 @@ class Rerouted(Struct, kw_only=True, frozen=True, gc=False):
             (ORIGIN_PARTITION_HEADER, b"%d" % self.partition),
             (ORIGIN_OFFSET_HEADER, b"%d" % self.offset),
         ]
-        return [(name, value) for name, value in original if name not in _OWN_HEADERS] + mine
+        return [(name, value) for name, value in original or () if name not in _OWN_HEADERS] + mine
 
     @classmethod
     def from_headers(cls, headers: AnyHeaders) -> "Rerouted":
         """Read the headers of a re-routed event; ``DecodeError`` (malformed) names one that is missing or broken."""
-        headers = list(headers)
+        headers = list(headers or ())
         return cls(
             topic=kafka.text(headers, ORIGIN_TOPIC_HEADER),
             topic_id=kafka.text(headers, ORIGIN_TOPIC_ID_HEADER),

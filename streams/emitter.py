@@ -25,17 +25,38 @@ class Deliveries:
         self.produced = 0  # by the producing thread only
         self.reported = 0  # by the polling thread only
         self.error: str | None = None
+        self._closed = False  # nothing more will be produced
+        self._done = threading.Event()
 
     def report(self, error: KafkaError | None, message: Any) -> None:
         """librdkafka's delivery report."""
         if error is not None:
             self.error = f"{message.topic()}: {error.str()}"
         self.reported += 1
+        if self._closed and self.reported >= self.produced:
+            self._done.set()
+
+    def close(self) -> None:
+        """Nothing more will be produced under this count."""
+        self._closed = True
+        if self.reported >= self.produced:
+            self._done.set()
 
     @property
-    def done(self) -> bool:
-        """Whether every record got its report."""
-        return self.reported >= self.produced
+    def confirmed(self) -> bool:
+        """Whether Kafka has every record."""
+        return self._done.is_set() and self.error is None
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until every record is confirmed, or the time is over (False); `DeliveryFailed` if Kafka refused one."""
+        if not self._done.wait(timeout_s):
+            return False
+        if self.error is not None:
+            raise DeliveryFailed(
+                f"Kafka refused a record for {self.error}. The worker stops with nothing lost: mend the topic "
+                "(for dead-letters, max.message.bytes must exceed that of the inputs) and start it again."
+            )
+        return True
 
 
 class Emitter:
@@ -57,22 +78,8 @@ class Emitter:
     def swap(self) -> Deliveries:
         """What was produced up to now; what comes next is counted anew."""
         done, self._deliveries = self._deliveries, Deliveries()
+        done.close()
         return done
-
-    def wait(self, deliveries: Deliveries, timeout_s: float) -> bool:
-        """Block until every record is confirmed, or the time is over (False); `DeliveryFailed` if Kafka refused one."""
-        deadline = time.monotonic() + timeout_s
-        while not deliveries.done:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            self._producer.flush(min(left, 0.2))
-        if deliveries.error is not None:
-            raise DeliveryFailed(
-                f"Kafka refused a record for {deliveries.error}. The worker stops with nothing lost: mend the topic "
-                "(for dead-letters, max.message.bytes must exceed that of the inputs) and start it again."
-            )
-        return True
 
     def recommend(self, user_id: str, value: bytes | None) -> None:
         """Send a user's refreshed list, or a tombstone."""
@@ -112,7 +119,7 @@ class Emitter:
                     topic, value, key, headers=headers or [], on_delivery=deliveries.report, **extra
                 )
             except BufferError:  # the queue is full: Kafka is slow or away, and so must we be
-                self._producer.flush(0.1)
+                time.sleep(0.01)  # the polling thread makes room
             else:
                 deliveries.produced += 1
                 return

@@ -5,7 +5,7 @@ term is never saved.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -130,16 +130,16 @@ class ProfileTable:
         self._used[slots[slots >= 0]] = self._tick
         return slots
 
-    def allocate(self, user_ids: Sequence[str], partitions: Iterable[int], term_of: dict[int, int]) -> IntpArray:
-        """Blank slots for users that are not in the table; `TableFull` when clean users can't make room."""
+    def allocate(self, user_ids: Sequence[str], partition: int, term: int) -> IntpArray:
+        """Blank slots for users of a partition that are not in the table; `TableFull` if too few can be evicted."""
         self._make_room(len(user_ids))
         slots = np.fromiter((self._free.pop() for _ in user_ids), np.intp, len(user_ids))
         self._clear(slots)
-        for slot, user, partition in zip(slots.tolist(), user_ids, partitions, strict=True):
+        for slot, user in zip(slots.tolist(), user_ids, strict=True):
             self.user_ids[slot] = user
             self.slot_of[user] = slot
-            self.partition[slot] = partition
-            self.term[slot] = term_of[partition]
+        self.partition[slots] = partition
+        self.term[slots] = term
         self._used[slots] = self._tick
         return slots
 

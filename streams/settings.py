@@ -96,7 +96,7 @@ class Cassandra(Section):
     password: SecretStr | None = None
     tls: Tls = Tls()
     replication_factor: Annotated[int, Field(ge=1, le=10)] = 1
-    consistency: Literal["LOCAL_QUORUM", "EACH_QUORUM", "QUORUM", "ALL", "LOCAL_ONE", "ONE"] = "LOCAL_QUORUM"
+    consistency: Literal["LOCAL_QUORUM", "QUORUM", "ALL", "LOCAL_ONE", "ONE"] = "LOCAL_QUORUM"
     request_timeout_s: Seconds = 10.0
 
 

@@ -154,6 +154,17 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             await after_assign(set(assigned))
         await super().on_partitions_assigned(assigned, generation_id)
 
+    def lags(self) -> dict[TP, int]:
+        """Records of each assigned partition that are not handed to an agent and done yet."""
+        lags = {}
+        for tp in self.assignment():
+            end = self.highwater(tp)
+            batches = self._in_flight.get(tp)
+            done = batches[0].first_offset if batches else self._committed_offset.get(tp)
+            if end is not None and done is not None:
+                lags[tp] = max(0, end - done)
+        return lags
+
     def rejoin(self) -> None:
         """Ask the group for a new assignment, as a member whose partitions another one has taken must."""
         thread = self._thread

@@ -1,6 +1,8 @@
-"""How rows are packed into requests: requests cost the client, rows hardly do."""
+"""How rows are packed into requests, and requests kept in flight: requests cost the client, rows hardly do."""
 
-from collections.abc import Hashable, Iterable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -37,3 +39,20 @@ def batches(
         open_batches[key] = (batch, held + size)
     for batch, _ in open_batches.values():
         yield batch
+
+
+async def in_lanes(work: Callable[[Item], Awaitable[None]], items: Iterable[Item], lanes: int) -> None:
+    """Do ``work`` for every item, at most ``lanes`` of them at a time; the first error ends it."""
+    queue = iter(items)
+
+    async def lane(first: Item) -> None:
+        await work(first)
+        for item in queue:
+            await work(item)
+
+    running = [asyncio.ensure_future(lane(first)) for first in islice(queue, lanes)]
+    try:
+        await asyncio.gather(*running)
+    finally:
+        for one in running:
+            one.cancel()

@@ -67,6 +67,6 @@ def copies_of(strategy: Any) -> int | None:
     """Copies of each row over all datacentres; None if the strategy does not say."""
     centres = getattr(strategy, "dc_replication_factors", None)
     if centres is not None:
-        return sum(centres.values())
+        return int(sum(centres.values()))
     copies = getattr(strategy, "replication_factor", None)
     return None if copies is None else int(copies)

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from streams.stores import sqlite_sql as sql
 from streams.stores.base import Owner, StoredProfile, StoreError, StoreFull, StoreMisconfigured, StoreUnavailable
 
 SCHEMA_VERSION = 1
@@ -24,52 +25,7 @@ SCAN_ROWS = 200
 # A deleted or expired row keeps its version, so that an older save stays hidden, for as long as Cassandra's default.
 TOMBSTONE_S = 10 * 24 * 3600
 
-# Narrow columns come first: SQLite reads a row's overflow pages only up to the last column that it needs.
-SCHEMA = (
-    """CREATE TABLE profiles (
-        user_id TEXT PRIMARY KEY, partition INTEGER NOT NULL, version INTEGER NOT NULL,
-        expires_at_s INTEGER NOT NULL,  -- since 1970; 0 = never
-        encoder TEXT, short_term BLOB, long_term BLOB, mixed BLOB,
-        state BLOB  -- NULL: deleted, then expires_at_s is the time of it
-    )""",
-    "CREATE INDEX profiles_expiring ON profiles (expires_at_s) WHERE expires_at_s > 0",
-    "CREATE TABLE terms (name TEXT PRIMARY KEY, term INTEGER NOT NULL)",
-    "CREATE TABLE owners (partition INTEGER PRIMARY KEY, term INTEGER NOT NULL, worker TEXT NOT NULL)",
-    "CREATE TABLE trending (partition INTEGER PRIMARY KEY, version INTEGER NOT NULL, state BLOB NOT NULL)",
-)
-PURGE = "DELETE FROM profiles WHERE expires_at_s > 0 AND expires_at_s < ?"
-SAVE = """
-INSERT INTO profiles (user_id, partition, version, state, short_term, long_term, mixed, encoder, expires_at_s)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (user_id) DO UPDATE SET partition = excluded.partition, version = excluded.version,
-    state = excluded.state, short_term = excluded.short_term, long_term = excluded.long_term,
-    mixed = excluded.mixed, encoder = excluded.encoder, expires_at_s = excluded.expires_at_s
-WHERE excluded.version > profiles.version
-"""
-DELETE = """
-INSERT INTO profiles (user_id, partition, version, expires_at_s) VALUES (?, 0, ?, ?)
-ON CONFLICT (user_id) DO UPDATE SET version = excluded.version, state = NULL, short_term = NULL, long_term = NULL,
-    mixed = NULL, encoder = NULL, expires_at_s = excluded.expires_at_s
-WHERE excluded.version >= profiles.version
-"""
-LOAD = """
-SELECT user_id, partition, version, state, short_term, long_term, mixed, encoder,
-    CASE expires_at_s WHEN 0 THEN 0 ELSE expires_at_s - ? END
-FROM profiles WHERE state IS NOT NULL AND (expires_at_s = 0 OR expires_at_s > ?) AND
-"""
-# The owners are the floor, in case somebody emptied the counter.
-LAST_TERM = "SELECT max(coalesce((SELECT max(term) FROM owners), 0), coalesce((SELECT term FROM terms), 0))"
-TAKE_TERM = "INSERT OR REPLACE INTO terms (name, term) VALUES ('global', ?)"
-OWN = """
-INSERT INTO owners (partition, term, worker) VALUES (?, ?, ?)
-ON CONFLICT (partition) DO UPDATE SET term = excluded.term, worker = excluded.worker WHERE excluded.term > owners.term
-"""
-SAVE_TRENDING = """
-INSERT INTO trending (partition, version, state) VALUES (?, ?, ?)
-ON CONFLICT (partition) DO UPDATE SET version = excluded.version, state = excluded.state
-WHERE excluded.version > trending.version
-"""
-
+Row = tuple[Any, ...]
 Result = TypeVar("Result")
 
 
@@ -102,21 +58,20 @@ class SqliteStore:
 
     async def take_term(self, worker: str, partitions: Sequence[int]) -> int:
         def take(db: sqlite3.Connection) -> int:
-            term = int(db.execute(LAST_TERM).fetchone()[0]) + 1
-            db.execute(TAKE_TERM, (term,))
-            db.executemany(OWN, ((partition, term, worker) for partition in partitions))
+            term = int(db.execute(sql.LAST_TERM).fetchone()[0]) + 1
+            db.execute(sql.TAKE_TERM, (term,))
+            db.executemany(sql.OWN, ((partition, term, worker) for partition in partitions))
             return term
 
         return await self._write(take)
 
     async def owners(self, partitions: Sequence[int]) -> dict[int, Owner]:
-        sql = "SELECT partition, term, worker FROM owners WHERE partition"
-        rows = await self._read(lambda db: _select_in(db, sql, (), partitions))
+        rows = await self._read(lambda db: _select_in(db, sql.OWNERS, (), partitions))
         return {row[0]: Owner(*row) for row in rows}
 
     async def load(self, user_ids: Sequence[str]) -> dict[str, StoredProfile]:
         now_s = int(time.time())
-        rows = await self._read(lambda db: _select_in(db, f"{LOAD} user_id", (now_s, now_s), user_ids))
+        rows = await self._read(lambda db: _select_in(db, sql.LOAD, (now_s, now_s), user_ids))
         return {row[0]: StoredProfile(*row) for row in rows}
 
     async def save(self, rows: Sequence[StoredProfile]) -> None:
@@ -128,24 +83,22 @@ class SqliteStore:
             )
             for row in rows
         ]
-        await self._write_many(SAVE, values)
+        await self._write_many(sql.SAVE, values)
 
     async def delete(self, user_ids: Sequence[str], version: int) -> None:
         now_s = int(time.time())
-        await self._write_many(DELETE, [(user_id, version, now_s) for user_id in user_ids])
+        await self._write_many(sql.DELETE, [(user_id, version, now_s) for user_id in user_ids])
 
     async def save_trending(self, partition: int, state: bytes, version: int) -> None:
-        await self._write_many(SAVE_TRENDING, [(partition, version, state)])
+        await self._write_many(sql.SAVE_TRENDING, [(partition, version, state)])
 
     async def load_trending(self, partitions: Sequence[int]) -> dict[int, bytes]:
-        sql = "SELECT partition, state FROM trending WHERE partition"
-        return dict(await self._read(lambda db: _select_in(db, sql, (), partitions)))
+        return dict(await self._read(lambda db: _select_in(db, sql.LOAD_TRENDING, (), partitions)))
 
     async def scan(self) -> AsyncIterator[StoredProfile]:
-        def page(after: str, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
+        def page(after: str, db: sqlite3.Connection) -> list[Row]:
             now_s = int(time.time())
-            sql = f"{LOAD} user_id > ? ORDER BY user_id LIMIT {SCAN_ROWS}"
-            return db.execute(sql, (now_s, now_s, after)).fetchall()
+            return db.execute(sql.SCAN, (now_s, now_s, after, SCAN_ROWS)).fetchall()
 
         rows = await self._read(partial(page, ""))  # no id is empty
         while rows:
@@ -153,9 +106,9 @@ class SqliteStore:
                 yield StoredProfile(*row)
             rows = await self._read(partial(page, rows[-1][0]))
 
-    async def _write_many(self, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
+    async def _write_many(self, statement: str, values: Sequence[tuple[Any, ...]]) -> None:
         if values:
-            await self._write(lambda db: db.executemany(sql, values))
+            await self._write(lambda db: db.executemany(statement, values))
 
     async def _write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         def transaction(db: sqlite3.Connection) -> Result:
@@ -186,7 +139,7 @@ class SqliteStore:
         db.execute("PRAGMA fullfsync = ON")  # macOS: its fsync alone leaves the data in the drive's cache
         with _transaction(db):
             self._prepare_schema(db)
-            db.execute(PURGE, (int(time.time()) - TOMBSTONE_S,))
+            db.execute(sql.PURGE, (int(time.time()) - TOMBSTONE_S,))
 
     def _prepare_schema(self, db: sqlite3.Connection) -> None:
         found = db.execute("PRAGMA user_version").fetchone()[0]
@@ -201,7 +154,7 @@ class SqliteStore:
                     f"{self._path} is an SQLite file of another program (it has tables, and no schema version of "
                     "prefstream): set another file."
                 )
-            for statement in SCHEMA:
+            for statement in sql.SCHEMA:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -211,12 +164,12 @@ class SqliteStore:
             self._db = None
 
 
-def _select_in(db: sqlite3.Connection, sql: str, params: tuple[Any, ...], keys: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """The rows of ``sql``, which ends in a column's name, where that column is one of ``keys``."""
-    rows: list[tuple[Any, ...]] = []
+def _select_in(db: sqlite3.Connection, select: str, params: tuple[Any, ...], keys: Sequence[Any]) -> list[Row]:
+    """The rows of ``select``, which ends in a column's name, where that column is one of ``keys``."""
+    rows: list[Row] = []
     for start in range(0, len(keys), IN_CHUNK):
         chunk = keys[start : start + IN_CHUNK]
-        rows += db.execute(f"{sql} IN ({','.join('?' * len(chunk))})", (*params, *chunk))
+        rows += db.execute(f"{select} IN ({','.join('?' * len(chunk))})", (*params, *chunk))
     return rows
 
 

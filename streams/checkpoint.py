@@ -1,0 +1,175 @@
+"""Kafka is the log, the store is the state: what is acked is always saved.
+
+A checkpoint freezes the dirty users at a batch boundary, waits until Kafka has confirmed all that was produced up to
+there, writes the rows, makes sure that the terms are still ours, and only then acks the batches. A crash at any point
+replays batches whose users' fences skip what is in their rows already.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import structlog
+
+from streams.emitter import Deliveries, Emitter
+from streams.metrics import Metrics
+from streams.ownership import Assignment, Ownership
+from streams.profile_rows import Snapshot, encode_rows, end_save, take_snapshot
+from streams.profiles import ProfileTable
+from streams.stores.base import ProfileStore, StoreError, StoreMisconfigured
+from streams.stores.base import version as store_version
+from streams.trending import Trending
+
+log = structlog.get_logger(__name__)
+
+_DELIVERY_TIMEOUT_S = 5.0
+
+
+@dataclass
+class _Frozen:
+    """What one checkpoint covers."""
+
+    assignment: Assignment
+    snapshot: Snapshot
+    events: list[Any]
+    deliveries: list[Deliveries]
+    trending: dict[int, bytes]
+
+
+class Checkpoint:
+    """Saves state and acks batches, one checkpoint at a time."""
+
+    def __init__(
+        self,
+        table: ProfileTable,
+        store: ProfileStore,
+        emitter: Emitter,
+        ownership: Ownership,
+        trending: Trending,
+        metrics: Metrics,
+        encoder_version: str,
+        forget_after_s: int,
+        superseded: Callable[[], None],
+    ) -> None:
+        self._table, self._store, self._emitter = table, store, emitter
+        self._ownership, self._trending, self._metrics = ownership, trending, metrics
+        self._encoder_version = encoder_version
+        self._forget_after_s = forget_after_s
+        self._superseded = superseded
+        self.boundary = asyncio.Lock()
+        """Held while a batch changes the table: a checkpoint freezes between batches."""
+        self._running = asyncio.Lock()
+        self._events: list[Any] = []  # processed, not acked
+        self._undelivered: list[Deliveries] = []
+        self._save_number = 0
+        self._wanted = asyncio.Event()
+        self._advanced = asyncio.Event()
+
+    def add(self, event: Any) -> None:
+        """A batch is wholly in the table, and all that follows from it is produced; call with `boundary` held."""
+        self._events.append(event)
+
+    def request(self) -> None:
+        """Checkpoint soon, not at the end of the interval."""
+        self._wanted.set()
+
+    async def advanced(self, timeout_s: float) -> bool:
+        """Wait until a checkpoint went through; False if none did in time."""
+        self._advanced.clear()
+        self.request()
+        try:
+            await asyncio.wait_for(self._advanced.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def run_forever(self, interval_s: float) -> None:
+        """Checkpoint every ``interval_s`` seconds and whenever asked."""
+        while True:
+            try:
+                await asyncio.wait_for(self._wanted.wait(), interval_s)
+            except TimeoutError:
+                pass
+            self._wanted.clear()
+            if not await self.run():
+                await asyncio.sleep(interval_s)
+
+    async def run(self) -> bool:
+        """One checkpoint of all there is; False if it could not go through (nothing is lost: it is tried again)."""
+        async with self._running:
+            start = time.perf_counter()
+            async with self.boundary:
+                frozen = self._freeze()
+            if frozen is None:
+                return True
+            saved = False
+            try:
+                saved = await self._save(frozen)
+            except StoreMisconfigured:
+                raise
+            except StoreError as error:
+                self._metrics.store_error("save")
+                log.warning("checkpoint failed, will be tried again", problem=str(error), users=len(frozen.snapshot))
+            finally:
+                self._end(frozen, saved)
+            if saved:
+                self._metrics.checkpoint(time.perf_counter() - start, len(frozen.snapshot), time.time())
+                self._advanced.set()
+            return saved
+
+    def _freeze(self) -> _Frozen | None:
+        assignment = self._ownership.current
+        if assignment is None:
+            # batches of an earlier assignment are somebody else's now
+            self._events.clear()
+            return None
+        dirty = np.flatnonzero(self._table.dirty)
+        mine = self._table.term[dirty] == assignment.term
+        if not mine.all():
+            self._table.evict(dirty[~mine])
+            dirty = dirty[mine]
+        trending = self._trending.take_changed()
+        for partition, value in trending.items():
+            self._emitter.trending(partition, value)
+        if len(dirty) == 0 and not self._events and not trending:
+            return None
+        events, self._events = self._events, []
+        deliveries, self._undelivered = [*self._undelivered, self._emitter.swap()], []
+        return _Frozen(assignment, take_snapshot(self._table, dirty, self._encoder_version), events, deliveries, trending)
+
+    async def _save(self, frozen: _Frozen) -> bool:
+        for deliveries in frozen.deliveries:
+            if not await asyncio.to_thread(deliveries.wait, _DELIVERY_TIMEOUT_S):
+                log.warning("checkpoint waits for Kafka to confirm what was produced", records=deliveries.produced)
+                return False
+        self._save_number += 1
+        number = self._save_number
+        if len(frozen.snapshot):
+            rows = await asyncio.to_thread(encode_rows, frozen.snapshot, number, self._forget_after_s)
+            with self._metrics.stage("save"):
+                await self._store.save(rows)
+        for partition, state in frozen.trending.items():
+            await self._store.save_trending(partition, state, store_version(frozen.assignment.term, number))
+        if not self._ownership.is_current(frozen.assignment):
+            return False
+        if frozen.assignment.partitions and not await self._ownership.verify(frozen.assignment):
+            log.warning("another worker has taken our partitions: nothing is acked, asking for a new assignment")
+            self._superseded()
+            return False
+        return True
+
+    def _end(self, frozen: _Frozen, saved: bool) -> None:
+        end_save(self._table, frozen.snapshot, saved)
+        if not self._ownership.is_current(frozen.assignment):
+            return
+        if saved:
+            for event in frozen.events:
+                event.ack()
+        else:
+            self._events[:0] = frozen.events
+            self._undelivered[:0] = [one for one in frozen.deliveries if not one.confirmed]
+            self._trending.mark_changed(frozen.trending)
+

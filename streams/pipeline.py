@@ -1,0 +1,222 @@
+"""What happens to a batch of the inputs: decode, load, update, rank, emit, and hand over to the checkpoint."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import structlog
+
+from encoders.graph import RankingGraph
+from encoders.index import ItemIndex
+from streams.batch import CommandBatch, EventBatch
+from streams.checkpoint import Checkpoint
+from streams.decoding import Decoded, Decoder
+from streams.emitter import Emitter
+from streams.index_updates import IndexUpdates
+from streams.metrics import Metrics
+from streams.ownership import Assignment, Ownership
+from streams.preference import IntpArray
+from streams.profile_rows import fill_slot
+from streams.profiles import ProfileTable, Source, TableFull
+from streams.recommend import Recommender
+from streams.retry import Backoff
+from streams.stores.base import ProfileStore, StoredProfile, StoreError, StoreMisconfigured
+from streams.transport import RecordBatch
+from streams.trending import Trending
+from streams.update import SumsConfig, apply_batch, fold_pending
+
+log = structlog.get_logger(__name__)
+
+
+class FenceBeyondLog(Exception):
+    """A profile counted events that the log does not hold (any more): it was cut."""
+
+
+class Pipeline:
+    """One batch at a time; a batch of a past assignment is dropped, as its new owner reads it again."""
+
+    def __init__(
+        self,
+        table: ProfileTable,
+        store: ProfileStore,
+        decoder: Decoder,
+        index: ItemIndex,
+        updates: IndexUpdates,
+        graph: RankingGraph,
+        recommender: Recommender,
+        trending: Trending,
+        emitter: Emitter,
+        checkpoint: Checkpoint,
+        ownership: Ownership,
+        metrics: Metrics,
+        sums: SumsConfig,
+        max_dirty_users: int,
+        log_end: Callable[[Source, int], int],
+    ) -> None:
+        self._table, self._store, self._decoder = table, store, decoder
+        self._index, self._updates, self._graph, self._recommender = index, updates, graph, recommender
+        self._trending, self._emitter, self._checkpoint = trending, emitter, checkpoint
+        self._ownership, self._metrics, self._sums = ownership, metrics, sums
+        # a batch must fit in beside what is dirty
+        self._max_dirty = min(max_dirty_users, table.capacity // 2)
+        self._log_end = log_end
+        self.accepting = True
+        """False while handing over: the batch in hand is finished, no other is begun."""
+
+    async def process(self, event: Any) -> bool:
+        """Process a batch; False if its assignment passed before it was in the state."""
+        batch: RecordBatch = event.value
+        assignment = await self._ownership.wait(batch.epoch)
+        if assignment is None or not self.accepting:
+            return False
+        self._metrics.batch(batch.topic, len(batch))
+        with self._metrics.stage("decode"):
+            decoded = self._decoder.decode(batch, assignment.count)
+        while True:
+            if not await self._wait_for_room(assignment):
+                return False
+            rows = await self._load(decoded, assignment)
+            if rows is None:
+                return False
+            async with self._checkpoint.boundary:
+                if not self._goes_on(assignment):
+                    return False
+                try:
+                    slots = self._slots(decoded, rows, batch.partition, assignment.term)
+                except TableFull:
+                    self._metrics.wait("dirty-budget")
+                else:
+                    await self._apply(batch, decoded, slots, assignment.term)
+                    self._checkpoint.add(event)
+                    self._metrics.users(len(self._table), self._table.dirty_count)
+                    return True
+            await self._checkpoint.advanced(1.0)
+
+    def _goes_on(self, assignment: Assignment) -> bool:
+        return self.accepting and self._ownership.is_current(assignment)
+
+    async def _wait_for_room(self, assignment: Assignment) -> bool:
+        """Wait while too much is unsaved; False if the assignment passed."""
+        while self._goes_on(assignment):
+            if self._table.dirty_count < self._max_dirty:
+                return True
+            self._metrics.wait("dirty-budget")
+            await self._checkpoint.advanced(1.0)
+        return False
+
+    async def _load(self, decoded: Decoded, assignment: Assignment) -> dict[str, StoredProfile] | None:
+        """Stored rows of the users that are not in memory; None if the assignment passed meanwhile."""
+        users = dict.fromkeys([*_users(decoded.events), *_users(decoded.commands)])
+        found = self._table.find(list(users))
+        missed = [user for user, slot in zip(users, found.tolist(), strict=True) if slot < 0]
+        self._metrics.cache(len(users) - len(missed), len(missed))
+        backoff = Backoff()
+        while missed:
+            try:
+                with self._metrics.stage("load"):
+                    return await self._store.load(missed)
+            except StoreMisconfigured:
+                raise
+            except StoreError as error:
+                self._metrics.store_error("load")
+                self._metrics.wait("store")
+                log.warning("waiting for the store to load users", users=len(missed), problem=str(error))
+            if not self._goes_on(assignment):
+                return None
+            await backoff.sleep()
+        return {}
+
+    def _slots(
+        self, decoded: Decoded, rows: dict[str, StoredProfile], partition: int, term: int
+    ) -> dict[str, int]:
+        """Slots of all users of the batch, loaded or blank."""
+        users = list(dict.fromkeys([*_users(decoded.events), *_users(decoded.commands)]))
+        slots = self._table.find(users)
+        absent = [user for user, slot in zip(users, slots.tolist(), strict=True) if slot < 0]
+        if absent:
+            fresh = self._table.allocate(absent, partition, term)
+            waiting: set[int] = set()
+            for user, slot in zip(absent, fresh.tolist(), strict=True):
+                row = rows.get(user)
+                if row is not None:
+                    fill_slot(self._table, slot, row, self._graph.encoder.manifest.version, self._index)
+                    self._check_fences(slot, user)
+                    waiting.update(event.item for event in self._table.pending.get(slot, ()))
+            fold_pending(self._table, waiting, self._index, self._sums)
+            slots = self._table.find(users)
+        return dict(zip(users, slots.tolist(), strict=True))
+
+    def _check_fences(self, slot: int, user: str) -> None:
+        partition = int(self._table.partition[slot])
+        for column, (topic, topic_id) in enumerate(self._table.columns):
+            fence = int(self._table.fences[slot, column])
+            if fence:
+                end = self._log_end(Source(topic, topic_id, partition), fence)
+                if fence > end:
+                    raise FenceBeyondLog(
+                        f"Topic {topic!r} partition {partition} ends at offset {end}, but the profile of {user!r} has "
+                        f"counted events up to {fence}: the log was cut, and new events below that offset would be "
+                        "skipped. Restore the log, or delete the topic and create it again (a new topic counts anew)."
+                    )
+
+    async def _apply(self, batch: RecordBatch, decoded: Decoded, slots: dict[str, int], term: int) -> None:
+        self.apply_index_updates()
+        if decoded.events is not None:
+            await self._apply_events(batch, decoded.events, slots, term)
+        if decoded.commands is not None:
+            self._apply_commands(decoded.commands, slots)
+            self._metrics.events(batch.topic, "command", len(decoded.commands))
+        self._emitter.refuse(decoded.refused)
+        self._emitter.reroute(decoded.misplaced)
+        for refused in decoded.refused:
+            self._metrics.dead_letter(batch.topic, refused.letter.reason)
+        self._metrics.events(batch.topic, "dead", len(decoded.refused))
+        self._metrics.events(batch.topic, "rerouted", len(decoded.misplaced))
+        if decoded.misplaced:
+            self._metrics.rerouted(batch.topic, len(decoded.misplaced))
+
+    def apply_index_updates(self) -> None:
+        """Put new item vectors into the index, and fold the events that waited for them; call with the boundary held."""
+        changed = self._updates.apply(self._index)
+        if changed:
+            fold_pending(self._table, changed & self._table.waiting_for.keys(), self._index, self._sums)
+            self._metrics.items(len(self._index))
+
+    async def _apply_events(
+        self, batch: RecordBatch, events: EventBatch, slots: dict[str, int], term: int
+    ) -> None:
+        places = np.fromiter((slots[user] for user in events.user_ids), np.intp, len(events))
+        with self._metrics.stage("update"):
+            applied = apply_batch(self._table, events, places, self._index, self._sums)
+        self._metrics.events(batch.topic, "applied", len(applied.events))
+        self._metrics.events(batch.topic, "replayed", applied.replayed)
+        self._metrics.events(batch.topic, "duplicate", applied.duplicates)
+        if len(applied.events) == 0:
+            return
+        counted = applied.events
+        item_ids = [events.item_ids[i] for i in counted.tolist()]
+        self._trending.count(batch.partition, item_ids, events.types[counted], events.times[counted])
+        touched, causes = _last_event_of_each(places, counted)
+        await asyncio.to_thread(self._recommender.refresh, events, touched, causes, term)
+
+    def _apply_commands(self, commands: CommandBatch, slots: dict[str, int]) -> None:
+        for user, source, offset in zip(commands.user_ids, commands.sources, commands.offsets, strict=True):
+            slot = slots[user]
+            if offset >= self._table.fence(slot, source):
+                self._table.set_fence(slot, source, offset + 1)
+                self._table.wipe(slot)
+                self._emitter.recommend(user, None)
+                log.info("forgot a user", partition=int(self._table.partition[slot]))
+
+
+def _users(batch: EventBatch | CommandBatch | None) -> Sequence[str]:
+    return batch.user_ids if batch is not None else ()
+
+
+def _last_event_of_each(slots: IntpArray, events: IntpArray) -> tuple[IntpArray, IntpArray]:
+    """Each touched slot and the last of its events."""
+    touched, from_end = np.unique(slots[events][::-1], return_index=True)
+    return touched, events[::-1][from_end]
+
+

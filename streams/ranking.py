@@ -1,0 +1,164 @@
+"""The rules of the top-k, on arrays: what the head is given, what is left out, and which reason an item carries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.graph import LEAVE_OUT, LEAST_SCORE, HeadInputs, Ranked
+from encoders.index import ItemIndex
+from schemas.events import EVENT_TYPES
+from schemas.recommendation import Reason, ReasonKind, RecommendedItem, Share
+from streams.preference import NO_TIME, Float32Array, Int64Array, IntpArray
+from streams.profiles import ProfileTable
+
+NAMED_RECENTS = 3
+"""Recent events that a reason names; the others' shares are added up."""
+
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What may not be recommended."""
+
+    exclude_purchased_days: float = 30.0
+    exclude_seen_events: int = 20
+    """How many of the latest events' items are left out; 0 keeps them."""
+
+
+def head_inputs(table: ProfileTable, slots: IntpArray, index: ItemIndex, history: int) -> HeadInputs:
+    """What a head reads of B users; recents beyond ``history`` are cut, missing ones are padded."""
+    refresh_rows(table, slots, index)
+    times = _widen(table.times[slots], history, NO_TIME)  # (B, h)
+    present = times != NO_TIME
+    rows = _widen(table.rows[slots], history, -1)
+    ages = np.where(present, times[:, :1] - times, 0) / 1000.0
+    return HeadInputs(
+        sums=table.sums[slots],
+        mass=table.mass[slots],
+        recent_vectors=index.gather(np.where(present, rows, -1)),
+        recent_types=np.where(present, _widen(table.types[slots], history, 0), -1).astype(np.int64),
+        recent_ages=ages.astype(np.float32),
+    )
+
+
+def refresh_rows(table: ProfileTable, slots: IntpArray, index: ItemIndex) -> None:
+    """Look up the recents whose item was not in the index when they arrived."""
+    rows = table.rows[slots]
+    unknown = (rows < 0) & (table.times[slots] != NO_TIME)
+    if unknown.any():
+        rows[unknown] = index.rows(table.items[slots][unknown])
+        table.rows[slots] = rows
+
+
+def _widen(values: NDArray, width: int, blank: int) -> NDArray:
+    short = width - values.shape[1]
+    if short <= 0:
+        return values[:, :width]
+    return np.pad(values, ((0, 0), (0, short)), constant_values=blank)
+
+
+def left_out(table: ProfileTable, slots: IntpArray, index: ItemIndex, rules: Rules) -> Int64Array:
+    """Rows of the index that B users may not be given: int64 array of shape (B, A), -1 in unused places."""
+    parts = []
+    if rules.exclude_seen_events:
+        parts.append(table.rows[slots, : rules.exclude_seen_events])
+    if rules.exclude_purchased_days:
+        bought = table.bought_times[slots]  # (B, M)
+        now = np.maximum(table.times[slots, :1], bought.max(axis=1, keepdims=True))
+        recent = (bought != NO_TIME) & (now - bought <= rules.exclude_purchased_days * _DAY_MS)
+        width = int(recent.sum(axis=1).max(initial=0))
+        if width:
+            # purchases are newest first, so those within the time stand to the left
+            items = table.bought_items[slots, :width]
+            rows = np.full(items.shape, -1, np.int64)
+            rows[recent[:, :width]] = index.rows(items[recent[:, :width]])
+            parts.append(rows)
+    if not parts:
+        return np.empty((len(slots), 0), np.int64)
+    return np.concatenate(parts, axis=1)
+
+
+def adjustments(rows: Int64Array) -> Float32Array:
+    """The score adjustment that leaves rows out; 0 in unused places."""
+    return np.where(rows >= 0, LEAVE_OUT, np.float32(0)).astype(np.float32)
+
+
+class ReasonWriter:
+    """Turns shares of scores into the items of a recommendation, for users of one batch."""
+
+    def __init__(self, table: ProfileTable, slots: IntpArray, index: ItemIndex, ranked: Ranked) -> None:
+        self._ranked = ranked
+        self._index = index
+        self._rows = table.rows[slots]
+        self._types = table.types[slots]
+        shares = ranked.recent_shares  # (B, k, h)
+        count = min(NAMED_RECENTS, shares.shape[2])
+        self._largest = np.argsort(-shares, axis=2, kind="stable")[:, :, :count]
+        self._named = np.take_along_axis(shares, self._largest, axis=2)
+        self._recents = shares.sum(axis=2)
+        # the parts a reason's kind is chosen from, in the order of KINDS
+        parts = np.stack([self._recents, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares], axis=2)
+        self._kinds = parts.argmax(axis=2)
+
+    def items(self, user: int) -> list[RecommendedItem]:
+        """The recommended items of the ``user``-th of the batch, best first."""
+        ranked = self._ranked
+        kinds: tuple[ReasonKind, ...] = ("recent", "older", "bonus", "bias")
+        found = []
+        columns = zip(
+            ranked.rows[user].tolist(),
+            ranked.scores[user].tolist(),
+            self._kinds[user].tolist(),
+            self._largest[user].tolist(),
+            self._named[user].tolist(),
+            self._recents[user].tolist(),
+            ranked.older_shares[user].tolist(),
+            ranked.adjust_shares[user].tolist(),
+            ranked.bias_shares[user].tolist(),
+            strict=True,
+        )
+        for row, score, kind, places, named, recents, older, bonus, bias in columns:
+            if score <= LEAST_SCORE:
+                break  # sorted: nothing more may be recommended
+            shares = [
+                Share(
+                    item_id=self._index.item_ids[self._rows[user, place]],
+                    event_type=EVENT_TYPES[self._types[user, place]],
+                    share=share,
+                )
+                for place, share in zip(places, named, strict=True)
+                if share != 0.0
+            ]
+            reason = Reason(
+                kind=kinds[kind],
+                exact=ranked.exact,
+                recents=shares,
+                other_recents=recents - sum(share.share for share in shares),
+                older=older,
+                bonus=bonus,
+                bias=bias,
+            )
+            found.append(RecommendedItem(item_id=self._index.item_ids[row], score=score, reason=reason))
+        return found
+
+
+def trending_items(top: Sequence[tuple[int, float]], left_out_rows: Int64Array, index: ItemIndex, k: int) -> list[RecommendedItem]:
+    """The k most popular items that one user may be given.
+
+    Parameters
+    ----------
+    top : rows of the index and scores, best first; all available
+    left_out_rows : int64 array of shape (A,)
+    """
+    barred = set(left_out_rows.tolist())
+    found = []
+    for row, score in top:
+        if row not in barred:
+            reason = Reason(kind="trending", exact=True, bonus=score)
+            found.append(RecommendedItem(item_id=index.item_ids[row], score=score, reason=reason))
+            if len(found) == k:
+                break
+    return found

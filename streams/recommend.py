@@ -1,0 +1,104 @@
+"""Fresh recommendations of the users that a batch touched: rank, explain, encode, send."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from encoders.graph import RankingGraph
+from encoders.index import ItemIndex
+from schemas.codec import encode
+from schemas.events import EVENT_TYPES
+from schemas.recommendation import Cause, Recommendation, RecommendedItem, Revision
+from streams.batch import EventBatch
+from streams.emitter import Emitter
+from streams.metrics import Metrics
+from streams.preference import IntpArray
+from streams.profiles import ProfileTable
+from streams.ranking import ReasonWriter, Rules, adjustments, head_inputs, left_out, trending_items
+from streams.trending import Trending
+
+
+class Recommender:
+    """Runs in a thread while the event loop is free: the caller holds the batch boundary meanwhile."""
+
+    def __init__(
+        self,
+        table: ProfileTable,
+        index: ItemIndex,
+        graph: RankingGraph,
+        trending: Trending,
+        emitter: Emitter,
+        metrics: Metrics,
+        rules: Rules,
+        k: int,
+    ) -> None:
+        self._table, self._index, self._graph = table, index, graph
+        self._trending, self._emitter, self._metrics = trending, emitter, metrics
+        self._rules, self._k = rules, k
+        self._sequence = 0
+
+    def refresh(self, events: EventBatch, slots: IntpArray, causes: IntpArray, term: int) -> None:
+        """Rank B users, note their preference vectors and send each its list.
+
+        Parameters
+        ----------
+        events : the batch that touched them
+        slots : intp array of shape (B,), each user once
+        causes : intp array of shape (B,), the place in ``events`` of the last event of each
+        term : the term under which the revision counts
+        """
+        table, index = self._table, self._index
+        with self._metrics.stage("rank"):
+            inputs = head_inputs(table, slots, index, self._graph.encoder.manifest.history)
+            barred = left_out(table, slots, index, self._rules)
+            ranked = self._graph.rank(inputs, index.snapshot(), barred, adjustments(barred), self._k)
+            table.preferences[slots] = np.stack([ranked.short_term, ranked.long_term, ranked.user], axis=1)
+        with self._metrics.stage("emit"):
+            writer = ReasonWriter(table, slots, index, ranked)
+            known = ranked.user.any(axis=1)
+            popular = self._popular() if not known.all() else []
+            latencies = []
+            for place, (slot, cause) in enumerate(zip(slots.tolist(), causes.tolist(), strict=True)):
+                if known[place]:
+                    items = writer.items(place)
+                else:
+                    items = trending_items(popular, barred[place], index, self._k)
+                if items:
+                    latencies.append(self._send(events, cause, items, term, int(table.times[slot, 0])))
+            self._metrics.latency(latencies)
+            self._metrics.recommendations("personal", int(known.sum()))
+            self._metrics.recommendations("trending", int((~known).sum()))
+
+    def _popular(self) -> list[tuple[int, float]]:
+        """Rows and scores of what is trending and may be recommended."""
+        top = self._trending.top()
+        rows = [self._index.row(item) for item, _ in top]
+        available = self._index.available(np.array(rows, np.int64))
+        return [(row, score) for row, (_, score), ok in zip(rows, top, available.tolist(), strict=True) if ok]
+
+    def _send(
+        self, events: EventBatch, cause: int, items: Sequence[RecommendedItem], term: int, newest_ms: int
+    ) -> float:
+        self._sequence += 1
+        now_ms = time.time_ns() // 1_000_000
+        user_id = events.user_ids[cause]
+        received_ms = int(events.received[cause])
+        message = Recommendation(
+            recommendation_id=f"{term:x}-{self._sequence:x}",
+            user_id=user_id,
+            revision=Revision(term=term, sequence=self._sequence),
+            items=list(items),
+            cause=Cause(
+                event_id=events.event_ids[cause],
+                event_type=EVENT_TYPES[events.types[cause]],
+                item_id=events.item_ids[cause],
+                event_time_ms=int(events.times[cause]),
+            ),
+            encoder_version=self._graph.encoder.manifest.version,
+            event_time_ms=newest_ms,
+            received_ms=received_ms,
+            emitted_ms=now_ms,
+        )
+        self._emitter.recommend(user_id, encode(message))
+        return max(0, now_ms - received_ms) / 1000.0

@@ -1,0 +1,170 @@
+"""Profiles in Apache Cassandra, for any number of workers."""
+
+import asyncio
+import random
+import struct
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+
+from streams.stores import cassandra_cql as cql
+from streams.stores.base import Owner, StoredProfile, StoreUnavailable
+from streams.stores.batching import batches, in_lanes
+from streams.stores.cassandra import CassandraSession, ServerTimeout
+from streams.stores.cassandra_options import CassandraOptions
+
+BATCH_ROWS = 20
+BATCH_BYTES = 40 * 1024  # the server refuses batches of more than 50 KiB
+ROW_OVERHEAD = 200  # bytes that the server counts for a row's cells, beside their content
+LOAD_KEYS = 50
+SCAN_ROWS = 100
+IN_FLIGHT = 16
+TERM_TIMEOUT_S = 20.0
+RACE_PAUSE_S = 0.1
+
+_int32 = struct.Struct(">i").pack
+_int64 = struct.Struct(">q").pack
+
+
+class CassandraStore:
+    """A ``ProfileStore`` in one keyspace; the cluster itself keeps the row of the largest version."""
+
+    def __init__(self, options: CassandraOptions) -> None:
+        self._options = options
+        self._session = CassandraSession(options)
+
+    async def open(self) -> None:
+        await self._session.open()
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def take_term(self, worker: str, partitions: Sequence[int]) -> int:
+        async def own(partition: int) -> None:
+            while True:
+                applied, current = await self._conditional(cql.NEXT_OWNER, term, worker, partition, term)
+                if applied or current.get("term") is not None:  # ours, or somebody's with a larger term
+                    return
+                applied, _ = await self._conditional(cql.FIRST_OWNER, partition, term, worker)
+                if applied:
+                    return
+
+        try:
+            async with asyncio.timeout(TERM_TIMEOUT_S):
+                term = await self._next_term()
+                await in_lanes(own, partitions, IN_FLIGHT)
+        except TimeoutError as error:
+            raise StoreUnavailable(
+                f"Could not take a term: {self._options.where}: no success within {TERM_TIMEOUT_S:g} s against other "
+                "workers or timeouts of the servers. See whether they are overloaded, then try again."
+            ) from error
+        return term
+
+    async def owners(self, partitions: Sequence[int]) -> dict[int, Owner]:
+        found: dict[int, Owner] = {}
+
+        async def read(partition: int) -> None:
+            for row in await self._session.rows("read owners", self._session.bind(cql.READ_OWNER, partition)):
+                found[row[0]] = Owner(*row)
+
+        await in_lanes(read, partitions, IN_FLIGHT)
+        return found
+
+    async def load(self, user_ids: Sequence[str]) -> dict[str, StoredProfile]:
+        found: dict[str, StoredProfile] = {}
+        replica_of = self._session.replicas()
+        keyed = ((replica_of(user_id.encode()), 0, user_id) for user_id in dict.fromkeys(user_ids))
+
+        async def read(chunk: list[str]) -> None:
+            for row in await self._session.rows("load profiles", self._session.bind_keys(cql.LOAD, chunk)):
+                found[row[0]] = _profile(row)
+
+        await in_lanes(read, batches(keyed, LOAD_KEYS), IN_FLIGHT)
+        return found
+
+    async def save(self, rows: Sequence[StoredProfile]) -> None:
+        await self._write("save profiles", map(self._insert, rows))
+
+    async def delete(self, user_ids: Sequence[str], version: int) -> None:
+        await self._write("delete profiles", (self._session.bind(cql.DELETE, version, user) for user in user_ids))
+
+    async def save_trending(self, partition: int, state: bytes, version: int) -> None:
+        statement = self._session.bind(cql.SAVE_TRENDING, partition, version, state, version)
+        await self._session.execute("save trending counts", statement)
+
+    async def load_trending(self, partitions: Sequence[int]) -> dict[int, bytes]:
+        if not partitions:
+            return {}
+        statement = self._session.bind(cql.LOAD_TRENDING, list(partitions))
+        return dict(await self._session.rows("load trending counts", statement))
+
+    async def scan(self) -> AsyncIterator[StoredProfile]:
+        statement = self._session.bind(cql.SCAN)
+        statement.fetch_size = SCAN_ROWS
+        page = await self._session.execute("scan profiles", statement)
+        while True:
+            for row in page.current_rows:
+                yield _profile(row)
+            if not page.has_more_pages:
+                return
+            page = await self._session.execute("scan profiles", statement, page.paging_state)
+
+    async def _next_term(self) -> int:
+        while True:
+            read = await self._serial(cql.READ_TERM)
+            if read is None:
+                continue
+            row = read.one()
+            if row is None:
+                # the owners are the floor, in case somebody emptied the counter
+                terms = await self._session.rows("take a term", self._session.bind(cql.ALL_OWNER_TERMS))
+                term = max((row[0] for row in terms), default=0) + 1
+                applied, _ = await self._conditional(cql.FIRST_TERM, term)
+            else:
+                term = row[0] + 1
+                applied, _ = await self._conditional(cql.NEXT_TERM, term, row[0])
+            if applied:
+                return int(term)
+
+    async def _conditional(self, statement: str, *values: Any) -> tuple[bool, dict[str, Any]]:
+        """Run a lightweight transaction: whether it surely was applied, and if not, what is known of the row."""
+        result = await self._serial(statement, *values)
+        if result is None:
+            return False, {}
+        row = dict(zip(result.column_names, result.one(), strict=True))
+        return row.pop("[applied]"), row
+
+    async def _serial(self, statement: str, *values: Any) -> Any:
+        """The result of one step of a race; None if the server gave up, as it does when many race at once.
+
+        Such a step may have been applied all the same; the callers look again.
+        """
+        try:
+            return await self._session.execute("take a term", self._session.bind(statement, *values))
+        except ServerTimeout:
+            await asyncio.sleep(random.uniform(0, RACE_PAUSE_S))
+            return None
+
+    async def _write(self, doing: str, statements: Iterable[Any]) -> None:
+        session, replica_of = self._session, self._session.replicas()
+        sized = ((replica_of(one.routing_key), ROW_OVERHEAD + sum(map(len, one.values)), one) for one in statements)
+
+        async def write(batch: list[Any]) -> None:
+            await session.execute(doing, session.batch(batch))
+
+        await in_lanes(write, batches(sized, BATCH_ROWS, BATCH_BYTES), IN_FLIGHT)
+
+    def _insert(self, row: StoredProfile) -> Any:
+        version = _int64(row.version)
+        return self._session.bind_encoded(
+            cql.SAVE,
+            (
+                *(row.user_id.encode(), _int32(row.partition), version),
+                *(row.state, row.short_term, row.long_term, row.mixed, row.encoder.encode()),
+                *(version, _int32(row.expires_s)),
+            ),
+        )
+
+
+def _profile(row: tuple[Any, ...]) -> StoredProfile:
+    columns = (*row[:-1], row[-1] or 0)  # the TTL of a row that has none is null
+    return StoredProfile(*columns)

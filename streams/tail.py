@@ -1,0 +1,86 @@
+"""Reads the whole of a compacted topic and goes on reading it: item vectors, trending counts."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, Message, TopicPartition
+
+log = structlog.get_logger(__name__)
+
+_POLL_S = 0.05
+_MAX_RECORDS = 2_000
+
+
+class Tail:
+    """A thread with a plain consumer, no group: every worker reads everything, from the beginning."""
+
+    def __init__(self, topic: str, make_consumer: Callable[[], Consumer], on_records: Callable[[list[Message]], None]) -> None:
+        """``on_records`` is called in this thread with what a poll brought; it may block to slow the reading down."""
+        self.topic = topic
+        self._make_consumer = make_consumer
+        self._on_records = on_records
+        self._stopping = threading.Event()
+        self.caught_up = threading.Event()
+        """Set once everything that was in the topic at the start has been read."""
+        self._thread = threading.Thread(target=self._run, name=f"tail-{topic}", daemon=True)
+
+    def start(self) -> None:
+        """Start reading."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading and wait for the thread."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+
+    def _run(self) -> None:
+        consumer = self._make_consumer()
+        try:
+            ends = self._assign(consumer)
+            while not self._stopping.is_set():
+                messages = consumer.consume(_MAX_RECORDS, timeout=_POLL_S)
+                records = [message for message in messages if message.error() is None]
+                for message in messages:
+                    if message.error() is not None and not message.error().retriable():
+                        log.warning("tail", topic=self.topic, problem=message.error().str())
+                if records:
+                    self._on_records(records)
+                if ends is not None and self._reached(consumer, ends):
+                    self.caught_up.set()
+                    ends = None
+        except Exception as error:
+            if not self._stopping.is_set():
+                log.error("reading a topic ended", topic=self.topic, problem=str(error))
+        finally:
+            consumer.close()
+
+    def _assign(self, consumer: Consumer) -> dict[int, int] | None:
+        """Assign every partition from its beginning; returns the end offsets to reach before we are caught up."""
+        while not self._stopping.is_set():
+            try:
+                found = consumer.list_topics(self.topic, timeout=5.0).topics[self.topic]
+                if found.error is None and found.partitions:
+                    parts = [TopicPartition(self.topic, number) for number in found.partitions]
+                    marks = {part.partition: consumer.get_watermark_offsets(part, timeout=5.0) for part in parts}
+                    consumer.assign([TopicPartition(self.topic, number, low) for number, (low, _) in marks.items()])
+                    return {number: high for number, (low, high) in marks.items() if high > low}
+                problem: Any = found.error or "it does not exist: create it with `prefstream topics create`"
+            except Exception as error:
+                problem = error
+            log.warning("waiting for a topic", topic=self.topic, problem=str(problem))
+            self._stopping.wait(1.0)
+        return None
+
+    def _reached(self, consumer: Consumer, ends: dict[int, int]) -> bool:
+        positions = consumer.position([TopicPartition(self.topic, number) for number in ends])
+        return all(part.offset >= ends[part.partition] for part in positions)
+
+
+def wait_until_caught_up(tails: list[Tail], timeout_s: float) -> bool:
+    """Block until all tails have read what was there at their start; False if the time is over."""
+    deadline = time.monotonic() + timeout_s
+    return all(tail.caught_up.wait(max(0.0, deadline - time.monotonic())) for tail in tails)
