@@ -24,6 +24,7 @@ def add_agents(app: faust.App, names: TopicNames, events: Step, catalog: Step, f
                 await step(event)
             except Exception as error:
                 fail(error)
+                return
 
     @app.agent(batch_topic(app, names.inputs), name="events")
     async def _events(stream: Any) -> None:

@@ -43,6 +43,10 @@ from streams.update import SumsConfig
 log = structlog.get_logger(__name__)
 
 
+class ConsumerFailed(Exception):
+    """Faust gave up; the message says why."""
+
+
 class Worker:
     """One worker. ``start`` and ``stop`` once; ``run`` does both around a wait for a signal or a failure."""
 
@@ -85,6 +89,8 @@ class Worker:
         """Stop the worker because of an error that no retry can mend."""
         if self._failure is None:
             self._failure = error
+            if self._started:
+                self._pipeline.accepting = False
             log.error("the worker stops", problem=str(error), exc_info=_unexpected(error))
         self._finished.set()
 
@@ -127,6 +133,7 @@ class Worker:
         await self._app.start()
         self._tasks.append(asyncio.create_task(self._guard(self._checkpoint.run_forever(settings.checkpoint.interval_s))))
         self._tasks.append(asyncio.create_task(self._guard(self._housekeeping())))
+        self._tasks.append(asyncio.create_task(self._guard(self._watch_app())))
         log.info("worker started", port=self.port, broker=settings.kafka.bootstrap_servers, store=settings.store.kind)
 
     def _check_topics(self) -> None:
@@ -234,7 +241,8 @@ class Worker:
 
     async def _hand_over(self, revoked: set[Any]) -> None:
         """Finish the batch in hand, save and ack, so that the next owner has nothing to do again."""
-        await self._save_all(self.settings.kafka.session_timeout_s * 0.8)
+        if self._failure is None:
+            await self._save_all(self.settings.kafka.session_timeout_s * 0.8)
         self.ownership.revoke()
 
     async def _save_all(self, within_s: float) -> None:
@@ -247,6 +255,22 @@ class Worker:
             log.warning("handing over unsaved: the next owner reads these events again", seconds=within_s)
         except Exception as error:
             self.fail(error)
+
+    async def _commit(self) -> None:
+        try:
+            async with asyncio.timeout(self.settings.kafka.session_timeout_s * 0.5):
+                await self._app.consumer.commit()
+        except TimeoutError:
+            log.warning("the broker did not take the last offsets: the next owner reads these events again")
+
+    async def _watch_app(self) -> None:
+        """Faust's services stop without a word to us when one of them crashes."""
+        while not self._app.crashed:
+            await asyncio.sleep(0.2)
+        raise ConsumerFailed(
+            f"The Kafka consumer failed: {self._app.crash_reason!r}. Nothing is lost: what was not acked is read again "
+            "when the worker is started again."
+        )
 
     async def _guard(self, work: Any) -> None:
         try:
@@ -285,8 +309,10 @@ class Worker:
         """Hand over cleanly and let go of everything; a worker that never started is let go of too."""
         if self._started:
             self._started = False
-            await self._save_all(self.settings.kafka.session_timeout_s * 0.8)
-            await self._app.consumer.commit()
+            # after a failure a batch may be half in the table: what is saved and acked stays as it is
+            if self._failure is None:
+                await self._save_all(self.settings.kafka.session_timeout_s * 0.8)
+                await self._commit()
             self.ownership.revoke()
             for task in self._tasks:
                 task.cancel()

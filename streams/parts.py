@@ -25,7 +25,7 @@ def make_store(settings: Settings) -> ProfileStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         return SqliteStore(path)
     # the driver is heavy: only those who use it wait for it
-    from streams.stores.cassandra import CassandraStore
+    from streams.stores.cassandra_store import CassandraStore
     from streams.stores.cassandra_options import CassandraOptions, CassandraTls
 
     cassandra = settings.store.cassandra

@@ -39,7 +39,7 @@ def head_inputs(table: ProfileTable, slots: IntpArray, index: ItemIndex, history
         sums=table.sums[slots],
         mass=table.mass[slots],
         recent_vectors=index.gather(np.where(present, rows, -1)),
-        recent_types=np.where(present, _widen(table.types[slots], history, 0), -1).astype(np.int64),
+        recent_types=np.where(present, _widen(table.types[slots], history, 0).astype(np.int64), -1),
         recent_ages=ages.astype(np.float32),
     )
 

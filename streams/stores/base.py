@@ -28,6 +28,13 @@ class Owner(msgspec.Struct, frozen=True):
     worker: str
 
 
+class Term(msgspec.Struct, frozen=True):
+    """A term just taken, and what it replaced as the owner of each partition; a partition's first has no entry."""
+
+    number: int
+    replaced: dict[int, int]
+
+
 class StoreError(Exception):
     """The store refused or failed; the message is a sentence for the operator."""
 
@@ -68,10 +75,12 @@ class ProfileStore(Protocol):
         """Let go of connections and threads; a second call does nothing."""
         ...
 
-    async def take_term(self, worker: str, partitions: Sequence[int]) -> int:
+    async def take_term(self, worker: str, partitions: Sequence[int]) -> Term:
         """A number larger than any taken before, recorded as the owner's of each partition that has no larger one.
 
-        On ``StoreUnavailable`` a number may be lost; nobody else ever gets it.
+        Which term it replaced is read in the same atomic step: nobody owned the partition between the two. A partition
+        whose owner has a larger term already is absent from ``replaced``. On ``StoreUnavailable`` a number may be
+        lost; nobody else ever gets it.
         """
         ...
 

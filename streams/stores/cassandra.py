@@ -20,6 +20,7 @@ from cassandra import (
     DriverException,
     RequestValidationException,
     Timeout,
+    UnresolvableContactPoints,
 )
 
 try:
@@ -159,22 +160,23 @@ class CassandraSession:
             request_timeout=options.request_timeout_s,
             row_factory=tuple_factory,
         )
-        cluster = Cluster(
-            options.hosts,
-            options.port,
-            protocol_version=4,
-            execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-            auth_provider=PlainTextAuthProvider(options.username, options.password) if options.username else None,
-            ssl_context=options.tls.context() if options.tls else None,
-            # without an end: the driver's default gives a server up after 64 attempts
-            reconnection_policy=ExponentialReconnectionPolicy(0.5, RECONNECT_MAX_S, max_attempts=None),
-            connect_timeout=options.request_timeout_s,
-            control_connection_timeout=options.request_timeout_s,
-            idle_heartbeat_interval=HEARTBEAT_S,
-            idle_heartbeat_timeout=options.request_timeout_s,
-        )
         _protocol_log.addFilter(_wanted)
+        cluster = None
         try:
+            cluster = Cluster(
+                options.hosts,
+                options.port,
+                protocol_version=4,
+                execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+                auth_provider=PlainTextAuthProvider(options.username, options.password) if options.username else None,
+                ssl_context=options.tls.context() if options.tls else None,
+                # without an end: the driver's default gives a server up after 64 attempts
+                reconnection_policy=ExponentialReconnectionPolicy(0.5, RECONNECT_MAX_S, max_attempts=None),
+                connect_timeout=options.request_timeout_s,
+                control_connection_timeout=options.request_timeout_s,
+                idle_heartbeat_interval=HEARTBEAT_S,
+                idle_heartbeat_timeout=options.request_timeout_s,
+            )
             session = cluster.connect()
             prepare_schema(session, options)
             for statement in cql.ALL:
@@ -184,8 +186,10 @@ class CassandraSession:
                     prepared.consistency_level = ConsistencyLevel.SERIAL
                 self._prepared[statement] = prepared
         except BaseException as error:
-            centres = {host.datacenter for host in cluster.metadata.all_hosts() if host.datacenter}
-            cluster.shutdown()
+            centres: set[str] = set()
+            if cluster is not None:
+                centres = {host.datacenter for host in cluster.metadata.all_hosts() if host.datacenter}
+                cluster.shutdown()
             if not isinstance(error, FAILURES):
                 raise
             raise self._refused(error, centres) or self._translated("open the profile store", error) from error
@@ -193,7 +197,7 @@ class CassandraSession:
 
     def _refused(self, error: BaseException, centres: set[str]) -> StoreMisconfigured | None:
         """The wrong setting that kept the store from opening, if it was one."""
-        options, causes = self._options, getattr(error, "errors", {}).values()
+        options, causes = self._options, _causes(error)
         if any(isinstance(cause, AuthenticationFailed) for cause in causes):
             advice = "Set the user name and the password that the servers know."
         elif any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
@@ -214,10 +218,16 @@ class CassandraSession:
         )
 
 
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error itself, or what each server said if several were tried."""
+    tried = error.errors if isinstance(error, NoHostAvailable) else None
+    return list(tried.values()) if tried and isinstance(tried, dict) else [error]
+
+
 def _reason(error: BaseException) -> str:
-    """What the driver says; of a failure on several servers, what each of them said."""
-    causes = list(getattr(error, "errors", {}).values()) or [error]
-    return "; ".join(sorted({f"{type(cause).__name__}: {cause}".rstrip(".") for cause in causes}))
+    if isinstance(error, UnresolvableContactPoints):
+        return "no address is known for these names"
+    return "; ".join(sorted({f"{type(cause).__name__}: {cause}".rstrip(".") for cause in _causes(error)}))
 
 
 _protocol_log = logging.getLogger("cassandra.protocol")

@@ -19,7 +19,7 @@ NEXT_TERM = "UPDATE {}.terms SET term = ? WHERE name = 'global' IF term = ?"
 READ_OWNER = "SELECT partition, term, worker FROM {}.owners WHERE partition = ?"
 ALL_OWNER_TERMS = "SELECT term FROM {}.owners"
 FIRST_OWNER = "INSERT INTO {}.owners (partition, term, worker) VALUES (?, ?, ?) IF NOT EXISTS"
-NEXT_OWNER = "UPDATE {}.owners SET term = ?, worker = ? WHERE partition = ? IF term < ?"
+NEXT_OWNER = "UPDATE {}.owners SET term = ?, worker = ? WHERE partition = ? IF term = ?"
 
 SAVE_TRENDING = "INSERT INTO {}.trending (partition, version, state) VALUES (?, ?, ?) USING TIMESTAMP ?"
 LOAD_TRENDING = "SELECT partition, state FROM {}.trending WHERE partition IN ?"

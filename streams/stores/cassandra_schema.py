@@ -46,16 +46,18 @@ def prepare_schema(session: Any, options: CassandraOptions) -> None:
                 f"{options.where}: the keyspace does not exist and may not be created by the settings; create it, "
                 f"e.g. with: {statement}"
             )
+        planned = options.replication
+        refuse_weak_consistency(options, planned if isinstance(planned, int) else sum(planned.values()))
         session.execute(statement, timeout=DDL_TIMEOUT_S)
-    refuse_weak_consistency(options, keyspaces[options.keyspace].replication_strategy)
+        session.cluster.refresh_keyspace_metadata(options.keyspace)  # another worker may have been the one to create it
+    refuse_weak_consistency(options, copies_of(keyspaces[options.keyspace].replication_strategy))
     for table in TABLES:
         if table not in keyspaces[options.keyspace].tables:
             session.execute(create_table(options.keyspace, table), timeout=DDL_TIMEOUT_S)
 
 
-def refuse_weak_consistency(options: CassandraOptions, strategy: Any) -> None:
+def refuse_weak_consistency(options: CassandraOptions, copies: int | None) -> None:
     """A read that may miss the last save would let a new owner build on an old profile, and lose events."""
-    copies = copies_of(strategy)
     if options.consistency in WEAK and copies != 1:
         raise StoreMisconfigured(
             f"{options.where} keeps {copies or 'an unknown number of'} copies of each row, and consistency "

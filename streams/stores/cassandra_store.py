@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from streams.stores import cassandra_cql as cql
-from streams.stores.base import Owner, StoredProfile, StoreUnavailable
+from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
 from streams.stores.batching import batches, in_lanes
 from streams.stores.cassandra import CassandraSession, ServerTimeout
 from streams.stores.cassandra_options import CassandraOptions
@@ -38,15 +38,24 @@ class CassandraStore:
     async def close(self) -> None:
         await self._session.close()
 
-    async def take_term(self, worker: str, partitions: Sequence[int]) -> int:
+    async def take_term(self, worker: str, partitions: Sequence[int]) -> Term:
+        replaced: dict[int, int] = {}
+
         async def own(partition: int) -> None:
+            expected: int | None = None
             while True:
-                applied, current = await self._conditional(cql.NEXT_OWNER, term, worker, partition, term)
-                if applied or current.get("term") is not None:  # ours, or somebody's with a larger term
+                if expected is None:
+                    applied, row = await self._conditional(cql.FIRST_OWNER, partition, term, worker)
+                else:
+                    applied, row = await self._conditional(cql.NEXT_OWNER, term, worker, partition, expected)
+                owner = term if applied else row.get("term")  # None: the row is gone, so ours is the first again
+                if owner == term:  # perhaps by a try that the server gave up on, which is repeated as it was
+                    if expected is not None:
+                        replaced[partition] = expected
                     return
-                applied, _ = await self._conditional(cql.FIRST_OWNER, partition, term, worker)
-                if applied:
+                if owner is not None and owner > term:
                     return
+                expected = owner
 
         try:
             async with asyncio.timeout(TERM_TIMEOUT_S):
@@ -57,7 +66,7 @@ class CassandraStore:
                 f"Could not take a term: {self._options.where}: no success within {TERM_TIMEOUT_S:g} s against other "
                 "workers or timeouts of the servers. See whether they are overloaded, then try again."
             ) from error
-        return term
+        return Term(term, replaced)
 
     async def owners(self, partitions: Sequence[int]) -> dict[int, Owner]:
         found: dict[int, Owner] = {}
@@ -110,14 +119,11 @@ class CassandraStore:
 
     async def _next_term(self) -> int:
         while True:
-            read = await self._serial(cql.READ_TERM)
-            if read is None:
-                continue
-            row = read.one()
+            row = (await self._serial(cql.READ_TERM)).one()
             if row is None:
                 # the owners are the floor, in case somebody emptied the counter
-                terms = await self._session.rows("take a term", self._session.bind(cql.ALL_OWNER_TERMS))
-                term = max((row[0] for row in terms), default=0) + 1
+                owners = await self._serial(cql.ALL_OWNER_TERMS)
+                term = max((owner[0] for owner in owners.current_rows), default=0) + 1
                 applied, _ = await self._conditional(cql.FIRST_TERM, term)
             else:
                 term = row[0] + 1
@@ -126,23 +132,21 @@ class CassandraStore:
                 return int(term)
 
     async def _conditional(self, statement: str, *values: Any) -> tuple[bool, dict[str, Any]]:
-        """Run a lightweight transaction: whether it surely was applied, and if not, what is known of the row."""
+        """Run a lightweight transaction: whether it was applied, and if not, the row in its way."""
         result = await self._serial(statement, *values)
-        if result is None:
-            return False, {}
         row = dict(zip(result.column_names, result.one(), strict=True))
         return row.pop("[applied]"), row
 
     async def _serial(self, statement: str, *values: Any) -> Any:
-        """The result of one step of a race; None if the server gave up, as it does when many race at once.
+        """The result of one step of a race, repeated when the server gives up, as it does if many race at once.
 
-        Such a step may have been applied all the same; the callers look again.
+        What it gave up on may have been applied all the same: then a conditional write finds its own row in its way.
         """
-        try:
-            return await self._session.execute("take a term", self._session.bind(statement, *values))
-        except ServerTimeout:
-            await asyncio.sleep(random.uniform(0, RACE_PAUSE_S))
-            return None
+        while True:
+            try:
+                return await self._session.execute("take a term", self._session.bind(statement, *values))
+            except ServerTimeout:
+                await asyncio.sleep(random.uniform(0, RACE_PAUSE_S))
 
     async def _write(self, doing: str, statements: Iterable[Any]) -> None:
         session, replica_of = self._session, self._session.replicas()

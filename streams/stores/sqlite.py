@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from streams.stores import sqlite_sql as sql
-from streams.stores.base import Owner, StoredProfile, StoreError, StoreFull, StoreMisconfigured, StoreUnavailable
+from streams.stores.base import Owner, StoredProfile, StoreError, StoreFull, StoreMisconfigured, StoreUnavailable, Term
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
@@ -56,12 +56,13 @@ class SqliteStore:
             await asyncio.get_running_loop().run_in_executor(thread, self._disconnect)
             thread.shutdown()
 
-    async def take_term(self, worker: str, partitions: Sequence[int]) -> int:
-        def take(db: sqlite3.Connection) -> int:
+    async def take_term(self, worker: str, partitions: Sequence[int]) -> Term:
+        def take(db: sqlite3.Connection) -> Term:
+            rows = _select_in(db, sql.OWNERS, (), partitions)
             term = int(db.execute(sql.LAST_TERM).fetchone()[0]) + 1
             db.execute(sql.TAKE_TERM, (term,))
             db.executemany(sql.OWN, ((partition, term, worker) for partition in partitions))
-            return term
+            return Term(term, {partition: owner_term for partition, owner_term, _ in rows})
 
         return await self._write(take)
 

@@ -1,0 +1,197 @@
+"""Ranks users against all items: one ONNX run for each chunk of users."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from encoders.index import Snapshot
+from encoders.manifest import Encoder
+from encoders.onnxfile import INT64
+from encoders.runtime import Array, DeviceArray, Runtime
+from encoders.scoring import HEAD_PORTS, RANKED_AXES, compose_model
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+LEAVE_OUT = np.float32(-1e30)  # an adjustment that takes an item out
+LEAST_SCORE = np.float32(-1e29)  # a score below is no recommendation: left out, withdrawn or removed
+
+# users a run: flat between 32 and 512 at 10,000 items; at 100,000 fewer than 128 read the items too often
+_CPU_CHUNK, _CUDA_CHUNK = 128, 1024
+# of a run's (users, items) matrix at most, while that leaves _LEAST_CHUNK users
+_CPU_SCORE_BYTES, _CUDA_SCORE_BYTES = 64 << 20, 512 << 20
+_LEAST_CHUNK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class HeadInputs:
+    """What heads read of B users; only what the encoder's ``head_inputs`` name has to be there."""
+
+    sums: FloatArray | None = None  # (B, T, d)
+    mass: FloatArray | None = None  # (B, T)
+    recent_vectors: FloatArray | None = None  # (B, h, d), newest first; zero rows where none or unknown
+    recent_types: IntArray | None = None  # (B, h): 0 click, 1 browse, 2 purchase, -1 none
+    recent_ages: FloatArray | None = None  # (B, h), seconds before the user's newest event
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The best items of B users, and why.
+
+    ``scores = recent_shares.sum(2) + older_shares + bias_shares + adjust_shares``, up to rounding. With a linear head
+    (``exact``) the shares are what made the score, with another one an explanation by similarity. A score below
+    ``LEAST_SCORE`` means that nothing more was left to recommend.
+    """
+
+    user: FloatArray  # (B, d), unit or zero
+    short_term: FloatArray  # (B, d), unit or zero: the part from the recents
+    long_term: FloatArray  # (B, d), unit or zero: the part from the sums
+    scores: FloatArray  # (B, k), best first
+    rows: IntArray  # (B, k), rows of the index
+    recent_shares: FloatArray  # (B, k, h)
+    older_shares: FloatArray  # (B, k)
+    bias_shares: FloatArray  # (B, k)
+    adjust_shares: FloatArray  # (B, k)
+    exact: bool
+
+
+class RankingGraph:
+    """An encoder's head, scoring and TopK as one graph on one device. Thread-safe but for ``Snapshot``'s rule.
+
+    Parameters
+    ----------
+    chunk : users a run at most; by default what was fastest on the device
+    bind : keep the items on the device between runs; by default on CUDA only
+    """
+
+    def __init__(self, runtime: Runtime, encoder: Encoder, chunk: int | None = None, bind: bool | None = None) -> None:
+        self.encoder = encoder
+        scoring = compose_model(encoder)
+        self.exact = scoring.exact
+        self._runtime = runtime
+        self._head_inputs = scoring.head_inputs
+        self._outputs = scoring.outputs
+        self._session = runtime.session(scoring.model.SerializeToString())
+        self._chunk = chunk or (_CUDA_CHUNK if runtime.is_cuda else _CPU_CHUNK)
+        self._score_bytes = _CUDA_SCORE_BYTES if runtime.is_cuda else _CPU_SCORE_BYTES
+        self._bind = runtime.is_cuda if bind is None else bind
+        self._on_device: tuple[int, DeviceArray, DeviceArray] | None = None
+
+    def rank(self, inputs: HeadInputs, snapshot: Snapshot, adjust_rows: IntArray, adjust: FloatArray, k: int) -> Ranked:
+        """The k best items of each user.
+
+        ``scores = score_scale * user @ items.T + bias + adjust``
+
+        Parameters
+        ----------
+        inputs : what the head reads of B users
+        snapshot : the items, N of them
+        adjust_rows : int64 array of shape (B, A), rows to adjust; the same row twice adds twice
+        adjust : float32 array of shape (B, A), added to the scores of those rows: ``LEAVE_OUT`` takes an item out, a
+            bonus raises it; a row of -1 is ignored, and so is any row with 0.0
+        k : items a user; N if that is less
+
+        Returns
+        -------
+        Ranked. A user without a known vector has ``user`` zero and scores of bias and adjustments alone. B = 0 runs
+        nothing; with N = 0 or k = 0 the user vectors still come, with no items.
+
+        Raises
+        ------
+        ValueError
+            If an array that the head names is missing, or a shape disagrees with the encoder.
+        """
+        manifest = self.encoder.manifest
+        head = self._head_feeds(inputs)
+        users = len(next(iter(head.values())))
+        n = len(snapshot.bias)
+        if snapshot.items.shape != (n, manifest.dimension):
+            raise ValueError(f"items of shape {snapshot.items.shape}, expected ({n}, {manifest.dimension})")
+        rows, amounts = _adjustments(adjust_rows, adjust, users, n)
+        k = max(0, min(k, n))
+        if users == 0 or k == 0:
+            return self._ranked(self._vectors(head, users), users, 0)
+        return self._ranked(self._run({**head, "adjust_rows": rows, "adjust": amounts}, snapshot, k, users), users, k)
+
+    def vectors(self, inputs: HeadInputs) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """User, short-term and long-term vectors alone, each float32 (B, d), without ranking."""
+        head = self._head_feeds(inputs)
+        users = len(next(iter(head.values())))
+        ranked = self._ranked(self._vectors(head, users), users, 0)
+        return ranked.user, ranked.short_term, ranked.long_term
+
+    def _vectors(self, head: dict[str, Array], users: int) -> dict[str, Array]:
+        if users == 0:
+            return {}
+        # the graph always ranks: give it one item that does not matter
+        one = Snapshot(np.zeros((1, self.encoder.manifest.dimension), np.float32), np.zeros(1, np.float32), 0)
+        nothing: dict[str, Array] = {
+            "adjust_rows": np.zeros((users, 1), np.int64),
+            "adjust": np.zeros((users, 1), np.float32),
+        }
+        found = self._run({**head, **nothing}, one, 1, users)
+        return {name: array for name, array in found.items() if "k" not in RANKED_AXES[name]}
+
+    def _run(self, feeds: dict[str, Array], snapshot: Snapshot, k: int, users: int) -> dict[str, Array]:
+        """Every output for all users, a chunk of them a run."""
+        shared: dict[str, Array | DeviceArray] = {"k": np.array([k], np.int64)}
+        shared["items"], shared["bias"] = self._items(snapshot)
+        names = list(self._outputs)
+        chunk = min(self._chunk, max(_LEAST_CHUNK, self._score_bytes // (4 * len(snapshot.bias))))
+        runs = [
+            self._session.run(names, {**shared, **{name: feed[start : start + chunk] for name, feed in feeds.items()}})
+            for start in range(0, users, chunk)
+        ]
+        return {name: run[0] if len(run) == 1 else np.concatenate(run) for name, *run in zip(names, *runs, strict=True)}
+
+    def _items(self, snapshot: Snapshot) -> tuple[Array | DeviceArray, Array | DeviceArray]:
+        """Items and biases where the graph runs; sent to the device only when they changed."""
+        if not self._bind or snapshot.version == 0:
+            return snapshot.items, snapshot.bias
+        held = self._on_device
+        if held is None or held[0] != snapshot.version:
+            held = (snapshot.version, self._runtime.put(snapshot.items), self._runtime.put(snapshot.bias))
+            self._on_device = held
+        return held[1:]
+
+    def _head_feeds(self, inputs: HeadInputs) -> dict[str, Array]:
+        """What the head reads, checked: the graph would answer a wrong shape with a page of its own."""
+        manifest = self.encoder.manifest
+        sizes = {"T": len(manifest.half_lives_s), "d": manifest.dimension, "h": manifest.history}
+        feeds: dict[str, Array] = {}
+        users: int | None = None
+        for name in self._head_inputs:
+            given = getattr(inputs, name)
+            if given is None:
+                raise ValueError(f"the head of encoder {manifest.version} needs {name}, which is missing")
+            element, axes = HEAD_PORTS[name]
+            feed = np.ascontiguousarray(given, np.int64 if element == INT64 else np.float32)
+            users = len(feed) if users is None else users
+            expected = (users, *(sizes[str(axis)] for axis in axes[1:]))
+            if feed.shape != expected:
+                raise ValueError(f"{name} has shape {feed.shape}, encoder {manifest.version} expects {expected}")
+            feeds[name] = feed
+        return feeds
+
+    def _ranked(self, found: dict[str, Array], users: int, k: int) -> Ranked:
+        """Outputs as one object; what the graph does not give (its head has no such part) is zero."""
+        sizes = {"B": users, "k": k, "d": self.encoder.manifest.dimension, "h": self.encoder.manifest.history}
+        for name, axes in RANKED_AXES.items():
+            if name not in found:
+                found[name] = np.zeros([sizes[axis] for axis in axes], np.int64 if name == "rows" else np.float32)
+        return Ranked(**found, exact=self.exact)
+
+
+def _adjustments(rows: IntArray, amounts: FloatArray, users: int, n: int) -> tuple[IntArray, FloatArray]:
+    """Rows and amounts as the graph wants them: at least one a user, none below 0 (ONNX counts those from the end)."""
+    rows = np.ascontiguousarray(rows, np.int64)
+    amounts = np.ascontiguousarray(amounts, np.float32)
+    if rows.shape != amounts.shape or rows.ndim != 2 or len(rows) != users:
+        raise ValueError(f"adjust_rows {rows.shape} and adjust {amounts.shape} must both be ({users}, A)")
+    if rows.shape[1] == 0:
+        return np.zeros((users, 1), np.int64), np.zeros((users, 1), np.float32)
+    if rows.max(initial=-1) >= n:
+        raise ValueError(f"adjust_rows names row {rows.max()}, the snapshot has {n}: take it after looking rows up")
+    absent = rows < 0
+    return np.where(absent, 0, rows), np.where(absent, np.float32(0), amounts)

@@ -1,0 +1,237 @@
+"""The item index: every item's vector and bias as growable arrays, and the row of each item id."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from encoders.hashtable import HashTable
+from schemas.ids import id_hash, id_hashes
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+HashArray = npt.NDArray[np.uint64]
+BoolArray = npt.NDArray[np.bool_]
+
+WITHDRAWN = np.float32(-np.inf)  # the bias of an item that must not be recommended
+_NO_SOURCE = np.uint64(0)
+_versions = count(1)  # of all indexes in the process: equal versions are equal contents
+
+
+class Source(NamedTuple):
+    """Where in the catalog topic an update came from; orders the updates of one item."""
+
+    topic_id: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The index as the ranking graph reads it: views, not copies.
+
+    ``version`` changes with every change of the index. A view stays whole when the index grows (growth copies), but a
+    later update of one of its rows shows in it, so apply updates between rankings, never while one runs in a thread.
+    """
+
+    items: FloatArray  # (N, d)
+    bias: FloatArray  # (N,), -inf = withdrawn or removed
+    version: int
+
+
+class ItemIndex:
+    """Vectors and biases of items by row; rows are never renumbered.
+
+    An id is known by its 64-bit hash (two ids with one hash would share a row: at a million items the chance of any
+    such pair is 3e-8). Not thread-safe: one thread changes it, between rankings (see ``Snapshot``).
+    """
+
+    def __init__(self, dimension: int, capacity: int = 1024) -> None:
+        self.dimension = dimension
+        self.item_ids: list[str] = []  # id of each row
+        self._table = HashTable(capacity)
+        self._vectors: FloatArray = np.zeros((capacity, dimension), np.float32)
+        self._bias: FloatArray = np.full(capacity, WITHDRAWN)
+        self._removed: BoolArray = np.zeros(capacity, np.bool_)  # tombstones: the row waits for its id to return
+        self._source: HashArray = np.zeros(capacity, np.uint64)  # hash of (topic id, partition) last seen
+        self._source_offset: IntArray = np.zeros(capacity, np.int64)
+        self._tombstones = 0
+        self._version = next(_versions)
+
+    def __len__(self) -> int:
+        """Items known, withdrawn ones among them, removed ones not."""
+        return len(self.item_ids) - self._tombstones
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the arrays (the ids' strings come on top)."""
+        arrays = (self._vectors, self._bias, self._removed, self._source, self._source_offset)
+        return sum(array.nbytes for array in arrays) + self._table.nbytes
+
+    def put(
+        self,
+        item_ids: Sequence[str],
+        vectors: npt.ArrayLike,
+        bias: npt.ArrayLike | None = None,
+        available: npt.ArrayLike | None = None,
+        sources: Sequence[Source | None] | None = None,
+    ) -> BoolArray:
+        """Add or replace items, as if one after the other.
+
+        Parameters
+        ----------
+        item_ids : the ids, n of them; an id may come twice, the later one counts
+        vectors : float32 array of shape (n, d)
+        bias : float32 array of shape (n,), added to every score of the item; 0 by default
+        available : bool array of shape (n,); False withdraws the item and keeps its vector
+        sources : where each update comes from; one that is older than the item's last from the same topic id and
+            partition is ignored, one without a source (None, or no topic id) always counts
+
+        Returns
+        -------
+        bool array of shape (n,): applied. False for an older update, a vector with a NaN, an infinity or a squared
+        length beyond float32, a bias that is NaN or +inf: one such row would spoil every user's scores.
+
+        Raises
+        ------
+        ValueError
+            If the shapes disagree with ``item_ids`` and the dimension.
+        """
+        n = len(item_ids)
+        rows_in = np.ascontiguousarray(vectors, np.float32)
+        bias_in = np.zeros(n, np.float32) if bias is None else np.asarray(bias, np.float32)
+        shown = np.ones(n, np.bool_) if available is None else np.asarray(available, np.bool_)
+        if n and rows_in.shape != (n, self.dimension):
+            raise ValueError(f"vectors of shape {rows_in.shape} for {n} items of dimension {self.dimension}")
+        if bias_in.shape != (n,) or shown.shape != (n,) or (sources is not None and len(sources) != n):
+            raise ValueError(f"bias, available and sources must hold one entry for each of the {n} items")
+        if n == 0:
+            return np.zeros(0, np.bool_)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sound = np.isfinite(np.einsum("nd,nd->n", rows_in, rows_in)) & (bias_in < np.inf)
+        hashes = id_hashes(item_ids)
+        source, offset = _source_arrays(sources, n)
+        applied = np.zeros(n, np.bool_)
+        for turn in _turns(hashes, sound):
+            rows = self._rows_for(hashes[turn], item_ids, turn)
+            fresh = self._is_fresh(rows, source[turn], offset[turn])
+            rows, turn = rows[fresh], turn[fresh]
+            self._vectors[rows] = rows_in[turn]
+            self._bias[rows] = np.where(shown[turn], bias_in[turn], WITHDRAWN)
+            self._tombstones -= int(self._removed[rows].sum())
+            self._removed[rows] = False
+            applied[turn] = True
+        if applied.any():
+            self._version = next(_versions)
+        return applied
+
+    def withdraw(self, item_ids: Sequence[str]) -> int:
+        """Keep these items out of rankings; their vectors stay. Returns how many were known."""
+        rows = self._known_rows(item_ids)
+        self._bias[rows] = WITHDRAWN
+        self._version = next(_versions)
+        return len(rows)
+
+    def remove(self, item_ids: Sequence[str]) -> int:
+        """Forget these items' vectors. The row is kept for the id's return. Returns how many were known."""
+        rows = self._known_rows(item_ids)
+        self._vectors[rows] = 0.0
+        self._bias[rows] = WITHDRAWN
+        self._removed[rows] = True
+        self._tombstones += len(rows)
+        self._version = next(_versions)
+        return len(rows)
+
+    def rows(self, hashes: HashArray) -> IntArray:
+        """Row of each id hash: int64 of the same shape, -1 for an id that is unknown or removed."""
+        rows = self._table.lookup(hashes)
+        if self._tombstones:
+            rows[self._removed[rows] & (rows >= 0)] = -1
+        return rows
+
+    def row(self, item_id: str) -> int:
+        """Row of one id, -1 if it is unknown or removed."""
+        return int(self.rows(np.array([id_hash(item_id)], np.uint64))[0])
+
+    def gather(self, rows: IntArray) -> FloatArray:
+        """Vectors of rows of any shape: float32 of shape (..., d), zeros where the row is -1."""
+        vectors = self._vectors.take(rows, axis=0, mode="wrap")  # -1 wraps to the last row, then zeroed
+        vectors[rows < 0] = 0.0
+        return vectors
+
+    def available(self, rows: IntArray) -> BoolArray:
+        """Which rows may be recommended: bool of the same shape, False where -1, withdrawn or removed."""
+        return np.asarray((rows >= 0) & (self._bias.take(rows, mode="wrap") > WITHDRAWN), np.bool_)
+
+    def snapshot(self) -> Snapshot:
+        """The index now, without a copy (see ``Snapshot`` for what a view sees of later changes)."""
+        n = len(self.item_ids)
+        return Snapshot(self._vectors[:n], self._bias[:n], self._version)
+
+    def _known_rows(self, item_ids: Sequence[str]) -> IntArray:
+        rows = np.unique(self.rows(id_hashes(item_ids)))
+        return rows[rows >= 0]
+
+    def _rows_for(self, hashes: HashArray, item_ids: Sequence[str], turn: IntArray) -> IntArray:
+        """Rows of distinct hashes; new ones get the next rows."""
+        rows = self._table.lookup(hashes)
+        new = np.flatnonzero(rows < 0)
+        if len(new):
+            first = len(self.item_ids)
+            rows[new] = np.arange(first, first + len(new))
+            self._grow(first + len(new))
+            self._table.insert(hashes[new], rows[new])
+            self.item_ids.extend([item_ids[i] for i in turn[new].tolist()])
+        return rows
+
+    def _is_fresh(self, rows: IntArray, source: HashArray, offset: IntArray) -> BoolArray:
+        has_source = source != _NO_SOURCE
+        fresh = ~(has_source & (self._source[rows] == source) & (offset < self._source_offset[rows]))
+        noted = fresh & has_source
+        self._source[rows[noted]] = source[noted]
+        self._source_offset[rows[noted]] = offset[noted]
+        return np.asarray(fresh, np.bool_)
+
+    def _grow(self, needed: int) -> None:
+        capacity = len(self._bias)
+        if needed <= capacity:
+            return
+        extra = max(needed, capacity + capacity // 2) - capacity
+        # new arrays, not resized ones: a snapshot that a ranking still reads keeps the old
+        self._vectors = np.concatenate([self._vectors, np.zeros((extra, self.dimension), np.float32)])
+        self._bias = np.concatenate([self._bias, np.full(extra, WITHDRAWN)])
+        self._removed = np.concatenate([self._removed, np.zeros(extra, np.bool_)])
+        self._source = np.concatenate([self._source, np.zeros(extra, np.uint64)])
+        self._source_offset = np.concatenate([self._source_offset, np.zeros(extra, np.int64)])
+
+
+def _source_arrays(sources: Sequence[Source | None] | None, n: int) -> tuple[HashArray, IntArray]:
+    keys = np.zeros(n, np.uint64)
+    offsets = np.zeros(n, np.int64)
+    known: dict[tuple[str, int], int] = {}
+    for i, source in enumerate(sources or ()):
+        if source is not None and source.topic_id:
+            key = (source.topic_id, source.partition)
+            if key not in known:
+                known[key] = id_hash(f"{source.partition}@{source.topic_id}") or 1  # 0 means none
+            keys[i] = known[key]
+            offsets[i] = source.offset
+    return keys, offsets
+
+
+def _turns(hashes: HashArray, sound: BoolArray) -> list[IntArray]:
+    """Positions of sound entries: the first of each hash, then the second of each, and so on."""
+    positions = np.flatnonzero(sound)
+    order = np.argsort(hashes[positions], kind="stable")
+    positions = positions[order]
+    grouped = hashes[positions]
+    starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]]) if len(grouped) else np.zeros(0, np.int64)
+    if len(starts) == len(positions):  # no id comes twice
+        return [np.sort(positions)] if len(positions) else []
+    sizes = np.diff(np.r_[starts, len(positions)])
+    occurrence = np.arange(len(positions)) - np.repeat(starts, sizes)
+    by_turn = np.lexsort((positions, occurrence))
+    return np.split(positions[by_turn], np.cumsum(np.bincount(occurrence))[:-1])

@@ -1,0 +1,70 @@
+"""Catalog items to vectors, by an encoder folder's item graph."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from encoders import lookup, text
+from encoders.manifest import ITEMS_MODEL, Encoder
+from encoders.runtime import Array, Runtime
+from schemas.catalog import CatalogItem
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+BATCH = 512  # items a run: their gathered features stay in a core's cache
+
+
+class ItemEncoder:
+    """The item side of an encoder."""
+
+    def __init__(self, runtime: Runtime, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self._manifest = encoder.manifest
+        self._session = runtime.session(encoder.path(ITEMS_MODEL))
+        self._rows = lookup.read_rows(encoder) if self._manifest.kind == "lookup" else {}
+
+    def encode(self, items: Sequence[CatalogItem]) -> tuple[FloatArray, BoolArray]:
+        """Vectors of items.
+
+        Returns
+        -------
+        float32 array of shape (N, d): unit rows, zero where unknown
+        bool array of shape (N,): known. False for an item that says nothing (text) or that was not trained (lookup).
+        """
+        vectors = np.zeros((len(items), self._manifest.dimension), np.float32)
+        self._fill("vectors", items, vectors)
+        known = np.einsum("nd,nd->n", vectors, vectors) > 0
+        return vectors, np.asarray(known, np.bool_)
+
+    def bias(self, items: Sequence[CatalogItem]) -> FloatArray:
+        """What the encoder adds to every score of these items: float32 (N,), 0 where unknown or not trained."""
+        bias = np.zeros(len(items), np.float32)
+        if "bias" in self._session.outputs:
+            self._fill("bias", items, bias)
+        return bias
+
+    def _fill(self, output: str, items: Sequence[CatalogItem], out: Array) -> None:
+        for start in range(0, len(items), BATCH):
+            feeds, where = self._feeds(items[start : start + BATCH])
+            if len(where):
+                (out[start + where],) = self._session.run([output], feeds)
+
+    def _feeds(self, items: Sequence[CatalogItem]) -> tuple[dict[str, Array], npt.NDArray[np.int64]]:
+        """Inputs of the graph, and which of the items they stand for."""
+        if self._manifest.kind == "lookup":
+            rows = np.fromiter((self._rows.get(item.item_id, -1) for item in items), np.int64, len(items))
+            where = np.flatnonzero(rows >= 0)
+            return {"item_row": rows[where]}, where
+        fields, buckets = self._manifest.text_fields, self._manifest.text_buckets
+        found = [text.features(item, fields, buckets) for item in items]
+        counts = np.fromiter(map(len, found), np.int64, len(found))
+        where = np.flatnonzero(counts)
+        counts = counts[where]
+        used = np.arange(counts.max(initial=0)) < counts[:, None]  # (B, M)
+        ids = np.zeros(used.shape, np.int64)
+        weights = np.zeros(used.shape, np.float32)
+        ids[used] = np.fromiter((i for each in found for i in each), np.int64)
+        weights[used] = np.fromiter((w for each in found for w in each.values()), np.float32)
+        return {"feature_ids": ids, "feature_weights": weights}, where

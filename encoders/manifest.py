@@ -1,0 +1,164 @@
+"""The encoder folder: ``encoder.json`` and the files it names, each with its checksum."""
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from encoders.errors import EncoderError
+from encoders.signature import check_signatures
+from schemas.catalog import MAX_DIMENSION
+from schemas.events import EVENT_TYPES
+
+MANIFEST_FILE = "encoder.json"
+ITEMS_MODEL = "items.onnx"  # the item encoder
+HEAD_MODEL = "head.onnx"  # the user head
+ITEM_IDS_FILE = "items.txt"  # lookup encoders: the row of each id
+FORMAT = 1
+
+
+class Manifest(msgspec.Struct, kw_only=True, frozen=True):
+    """What ``encoder.json`` holds. Unknown fields are ignored: a later release may add some."""
+
+    format: int = FORMAT
+    name: str
+    version: Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[A-Za-z0-9._-]+\Z")]  # part of a topic's name
+    kind: Literal["text", "lookup"]
+    dimension: Annotated[int, msgspec.Meta(ge=1, le=MAX_DIMENSION)]  # d
+    history: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # h: how many recents the head wants
+    half_lives_s: Annotated[list[float], msgspec.Meta(min_length=1, max_length=16)]  # T of them, seconds
+    type_weights: dict[str, list[float]]  # event type -> weight in the sum of each half-life
+    score_scale: float = 1.0
+    item_inputs: list[str]
+    head_inputs: list[str]
+    files: dict[str, str] = {}  # file name -> sha256
+    text_fields: dict[str, float] = {}  # text: weight of each field's features
+    text_buckets: Annotated[int, msgspec.Meta(ge=0)] = 0  # text: features are hashed into this many
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A folder that was read and found sound."""
+
+    folder: Path
+    manifest: Manifest
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+
+def load(folder: str | Path) -> Encoder:
+    """Read and check an encoder folder: manifest, checksums, inputs and shapes of the graphs.
+
+    Raises
+    ------
+    EncoderError
+        A folder or file that is missing, a field that is wrong, a checksum that differs, an unknown format, a graph
+        that disagrees with the manifest; the sentence names it.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST_FILE
+    if not folder.is_dir():
+        raise EncoderError(
+            f"There is no encoder folder at '{folder}': it should hold {MANIFEST_FILE} and its ONNX files. "
+            "Check the path, or build one with `encoders.text.build`."
+        )
+    if not path.is_file():
+        raise EncoderError(
+            f"The folder '{folder}' has no {MANIFEST_FILE}, so it is no encoder folder: check the path, "
+            "or copy the encoder again with all its files."
+        )
+    manifest = _decode(path)
+    _check_fields(path, manifest)
+    for name, expected in manifest.files.items():
+        _check_file(folder, name, expected)
+    check_signatures(
+        (folder / ITEMS_MODEL),
+        (folder / HEAD_MODEL),
+        item_inputs=manifest.item_inputs,
+        head_inputs=manifest.head_inputs,
+        kind=manifest.kind,
+        dimension=manifest.dimension,
+        history=manifest.history,
+        half_lives=len(manifest.half_lives_s),
+    )
+    return Encoder(folder, manifest)
+
+
+def save(folder: str | Path, manifest: Manifest) -> Encoder:
+    """Write ``encoder.json`` with the checksums of every other plain file in the folder; return it, checked."""
+    folder = Path(folder)
+    names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name != MANIFEST_FILE and p.name[0] != ".")
+    manifest = msgspec.structs.replace(manifest, files={name: sha256(folder / name) for name in names})
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    (folder / MANIFEST_FILE).write_bytes(text + b"\n")
+    return load(folder)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _decode(path: Path) -> Manifest:
+    data = path.read_bytes()
+    try:
+        stated = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EncoderError(f"'{path}' is not JSON ({error}): copy the encoder again.") from error
+    # the format goes first: another format's fields may well be other fields
+    if isinstance(stated, dict) and stated.get("format", FORMAT) != FORMAT:
+        raise EncoderError(
+            f"'{path}' has format {stated['format']!r}, this release of prefstream reads format {FORMAT}: "
+            "use a release that knows it, or export the encoder anew."
+        )
+    try:
+        return msgspec.convert(stated, Manifest)
+    except msgspec.ValidationError as error:
+        raise EncoderError(f"'{path}' has a wrong field: {error}. Correct it or export the encoder anew.") from error
+
+
+def _check_fields(path: Path, manifest: Manifest) -> None:
+    half_lives = len(manifest.half_lives_s)
+    weights = [weight for row in manifest.type_weights.values() for weight in row]
+    wrong = [
+        ("half_lives_s", "seconds above 0", all(math.isfinite(s) and s > 0 for s in manifest.half_lives_s)),
+        (
+            "type_weights",
+            f"an entry for each of {', '.join(EVENT_TYPES)}",
+            set(manifest.type_weights) == {*EVENT_TYPES},
+        ),
+        (
+            "type_weights",
+            f"{half_lives} numbers of 0 or more an event type, one a half-life",
+            all(len(row) == half_lives for row in manifest.type_weights.values())
+            and all(math.isfinite(weight) and weight >= 0 for weight in weights),
+        ),
+        ("score_scale", "a number above 0", math.isfinite(manifest.score_scale) and manifest.score_scale > 0),
+        ("files", f"{ITEMS_MODEL} and {HEAD_MODEL}", {ITEMS_MODEL, HEAD_MODEL} <= {*manifest.files}),
+        ("files", "plain file names", all(re.fullmatch(r"[^/\\]+", n) and n != ".." for n in manifest.files)),
+        ("files", f"{ITEM_IDS_FILE} (kind lookup)", manifest.kind != "lookup" or ITEM_IDS_FILE in manifest.files),
+        ("text_buckets", "1 or more (kind text)", manifest.kind != "text" or manifest.text_buckets >= 1),
+        ("text_fields", "finite weights", all(math.isfinite(w) for w in manifest.text_fields.values())),
+    ]
+    for field, expected, good in wrong:
+        if not good:
+            found = msgspec.json.encode(getattr(manifest, field)).decode()
+            raise EncoderError(f"'{path}' has a wrong field: {field} should hold {expected}, found {found[:200]}.")
+
+
+def _check_file(folder: Path, name: str, expected: str) -> None:
+    path = folder / name
+    if not path.is_file():
+        raise EncoderError(f"The encoder at '{folder}' lacks its file '{name}': copy it again with all its files.")
+    found = sha256(path)
+    if found != expected:
+        raise EncoderError(
+            f"'{path}' has the checksum sha256 {found}, {MANIFEST_FILE} expects {expected}: the file was changed or "
+            "only partly copied. Copy the encoder again; if you changed the file on purpose, write the manifest anew "
+            "with `encoders.manifest.save`."
+        )

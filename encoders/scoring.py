@@ -1,0 +1,181 @@
+"""Writes the ranking graph: an encoder's user head, the scores of all items, TopK and the shares of each score."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import compose, helper, version_converter
+
+from encoders.errors import EncoderError
+from encoders.manifest import HEAD_MODEL, Encoder
+from encoders.onnxfile import FLOAT, INT64, OPSET, GraphWriter, value
+from encoders.signature import PARTS
+
+# name -> element type and shape; a head takes some of these, the rest of the graph adds what it needs itself
+HEAD_PORTS = {
+    "sums": (FLOAT, ("B", "T", "d")),
+    "mass": (FLOAT, ("B", "T")),
+    "recent_vectors": (FLOAT, ("B", "h", "d")),
+    "recent_types": (INT64, ("B", "h")),
+    "recent_ages": (FLOAT, ("B", "h")),
+}
+SCORE_PORTS = {
+    "items": (FLOAT, ("N", "d")),
+    "bias": (FLOAT, ("N",)),
+    "adjust_rows": (INT64, ("B", "A")),
+    "adjust": (FLOAT, ("B", "A")),
+    "k": (INT64, (1,)),
+}
+# what a ranking gives: "user" to "adjust_shares"; a graph leaves out what its head has no part in
+RANKED_AXES = {
+    "user": ("B", "d"),
+    "short_term": ("B", "d"),
+    "long_term": ("B", "d"),
+    "scores": ("B", "k"),
+    "rows": ("B", "k"),
+    "recent_shares": ("B", "k", "h"),
+    "older_shares": ("B", "k"),
+    "bias_shares": ("B", "k"),
+    "adjust_shares": ("B", "k"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringModel:
+    """The composed graph. ``exact``: the head is linear, so the shares of a score are what made it."""
+
+    model: onnx.ModelProto
+    head_inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    exact: bool
+
+
+def compose_model(encoder: Encoder) -> ScoringModel:
+    """Head, scores, TopK and shares as one graph (see ``encoders/README.md`` for the formulas)."""
+    head = _load_head(encoder)
+    given = {item.name for item in head.graph.output}
+    constants = {tensor.name for tensor in head.graph.initializer}
+    head_inputs = [item.name for item in head.graph.input if item.name not in constants]
+    exact = bool(given & {*PARTS.values()})
+    g = GraphWriter()
+    _score(g, encoder.manifest.score_scale)
+    (_exact_shares if exact else _similarity_shares)(g, head_inputs)
+    written = {"user", *(output for node in g.nodes for output in node.output)}
+    outputs = [name for name in RANKED_AXES if name in written]
+
+    del head.graph.output[:]
+    head.graph.node.extend(g.nodes)
+    head.graph.initializer.extend(g.constants)
+    head.graph.input.extend(value(name, *port) for name, port in SCORE_PORTS.items())
+    head.graph.output.extend(value(name, INT64 if name == "rows" else FLOAT, RANKED_AXES[name]) for name in outputs)
+    return ScoringModel(head, tuple(head_inputs), tuple(outputs), exact)
+
+
+def _load_head(encoder: Encoder) -> onnx.ModelProto:
+    path = encoder.path(HEAD_MODEL)
+    head = onnx.load(path)
+    opset = next((o.version for o in head.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if opset < OPSET:
+        try:
+            head = version_converter.convert_version(head, OPSET)
+        except Exception as error:  # the converter has no error class of its own
+            raise EncoderError(
+                f"'{path}' is of ONNX opset {opset} and can't be brought to {OPSET} ({error}): export it anew with "
+                f"opset {OPSET} or later."
+            ) from error
+    # names inside the head get a prefix, so that they can't meet the names of what follows
+    head = compose.add_prefix(head, "head/", rename_inputs=False, rename_outputs=False)
+    for item in [*head.graph.input, *head.graph.output]:  # free dimensions: names of two exporters may contradict
+        for dim in item.type.tensor_type.shape.dim:
+            dim.ClearField("dim_param")
+    return head
+
+
+def _score(g: GraphWriter, score_scale: float) -> None:
+    """scores = scale * user @ items.T + bias + adjust; the k best of each row, and what is read of their items."""
+    g.node("Gemm", ["user", "items", "bias"], "plain_scores", alpha=score_scale, beta=1.0, transB=1)  # (B, N)
+    g.node("ScatterElements", ["plain_scores", "adjust_rows", "adjust"], "all_scores", axis=1, reduction="add")
+    g.nodes.append(helper.make_node("TopK", ["all_scores", "k"], ["scores", "rows"], name="top", axis=1))
+    g.node("Gather", ["items", "rows"], "picked")  # (B, k, d)
+    g.node("Gather", ["bias", "rows"], "bias_shares")  # (B, k)
+    g.constant("axis_1", [1], np.int64)
+    g.constant("axis_2", [2], np.int64)
+    g.constant("scale", score_scale)
+    g.constant("zero", 0.0)
+    # which of the adjustments fell on a picked item
+    g.node("Unsqueeze", ["rows", "axis_2"], "rows_column")  # (B, k, 1)
+    g.node("Unsqueeze", ["adjust_rows", "axis_1"], "adjust_rows_row")  # (B, 1, A)
+    g.node("Equal", ["rows_column", "adjust_rows_row"], "is_adjusted")  # (B, k, A)
+    g.node("Unsqueeze", ["adjust", "axis_1"], "adjust_row")
+    g.node("Where", ["is_adjusted", "adjust_row", "zero"], "adjust_parts")
+    g.node("ReduceSum", ["adjust_parts", "axis_2"], "adjust_shares", keepdims=0)  # (B, k)
+
+
+def _exact_shares(g: GraphWriter, head_inputs: list[str]) -> None:
+    """The head's own weights: every recent's and the sums' share of the dot product."""
+    if "recent_vectors" in head_inputs:
+        _weighted_sum(g, "recent_weights", "recent_vectors", "short")
+        g.unit("short", "short_term")
+        _dots(g, "recent_vectors", "recent_dots")  # (B, k, h)
+        g.node("Unsqueeze", ["recent_weights", "axis_1"], "recent_weights_row")
+        g.node("Mul", ["recent_weights_row", "scale"], "recent_scales")
+        g.node("Mul", ["recent_dots", "recent_scales"], "recent_shares")
+    if "sums" in head_inputs:
+        _weighted_sum(g, "sum_weights", "sums", "long")
+        g.unit("long", "long_term")
+        g.node("Unsqueeze", ["long", "axis_1"], "long_row")
+        _dots(g, "long_row", "long_dots")  # (B, k, 1)
+        g.node("Squeeze", ["long_dots", "axis_2"], "long_dot")
+        g.node("Mul", ["long_dot", "scale"], "older_shares")
+
+
+def _similarity_shares(g: GraphWriter, head_inputs: list[str]) -> None:
+    """For a head that is not linear: the model's part of a score, shared out by positive similarity to the item.
+
+    What no recent takes is ``older``, so the shares still add up to the score.
+    """
+    g.node("Unsqueeze", ["user", "axis_1"], "user_row")
+    _dots(g, "user_row", "user_dots")
+    g.node("Mul", ["user_dots", "scale"], "model_part")  # (B, k, 1)
+    similarities = []
+    if "sums" in head_inputs:
+        sums = "sums"
+        if "mass" in head_inputs:
+            g.constant("tiny", 1e-20)
+            g.node("Max", ["mass", "tiny"], "safe_mass")
+            g.node("Unsqueeze", ["safe_mass", "axis_2"], "mass_column")
+            sums = g.node("Div", ["sums", "mass_column"], "means")
+        g.node("ReduceSum", [sums, "axis_1"], "long", keepdims=0)
+        g.unit("long", "long_term")
+        g.node("Unsqueeze", ["long_term", "axis_1"], "long_row")
+        _dots(g, "long_row", "long_dots")
+        similarities.append(g.node("Relu", ["long_dots"], "older_similarity"))  # (B, k, 1)
+    if "recent_vectors" in head_inputs:
+        g.node("ReduceSum", ["recent_vectors", "axis_1"], "short", keepdims=0)
+        g.unit("short", "short_term")
+        _dots(g, "recent_vectors", "recent_dots")
+        similarities.append(g.node("Relu", ["recent_dots"], "recent_similarity"))  # (B, k, h)
+        g.node("Concat", similarities, "similarity", axis=2)
+        g.node("ReduceSum", ["similarity", "axis_2"], "similarity_sum", keepdims=1)  # (B, k, 1)
+        g.constant("least_similarity", 1e-6)  # with less in all, nothing explains the score
+        g.node("Max", ["similarity_sum", "least_similarity"], "safe_similarity")
+        g.node("Div", ["recent_similarity", "safe_similarity"], "recent_ratio")
+        g.node("Mul", ["recent_ratio", "model_part"], "recent_shares")
+        g.node("ReduceSum", ["recent_shares", "axis_2"], "recent_total", keepdims=1)
+        g.node("Sub", ["model_part", "recent_total"], "older_part")
+    else:
+        g.node("Identity", ["model_part"], "older_part")
+    g.node("Squeeze", ["older_part", "axis_2"], "older_shares")
+
+
+def _weighted_sum(g: GraphWriter, weights: str, vectors: str, output: str) -> None:
+    """(B, n), (B, n, d) -> (B, d)."""
+    g.node("Unsqueeze", [weights, "axis_1"], f"{output}/weights_row")
+    g.node("MatMul", [f"{output}/weights_row", vectors], f"{output}/row")
+    g.node("Squeeze", [f"{output}/row", "axis_1"], output)
+
+
+def _dots(g: GraphWriter, vectors: str, output: str) -> None:
+    """Dot product of each picked item with each vector: (B, k, d), (B, n, d) -> (B, k, n)."""
+    g.node("Transpose", [vectors], f"{output}/columns", perm=[0, 2, 1])
+    g.node("MatMul", ["picked", f"{output}/columns"], output)

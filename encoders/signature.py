@@ -1,0 +1,127 @@
+"""Do the graphs of an encoder folder take and give what its manifest says? Read from the ONNX files alone."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx
+
+from encoders.errors import EncoderError
+
+INT64 = onnx.TensorProto.INT64
+FLOAT = onnx.TensorProto.FLOAT
+
+ITEM_INPUTS = {"text": ("feature_ids", "feature_weights"), "lookup": ("item_row",)}
+HEAD_INPUTS = ("sums", "mass", "recent_vectors", "recent_types", "recent_ages")
+# input -> output with its weights; a head that gives the weights of all of these that it takes is linear
+PARTS = {"recent_vectors": "recent_weights", "sums": "sum_weights"}
+
+
+class Port(NamedTuple):
+    """An input or output of a graph; a dimension of None is free."""
+
+    element: int
+    shape: tuple[int | None, ...]
+
+
+def check_signatures(
+    items_path: Path,
+    head_path: Path,
+    *,
+    item_inputs: list[str],
+    head_inputs: list[str],
+    kind: str,
+    dimension: int,
+    history: int,
+    half_lives: int,
+) -> None:
+    """Raise ``EncoderError`` where a graph disagrees with the manifest or with what the ranking graph expects."""
+    item_ports = {
+        "feature_ids": Port(INT64, (None, None)),
+        "feature_weights": Port(FLOAT, (None, None)),
+        "item_row": Port(INT64, (None,)),
+    }
+    head_ports = {
+        "sums": Port(FLOAT, (None, half_lives, dimension)),
+        "mass": Port(FLOAT, (None, half_lives)),
+        "recent_vectors": Port(FLOAT, (None, history, dimension)),
+        "recent_types": Port(INT64, (None, history)),
+        "recent_ages": Port(FLOAT, (None, history)),
+    }
+    items, head = _read(items_path).graph, _read(head_path).graph
+    _check_inputs(items_path, items, item_inputs, {name: item_ports[name] for name in ITEM_INPUTS[kind]}, whole=True)
+    _check_outputs(items_path, items, {"vectors": Port(FLOAT, (None, dimension))}, {"bias": Port(FLOAT, (None,))})
+    _check_inputs(head_path, head, head_inputs, head_ports, whole=False)
+    linear = {
+        "recent_weights": Port(FLOAT, (None, history)),
+        "sum_weights": Port(FLOAT, (None, half_lives)),
+    }
+    given = _check_outputs(head_path, head, {"user": Port(FLOAT, (None, dimension))}, linear)
+    weights = given & {*linear}
+    needed = {weight for part, weight in PARTS.items() if part in head_inputs}
+    if weights and weights != needed:
+        raise EncoderError(
+            f"'{head_path}' gives {_list(sorted(weights))}, but takes {_list(head_inputs)}: a linear head gives "
+            f"{_list(sorted(needed))} for these, any other head no weights at all."
+        )
+
+
+def _check_inputs(
+    path: Path, graph: onnx.GraphProto, stated: list[str], known: dict[str, Port], *, whole: bool
+) -> None:
+    """The graph takes what the manifest states, all of it known here (and, if ``whole``, all that is known)."""
+    constants = {tensor.name for tensor in graph.initializer}  # before IR 4 these are inputs too
+    found = {item.name: _port(item) for item in graph.input if item.name not in constants}
+    if {*stated} != {*found}:
+        raise EncoderError(
+            f"'{path}' takes {_list(found)}, its manifest says {_list(stated)}: "
+            "correct the manifest or export the encoder anew."
+        )
+    if not {*found} <= {*known} or (whole and {*found} != {*known}):
+        raise EncoderError(f"'{path}' takes {_list(found)}, but may take {_list(known)}: name its inputs so.")
+    _compare(path, found, known)
+
+
+def _check_outputs(path: Path, graph: onnx.GraphProto, needed: dict[str, Port], optional: dict[str, Port]) -> set[str]:
+    found = {item.name: _port(item) for item in graph.output}
+    missing = {*needed} - {*found}
+    if missing:
+        raise EncoderError(f"'{path}' gives {_list(found)}, but must give {_list(needed)}: name its outputs so.")
+    _compare(path, found, needed | optional)
+    return {*found}
+
+
+def _compare(path: Path, found: dict[str, Port], expected: dict[str, Port]) -> None:
+    for name, want in expected.items():
+        have = found.get(name, want)
+        same_rank = len(have.shape) == len(want.shape)
+        if have.element != want.element or not same_rank or not all(map(_fits, have.shape, want.shape)):
+            raise EncoderError(
+                f"'{path}' has '{name}' as {_show(have)}, expected {_show(want)} by the dimension, history and "
+                "half_lives_s of the manifest: correct the manifest or export the encoder anew."
+            )
+
+
+def _fits(have: int | None, want: int | None) -> bool:
+    return have is None or want is None or have == want
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's and onnx's errors have no base that onnx exports
+        raise EncoderError(f"'{path}' is no ONNX model ({error}): export or copy the encoder again.") from error
+
+
+def _port(value: onnx.ValueInfoProto) -> Port:
+    tensor = value.type.tensor_type
+    return Port(tensor.elem_type, tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim))
+
+
+def _show(port: Port) -> str:
+    shape = ", ".join("any" if size is None else str(size) for size in port.shape)
+    return f"{onnx.TensorProto.DataType.Name(port.element).lower()} ({shape})"
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names) or "nothing"
