@@ -123,6 +123,7 @@ class Worker:
         log.info("encoder", version=self._version, provider=self._runtime.provider, why=self._runtime.reason or None)
         self._health = HealthServer(settings.server.host, settings.server.port, self.metrics, self._problem)
         self.port = await self._health.start()
+        log.info("health server", host=settings.server.host, port=self.port)
         await asyncio.to_thread(check_broker, self._admin, settings.kafka)
         await asyncio.to_thread(self._check_topics)
         await self.store.open()
@@ -210,6 +211,7 @@ class Worker:
 
     def _make_app(self) -> faust.App:
         settings = self.settings
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
         app = faust.App(
             settings.group,
             **faust_options(settings.kafka),

@@ -51,6 +51,7 @@ class Trending:
         if len(counts) > _PRUNE_AT:
             self._counts[partition] = dict(_largest(counts, _KEPT))
         self._changed.add(partition)
+        self._top = None
 
     def _rebase(self, partition: int, time_ms: int) -> int:
         kept = 2.0 ** (-(time_ms - self._reference[partition]) / self._half_life_ms)
@@ -92,17 +93,21 @@ class Trending:
         self._top = None
 
     def top(self) -> list[tuple[str, float]]:
-        """Items by their count over all partitions, the largest first; counts are shares of the largest."""
+        """Items by their count over all partitions, the largest first; counts are shares of the largest.
+
+        Partitions owned here count as they stand, the others as they were last published.
+        """
         if self._top is None:
-            self._top = self._sum()
+            own = {partition: self._state(partition) for partition in self._counts}
+            self._top = self._sum({**self._published, **own})
         return self._top
 
-    def _sum(self) -> list[tuple[str, float]]:
-        if not self._published:
+    def _sum(self, parts: Mapping[int, TrendingCounts]) -> list[tuple[str, float]]:
+        if not parts:
             return []
-        newest = max(counts.time_ms for counts in self._published.values())
+        newest = max(counts.time_ms for counts in parts.values())
         total: dict[str, float] = {}
-        for counts in self._published.values():
+        for counts in parts.values():
             kept = 2.0 ** (-(newest - counts.time_ms) / self._half_life_ms)
             for item, count in counts.items:
                 total[item] = total.get(item, 0.0) + count * kept

@@ -6,7 +6,6 @@ each connect, and version 5 takes a quarter more client CPU for checksums that t
 
 import asyncio
 import logging
-import ssl
 import sys
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
@@ -200,8 +199,10 @@ class CassandraSession:
         options, causes = self._options, _causes(error)
         if any(isinstance(cause, AuthenticationFailed) for cause in causes):
             advice = "Set the user name and the password that the servers know."
-        elif any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-            advice = "Set the CA file that signed the servers' certificates, which must name the servers' addresses."
+        elif any("CERTIFICATE_VERIFY_FAILED" in str(cause) for cause in causes):  # the driver keeps the text only
+            advice = (
+                "Set the CA file of those who signed the servers' certificates, which must name the servers' addresses."
+            )
         elif centres and options.local_dc not in (None, *centres):
             advice = f"Set local_dc to one of {', '.join(sorted(centres))}; there is no {options.local_dc!r}."
         else:
@@ -227,6 +228,8 @@ def _causes(error: BaseException) -> list[BaseException]:
 def _reason(error: BaseException) -> str:
     if isinstance(error, UnresolvableContactPoints):
         return "no address is known for these names"
+    if isinstance(error, NoHostAvailable) and not error.errors:
+        return "none of the servers is up"
     return "; ".join(sorted({f"{type(cause).__name__}: {cause}".rstrip(".") for cause in _causes(error)}))
 
 

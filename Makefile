@@ -1,0 +1,59 @@
+# `make demo` and `make test` do everything themselves on a machine with Python 3.11+ (and, for the tests, a JDK 17 and Maven).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# the two stamps say which lock an environment was made from
+RUN := $(VENV)/.run
+DEV := $(VENV)/.dev
+
+.PHONY: help demo test test-unit test-contract test-integration test-e2e check lock clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+demo: $(RUN) ## a seeded shop in this terminal: no server, no Java
+	$(BIN)/prefstream demo
+
+test: $(DEV) ## everything: unit, contract, integration, end to end; on real Kafka and Cassandra
+	@$(BIN)/python -m deploy.local check
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/unit tests/contract tests/integration tests/e2e
+
+test-unit: $(DEV) ## fast tests only: no server, no clock
+	$(BIN)/python -m pytest tests/unit
+
+test-contract: $(DEV) ## the one suite that every store passes
+	$(BIN)/python -m pytest tests/contract
+
+test-integration: $(DEV) ## parts on real Kafka and Cassandra
+	$(BIN)/python -m pytest tests/integration
+
+test-e2e: $(DEV) ## whole workers on real Kafka and Cassandra
+	$(BIN)/python -m pytest tests/e2e
+
+check: $(DEV) ## lint, format and types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+lock: ## renew the hashed locks from the ranges in pyproject.toml (needs uv)
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" --group build pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" --group build --group dev pyproject.toml --output-file requirements-dev.lock
+
+clean: ## remove the environment and what runs left behind
+	rm -rf $(VENV) .prefstream .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "prefstream needs Python 3.11 or newer; found `$(PYTHON) --version`. Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN): requirements.lock pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements-dev.lock $(RUN)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

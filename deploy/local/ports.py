@@ -1,0 +1,40 @@
+"""Free ports on the loopback address."""
+
+import random
+import socket
+from collections.abc import Container
+
+HOST = "127.0.0.1"
+
+# Below what Linux (from 32768) and macOS (from 49152) give to outgoing connections: a server that is stopped for a
+# while must find its port free when it comes back.
+CANDIDATES = range(20_000, 32_000)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of the loopback address now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # as Java's server sockets do: connections that linger after a stop don't hold the port
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def is_listening(port: int) -> bool:
+    """Whether somebody takes connections on this port. Unlike ``is_free`` it never gets in the way of a bind."""
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def pick(taken: Container[int] = ()) -> int:
+    """A port that is free now and not in ``taken``; random, so that two stacks that start at once differ."""
+    for port in random.sample(CANDIDATES, len(CANDIDATES)):
+        if port not in taken and is_free(port):
+            return port
+    raise OSError(f"no port from {CANDIDATES.start} to {CANDIDATES.stop - 1} is free on {HOST}")

@@ -1,0 +1,34 @@
+"""Which errors are an answer to the operator: one sentence and exit code 1. Any other is a bug, shown with its trace."""
+
+import sys
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
+# by name, because importing these modules just to catch their errors would make every command slow to start
+_KNOWN = {
+    "streams.commands.errors": ("CommandError",),
+    "streams.settings": ("SettingsError",),
+    "streams.topics": ("TopicsError",),
+    "streams.topic_ids": ("BrokerSilent",),
+    "streams.clients": ("BrokerUnavailable",),
+    "streams.event_files": ("EventFileError",),
+    "streams.stores.base": ("StoreError",),
+    "streams.profile_state": ("StateError",),
+    "streams.emitter": ("DeliveryFailed",),
+    "streams.pipeline": ("FenceBeyondLog",),
+    "streams.app": ("ConsumerFailed",),
+    "encoders.errors": ("EncoderError",),
+    "deploy.local.errors": ("StackError",),
+}
+
+
+class CommandError(Exception):
+    """A command can't do what was asked; the message says why and what to do about it."""
+
+
+def known_errors() -> tuple[type[Exception], ...]:
+    """The errors that are a sentence already, of the modules imported so far: no other can have been raised."""
+    return tuple(
+        getattr(sys.modules[module], name) for module, names in _KNOWN.items() if module in sys.modules for name in names
+    )

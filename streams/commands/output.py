@@ -1,0 +1,49 @@
+"""Where commands write: answers to stdout, remarks to stderr."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def say(text: str) -> None:
+    """A line of the answer."""
+    typer.echo(text)
+
+
+def note(text: str) -> None:
+    """A remark beside the answer."""
+    typer.echo(text, err=True)
+
+
+def say_json(answer: Any) -> None:
+    """The answer for a script: JSON, indented."""
+    import msgspec
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+
+
+def console(*, err: bool = False) -> "Console":
+    """A console of rich's on today's stdout or stderr; ids that look like markup or emoji codes stay as they are."""
+    from rich.console import Console
+
+    return Console(stderr=err, highlight=False, markup=False, emoji=False)
+
+
+def say_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """A table of plain texts: as wide as the terminal on one, else never cut."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    out = console()
+    if not out.is_terminal:
+        out.width = 1_000  # a pipe has no width to fold at
+    out.print(table)

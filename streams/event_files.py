@@ -1,0 +1,195 @@
+"""Recorded events and items, a line each: the project's JSON lines and Taobao's UserBehavior.csv, plain or gzip."""
+
+import gzip
+import itertools
+from collections.abc import Callable, Iterator
+from io import BufferedReader
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from schemas.catalog import CatalogItem
+from schemas.codec import decode, decode_line
+from schemas.errors import DecodeError, DecodeReason
+from schemas.events import Browse, Click, Event, Purchase
+from schemas.explain import explain
+
+LONGEST_LINE_BYTES = 1 << 20
+_HEAD_LINES = 20  # looked at to recognise the format: the first ones may be broken
+_GZIP = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+
+# Taobao's columns: user, item, category, behaviour, unix seconds
+_TAOBAO: dict[bytes, type[Event]] = {b"pv": Browse, b"cart": Click, b"fav": Click, b"buy": Purchase}
+_TAOBAO_HEADER = (b"user", b"item", b"categ", b"behav", b"time")
+
+ReadEvent = Callable[[int, bytes], Event]
+Line = tuple[int, bytes | None]
+
+
+class EventFileError(Exception):
+    """A file that can't be read or isn't what it should be; the message says what was expected."""
+
+
+class LineFile:
+    """The lines of a file with their numbers, from 1; None for a line that is too long to be an event or item."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; `EventFileError` if that fails."""
+        self.path = path
+        self.name = path.name.removesuffix(".gz")
+        try:
+            self._file: BufferedReader = path.open("rb")
+            self.size = path.stat().st_size
+            packed = self._file.peek(2)[:2] == _GZIP
+        except OSError as error:
+            raise EventFileError(f"The file {str(path)!r} can't be read ({error.strerror}): check its path.") from None
+        self._lines: Any = gzip.GzipFile(fileobj=self._file) if packed else self._file
+        self._rest = self._read()
+        self.head = list(itertools.islice(self._rest, _HEAD_LINES))
+        """The first lines, which come again when the file is iterated."""
+
+    def __enter__(self) -> "LineFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[Line]:
+        return itertools.chain(self.head, self._rest)
+
+    @property
+    def position(self) -> int:
+        """Bytes of the file that were read so far, as they lie on the disk."""
+        return self._file.tell()
+
+    def _read(self) -> Iterator[Line]:
+        readline = self._lines.readline
+        try:
+            for number in itertools.count(1):
+                line: bytes = readline(LONGEST_LINE_BYTES + 1)
+                if not line:
+                    return
+                if number == 1:
+                    line = line.removeprefix(_BOM)
+                if len(line) > LONGEST_LINE_BYTES:
+                    while line and not line.endswith(b"\n"):
+                        line = readline(LONGEST_LINE_BYTES)
+                    yield number, None
+                elif not line.isspace():
+                    yield number, line
+        except (OSError, EOFError) as error:  # gzip raises either for a file that is cut or damaged
+            raise EventFileError(f"Reading {str(self.path)!r} failed after line {number - 1}: {error}.") from None
+
+
+def read_events(lines: LineFile) -> Iterator[tuple[int, Event | DecodeError]]:
+    """Line number and event of each line, or why it is none; empty lines are left out.
+
+    Raises
+    ------
+    EventFileError
+        The file is in none of the formats, or reading it failed.
+    """
+    read = _reader(lines)
+    for number, line in lines:
+        try:
+            yield number, read(number, _whole(line))
+        except DecodeError as error:
+            yield number, error
+
+
+def read_items(lines: LineFile) -> Iterator[tuple[int, CatalogItem | DecodeError]]:
+    """Line number and catalog item of each line, or why it is none; empty lines are left out."""
+    if lines.head and not any(_is_json(line) for _, line in lines.head):
+        raise EventFileError(
+            f"{str(lines.path)!r} holds no catalog: an item a line was expected, such as "
+            f'{{"item_id": "i1", "title": "Blue boots"}}; the first line is {_shown(lines)}.'
+        )
+    for number, line in lines:
+        try:
+            yield number, decode(CatalogItem, _whole(line))
+        except DecodeError as error:
+            yield number, error
+
+
+def _whole(line: bytes | None) -> bytes:
+    if line is None:
+        detail = f"the line is longer than {LONGEST_LINE_BYTES} bytes"
+        raise DecodeError(DecodeReason.OUT_OF_RANGE, None, detail)
+    return line
+
+
+def _reader(lines: LineFile) -> ReadEvent:
+    if not lines.head or any(_is_json(line) for _, line in lines.head):
+        return lambda _, line: decode_line(line)
+    if any(_is_taobao(line) for _, line in lines.head):
+        return _taobao_reader(lines)
+    raise EventFileError(
+        f"{str(lines.path)!r} is no file of events: expected were JSON lines such as "
+        '{"type": "click", "event_id": "e1", "user_id": "u1", "item_id": "i1", "event_time_ms": 1700000000000}, or '
+        "Taobao's UserBehavior.csv with the five columns user, item, category, behaviour (pv, cart, fav or buy) and "
+        f"unix seconds; the first line is {_shown(lines)}."
+    )
+
+
+def _shown(lines: LineFile) -> str:
+    first = lines.head[0][1]
+    return "too long" if first is None else repr(first[:100].decode("utf-8", "replace").strip())
+
+
+def _is_json(line: bytes | None) -> bool:
+    return line is not None and line.lstrip().startswith(b"{")
+
+
+def _is_taobao(line: bytes | None) -> bool:
+    columns = (line or b"").strip().split(b",")
+    return len(columns) == 5 and columns[3] in _TAOBAO and columns[4].isdigit()
+
+
+def _is_taobao_header(line: bytes) -> bool:
+    columns = line.lower().split(b",")
+    return len(columns) == 5 and all(word in column for word, column in zip(_TAOBAO_HEADER, columns, strict=True))
+
+
+def _taobao_reader(lines: LineFile) -> ReadEvent:
+    name = lines.name
+    number, first = lines.head[0]
+    if first is not None and _is_taobao_header(first):
+        lines.head.remove((number, first))
+
+    def read(number: int, line: bytes) -> Event:
+        columns = line.strip().split(b",")
+        if len(columns) != 5:
+            detail = f"the line has {len(columns)} columns, expected 5: user, item, category, behaviour, unix seconds"
+            raise DecodeError(DecodeReason.MALFORMED, None, detail)
+        user, item, _, behaviour, seconds = columns
+        kind = _TAOBAO.get(behaviour)
+        if kind is None:
+            detail = f"the behaviour is {_text(behaviour)!r}, expected pv, cart, fav or buy"
+            raise DecodeError(DecodeReason.OUT_OF_RANGE, "behaviour", detail)
+        if not seconds.isdigit() or len(seconds) > 12:
+            detail = f"the time is {_text(seconds)!r}, expected unix seconds"
+            raise DecodeError(DecodeReason.WRONG_TYPE, "time", detail)
+        fields = {
+            "event_id": f"{name}:{number}",
+            "user_id": _text(user),
+            "item_id": _text(item),
+            "event_time_ms": int(seconds) * 1000,
+        }
+        try:
+            return msgspec.convert(fields, kind)
+        except msgspec.ValidationError as error:
+            raise explain(kind, b"", error) from None
+
+    return read
+
+
+def _text(column: bytes) -> str:
+    try:
+        return column.decode()
+    except UnicodeDecodeError as error:
+        raise DecodeError(DecodeReason.MALFORMED, None, f"the line is not UTF-8: {error}") from None

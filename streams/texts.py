@@ -1,0 +1,74 @@
+"""Ids, titles, bytes, times and reasons as text that is safe to show in a terminal."""
+
+import unicodedata
+from datetime import UTC, datetime
+
+from schemas.events import EventType
+from schemas.recommendation import Reason
+
+# controls, lone surrogates, line and paragraph separators: nothing of them is to be seen, some of them move the cursor
+_HIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# what turns the direction of the text after it
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+_DID: dict[EventType, str] = {"click": "clicked", "browse": "looked at", "purchase": "bought"}
+
+
+def safe(text: str, limit: int = 0) -> str:
+    """``text`` without control characters, cut to ``limit`` characters if that is not 0.
+
+    >>> safe("red\\x1b[31m shoe")
+    'red[31m shoe'
+    """
+    if not text.isprintable():
+        text = "".join(c for c in text if unicodedata.category(c) not in _HIDDEN and c not in _BIDI)
+    return text if not limit or len(text) <= limit else text[: limit - 1] + "…"
+
+
+def safe_bytes(data: bytes) -> str:
+    r"""Bytes as text: what is printable UTF-8 as it is, anything else as an escape.
+
+    >>> safe_bytes(b'{"a": 1}\x00\xff')
+    '{"a": 1}\\x00\\xff'
+    """
+    text = data.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def time_text(time_ms: int) -> str:
+    """A time in UTC, to the second; a number that is no date as it is."""
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):
+        return str(time_ms)
+
+
+def duration_text(seconds: float) -> str:
+    """A length of time in its largest fitting unit.
+
+    >>> duration_text(3600), duration_text(90), duration_text(604800)
+    ('1 hour', '90 seconds', '7 days')
+    """
+    for unit, size in (("day", 86_400.0), ("hour", 3_600.0), ("minute", 60.0)):
+        if seconds >= 2 * size or seconds == size:
+            return f"{seconds / size:.3g} {unit}{'' if seconds == size else 's'}"
+    return f"{seconds:.3g} second{'' if seconds == 1 else 's'}"
+
+
+def did(event_type: EventType) -> str:
+    """What the user did: "clicked", "looked at", "bought"."""
+    return _DID[event_type]
+
+
+def reason_text(reason: Reason, named: str) -> str:
+    """Why an item is recommended; ``named`` is the item of the largest recent share, as it is to be shown."""
+    if reason.kind == "recent":
+        return f"because you {did(reason.recents[0].event_type)} {named}" if reason.recents else "because of the last visits"
+    return {
+        "older": "like what you have long looked for",
+        "trending": "trending now",
+        "bonus": "raised by a rule of the shop",
+        "bias": "popular with everybody",
+    }[reason.kind]

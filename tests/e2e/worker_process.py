@@ -1,0 +1,159 @@
+"""Workers as real processes, and what a test waits for: always to a deadline."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+INPUTS = ("clicks", "browses", "purchases", "rerouted", "profile-commands")
+
+
+class Late(AssertionError):
+    """A deadline passed."""
+
+
+def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 60.0, every_s: float = 0.1) -> Any:
+    """The first true value of ``condition``; `Late` after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Late(f"waited {timeout_s:.0f} s for {what}")
+        time.sleep(every_s)
+
+
+def write_settings(path: Path, sections: dict[str, Any]) -> Path:
+    """A TOML settings file of a flat dict of sections (values are numbers, strings, booleans, lists or one level more)."""
+    lines: list[str] = []
+
+    def table(name: str, values: dict[str, Any]) -> None:
+        plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
+        if name:
+            lines.append(f"[{name}]")
+        lines.extend(f"{key} = {json.dumps(value)}" for key, value in plain.items())
+        for key, value in values.items():
+            if isinstance(value, dict):
+                table(f"{name}.{key}" if name else key, value)
+
+    table("", sections)
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+class WorkerProcess:
+    """``prefstream worker`` in a process of its own."""
+
+    def __init__(self, config: Path, log: Path) -> None:
+        self.log = log
+        self._start = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "/tmp/cliw.py", str(config)],
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        self._port: int | None = None
+
+    @property
+    def port(self) -> int | None:
+        """The health port, once the worker has said it."""
+        if self._port is None:
+            with self.log.open("rb") as lines:
+                lines.seek(self._start)
+                for line in lines:
+                    if b'"health server"' in line:
+                        self._port = int(json.loads(line)["port"])
+        return self._port
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of a page of the worker; 0 while it can't be reached."""
+        if self.process.poll() is not None:
+            tail = self.log.read_text("utf-8", "replace")[-2000:]
+            raise AssertionError(f"the worker ended with {self.process.returncode}; the end of its log:\n{tail}")
+        if self.port is None:
+            return 0, ""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Wait until /readyz says so."""
+        wait_for("a worker to be ready", lambda: self.get("/readyz")[0] == 200, timeout_s)
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric's samples."""
+        text = self.get("/metrics")[1]
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in text.splitlines()
+            if line.startswith((f"{name} ", f"{name}{{"))
+        )
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self, timeout_s: float = 20.0) -> int:
+        """SIGTERM, and wait for the end; returns the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+def backlog(admin: AdminClient, group: str, topics: list[str]) -> int:
+    """Records of the topics that the group has not committed."""
+    asked = [ConsumerGroupTopicPartitions(group)]
+    committed = {
+        (part.topic, part.partition): part.offset
+        for part in admin.list_consumer_group_offsets(asked)[group].result(30).topic_partitions
+    }
+    metadata = admin.list_topics(timeout=30).topics
+    parts = [TopicPartition(topic, number) for topic in topics for number in metadata[topic].partitions]
+    ends = admin.list_offsets({part: OffsetSpec.latest() for part in parts})
+    return sum(
+        future.result(30).offset - max(committed.get((part.topic, part.partition), 0), 0)
+        for part, future in ends.items()
+    )
+
+
+def read_topic(bootstrap: str, topic: str, timeout_s: float = 60.0) -> list[Any]:
+    """Every record of a topic, from its beginning to its present end."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "test-reader", "enable.auto.commit": False})
+    try:
+        parts = [TopicPartition(topic, number) for number in consumer.list_topics(topic, timeout=30).topics[topic].partitions]
+        marks = {part.partition: consumer.get_watermark_offsets(part, timeout=30) for part in parts}
+        left = {number for number, (low, high) in marks.items() if high > low}
+        consumer.assign([TopicPartition(topic, number, marks[number][0]) for number in sorted(left)])
+        found: list[Any] = []
+        deadline = time.monotonic() + timeout_s
+        while left:
+            if time.monotonic() > deadline:
+                raise Late(f"reading {topic} took more than {timeout_s:.0f} s")
+            found += [message for message in consumer.consume(5_000, timeout=0.5) if message.error() is None]
+            positions = consumer.position([TopicPartition(topic, number) for number in left])
+            left -= {part.partition for part in positions if part.offset >= marks[part.partition][1]}
+        return found
+    finally:
+        consumer.close()

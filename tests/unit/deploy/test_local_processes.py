@@ -1,0 +1,105 @@
+"""Detached processes: they are ended by pid and start time, never by pid alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.local import processes
+from deploy.local.processes import Process
+
+SLEEP = "import time; time.sleep(60)"
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+
+Spawn = Callable[[str], Process]
+
+
+def read_when_there(path: Path, wanted: str) -> str:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if path.exists() and wanted in (text := path.read_text()):
+            return text
+        time.sleep(0.01)
+    pytest.fail(f"{path} never held {wanted!r}")
+
+
+def test_a_spawned_process_runs_detached_in_its_folder(spawn_python: Spawn, tmp_path: Path) -> None:
+    process = spawn_python(f"import os; print(os.getcwd(), os.getpid(), flush=True); {SLEEP}")
+    assert read_when_there(tmp_path / "spawned.log", "\n") == f"{tmp_path} {process.pid}\n"
+    assert processes.is_alive(process)
+    assert os.getsid(process.pid) != os.getsid(0)
+    with pytest.raises(ChildProcessError):  # not ours to wait for
+        os.waitpid(process.pid, os.WNOHANG)
+
+
+def test_end_asks_first(spawn_python: Spawn, tmp_path: Path) -> None:
+    code = "import signal, sys, time\n"
+    code += "signal.signal(signal.SIGTERM, lambda *_: (print('tidied up', flush=True), sys.exit()))\n"
+    process = spawn_python(code + "print('ready', flush=True)\ntime.sleep(60)")
+    read_when_there(tmp_path / "spawned.log", "ready")
+    assert processes.end([process]) == [process]
+    assert not processes.is_alive(process)
+    assert "tidied up" in (tmp_path / "spawned.log").read_text()
+
+
+def test_end_kills_what_does_not_listen(spawn_python: Spawn, tmp_path: Path) -> None:
+    process = spawn_python(DEAF)
+    read_when_there(tmp_path / "spawned.log", "deaf")
+    assert processes.end([process], grace_s=0.1) == [process]
+    assert not processes.is_alive(process)
+
+
+def test_a_stopped_process_is_alive_and_can_be_ended(spawn_python: Spawn) -> None:
+    process = spawn_python(SLEEP)
+    os.kill(process.pid, signal.SIGSTOP)
+    assert processes.is_alive(process)
+    began = time.monotonic()
+    processes.end([process], grace_s=15)
+    assert not processes.is_alive(process)
+    assert time.monotonic() - began < 10  # it was woken to hear the request
+
+
+def test_another_process_with_a_recycled_pid_is_left_alone(spawn_python: Spawn) -> None:
+    process = spawn_python(SLEEP)
+    earlier = Process(process.pid, "the start time of one that had this pid before")
+    assert not processes.is_alive(earlier)
+    assert processes.end([earlier], kill=True) == []
+    assert processes.end([earlier]) == []
+    assert processes.is_alive(process)
+
+
+def test_a_process_that_was_never_marked_is_not_alive(own_process: Process) -> None:
+    assert processes.is_alive(own_process)
+    assert not processes.is_alive(Process(own_process.pid, ""))
+    assert not processes.is_alive(None)
+
+
+def test_an_ended_process_that_waits_for_its_parent_has_ended() -> None:
+    with subprocess.Popen([sys.executable, "-S", "-c", SLEEP]) as child:
+        mark = processes.mark_of(child.pid)
+        assert mark is not None
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it ended, and stays a zombie
+        assert not processes.is_alive(Process(child.pid, mark))
+
+
+def test_the_mark_is_stable_and_differs_from_process_to_process(spawn_python: Spawn) -> None:
+    first = spawn_python(SLEEP)
+    deadline = time.monotonic() + 5
+    second = spawn_python(SLEEP)
+    while second.mark == first.mark and time.monotonic() < deadline:  # started within one clock tick
+        second = spawn_python(SLEEP)
+    assert first.mark != second.mark
+    assert processes.mark_of(first.pid) == first.mark
+
+
+def test_without_proc_ps_tells_the_start(own_process: Process) -> None:
+    mark = processes._mark_by_ps(own_process.pid)
+    assert mark
+    assert processes._mark_by_ps(own_process.pid) == mark
+    assert processes._mark_by_ps(2**22 + 1) is None  # above the largest pid
