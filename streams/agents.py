@@ -11,7 +11,9 @@ from streams.transport import batch_topic
 Step = Callable[[Any], Awaitable[Any]]
 
 
-def add_agents(app: faust.App, names: TopicNames, events: Step, catalog: Step, fail: Callable[[BaseException], None]) -> None:
+def add_agents(
+    app: faust.App, names: TopicNames, events: Step, catalog: Step, fail: Callable[[BaseException], None]
+) -> None:
     """Subscribe the steps to their topics.
 
     ``noack``: a step acks its batch itself, once all that follows from it is safe; Faust would ack a batch whose agent
@@ -26,10 +28,10 @@ def add_agents(app: faust.App, names: TopicNames, events: Step, catalog: Step, f
                 fail(error)
                 return
 
-    @app.agent(batch_topic(app, names.inputs), name="events")
+    @app.agent(batch_topic(app, names.inputs), name="events")  # type: ignore[untyped-decorator]
     async def _events(stream: Any) -> None:
         await consume(stream, events)
 
-    @app.agent(batch_topic(app, [names.full(CATALOG)]), name="catalog")
+    @app.agent(batch_topic(app, [names.full(CATALOG)]), name="catalog")  # type: ignore[untyped-decorator]
     async def _catalog(stream: Any) -> None:
         await consume(stream, catalog)

@@ -25,9 +25,11 @@ class CatalogEncoder:
     Its emitter is its own: what it produces is confirmed batch by batch, not by checkpoints.
     """
 
-    def __init__(self, encoder: ItemEncoder, emitter: Emitter, metrics: Metrics, topic: str, topic_id: str) -> None:
+    def __init__(self, encoder: ItemEncoder, emitter: Emitter, metrics: Metrics, topic: str) -> None:
         self._encoder, self._emitter, self._metrics = encoder, emitter, metrics
-        self._topic, self._topic_id = topic, topic_id
+        self._topic = topic
+        self.topic_id = ""
+        """Of the catalog; orders the updates of an item."""
 
     async def process(self, event: Any) -> None:
         """Encode a batch, publish the vectors, and ack once Kafka has them."""
@@ -70,7 +72,7 @@ class CatalogEncoder:
                 encoder_version=version,
                 available=item.available,
                 bias=float(extra),
-                source_topic_id=self._topic_id,
+                source_topic_id=self.topic_id,
                 source_partition=record.partition,
                 source_offset=record.offset,
             )

@@ -6,6 +6,7 @@ replays batches whose users' fences skip what is in their rows already.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,10 +90,8 @@ class Checkpoint:
     async def run_forever(self, interval_s: float) -> None:
         """Checkpoint every ``interval_s`` seconds and whenever asked."""
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), interval_s)
-            except TimeoutError:
-                pass
             self._wanted.clear()
             if not await self.run():
                 await asyncio.sleep(interval_s)
@@ -138,7 +137,9 @@ class Checkpoint:
             return None
         events, self._events = self._events, []
         deliveries, self._undelivered = [*self._undelivered, self._emitter.swap()], []
-        return _Frozen(assignment, take_snapshot(self._table, dirty, self._encoder_version), events, deliveries, trending)
+        return _Frozen(
+            assignment, take_snapshot(self._table, dirty, self._encoder_version), events, deliveries, trending
+        )
 
     async def _save(self, frozen: _Frozen) -> bool:
         for deliveries in frozen.deliveries:
@@ -172,4 +173,3 @@ class Checkpoint:
             self._events[:0] = frozen.events
             self._undelivered[:0] = [one for one in frozen.deliveries if not one.confirmed]
             self._trending.mark_changed(frozen.trending)
-

@@ -1,5 +1,6 @@
 """How the Kafka clients are set up from the settings: librdkafka's for producing and tailing, Faust's for the group."""
 
+import logging
 import ssl
 from typing import Any
 
@@ -9,6 +10,9 @@ from confluent_kafka.admin import AdminClient
 
 from streams.settings import Kafka
 from streams.topics import LARGEST_INPUT_BYTES
+
+
+_librdkafka = logging.getLogger("librdkafka")
 
 
 class BrokerUnavailable(Exception):
@@ -59,7 +63,8 @@ def make_producer(kafka: Kafka, **extra: Any) -> Producer:
             "message.max.bytes": 2 * LARGEST_INPUT_BYTES,
             "queue.buffering.max.kbytes": 256 << 10,
         }
-        | extra
+        | extra,
+        logger=_librdkafka,
     )
 
 
@@ -74,13 +79,14 @@ def make_tail_consumer(kafka: Kafka, **extra: Any) -> Consumer:
             "enable.partition.eof": False,
             "fetch.wait.max.ms": 50,
         }
-        | extra
+        | extra,
+        logger=_librdkafka,
     )
 
 
 def make_admin(kafka: Kafka) -> AdminClient:
     """An admin client for metadata and topics."""
-    return AdminClient(client_config(kafka))
+    return AdminClient(client_config(kafka), logger=_librdkafka)
 
 
 def check_broker(admin: AdminClient, kafka: Kafka, timeout_s: float = 10.0) -> None:
@@ -89,8 +95,9 @@ def check_broker(admin: AdminClient, kafka: Kafka, timeout_s: float = 10.0) -> N
         admin.list_topics(timeout=timeout_s)
     except Exception as error:
         raise BrokerUnavailable(
-            f"No Kafka broker answered at {kafka.bootstrap_servers} within {timeout_s:.0f} s: start it (for a local one, "
-            f"`prefstream stack up`) or check kafka.bootstrap_servers and the TLS and SASL settings ({error})."
+            f"No Kafka broker answered at {kafka.bootstrap_servers} within {timeout_s:.0f} s: start it "
+            "(`prefstream stack up` for a local one) or check kafka.bootstrap_servers and the TLS and SASL settings "
+            f"({error})."
         ) from None
 
 

@@ -72,7 +72,7 @@ class Decoder:
         self._topic_id = topic_id
         self._partitioner: Partitioner = partitioner
         self._max_future_ms = int(max_future_s * 1000)
-        self._types = {names.full(topic): EVENT_TYPES.index(kind) for topic, kind in EVENT_TOPICS.items()}  # type: ignore[arg-type]
+        self._types = {names.full(topic): EVENT_TYPES.index(kind) for topic, kind in EVENT_TOPICS.items()}
         self._commands = names.full(COMMANDS)
         self._rerouted = names.full(REROUTED)
 
@@ -131,8 +131,8 @@ class Decoder:
         # judged by the record's own timestamp, never by a clock: a replay must come to the same verdict
         if record_ms is not None and record_ms >= 0 and event_time_ms > record_ms + self._max_future_ms:
             detail = (
-                f"event_time_ms {event_time_ms} is {(event_time_ms - record_ms) / 1000:.0f} s after the record was written; "
-                f"at most {self._max_future_ms / 1000:.0f} s are allowed (profiles.max_future_s)"
+                f"event_time_ms {event_time_ms} is {(event_time_ms - record_ms) / 1000:.0f} s after the record was "
+                f"written; at most {self._max_future_ms / 1000:.0f} s are allowed (profiles.max_future_s)"
             )
             raise DecodeError(DecodeReason.TIME_IN_FUTURE, "event_time_ms", detail)
 

@@ -115,9 +115,7 @@ class Emitter:
         deliveries = self._deliveries
         while True:
             try:
-                self._producer.produce(
-                    topic, value, key, headers=headers or [], on_delivery=deliveries.report, **extra
-                )
+                self._producer.produce(topic, value, key, headers=headers or [], on_delivery=deliveries.report, **extra)
             except BufferError:  # the queue is full: Kafka is slow or away, and so must we be
                 time.sleep(0.01)  # the polling thread makes room
             else:

@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import zlib
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
@@ -82,7 +83,7 @@ class LineFile:
                     yield number, None
                 elif not line.isspace():
                     yield number, line
-        except (OSError, EOFError) as error:  # gzip raises either for a file that is cut or damaged
+        except (OSError, EOFError, zlib.error) as error:  # the latter two: gzip that is cut or damaged
             raise EventFileError(f"Reading {str(self.path)!r} failed after line {number - 1}: {error}.") from None
 
 

@@ -31,7 +31,7 @@ class Assignment(NamedTuple):
 
     epoch: int
     partitions: frozenset[int]
-    count: int
+    partition_count: int
     """Partitions that each input has."""
     term: int
 

@@ -25,8 +25,8 @@ def make_store(settings: Settings) -> ProfileStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         return SqliteStore(path)
     # the driver is heavy: only those who use it wait for it
-    from streams.stores.cassandra_store import CassandraStore
     from streams.stores.cassandra_options import CassandraOptions, CassandraTls
+    from streams.stores.cassandra_store import CassandraStore
 
     cassandra = settings.store.cassandra
     tls = cassandra.tls

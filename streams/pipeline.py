@@ -72,7 +72,7 @@ class Pipeline:
             return False
         self._metrics.batch(batch.topic, len(batch))
         with self._metrics.stage("decode"):
-            decoded = self._decoder.decode(batch, assignment.count)
+            decoded = self._decoder.decode(batch, assignment.partition_count)
         while True:
             if not await self._wait_for_room(assignment):
                 return False
@@ -127,9 +127,7 @@ class Pipeline:
             await backoff.sleep()
         return {}
 
-    def _slots(
-        self, decoded: Decoded, rows: dict[str, StoredProfile], partition: int, term: int
-    ) -> dict[str, int]:
+    def _slots(self, decoded: Decoded, rows: dict[str, StoredProfile], partition: int, term: int) -> dict[str, int]:
         """Slots of all users of the batch, loaded or blank."""
         users = list(dict.fromkeys([*_users(decoded.events), *_users(decoded.commands)]))
         slots = self._table.find(users)
@@ -177,15 +175,13 @@ class Pipeline:
             self._metrics.rerouted(batch.topic, len(decoded.misplaced))
 
     def apply_index_updates(self) -> None:
-        """Put new item vectors into the index, and fold the events that waited for them; call with the boundary held."""
+        """New item vectors into the index, and what waited for them into the sums; call with the boundary held."""
         changed = self._updates.apply(self._index)
         if changed:
             fold_pending(self._table, changed & self._table.waiting_for.keys(), self._index, self._sums)
             self._metrics.items(len(self._index))
 
-    async def _apply_events(
-        self, batch: RecordBatch, events: EventBatch, slots: dict[str, int], term: int
-    ) -> None:
+    async def _apply_events(self, batch: RecordBatch, events: EventBatch, slots: dict[str, int], term: int) -> None:
         places = np.fromiter((slots[user] for user in events.user_ids), np.intp, len(events))
         with self._metrics.stage("update"):
             applied = apply_batch(self._table, events, places, self._index, self._sums)
@@ -218,5 +214,3 @@ def _last_event_of_each(slots: IntpArray, events: IntpArray) -> tuple[IntpArray,
     """Each touched slot and the last of its events."""
     touched, from_end = np.unique(slots[events][::-1], return_index=True)
     return touched, events[::-1][from_end]
-
-

@@ -51,6 +51,8 @@ def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, 
     table.applied[slot] = state.counters.applied
     table.duplicates[slot] = state.counters.duplicates
     table.pending_dropped[slot] = state.counters.pending_dropped
+    # until the user comes back, a forgotten user's row goes on expiring
+    table.forgotten[slot] = row.expires_s > 0
     _fill_sums(table, slot, state, encoder)
     preferences = [floats(part) for part in (row.short_term, row.long_term, row.mixed)]
     if row.encoder == encoder and all(len(part) == table.shape.dimension for part in preferences):
@@ -91,10 +93,11 @@ class Snapshot:
         return len(self.slots)
 
 
-_COPIED = (
-    "items types times ids sums mass sums_time seen seen_count bought_items bought_times preferences applied "
-    "duplicates pending_dropped partition term forgotten fences"
-).split()
+_COPIED = [
+    *("items", "types", "times", "ids", "sums", "mass", "sums_time", "seen", "seen_count"),
+    *("bought_items", "bought_times", "preferences", "applied", "duplicates", "pending_dropped"),
+    *("partition", "term", "forgotten", "fences"),
+]
 
 
 def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Snapshot:
@@ -117,7 +120,9 @@ def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Snapsh
 
 def end_save(table: ProfileTable, snapshot: Snapshot, saved: bool) -> None:
     """Let go of a snapshot's slots; if its rows were not saved, they are dirty again."""
-    for slot, user, term in zip(snapshot.slots.tolist(), snapshot.user_ids, snapshot.arrays["term"].tolist(), strict=True):
+    for slot, user, term in zip(
+        snapshot.slots.tolist(), snapshot.user_ids, snapshot.arrays["term"].tolist(), strict=True
+    ):
         # the slot may have been given to somebody else by a rebalance meanwhile
         if table.user_ids[slot] == user and table.term[slot] == term:
             table.saving[slot] = False

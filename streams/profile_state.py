@@ -12,7 +12,7 @@ FORMAT = 1
 
 
 class EventLog(msgspec.Struct, kw_only=True):
-    """Events as parallel arrays: ``items`` u64 (hash of the item id), ``types`` u8, ``times`` i64 (UTC ms), ``ids`` u64."""
+    """Parallel arrays: ``items`` u64 (hashes of item ids), ``types`` u8, ``times`` i64 (UTC ms), ``ids`` u64 (hashes)."""
 
     items: bytes = b""
     types: bytes = b""
@@ -78,7 +78,9 @@ def decode_state(data: bytes, user_id: str) -> ProfileState:
     try:
         state = _decoder.decode(data)
     except msgspec.MsgspecError as error:
-        raise StateError(f"The stored profile of user {user_id!r} is broken ({error}): restore the row from a backup.") from None
+        raise StateError(
+            f"The stored profile of user {user_id!r} is broken ({error}): restore the row from a backup."
+        ) from None
     if state.format > FORMAT:
         raise StateError(
             f"The stored profile of user {user_id!r} has format {state.format}, this prefstream knows up to {FORMAT}: "

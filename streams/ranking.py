@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.graph import LEAVE_OUT, LEAST_SCORE, HeadInputs, Ranked
+from encoders.graph import LEAST_SCORE, LEAVE_OUT, HeadInputs, Ranked
 from encoders.index import ItemIndex
 from schemas.events import EVENT_TYPES
 from schemas.recommendation import Reason, ReasonKind, RecommendedItem, Share
@@ -53,7 +54,7 @@ def refresh_rows(table: ProfileTable, slots: IntpArray, index: ItemIndex) -> Non
         table.rows[slots] = rows
 
 
-def _widen(values: NDArray, width: int, blank: int) -> NDArray:
+def _widen(values: NDArray[Any], width: int, blank: int) -> NDArray[Any]:
     short = width - values.shape[1]
     if short <= 0:
         return values[:, :width]
@@ -145,7 +146,9 @@ class ReasonWriter:
         return found
 
 
-def trending_items(top: Sequence[tuple[int, float]], left_out_rows: Int64Array, index: ItemIndex, k: int) -> list[RecommendedItem]:
+def trending_items(
+    top: Sequence[tuple[int, float]], left_out_rows: Int64Array, index: ItemIndex, k: int
+) -> list[RecommendedItem]:
     """The k most popular items that one user may be given.
 
     Parameters

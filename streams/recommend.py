@@ -56,14 +56,11 @@ class Recommender:
             table.preferences[slots] = np.stack([ranked.short_term, ranked.long_term, ranked.user], axis=1)
         with self._metrics.stage("emit"):
             writer = ReasonWriter(table, slots, index, ranked)
-            known = ranked.user.any(axis=1)
+            known = np.asarray(ranked.user.any(axis=1))
             popular = self._popular() if not known.all() else []
             latencies = []
             for place, (slot, cause) in enumerate(zip(slots.tolist(), causes.tolist(), strict=True)):
-                if known[place]:
-                    items = writer.items(place)
-                else:
-                    items = trending_items(popular, barred[place], index, self._k)
+                items = writer.items(place) if known[place] else trending_items(popular, barred[place], index, self._k)
                 if items:
                     latencies.append(self._send(events, cause, items, term, int(table.times[slot, 0])))
             self._metrics.latency(latencies)

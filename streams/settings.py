@@ -128,6 +128,14 @@ class Profiles(Section):
     """An event later than its record's Kafka timestamp by more than this is refused."""
 
 
+class TypeWeights(Section):
+    """How much an event of each type counts."""
+
+    click: Annotated[float, Field(ge=0)] = 1.0
+    browse: Annotated[float, Field(ge=0)] = 0.5
+    purchase: Annotated[float, Field(ge=0)] = 4.0
+
+
 class Ranking(Section):
     """The rules of the top-k."""
 
@@ -138,8 +146,7 @@ class Ranking(Section):
     recently_seen_events: Annotated[int, Field(ge=0, le=1_000)] = 20
     """How many of the latest events count as just seen."""
     trending_half_life_s: Seconds = 3_600.0
-    trending_fill: bool = True
-    """Fill a list that has fewer than k items with what is trending."""
+    trending_weights: TypeWeights = TypeWeights()
 
 
 class Checkpoint(Section):
@@ -188,7 +195,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        **_: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over what the file (given as keywords) says."""
         return env_settings, init_settings

@@ -1,7 +1,6 @@
 """Reads the whole of a compacted topic and goes on reading it: item vectors, trending counts."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,9 @@ _MAX_RECORDS = 2_000
 class Tail:
     """A thread with a plain consumer, no group: every worker reads everything, from the beginning."""
 
-    def __init__(self, topic: str, make_consumer: Callable[[], Consumer], on_records: Callable[[list[Message]], None]) -> None:
+    def __init__(
+        self, topic: str, make_consumer: Callable[[], Consumer], on_records: Callable[[list[Message]], None]
+    ) -> None:
         """``on_records`` is called in this thread with what a poll brought; it may block to slow the reading down."""
         self.topic = topic
         self._make_consumer = make_consumer
@@ -78,9 +79,3 @@ class Tail:
     def _reached(self, consumer: Consumer, ends: dict[int, int]) -> bool:
         positions = consumer.position([TopicPartition(self.topic, number) for number in ends])
         return all(part.offset >= ends[part.partition] for part in positions)
-
-
-def wait_until_caught_up(tails: list[Tail], timeout_s: float) -> bool:
-    """Block until all tails have read what was there at their start; False if the time is over."""
-    deadline = time.monotonic() + timeout_s
-    return all(tail.caught_up.wait(max(0.0, deadline - time.monotonic())) for tail in tails)

@@ -65,7 +65,11 @@ def did(event_type: EventType) -> str:
 def reason_text(reason: Reason, named: str) -> str:
     """Why an item is recommended; ``named`` is the item of the largest recent share, as it is to be shown."""
     if reason.kind == "recent":
-        return f"because you {did(reason.recents[0].event_type)} {named}" if reason.recents else "because of the last visits"
+        return (
+            f"because you {did(reason.recents[0].event_type)} {named}"
+            if reason.recents
+            else "because of the last visits"
+        )
     return {
         "older": "like what you have long looked for",
         "trending": "trending now",

@@ -86,7 +86,7 @@ def create_topics(admin: AdminClient, topics: list[NewTopic]) -> list[str]:
 def grow_topics(admin: AdminClient, names: TopicNames, partitions: int) -> None:
     """Give all five inputs ``partitions`` partitions, in one request: they must never differ for long."""
     counts = partition_counts(admin, names.inputs)
-    _check_present(counts, names)
+    check_present(counts, names.inputs)
     largest = max(counts.values())
     if partitions < largest or all(count == partitions for count in counts.values()):
         raise TopicsError(
@@ -106,18 +106,15 @@ def grow_topics(admin: AdminClient, names: TopicNames, partitions: int) -> None:
 
 def partition_counts(admin: AdminClient, topics: list[str]) -> dict[str, int]:
     """Partitions of each topic; a topic that doesn't exist is absent."""
-    counts = {}
-    for topic in topics:
-        found = admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
-        if found.error is None and found.partitions:
-            counts[topic] = len(found.partitions)
-    return counts
+    # all topics, not these by name: asking by name makes a topic on brokers that create them on first use
+    known = admin.list_topics(timeout=_TIMEOUT_S).topics
+    return {topic: len(known[topic].partitions) for topic in topics if topic in known and known[topic].partitions}
 
 
 def check_inputs(counts: Mapping[str, int], names: TopicNames) -> int:
     """The one partition count of the inputs; `TopicsError` where one is missing or they differ."""
-    _check_present(counts, names)
-    if len(set(counts[name] for name in names.inputs)) > 1:
+    check_present(counts, names.inputs)
+    if len({counts[name] for name in names.inputs}) > 1:
         shown = ", ".join(f"{name} {counts[name]}" for name in names.inputs)
         raise TopicsError(
             f"The input topics have unequal partition counts ({shown}): bring them to one count with "
@@ -126,8 +123,9 @@ def check_inputs(counts: Mapping[str, int], names: TopicNames) -> int:
     return counts[names.inputs[0]]
 
 
-def _check_present(counts: Mapping[str, int], names: TopicNames) -> None:
-    missing = [name for name in names.inputs if name not in counts]
+def check_present(counts: Mapping[str, int], topics: list[str]) -> None:
+    """`TopicsError` where one of the topics is missing."""
+    missing = [name for name in topics if name not in counts]
     if missing:
         raise TopicsError(
             f"The broker has no topic {', '.join(repr(name) for name in missing)}: "

@@ -29,7 +29,9 @@ class Trending:
         self._published: dict[int, TrendingCounts] = {}
         self._top: list[tuple[str, float]] | None = None
 
-    def count(self, partition: int, item_ids: Sequence[str], types: NDArray[np.uint8], times: NDArray[np.int64]) -> None:
+    def count(
+        self, partition: int, item_ids: Sequence[str], types: NDArray[np.uint8], times: NDArray[np.int64]
+    ) -> None:
         """Count events of one partition.
 
         Parameters

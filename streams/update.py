@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +10,17 @@ from numpy.typing import NDArray
 from encoders.index import ItemIndex
 from schemas.events import EVENT_TYPES
 from streams.batch import EventBatch
-from streams.preference import NO_TIME, Sums, fold, latest_first, rank_in_group
-from streams.preference import Float32Array, Int64Array, IntpArray, UInt64Array
+from streams.preference import (
+    NO_TIME,
+    Float32Array,
+    Int64Array,
+    IntpArray,
+    Sums,
+    UInt64Array,
+    fold,
+    latest_first,
+    rank_in_group,
+)
 from streams.profiles import PendingEvent, ProfileTable
 
 PURCHASE = EVENT_TYPES.index("purchase")
@@ -179,7 +189,7 @@ def _append_recents(
 
 
 def _fold_or_wait(
-    table: ProfileTable, slots: IntpArray, gone: dict[str, NDArray], index: ItemIndex, config: SumsConfig
+    table: ProfileTable, slots: IntpArray, gone: dict[str, NDArray[Any]], index: ItemIndex, config: SumsConfig
 ) -> None:
     unknown = gone["rows"] < 0
     if unknown.any():
@@ -190,7 +200,9 @@ def _fold_or_wait(
     _fold(table, slots[known], gone["times"][known], gone["types"][known], vectors[known], config)
     waiting = np.flatnonzero(~known)
     for slot, item, kind, time_ms, id_ in zip(
-        slots[waiting].tolist(), *(gone[name][waiting].tolist() for name in ("items", "types", "times", "ids")), strict=True
+        slots[waiting].tolist(),
+        *(gone[name][waiting].tolist() for name in ("items", "types", "times", "ids")),
+        strict=True,
     ):
         table.add_pending(slot, PendingEvent(item, kind, time_ms, id_))
 

@@ -27,7 +27,7 @@ def batches(
     list of items, never empty; full batches first, the rest at the end.
 
     >>> list(batches([("a", 4, 1), ("b", 4, 2), ("a", 4, 3), ("a", 9, 4)], max_items=20, max_bytes=8))
-    [[1, 3], [2], [4]]
+    [[1, 3], [4], [2]]
     """
     open_batches: dict[Hashable, tuple[list[Item], int]] = {}
     for key, size, item in items:

@@ -108,8 +108,12 @@ class SqliteStore:
             rows = await self._read(partial(page, rows[-1][0]))
 
     async def _write_many(self, statement: str, values: Sequence[tuple[Any, ...]]) -> None:
+        def write(db: sqlite3.Connection) -> None:
+            # the cursor dies here: freed in another thread, it would reset the statement under the next call's feet
+            db.executemany(statement, values)
+
         if values:
-            await self._write(lambda db: db.executemany(statement, values))
+            await self._write(write)
 
     async def _write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         def transaction(db: sqlite3.Connection) -> Result:

@@ -87,8 +87,7 @@ class Oracle:
 
         ordered = sorted(events, key=key, reverse=True)
         recents = [
-            (hashed(e.item_id), TYPES.index(e.type), e.time_ms, hashed(e.event_id))
-            for e in ordered[: self.history]
+            (hashed(e.item_id), TYPES.index(e.type), e.time_ms, hashed(e.event_id)) for e in ordered[: self.history]
         ]
         report["recents_wrong"] += recents != _events(state["recents"])
         bought = [(e.time_ms, hashed(e.item_id)) for e in events if e.type == "purchase"]

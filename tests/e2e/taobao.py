@@ -1,7 +1,7 @@
 """Real shop events through real Kafka and real Cassandra, and every user's stored state checked afterwards.
 
-    python -m tests.e2e.taobao PATH/UserBehavior.csv --json
-    python -m tests.e2e.taobao PATH/UserBehavior.csv --json --history 8 --shuffle-minutes 10 --duplicates 0.02 --kill
+python -m tests.e2e.taobao PATH/UserBehavior.csv --json
+python -m tests.e2e.taobao PATH/UserBehavior.csv --json --history 8 --shuffle-minutes 10 --duplicates 0.02 --kill
 """
 
 import argparse
@@ -279,5 +279,3 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

@@ -35,7 +35,7 @@ def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 60.0, e
 
 
 def write_settings(path: Path, sections: dict[str, Any]) -> Path:
-    """A TOML settings file of a flat dict of sections (values are numbers, strings, booleans, lists or one level more)."""
+    """A TOML settings file: values are numbers, strings, booleans, lists of those, or tables."""
     lines: list[str] = []
 
     def table(name: str, values: dict[str, Any]) -> None:
@@ -101,9 +101,7 @@ class WorkerProcess:
         """Sum of a metric's samples."""
         text = self.get("/metrics")[1]
         return sum(
-            float(line.rpartition(" ")[2])
-            for line in text.splitlines()
-            if line.startswith((f"{name} ", f"{name}{{"))
+            float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))
         )
 
     def kill(self) -> None:
@@ -142,7 +140,9 @@ def read_topic(bootstrap: str, topic: str, timeout_s: float = 60.0) -> list[Any]
     """Every record of a topic, from its beginning to its present end."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "test-reader", "enable.auto.commit": False})
     try:
-        parts = [TopicPartition(topic, number) for number in consumer.list_topics(topic, timeout=30).topics[topic].partitions]
+        parts = [
+            TopicPartition(topic, number) for number in consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        ]
         marks = {part.partition: consumer.get_watermark_offsets(part, timeout=30) for part in parts}
         left = {number for number, (low, high) in marks.items() if high > low}
         consumer.assign([TopicPartition(topic, number, marks[number][0]) for number in sorted(left)])
