@@ -71,8 +71,9 @@ class Worker:
         if self._failure is None:
             self._failure = error
             if self._engine is not None:
-                # a batch may be half in the table: nothing more may be saved or acked
+                # a batch may be half in the table: without an assignment nothing is saved or acked any more
                 self._engine.pipeline.accepting = False
+                self._engine.ownership.revoke()
             log.error("the worker stops", problem=str(error), exc_info=error if _unexpected(error) else None)
         self._finished.set()
 
@@ -174,11 +175,13 @@ class Worker:
             self._app.consumer.rejoin()
 
     async def _take_over(self, assigned: set[Any]) -> None:
+        if self._failure is not None:
+            return
         inputs = set(self._names.inputs)
         self.engine.ownership.assign({tp.partition for tp in assigned if tp.topic in inputs})
         if self._app is not None:
             self._app.epoch = self.engine.ownership.epoch
-        self.engine.pipeline.accepting = self._failure is None
+        self.engine.pipeline.accepting = True
 
     async def _hand_over(self, revoked: set[Any]) -> None:
         """Finish the batch in hand, save and ack, so that the next owner has nothing to do again."""
@@ -228,7 +231,7 @@ class Worker:
         if self._failure is None:
             try:
                 await self.engine.save_all(timeout_s * _HANDOVER_SHARE)
-                await asyncio.wait_for(app.consumer.commit(), timeout_s / 2)
+                await asyncio.wait_for(app.consumer.commit_now(), timeout_s / 2)
             except TimeoutError:
                 log.warning("the broker did not take the last offsets: the next owner reads these events again")
             except Exception as error:

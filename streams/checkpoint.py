@@ -131,8 +131,6 @@ class Checkpoint:
             self._table.evict(dirty[~mine])
             dirty = dirty[mine]
         trending = self._trending.take_changed()
-        for partition, value in trending.items():
-            self._emitter.trending(partition, value)
         if len(dirty) == 0 and not self._events and not trending:
             return None
         events, self._events = self._events, []
@@ -152,6 +150,7 @@ class Checkpoint:
             rows = await asyncio.to_thread(encode_rows, frozen.snapshot, number, self._forget_after_s)
             with self._metrics.stage("save"):
                 await self._store.save(rows)
+        await asyncio.to_thread(self._emitter.trending, frozen.trending)
         for partition, state in frozen.trending.items():
             await self._store.save_trending(partition, state, store_version(frozen.assignment.term, number))
         if not self._ownership.is_current(frozen.assignment):
@@ -164,6 +163,9 @@ class Checkpoint:
 
     def _end(self, frozen: _Frozen, saved: bool) -> None:
         end_save(self._table, frozen.snapshot, saved)
+        if not saved:
+            # users that stay ours under the next assignment still wait for these
+            self._undelivered[:0] = [one for one in frozen.deliveries if not one.confirmed]
         if not self._ownership.is_current(frozen.assignment):
             return
         if saved:
@@ -171,5 +173,4 @@ class Checkpoint:
                 event.ack()
         else:
             self._events[:0] = frozen.events
-            self._undelivered[:0] = [one for one in frozen.deliveries if not one.confirmed]
             self._trending.mark_changed(frozen.trending)

@@ -11,7 +11,6 @@ from confluent_kafka.admin import AdminClient
 from streams.settings import Kafka
 from streams.topics import LARGEST_INPUT_BYTES
 
-
 _librdkafka = logging.getLogger("librdkafka")
 
 

@@ -168,7 +168,7 @@ def _event_batch(columns: _Columns, logs: list[Source]) -> EventBatch:
         ids=id_hashes(event_ids),
         types=np.array(columns.types, np.uint8),
         times=np.array([event.event_time_ms for event in events], np.int64),
-        received=np.array([record.timestamp or 0 for record in columns.records], np.int64),
+        received=np.array([max(0, record.timestamp or 0) for record in columns.records], np.int64),
         sources=logs,
         source=np.array(columns.source, np.intp),
         offsets=np.array(columns.offsets, np.int64),

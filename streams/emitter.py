@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -22,8 +22,9 @@ class Deliveries:
     """Counts what was produced since the last checkpoint and what Kafka has confirmed of it."""
 
     def __init__(self) -> None:
-        self.produced = 0  # by the producing thread only
-        self.reported = 0  # by the polling thread only
+        self.produced = 0
+        self.reported = 0
+        self._lock = threading.Lock()  # several threads produce, one collects reports
         self.error: str | None = None
         self._closed = False  # nothing more will be produced
         self._done = threading.Event()
@@ -32,15 +33,24 @@ class Deliveries:
         """librdkafka's delivery report."""
         if error is not None:
             self.error = f"{message.topic()}: {error.str()}"
-        self.reported += 1
-        if self._closed and self.reported >= self.produced:
-            self._done.set()
+        with self._lock:
+            self.reported += 1
+            if self._closed and self.reported >= self.produced:
+                self._done.set()
 
     def close(self) -> None:
         """Nothing more will be produced under this count."""
-        self._closed = True
-        if self.reported >= self.produced:
-            self._done.set()
+        with self._lock:
+            self._closed = True
+            if self.reported >= self.produced:
+                self._done.set()
+
+    def add(self) -> bool:
+        """Count a record that is about to be produced; False if this count is closed."""
+        with self._lock:
+            if not self._closed:
+                self.produced += 1
+            return not self._closed
 
     @property
     def confirmed(self) -> bool:
@@ -101,9 +111,10 @@ class Emitter:
             extra = {"timestamp": one.record.timestamp} if one.record.timestamp and one.record.timestamp > 0 else {}
             self._send(topic, one.user_id, one.record.value, headers, partition=one.partition, **extra)
 
-    def trending(self, partition: int, value: bytes) -> None:
-        """Publish the counts of a partition."""
-        self._send(self._names.full(TRENDING), str(partition), value)
+    def trending(self, counts: Mapping[int, bytes]) -> None:
+        """Publish the counts of partitions."""
+        for partition, value in counts.items():
+            self._send(self._names.full(TRENDING), str(partition), value)
 
     def item_vector(self, topic: str, item_id: str, value: bytes | None) -> None:
         """Publish an item's vector, or its tombstone."""
@@ -113,13 +124,16 @@ class Emitter:
         self, topic: str, key: str | bytes | None, value: bytes | None, headers: Any = None, **extra: Any
     ) -> None:
         deliveries = self._deliveries
+        while not deliveries.add():  # a checkpoint swapped it meanwhile
+            deliveries = self._deliveries
         while True:
             try:
                 self._producer.produce(topic, value, key, headers=headers or [], on_delivery=deliveries.report, **extra)
             except BufferError:  # the queue is full: Kafka is slow or away, and so must we be
+                if self._stopping.is_set():
+                    raise DeliveryFailed(f"The worker ended before Kafka took a record for {topic}.") from None
                 time.sleep(0.01)  # the polling thread makes room
             else:
-                deliveries.produced += 1
                 return
 
     def close(self, timeout_s: float = 10.0) -> None:

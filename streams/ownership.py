@@ -106,24 +106,24 @@ class Ownership:
 
     async def _acquire(self, epoch: int, partitions: frozenset[int]) -> None:
         try:
-            count = await self._partition_count()
-            await self._retry("term", self.topic_ids.refresh)
-            if partitions:
-                taken = await self._retry("term", lambda: self._store.take_term(self.worker, sorted(partitions)))
-                saved = await self._retry("term", lambda: self._store.load_trending(sorted(partitions)))
-            else:  # more workers than partitions
-                taken, saved = None, {}
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
+            await self._take(epoch, partitions)
+        except Exception as error:  # not a cancellation: that is how a revocation ends this
             self._fail(error)
-            return
+
+    async def _take(self, epoch: int, partitions: frozenset[int]) -> None:
+        count = await self._partition_count()
+        await self._retry(self.topic_ids.refresh)
+        term = 0
+        replaced: dict[int, int] = {}
+        saved: dict[int, bytes] = {}
+        if partitions:  # there are none where there are more workers than partitions
+            taken = await self._retry(lambda: self._store.take_term(self.worker, sorted(partitions)))
+            term, replaced = taken.number, taken.replaced
+            saved = await self._retry(lambda: self._store.load_trending(sorted(partitions)))
         if epoch != self.epoch:
             return
-        term = taken.number if taken is not None else 0
-        replaced = taken.replaced if taken is not None else {}
         self._keep_or_evict(partitions, count, term, replaced)
-        self._trending.release([partition for partition in self._last_term if partition not in partitions])
+        self._trending.release_all_but(partitions)
         for partition, state in saved.items():
             self._trending.adopt(partition, state)
         self.current = Assignment(epoch, partitions, count, term)
@@ -144,7 +144,11 @@ class Ownership:
                 table.evict(table.slots_of_partition(partition))
                 del self._last_term[partition]
         for partition in partitions:
-            table.term[table.slots_of_partition(partition)] = term
+            kept = table.slots_of_partition(partition)
+            table.term[kept] = term
+            # a save of the former term that is still under way settles nothing under this one
+            table.dirty[kept] |= table.saving[kept]
+            table.saving[kept] = False
             self._last_term[partition] = term
         stale = table.all_slots()
         stale = stale[~np.isin(table.partition[stale], np.fromiter(partitions, np.int64, len(partitions)))]
@@ -164,7 +168,7 @@ class Ownership:
                 log.warning("waiting for the broker", problem=str(error))
             await backoff.sleep()
 
-    async def _retry(self, reason: str, call: Callable[[], Awaitable[T]]) -> T:
+    async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
         backoff = Backoff()
         while True:
             try:
@@ -173,7 +177,7 @@ class Ownership:
                 raise
             except (StoreError, BrokerSilent) as error:
                 if isinstance(error, StoreError):
-                    self._metrics.store_error(reason)
-                self._metrics.wait(reason)
+                    self._metrics.store_error("term")
+                self._metrics.wait("term")
                 log.warning("waiting for a term", problem=str(error))
             await backoff.sleep()

@@ -165,14 +165,18 @@ class Pipeline:
         if decoded.commands is not None:
             self._apply_commands(decoded.commands, slots)
             self._metrics.events(batch.topic, "command", len(decoded.commands))
-        self._emitter.refuse(decoded.refused)
-        self._emitter.reroute(decoded.misplaced)
+        if decoded.refused or decoded.misplaced:
+            await asyncio.to_thread(self._send_on, decoded)
         for refused in decoded.refused:
             self._metrics.dead_letter(batch.topic, refused.letter.reason)
         self._metrics.events(batch.topic, "dead", len(decoded.refused))
         self._metrics.events(batch.topic, "rerouted", len(decoded.misplaced))
         if decoded.misplaced:
             self._metrics.rerouted(batch.topic, len(decoded.misplaced))
+
+    def _send_on(self, decoded: Decoded) -> None:
+        self._emitter.refuse(decoded.refused)
+        self._emitter.reroute(decoded.misplaced)
 
     def apply_index_updates(self) -> None:
         """New item vectors into the index, and what waited for them into the sums; call with the boundary held."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 UInt64Array = NDArray[np.uint64]
 IntpArray = NDArray[np.intp]
@@ -21,12 +22,12 @@ NO_TIME = -1
 class Sums(NamedTuple):
     """Decayed sums of S users: what has left their recents."""
 
-    sums: Float32Array  # (S, T, d)
-    mass: Float32Array  # (S, T)
+    sums: Float64Array  # (S, T, d)
+    mass: Float64Array  # (S, T)
     time_ms: Int64Array  # (S,) the largest event time folded, NO_TIME for an empty sum
 
 
-def decay(age_s: NDArray[np.float64], half_life_s: NDArray[np.float64]) -> Float32Array:
+def decay(age_s: Float64Array, half_life_s: Float64Array) -> Float64Array:
     """Weight left of an event after ``age_s`` seconds: ``2 ** (-age / half_life)``.
 
     Parameters
@@ -38,14 +39,14 @@ def decay(age_s: NDArray[np.float64], half_life_s: NDArray[np.float64]) -> Float
 
     Returns
     -------
-    float32 array of shape (B, T) in [0, 1].
+    float64 array of shape (B, T) in [0, 1].
 
     Examples
     --------
     >>> decay(np.array([0.0, 10.0, -5.0]), np.array([10.0])).tolist()
     [[1.0], [0.5], [1.0]]
     """
-    weights: Float32Array = np.exp2(-np.maximum(age_s, 0.0)[:, None] / half_life_s).astype(np.float32)
+    weights: Float64Array = np.exp2(-np.maximum(age_s, 0.0)[:, None] / half_life_s)
     return weights
 
 
@@ -55,7 +56,7 @@ def fold(
     times_ms: Int64Array,
     weights: Float32Array,
     vectors: Float32Array,
-    half_life_s: NDArray[np.float64],
+    half_life_s: Float64Array,
 ) -> Sums:
     """Add events to the decayed sums of their users.
 
@@ -95,7 +96,7 @@ def fold(
     return Sums(sums, mass, newest)
 
 
-def merge(a: Sums, b: Sums, half_life_s: NDArray[np.float64]) -> Sums:
+def merge(a: Sums, b: Sums, half_life_s: Float64Array) -> Sums:
     """Sums of the union of two sets of events: both decayed to the later time, then added. Exact."""
     newest = np.maximum(a.time_ms, b.time_ms)
     total_sums = np.zeros_like(a.sums)

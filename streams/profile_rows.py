@@ -36,6 +36,9 @@ def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, 
     table.types[slot, :n] = types(state.recents.types)[:n]
     table.times[slot, :n] = times(state.recents.times)[:n]
     table.ids[slot, :n] = hashes(state.recents.ids)[:n]
+    table.applied[slot] = state.counters.applied
+    table.duplicates[slot] = state.counters.duplicates
+    table.pending_dropped[slot] = state.counters.pending_dropped
     # a shorter history than the row's: what no longer fits waits to be folded into the sums
     spilled = _pending_events(state.recents, n)
     for event in spilled + _pending_events(state.pending, 0):
@@ -48,9 +51,6 @@ def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, 
     table.seen_count[slot] = len(seen)
     for fence in state.fences:
         table.set_fence(slot, Source(fence.topic, fence.topic_id, fence.partition), fence.next_offset)
-    table.applied[slot] = state.counters.applied
-    table.duplicates[slot] = state.counters.duplicates
-    table.pending_dropped[slot] = state.counters.pending_dropped
     # until the user comes back, a forgotten user's row goes on expiring
     table.forgotten[slot] = row.expires_s > 0
     _fill_sums(table, slot, state, encoder)
@@ -153,8 +153,8 @@ def _encode_row(snapshot: Snapshot, i: int, save_number: int, forget_after_s: in
     if a["sums_time"][i] != NO_TIME:
         folded = EncoderSums(
             encoder=snapshot.encoder,
-            sums=a["sums"][i].tobytes(),
-            mass=a["mass"][i].tobytes(),
+            sums=a["sums"][i].astype("<f4").tobytes(),
+            mass=a["mass"][i].astype("<f4").tobytes(),
             time_ms=int(a["sums_time"][i]),
         )
         sums.insert(0, folded)

@@ -12,7 +12,7 @@ FORMAT = 1
 
 
 class EventLog(msgspec.Struct, kw_only=True):
-    """Parallel arrays: ``items`` u64 (hashes of item ids), ``types`` u8, ``times`` i64 (UTC ms), ``ids`` u64 (hashes)."""
+    """Parallel arrays: ``items`` u64 (hashes of item ids), ``types`` u8, ``times`` i64 (UTC ms), ``ids`` u64."""
 
     items: bytes = b""
     types: bytes = b""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.preference import NO_TIME, Float32Array, Int64Array, IntpArray, UInt64Array
+from streams.preference import NO_TIME, Float32Array, Float64Array, Int64Array, IntpArray, UInt64Array
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ProfileShape:
     def bytes_per_user(self) -> int:
         """Memory of a slot in bytes, with the user's id and its place in the table (about 250)."""
         recents = self.history * (8 + 8 + 8 + 8 + 1)
-        vectors = self.half_lives * (self.dimension + 1) * 4 + 3 * self.dimension * 4
+        vectors = self.half_lives * (self.dimension + 1) * 8 + 3 * self.dimension * 4
         return recents + vectors + self.duplicate_window * 8 + self.purchases * 16 + 400
 
 
@@ -83,8 +83,9 @@ class ProfileTable:
         self.types: NDArray[np.uint8] = np.zeros((capacity, L), np.uint8)
         self.times: Int64Array = np.zeros((capacity, L), np.int64)
         self.ids: UInt64Array = np.zeros((capacity, L), np.uint64)
-        self.sums: Float32Array = np.zeros((capacity, T, d), np.float32)
-        self.mass: Float32Array = np.zeros((capacity, T), np.float32)
+        # float64, though stored as float32: a busy user's sums decay thousands of times, and roundings would add up
+        self.sums: Float64Array = np.zeros((capacity, T, d), np.float64)
+        self.mass: Float64Array = np.zeros((capacity, T), np.float64)
         self.sums_time: Int64Array = np.zeros(capacity, np.int64)
         self.seen: UInt64Array = np.zeros((capacity, shape.duplicate_window), np.uint64)  # a ring
         self.seen_count: Int64Array = np.zeros(capacity, np.int64)
@@ -136,6 +137,10 @@ class ProfileTable:
         slots = np.fromiter((self._free.pop() for _ in user_ids), np.intp, len(user_ids))
         self._clear(slots)
         for slot, user in zip(slots.tolist(), user_ids, strict=True):
+            # whoever had the slot may have been written to after it was evicted in mid-batch
+            self.drop_pending(slot)
+            self.other_sums.pop(slot, None)
+            self.other_fences.pop(slot, None)
             self.user_ids[slot] = user
             self.slot_of[user] = slot
         self.partition[slots] = partition

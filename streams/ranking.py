@@ -37,8 +37,8 @@ def head_inputs(table: ProfileTable, slots: IntpArray, index: ItemIndex, history
     rows = _widen(table.rows[slots], history, -1)
     ages = np.where(present, times[:, :1] - times, 0) / 1000.0
     return HeadInputs(
-        sums=table.sums[slots],
-        mass=table.mass[slots],
+        sums=table.sums[slots].astype(np.float32),
+        mass=table.mass[slots].astype(np.float32),
         recent_vectors=index.gather(np.where(present, rows, -1)),
         recent_types=np.where(present, _widen(table.types[slots], history, 0).astype(np.int64), -1),
         recent_ages=ages.astype(np.float32),

@@ -62,7 +62,9 @@ class Recommender:
             for place, (slot, cause) in enumerate(zip(slots.tolist(), causes.tolist(), strict=True)):
                 items = writer.items(place) if known[place] else trending_items(popular, barred[place], index, self._k)
                 if items:
-                    latencies.append(self._send(events, cause, items, term, int(table.times[slot, 0])))
+                    latency = self._send(events, cause, items, term, int(table.times[slot, 0]))
+                    if latency is not None:
+                        latencies.append(latency)
             self._metrics.latency(latencies)
             self._metrics.recommendations("personal", int(known.sum()))
             self._metrics.recommendations("trending", int((~known).sum()))
@@ -76,7 +78,7 @@ class Recommender:
 
     def _send(
         self, events: EventBatch, cause: int, items: Sequence[RecommendedItem], term: int, newest_ms: int
-    ) -> float:
+    ) -> float | None:
         self._sequence += 1
         now_ms = time.time_ns() // 1_000_000
         user_id = events.user_ids[cause]
@@ -98,4 +100,4 @@ class Recommender:
             emitted_ms=now_ms,
         )
         self._emitter.recommend(user_id, encode(message))
-        return max(0, now_ms - received_ms) / 1000.0
+        return max(0, now_ms - received_ms) / 1000.0 if received_ms else None

@@ -237,11 +237,20 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
             raise SettingsError(f"{file} is not valid TOML: {error}.") from None
     try:
         _check_variables()
-        return Settings(**(stated | overrides))
+        return Settings(**_merged(stated, overrides))
     except ValidationError as error:
         raise SettingsError(_sentence(error, str(file) if stated else "the environment")) from None
     except ValueError as error:  # pydantic-settings: a variable that should hold JSON doesn't
         raise SettingsError(f"A setting in the environment can't be read: {error}.") from None
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` laid on ``base``, table by table."""
+    merged = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(name), dict)
+        merged[name] = _merged(base[name], value) if both else value
+    return merged
 
 
 def _check_variables() -> None:

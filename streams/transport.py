@@ -93,8 +93,12 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     def _to_message(self, tp: TP, records: list[Any]) -> ConsumerMessage:
         batch = RecordBatch(tp, records, getattr(self.app, "epoch", 0))
-        self._in_flight.setdefault(tp, deque()).append(batch)
         last = records[-1]
+        # Faust drops a message that lies before what it has read (after a seek, a fetch may cut the log elsewhere):
+        # nobody would ever ack that batch, so it must not be waited for
+        read = self._read_offset[tp]
+        if read is None or last.offset >= read:
+            self._in_flight.setdefault(tp, deque()).append(batch)
         return ConsumerMessage(
             tp.topic,
             tp.partition,
@@ -136,13 +140,18 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         self._in_flight.clear()
         await super().perform_seek()
 
+    async def commit_now(self) -> None:
+        """Commit what is acked by now: Faust's ``commit`` does nothing while an earlier one is under way."""
+        await self.maybe_wait_for_commit_to_finish()
+        await self.commit()
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Hand over cleanly: let the app drain, checkpoint and ack, commit, and only then drop the ack state."""
         before_revoke: Hook | None = getattr(self.app, "before_revoke", None)
         if before_revoke is not None and revoked:
             self.stop_flow()
             await before_revoke(set(revoked))
-            await self.commit(set(revoked))
+            await self.commit_now()
         for tp in revoked:
             self._in_flight.pop(tp, None)
         await super().on_partitions_revoked(revoked)

@@ -1,12 +1,12 @@
 """What is popular now: decayed counts per partition, kept by the partition's owner, summed by everybody."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.codec import decode, encode
+from schemas.codec import encode
 from schemas.trending import TrendingCounts
 
 PUBLISHED = 200
@@ -24,7 +24,8 @@ class Trending:
         self._half_life_ms = half_life_s * 1000
         self._weights = np.asarray(type_weights, np.float64)
         self._counts: dict[int, dict[str, float]] = {}
-        self._reference: dict[int, int] = {}  # the time (UTC ms) that a partition's counts are decayed to
+        self._reference: dict[int, int] = {}  # the time (UTC ms) at which an event counts 1
+        self._newest: dict[int, int] = {}  # the largest event time (UTC ms) counted
         self._changed: set[int] = set()
         self._published: dict[int, TrendingCounts] = {}
         self._top: list[tuple[str, float]] | None = None
@@ -44,9 +45,11 @@ class Trending:
         if not item_ids:
             return
         counts = self._counts.setdefault(partition, {})
-        reference = self._reference.setdefault(partition, int(times.max()))
-        if (times.max() - reference) / self._half_life_ms > _REBASE_AT:
-            reference = self._rebase(partition, int(times.max()))
+        newest = max(self._newest.get(partition, 0), int(times.max()))
+        self._newest[partition] = newest
+        reference = self._reference.setdefault(partition, newest)
+        if (newest - reference) / self._half_life_ms > _REBASE_AT:
+            reference = self._rebase(partition, newest)
         grown = self._weights[types] * np.exp2((times - reference) / self._half_life_ms)
         for item, amount in zip(item_ids, grown.tolist(), strict=True):
             counts[item] = counts.get(item, 0.0) + amount
@@ -72,21 +75,23 @@ class Trending:
         self._changed.update(partition for partition in partitions if partition in self._counts)
 
     def _state(self, partition: int) -> TrendingCounts:
-        items = _largest(self._counts[partition], PUBLISHED)
-        # counts of times after the reference are larger than 1 an event: they stay below 2 ** 32 events' worth
-        return TrendingCounts(partition=partition, time_ms=self._reference[partition], items=items)
+        newest = self._newest[partition]
+        kept = 2.0 ** (-(newest - self._reference[partition]) / self._half_life_ms)
+        items = [(item, count * kept) for item, count in _largest(self._counts[partition], PUBLISHED)]
+        return TrendingCounts(partition=partition, time_ms=newest, items=items)
 
     def adopt(self, partition: int, state: bytes) -> None:
-        """Go on from a saved state: the partition is owned here now."""
-        counts = decode(TrendingCounts, state)
-        self._counts[partition] = dict(counts.items)
-        self._reference[partition] = counts.time_ms
+        """Go on from a saved state: the partition is owned here now. One that can't be read is counted anew."""
+        counts = decode_published(state)
+        if counts is not None:
+            self._counts[partition] = dict(counts.items)
+            self._reference[partition] = self._newest[partition] = counts.time_ms
+            self._top = None
 
-    def release(self, partitions: Sequence[int]) -> None:
+    def release_all_but(self, partitions: Collection[int]) -> None:
         """Forget the counts of partitions that are owned elsewhere now."""
-        for partition in partitions:
-            self._counts.pop(partition, None)
-            self._reference.pop(partition, None)
+        for partition in self._counts.keys() - set(partitions):
+            del self._counts[partition], self._reference[partition], self._newest[partition]
             self._changed.discard(partition)
 
     def publish_seen(self, counts: TrendingCounts) -> None:

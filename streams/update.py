@@ -24,6 +24,7 @@ from streams.preference import (
 from streams.profiles import PendingEvent, ProfileTable
 
 PURCHASE = EVENT_TYPES.index("purchase")
+_BLANK = {"times": NO_TIME, "rows": -1}
 _ROUND = 8
 """Events of one user handled at once: the padding of a vectorised step stays small when one user has hundreds."""
 
@@ -79,7 +80,9 @@ def _pass_fences(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> ND
     if len(batch.sources) == 1:
         source = batch.sources[0]
         log = (source.topic, source.topic_id)
-        if log in table.columns and bool(np.all(table.partition[slots] == source.partition)):
+        own = bool(np.all(table.partition[slots] == source.partition))
+        # re-routed records of one source may repeat within a batch: those go one by one, below
+        if log in table.columns and own and bool(np.all(batch.offsets[1:] > batch.offsets[:-1])):
             fences = table.fences[:, table.columns.index(log)]
             fresh: NDArray[np.bool_] = batch.offsets >= fences[slots]
             np.maximum.at(fences, slots, batch.offsets + 1)
@@ -121,7 +124,10 @@ def _apply_round(
 
 
 def _duplicates(table: ProfileTable, slots: IntpArray, ids: UInt64Array) -> NDArray[np.bool_]:
-    """Which events repeat one of their user's last D ids, or an earlier one of this round."""
+    """Which events repeat one of their user's last D ids, or an earlier one of this round.
+
+    A repeat within D events is always found; one up to a round farther back may be, by how the log was cut.
+    """
     seen_before = (table.seen[slots] == ids[:, None]).any(axis=1)
     # a blank place of the ring is 0, which is also a possible (if unlikely) id: only filled rings may match it
     seen_before &= (ids != 0) | (table.seen_count[slots] >= table.shape.duplicate_window)
@@ -174,7 +180,7 @@ def _append_recents(
     merged = {}
     for name, values in arrived.items():
         held = getattr(table, name)[users]  # (U, L)
-        blank = np.full((len(users), extra), NO_TIME if name == "times" else 0, held.dtype)
+        blank = np.full((len(users), extra), _BLANK.get(name, 0), held.dtype)
         merged[name] = np.concatenate([held, blank], axis=1)  # (U, L + extra)
         merged[name][owner, L + rank] = values
     order = latest_first(merged["times"], merged["ids"])
