@@ -210,3 +210,11 @@ async def test_a_deleted_row_keeps_none_of_the_user_s_data(store, tmp_path):
     await store.delete(["user"], 2)
     (row,) = rows_in(tmp_path / "store.db", "SELECT state, short_term, long_term, mixed, encoder FROM profiles")
     assert row == (None,) * 5
+
+
+async def test_overlapping_writes_do_not_disturb_each_other(store):
+    """A cursor freed in the event loop's thread resets a statement that the store's thread is running."""
+    rows = [profile(f"user-{number}") for number in range(500)]
+    for _ in range(3):
+        await asyncio.gather(*(store.save([row]) for row in rows))
+    assert by_user([row async for row in store.scan()]) == by_user(rows)

@@ -114,7 +114,7 @@ def run(events: list[Sent], stack: Stack, folder: Path, options: Options) -> dic
         },
     )
     settings = load_settings(config)
-    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers, "log_level": 2})
     create_topics(admin, wanted_topics(settings, load_encoder(settings).manifest.version))
     inputs = [f"{namespace}.{name}" for name in INPUTS]
     sent = make_hard(events, options)
@@ -187,6 +187,7 @@ class Shop:
                 "linger.ms": 5,
                 "enable.idempotence": True,
                 "queue.buffering.max.messages": 1_000_000,
+                "log_level": 2,
             }
         )
 

@@ -60,7 +60,7 @@ class WorkerProcess:
         self._start = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "/tmp/cliw.py", str(config)],
+                [sys.executable, "-m", "streams.cli", "--config", str(config), "worker", "--port", "0"],
                 stdout=output,
                 stderr=output,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -1,0 +1,233 @@
+"""One worker on real Kafka and Cassandra: what goes in, what comes out, and what is kept."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from cassandra.cluster import Cluster
+from confluent_kafka.admin import NewPartitions
+
+from deploy.local.stack import Stack
+from schemas.recommendation import Recommendation
+from streams.partitioning import partitions_of
+from tests.e2e.shop import ShopOnStack, TopicReader
+from tests.e2e.worker_process import INPUTS, WorkerProcess, backlog, wait_for
+
+pytestmark = pytest.mark.timeout(180)
+
+SHELVES = {"boots": "Hiking", "tent": "Hiking", "stove": "Hiking", "rope": "Hiking", "novel": "Books", "atlas": "Books"}
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> ShopOnStack:
+    return ShopOnStack(stack, tmp_path_factory.mktemp("shop"), ranking={"k": 5})
+
+
+@pytest.fixture(scope="module")
+def worker(shop: ShopOnStack) -> Iterator[WorkerProcess]:
+    worker = shop.start_worker()
+    for item, shelf in SHELVES.items():
+        shop.send("catalog", item, {"item_id": item, "title": f"{item} for {shelf}", "category": [shelf]})
+    wait_for("the catalog", lambda: worker.metric("prefstream_index_items") == len(SHELVES))
+    yield worker
+    assert worker.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def recommendations(shop: ShopOnStack, worker: WorkerProcess) -> Iterator[TopicReader]:
+    reader = TopicReader(shop, "recommendations")
+    yield reader
+    reader.close()
+
+
+def after(recommendations: TopicReader, event_id: str) -> Recommendation:
+    """The recommendation that an event caused."""
+
+    def caused(message: Any) -> bool:
+        return message.value() is not None and json.loads(message.value())["cause"]["event_id"] == event_id
+
+    message = recommendations.until(f"the recommendation after {event_id}", caused)
+    return msgspec.json.decode(message.value(), type=Recommendation)
+
+
+def stored(stack: Stack, shop: ShopOnStack, user: str) -> Any:
+    """The row of a user, by plain CQL."""
+    with Cluster(stack.cassandra_hosts, stack.cassandra_port) as cluster:
+        session = cluster.connect(shop.settings.keyspace)
+        row = session.execute("SELECT * FROM profiles WHERE user_id = %s", (user,)).one()
+        return None if row is None else (row, msgspec.msgpack.decode(row.state))
+
+
+def test_an_event_becomes_a_recommendation_with_its_cause_and_exact_reasons(
+    shop: ShopOnStack, recommendations: TopicReader
+) -> None:
+    event_id = shop.click("ann", "boots")
+    found = after(recommendations, event_id)
+    assert found.user_id == "ann"
+    assert found.cause.item_id == "boots"
+    assert found.received_ms <= found.emitted_ms
+    first = found.items[0]
+    assert SHELVES[first.item_id] == "Hiking"
+    assert "boots" not in [item.item_id for item in found.items]  # just seen
+    assert first.reason.kind == "recent"
+    assert first.reason.recents[0].item_id == "boots"
+    for item in found.items:
+        parts = item.reason
+        named = sum(share.share for share in parts.recents)
+        total = named + parts.other_recents + parts.older + parts.bonus + parts.bias
+        assert parts.exact
+        assert total == pytest.approx(item.score, abs=1e-5)
+
+
+def test_a_later_event_has_a_larger_revision(shop: ShopOnStack, recommendations: TopicReader) -> None:
+    first = after(recommendations, shop.click("bob", "tent"))
+    second = after(recommendations, shop.click("bob", "novel"))
+    assert second.revision > first.revision
+    assert second.items[0].item_id == "atlas"
+
+
+def test_an_unknown_taste_gets_what_is_trending(shop: ShopOnStack, recommendations: TopicReader) -> None:
+    after(recommendations, shop.click("eve", "stove"))
+    found = after(recommendations, shop.click("stranger", "no-such-item"))
+    assert {item.reason.kind for item in found.items} == {"trending"}
+    assert "stove" in [item.item_id for item in found.items]
+
+
+def test_a_withdrawn_item_is_gone_from_the_next_recommendation(
+    shop: ShopOnStack, worker: WorkerProcess, recommendations: TopicReader
+) -> None:
+    assert "rope" in [item.item_id for item in after(recommendations, shop.click("dan", "tent")).items]
+    rope = {"item_id": "rope", "title": "rope for Hiking", "category": ["Hiking"]}
+    shop.send("catalog", "rope", rope | {"available": False})
+    withdrawn = f'prefstream_items_encoded_total{{namespace="{shop.namespace}",outcome="withdrawn"}}'
+    wait_for("the withdrawal", lambda: worker.metric(withdrawn) >= 1)
+
+    def gone() -> bool:
+        return "rope" not in [item.item_id for item in after(recommendations, shop.click("dan", "boots")).items]
+
+    wait_for("a list without the withdrawn item", gone, timeout_s=10)
+
+
+def test_broken_records_are_dead_letters_byte_for_byte(shop: ShopOnStack, worker: WorkerProcess) -> None:
+    now = int(time.time() * 1000)
+    good = {"event_id": "e", "user_id": "u", "item_id": "i", "event_time_ms": now}
+    broken: dict[str, tuple[bytes | None, str]] = {
+        "bytes": (b"\xff\x00{", "malformed"),
+        "type": (json.dumps(good | {"item_id": 5}).encode(), "wrong-type"),
+        "nan": (json.dumps(good | {"position": float("nan")}).encode(), "out-of-range"),
+        "negative": (json.dumps(good | {"event_time_ms": -1}).encode(), "out-of-range"),
+        "future": (json.dumps(good | {"event_time_ms": now + 86_400_000}).encode(), "time-in-future"),
+        "empty": (json.dumps(good | {"user_id": ""}).encode(), "out-of-range"),
+        "long": (json.dumps(good | {"user_id": "x" * 10_000}).encode(), "out-of-range"),
+        "megabyte": (json.dumps(good | {"list": "x" * 1_000_000}).encode(), "out-of-range"),
+        "null": (None, "null-value"),
+        "missing": (b'{"event_id": "e"}', "missing-field"),
+    }
+    for key, (value, _) in broken.items():
+        shop.send("clicks", key, value)
+    reader = TopicReader(shop, "dead-letters")
+    for key, (value, reason) in broken.items():
+        message = reader.until(f"the dead letter {key}", lambda one, key=key: one.key() == key.encode())
+        headers = dict(message.headers())
+        assert message.value() == value
+        assert headers["prefstream-reason"].decode() == reason, key
+        assert headers["prefstream-source-topic"].decode() == shop.topic("clicks")
+    reader.close()
+    assert worker.get("/healthz")[0] == 200
+
+
+def test_a_misplaced_event_is_sent_on_and_counted_once(
+    stack: Stack, shop: ShopOnStack, recommendations: TopicReader
+) -> None:
+    right = int(partitions_of(["lost"], 4, "murmur2")[0])
+    event_id = shop.click("lost", "tent", partition=(right + 1) % 4)
+    after(recommendations, event_id)
+    _, state = wait_for("the row", lambda: stored(stack, shop, "lost"))
+    assert state["counters"]["applied"] == [1, 0, 0]
+    [[topic, _, partition, next_offset]] = state["fences"]
+    assert (topic, partition) == (shop.topic("clicks"), (right + 1) % 4)
+    assert next_offset > 0
+
+
+def test_a_forgotten_user_leaves_nothing_but_fences_and_counters(
+    stack: Stack, shop: ShopOnStack, recommendations: TopicReader
+) -> None:
+    after(recommendations, shop.click("private", "tent"))
+    wait_for("the row", lambda: stored(stack, shop, "private"))
+    command = {"command": "forget", "user_id": "private", "requested_ms": 1}
+    shop.send("profile-commands", "private", command)
+    recommendations.until("the tombstone", lambda one: one.key() == b"private" and one.value() is None)
+
+    def empty() -> Any:
+        row, state = stored(stack, shop, "private")
+        return (row, state) if state["recents"]["items"] == b"" else None
+
+    row, state = wait_for("the emptied row", empty)
+    assert not any(row.mixed + row.short_term + row.long_term)
+    assert state["sums"] == []
+    assert state["seen_ids"] == b""
+    assert state["purchased_items"] == b""
+    assert {fence[0] for fence in state["fences"]} == {shop.topic("clicks"), shop.topic("profile-commands")}
+    assert state["counters"]["applied"] == [1, 0, 0]
+
+
+def test_a_clean_stop_leaves_nothing_to_do_again(shop: ShopOnStack, worker: WorkerProcess) -> None:
+    second = shop.start_worker("second")
+    shop.click("mover", "tent")
+    wait_for("the event", lambda: worker.metric("prefstream_hot_users") + second.metric("prefstream_hot_users") > 0)
+    start = time.monotonic()
+    assert second.stop() == 0
+    assert time.monotonic() - start < 10
+    shop.click("mover", "boots")
+    wait_for("the partitions to come back", lambda: worker.metric("prefstream_assigned_partitions") == 4)
+    replayed = f'prefstream_events_total{{namespace="{shop.namespace}",outcome="replayed"'
+    lines = [line for line in worker.get("/metrics")[1].splitlines() if line.startswith(replayed)]
+    assert sum(float(line.rpartition(" ")[2]) for line in lines) == 0
+
+
+def test_unequal_partition_counts_are_refused_with_a_sentence(stack: Stack, tmp_path: Any) -> None:
+    shop = ShopOnStack(stack, tmp_path)
+    for future in shop.admin.create_partitions([NewPartitions(shop.topic("clicks"), 6)]).values():
+        future.result(30)
+    clicks = shop.topic("clicks")
+    wait_for(
+        "the broker to show it",
+        lambda: len(shop.admin.list_topics(clicks, timeout=10).topics[clicks].partitions) == 6,
+    )
+    worker = WorkerProcess(shop.config, tmp_path / "worker.log")
+    assert worker.process.wait(60) == 1
+    log = (tmp_path / "worker.log").read_text()
+    assert "unequal partition counts" in log
+    assert "prefstream topics grow 6" in log
+    assert "Traceback" not in log
+
+
+def test_grown_topics_are_taken_up_without_loss(stack: Stack, tmp_path: Any) -> None:
+    shop = ShopOnStack(stack, tmp_path)
+    worker = shop.start_worker()
+    users = [f"u{n}" for n in range(40)]
+    for user in users:
+        shop.click(user, "tent")
+    requests = [NewPartitions(shop.topic(name), 8) for name in INPUTS]
+    for future in shop.admin.create_partitions(requests).values():
+        future.result(30)
+    wait_for("the new partitions", lambda: worker.metric("prefstream_assigned_partitions") == 8, timeout_s=60)
+    for user in users:
+        shop.click(user, "tent", partition=int(partitions_of([user], 8, "murmur2")[0]))
+
+    def counted() -> bool:
+        rows = [stored(stack, shop, user) for user in users]
+        return all(row is not None and row[1]["counters"]["applied"] == [2, 0, 0] for row in rows)
+
+    wait_for("both clicks of every user", counted, timeout_s=60, every_s=0.5)
+    assert worker.stop() == 0
+
+
+def test_the_committed_offset_is_the_log_end_when_all_is_done(shop: ShopOnStack, worker: WorkerProcess) -> None:
+    shop.click("last", "tent")
+    topics = [shop.topic(name) for name in INPUTS]
+    wait_for("everything to be committed", lambda: backlog(shop.admin, shop.settings.group, topics) == 0)
+    assert worker.metric("prefstream_dirty_users") == 0
