@@ -29,17 +29,22 @@ class SettingsError(Exception):
 class Section(BaseModel):
     """A table of the TOML file; a name that isn't a setting is an error, so that no typo goes unseen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Tls(Section):
     """TLS towards a server; the paths are PEM files."""
 
     enabled: bool = False
+    """Encrypt the connections."""
     ca_file: Path | None = None
+    """Authorities that the servers' certificates must come from; none: the system's."""
     cert_file: Path | None = None
+    """Certificate of this client, for servers that ask for one."""
     key_file: Path | None = None
+    """Key of that certificate."""
     verify_hostname: bool = True
+    """The servers' certificates must name their addresses."""
 
     @model_validator(mode="after")
     def _files_exist(self) -> "Tls":
@@ -56,23 +61,36 @@ class Sasl(Section):
     """SASL log-in to Kafka."""
 
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """How to log in."""
     username: str
+    """Who logs in."""
     password: SecretStr
+    """Best given in the environment."""
 
 
 class Kafka(Section):
     """The broker, and how the worker behaves in its group."""
 
     bootstrap_servers: str = SIMULATOR
+    """`host:port` of brokers, by commas; `simulator` brings librdkafka's protocol simulator in the worker."""
     input_partitioner: Literal["murmur2", "crc32"] = "murmur2"
+    """How your producers choose a key's partition: `murmur2` is the Java clients' way, `crc32` librdkafka's."""
     session_timeout_s: Seconds = 10.0
+    """A worker that is silent for so long loses its partitions; also bounds a hand-over."""
     heartbeat_interval_s: Seconds = 3.0
+    """At most half of the session timeout."""
     metadata_max_age_s: Seconds = 30.0
+    """How soon grown topics are noticed."""
     max_batch_records: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    """Records of one partition that are processed at once."""
     max_fetch_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
+    """Bytes fetched of one partition at once."""
     replication_factor: Annotated[int, Field(ge=1, le=10)] = 1
+    """Of the topics that `topics create` makes; 3 on a real cluster."""
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
+    """Of the topics that `topics create` makes: the most workers that can share the load."""
     input_retention_h: Annotated[float, Field(gt=0)] = 168.0
+    """Of the inputs that `topics create` makes; what is left of a forgotten user expires with it."""
     tls: Tls = Tls()
     sasl: Sasl | None = None
 
@@ -90,21 +108,31 @@ class Cassandra(Section):
     """The Cassandra cluster that keeps the profiles."""
 
     hosts: list[str] = ["127.0.0.1"]
+    """Some of the cluster's nodes."""
     port: Port = 9042
+    """Of the native protocol."""
     local_dc: str | None = None
+    """Datacentre of the workers; none: that of the first host that answers."""
     username: str | None = None
+    """Who logs in, if anybody has to."""
     password: SecretStr | None = None
+    """Best given in the environment."""
     tls: Tls = Tls()
     replication_factor: Annotated[int, Field(ge=1, le=10)] = 1
+    """Of the keyspace, where prefstream creates it; 3 on a real cluster."""
     consistency: Literal["LOCAL_QUORUM", "QUORUM", "ALL", "LOCAL_ONE", "ONE"] = "LOCAL_QUORUM"
+    """Of reads and writes; one weaker than LOCAL_QUORUM is refused where there are several copies."""
     request_timeout_s: Seconds = 10.0
+    """How long the driver waits for an answer."""
 
 
 class Store(Section):
     """Where profiles are kept: a SQLite file (one machine) or Cassandra."""
 
     kind: Literal["sqlite", "cassandra"] = "sqlite"
+    """SQLite for one machine, Cassandra for more."""
     path: Path = Path(".prefstream/profiles.sqlite")
+    """The SQLite file."""
     cassandra: Cassandra = Cassandra()
 
 
@@ -112,18 +140,26 @@ class Encoder(Section):
     """The encoder folder; without one the built-in hashed text encoder is made on first use."""
 
     folder: Path | None = None
+    """The encoder folder; none: the built-in hashed text encoder."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where ONNX Runtime runs; `auto` takes CUDA if it really loads."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
+    """Threads of ONNX Runtime; 0: a thread a core."""
 
 
 class Profiles(Section):
     """What a profile remembers, and how much memory the hot ones may take."""
 
     history: Annotated[int, Field(ge=1, le=1_000)] = 20
+    """Events of a user kept one by one; older ones go into decayed sums."""
     duplicate_window: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """A repeated event id is recognised within this many events of its user."""
     purchases: Annotated[int, Field(ge=1, le=1_000)] = 32
+    """Purchases of a user remembered."""
     pending: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Older events of a user that may wait for their item's vector."""
     memory_mb: Annotated[int, Field(ge=16)] = 256
+    """Memory of the users held hot."""
     max_future_s: Annotated[float, Field(ge=0)] = 300.0
     """An event later than its record's Kafka timestamp by more than this is refused."""
 
@@ -132,20 +168,26 @@ class TypeWeights(Section):
     """How much an event of each type counts."""
 
     click: Annotated[float, Field(ge=0)] = 1.0
+    """Of a click."""
     browse: Annotated[float, Field(ge=0)] = 0.5
+    """Of a browse."""
     purchase: Annotated[float, Field(ge=0)] = 4.0
+    """Of a purchase."""
 
 
 class Ranking(Section):
     """The rules of the top-k."""
 
     k: Annotated[int, Field(ge=1, le=1_000)] = 20
+    """Items in a recommendation."""
     exclude_purchased_days: Annotated[float, Field(ge=0)] = 30.0
     """Days for which what was bought is left out; 0 keeps it."""
     recently_seen: Literal["keep", "exclude"] = "exclude"
+    """Whether what the user has just seen may be recommended."""
     recently_seen_events: Annotated[int, Field(ge=0, le=1_000)] = 20
     """How many of the latest events count as just seen."""
     trending_half_life_s: Seconds = 3_600.0
+    """How fast what is trending forgets."""
     trending_weights: TypeWeights = TypeWeights()
 
 
@@ -153,28 +195,34 @@ class Checkpoint(Section):
     """When state is saved."""
 
     interval_s: Seconds = 1.0
+    """Seconds between saves: what a crash replays."""
     max_dirty_users: Annotated[int, Field(ge=1)] = 20_000
+    """Unsaved users at which fetching pauses, as when the store is down."""
 
 
 class Server(Section):
     """The worker's port for /healthz, /readyz and /metrics; 0 picks a free one."""
 
     host: str = "127.0.0.1"
+    """`0.0.0.0` listens to everybody, as a container has to."""
     port: Port = 8080
+    """0 takes a free one and logs it."""
 
 
 class Logging(Section):
     """Structured logs: JSON lines, or text for people."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
     format: Literal["auto", "json", "text"] = "auto"
+    """`auto`: text on a terminal, JSON lines elsewhere."""
 
 
 class Settings(BaseSettings):
     """All settings of prefstream."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, case_sensitive=False
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, use_attribute_docstrings=True
     )
 
     namespace: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,29})?$")] = ""
@@ -188,6 +236,7 @@ class Settings(BaseSettings):
     server: Server = Server()
     logging: Logging = Logging()
     data_dir: Path = Path(".prefstream")
+    """Where a worker keeps files of its own, such as the built-in encoder."""
 
     @classmethod
     def settings_customise_sources(
