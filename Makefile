@@ -35,11 +35,13 @@ test-e2e: $(DEV) ## whole workers on real Kafka and Cassandra
 check: $(DEV) ## lint, format and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --group build pyproject.toml
+
 lock: ## renew the hashed locks from the ranges in pyproject.toml (needs uv)
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command "make lock" --group build pyproject.toml --output-file requirements.lock
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command "make lock" --group build --group dev pyproject.toml --output-file requirements-dev.lock
+	$(LOCK) --output-file requirements.lock
+	$(LOCK) --group dev --output-file requirements-dev.lock
+	$(LOCK) --extra cuda --output-file requirements-cuda.lock
 
 clean: ## remove the environment and what runs left behind
 	rm -rf $(VENV) .prefstream .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,7 @@
-"""``python -m deploy.local up|down|status FOLDER``: the stack without the rest of prefstream."""
+"""``python -m deploy.local up|down|status FOLDER``: the stack without the rest of prefstream.
+
+``python -m deploy.local check`` tells at once, and in a sentence, whether Java and Maven are there for it.
+"""
 
 import argparse
 import json
@@ -6,16 +9,22 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from deploy.local.jars import cache_folder
+from deploy.local.java import find_java, find_maven
 from deploy.local.stack import StackError, down, status, up
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, or 1 after an error or where ``status`` finds a server silent."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
-    parser.add_argument("command", choices=("up", "down", "status"))
-    parser.add_argument("folder", type=Path, help="where the stack keeps its data, logs and record")
-    parser.add_argument("--kafka-port", type=int, help="the port for Kafka's clients (default: a free one)")
-    parser.add_argument("--cassandra-port", type=int, help="the port for Cassandra's clients (default: a free one)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("check", help="look for Java and Maven")
+    for name, about in (("up", "start both servers"), ("down", "stop both servers"), ("status", "look at them")):
+        command = commands.add_parser(name, help=about)
+        command.add_argument("folder", type=Path, help="where the stack keeps its data, logs and record")
+        if name == "up":
+            command.add_argument("--kafka-port", type=int, help="the port for Kafka's clients (default: a free one)")
+            command.add_argument("--cassandra-port", type=int, help="the same for Cassandra's")
     given = parser.parse_args(arguments)
     try:
         return _run(given)
@@ -26,6 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     match given.command:
+        case "check":
+            find_java()
+            if not cache_folder().is_dir():
+                find_maven()
+            return 0
         case "up":
             stack = up(
                 given.folder,

@@ -46,10 +46,18 @@ def mark_of(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() else _mark_by_ps(pid)
     state, started_ticks = fields[0], fields[19]
-    if state in "ZX":  # ended, and only waits for its parent to take note
+    if state in "ZX" and not _has_threads(pid):  # ended, and only waits for its parent to take note
         return None
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return f"{boot}/{started_ticks}"
+
+
+def _has_threads(pid: int) -> bool:
+    """Whether threads outlive the first one: a killed server holds its ports and files until the last has gone."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _mark_by_ps(pid: int) -> str | None:

@@ -1,4 +1,4 @@
-"""A namespace of its own on the session's stack, with topics, settings and a worker: what an end-to-end test starts from."""
+"""A namespace of its own on the session's stack, with topics, settings and a worker."""
 
 import json
 import time

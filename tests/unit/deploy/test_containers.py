@@ -29,6 +29,11 @@ def instructions(name: str) -> list[str]:
     return re.findall(rf"^{name} (.+)$", DOCKERFILE.replace("\\\n", ""), flags=re.MULTILINE)
 
 
+def pinned(lock: str) -> set[tuple[str, str]]:
+    """Names and versions; a package may have several versions, for several Pythons."""
+    return set(re.findall(r"^([a-z0-9._-]+)==(\S+)", lock, flags=re.MULTILINE))
+
+
 def stages() -> dict[str, str]:
     """Each stage's name and what it is built from."""
     return {name: source for source, name in (line.split(" AS ") for line in instructions("FROM"))}
@@ -75,10 +80,8 @@ def test_the_variables_are_settings(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = services[name]["environment"]
-    assert {
-        variable for variable in given if not re.fullmatch(r"PREFSTREAM(_[A-Z]+)+(__[A-Z]+(_[A-Z]+)*)+", variable)
-    } == set()
     for variable, value in given.items():
+        assert re.fullmatch(r"PREFSTREAM_[A-Z]+(__[A-Z]+(_[A-Z]+)*)+", variable)
         monkeypatch.setenv(variable, value)
     settings = load_settings()
     assert settings.kafka.bootstrap_servers == "kafka:9092"
@@ -119,8 +122,19 @@ def test_every_stage_starts_from_a_known_one_and_runs_as_nobody_special() -> Non
 
 def test_dependencies_are_installed_by_hash_and_nothing_else_is() -> None:
     installs = [line for line in instructions("RUN") if line.startswith("pip install")]
-    assert len(installs) == 3
-    assert all("--require-hashes -r requirements" in line or line == "pip install --no-deps ." for line in installs)
+    assert [line.removeprefix("pip install ") for line in installs] == [
+        "--require-hashes -r requirements.lock",
+        "--no-deps --no-build-isolation .",
+        "--require-hashes -r requirements-cuda.lock",
+    ]
+
+
+def test_the_cuda_lock_adds_libraries_and_changes_no_version() -> None:
+    plain, cuda = (pinned((ROOT / name).read_text()) for name in ("requirements.lock", "requirements-cuda.lock"))
+    assert plain <= cuda
+    assert {name for name, _ in cuda - plain} >= {"nvidia-cublas", "nvidia-cuda-runtime", "nvidia-cufft"}
+    assert all(name.startswith("nvidia-") for name, _ in cuda - plain)
+    assert ("hatchling", dict(plain)["hatchling"]) in cuda  # for --no-build-isolation
 
 
 def test_what_the_image_copies_is_not_ignored() -> None:

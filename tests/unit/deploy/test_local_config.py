@@ -92,7 +92,7 @@ def test_a_failed_format_gives_the_tools_words(tmp_path: Path, jars: Path) -> No
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\necho 'no space left' >&2; exit 1\n")
     java.chmod(0o755)
-    with pytest.raises(StackError, match="could not format its storage in .*kafka-data: no space left"):
+    with pytest.raises(StackError, match=r"could not format its storage in .*kafka-data: no space left"):
         Kafka().prepare(tmp_path, {"broker": 21_000, "controller": 21_001}, java=java, jars=jars)
 
 

@@ -8,6 +8,7 @@ import pytest
 from deploy.local import java
 from deploy.local.__main__ import main
 from deploy.local.errors import StackError
+from deploy.local.jars import cache_folder
 
 Tool = Callable[[str, str], Path]
 
@@ -70,6 +71,20 @@ def test_no_maven_says_what_to_install(tool: Tool) -> None:
         java.find_maven()
     mvn = tool("mvn", "exit 0")
     assert java.find_maven() == mvn
+
+
+def test_check_wants_java_and_until_the_jars_are_there_maven(
+    tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert main(["check"]) == 1
+    assert capsys.readouterr().err.startswith("error: The local stack needs Java")
+    tool("java", version("17.0.15"))
+    assert main(["check"]) == 1
+    assert "no mvn was found" in capsys.readouterr().err
+    cache_folder().mkdir(parents=True)
+    assert main(["check"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_command_prints_one_sentence_and_no_traceback(

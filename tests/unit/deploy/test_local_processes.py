@@ -88,6 +88,23 @@ def test_an_ended_process_that_waits_for_its_parent_has_ended() -> None:
         assert not processes.is_alive(Process(child.pid, mark))
 
 
+def test_a_process_whose_first_thread_ended_before_the_others_is_alive(spawn_python: Spawn) -> None:
+    # what a killed Java server is for a moment: a start in that moment found its ports taken
+    code = "import ctypes, threading, time\n"
+    code += "threading.Thread(target=time.sleep, args=(60,)).start()\nctypes.CDLL(None).pthread_exit(None)"
+    process = spawn_python(code)
+    stat = Path(f"/proc/{process.pid}/stat")
+    if not stat.exists():
+        pytest.skip("needs /proc")
+    deadline = time.monotonic() + 20
+    while stat.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert processes.is_alive(process)
+    assert processes.end([process], kill=True) == [process]
+    assert not processes.is_alive(process)
+
+
 def test_the_mark_is_stable_and_differs_from_process_to_process(spawn_python: Spawn) -> None:
     first = spawn_python(SLEEP)
     deadline = time.monotonic() + 5

@@ -119,10 +119,16 @@ def test_down_ends_both_and_keeps_the_folder(folder: Path) -> None:
 
 
 def test_running_ends_the_stack_after_the_block_also_when_it_fails(folder: Path) -> None:
-    with pytest.raises(ZeroDivisionError), stack.running(folder) as got:
-        assert ports.is_listening(got.cassandra_port)
-        1 / 0
-    assert processes.mark_of(got.cassandra_pid) is None
+    def fail_in_the_block() -> None:
+        with stack.running(folder) as got:
+            seen.append(got)
+            assert ports.is_listening(got.cassandra_port)
+            raise LookupError("a test's own failure")
+
+    seen: list[stack.Stack] = []
+    with pytest.raises(LookupError, match="own failure"):
+        fail_in_the_block()
+    assert processes.mark_of(seen[0].cassandra_pid) is None
 
 
 def test_a_server_that_ends_while_it_starts_shows_its_last_lines(folder: Path, kafka: Small) -> None:
@@ -151,10 +157,11 @@ def test_a_failed_up_leaves_alone_what_ran_before(folder: Path, cassandra: Small
 
 
 def test_a_taken_port_is_named(folder: Path) -> None:
+    port = int(stack.up(folder).bootstrap_servers.split(":")[1])
+    other = folder.with_name("other")
     with pytest.raises(StackError, match=r"Kafka can't have port \d+ of 127\.0\.0\.1 \(broker\): another process list"):
-        first = stack.up(folder)
-        stack.up(folder.with_name("other"), kafka_port=int(first.bootstrap_servers.split(":")[1]))
-    assert pids(folder.with_name("other"))["cassandra"] is None
+        stack.up(other, kafka_port=port)
+    assert pids(other)["cassandra"] is None
 
 
 def test_down_leaves_a_process_alone_that_got_a_recycled_pid(folder: Path) -> None:
