@@ -26,6 +26,11 @@ _HANDOVER_SHARE = 0.8
 """Of the session timeout: what a hand-over may take before the group would give the partitions away."""
 
 
+_FETCH_WAIT_MS = 500
+_SIMULATOR_FETCH_WAIT_MS = 10
+"""The simulator answers an empty fetch at the end of this time only, whatever comes meanwhile."""
+
+
 class ConsumerFailed(Exception):
     """Faust gave up; the message says why."""
 
@@ -163,6 +168,7 @@ class Worker:
             datadir=str(settings.data_dir / "faust"),
         )
         app.max_batch_records = settings.kafka.max_batch_records
+        app.fetch_max_wait_ms = _SIMULATOR_FETCH_WAIT_MS if self.simulator is not None else _FETCH_WAIT_MS
         app.epoch = 0
         app.before_revoke = self._hand_over
         app.after_assign = self._take_over

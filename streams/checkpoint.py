@@ -20,6 +20,7 @@ from streams.metrics import Metrics
 from streams.ownership import Assignment, Ownership
 from streams.profile_rows import Snapshot, encode_rows, end_save, take_snapshot
 from streams.profiles import ProfileTable
+from streams.retry import Backoff
 from streams.stores.base import ProfileStore, StoreError, StoreMisconfigured
 from streams.stores.base import version as store_version
 from streams.trending import Trending
@@ -89,12 +90,15 @@ class Checkpoint:
 
     async def run_forever(self, interval_s: float) -> None:
         """Checkpoint every ``interval_s`` seconds and whenever asked."""
+        backoff = Backoff()
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), interval_s)
             self._wanted.clear()
-            if not await self.run():
-                await asyncio.sleep(interval_s)
+            if await self.run():
+                backoff = Backoff()
+            else:
+                await backoff.sleep()
 
     async def run(self) -> bool:
         """One checkpoint of all there is; False if it could not go through (nothing is lost: it is tried again)."""

@@ -23,7 +23,7 @@ UNREADABLE = "unreadable"
 """The reason that is shown for a record whose own headers don't say why it is here."""
 
 _MESSAGES: dict[str, type[Any]] = {
-    **{topic: EVENT_CLASSES[EVENT_TYPES.index(kind)] for topic, kind in EVENT_TOPICS.items()},  # type: ignore[arg-type]
+    **{topic: EVENT_CLASSES[EVENT_TYPES.index(kind)] for topic, kind in EVENT_TOPICS.items()},
     COMMANDS: ProfileCommand,
     CATALOG: CatalogItem,
 }

@@ -29,6 +29,7 @@ from streams.pipeline import Pipeline
 from streams.profiles import ProfileTable
 from streams.ranking import Rules
 from streams.recommend import Recommender
+from streams.retry import Backoff
 from streams.settings import Settings
 from streams.stores.base import ProfileStore
 from streams.tail import Tail
@@ -142,10 +143,11 @@ class Engine:
     async def save_all(self, within_s: float) -> None:
         """Finish the batch in hand, save and ack; begin no other. Past the deadline the rest is replayed by others."""
         self.pipeline.accepting = False
+        backoff = Backoff(0.05, 1.0)
         try:
             async with asyncio.timeout(within_s):
                 while not await self.checkpoint.run():
-                    await asyncio.sleep(0.05)
+                    await backoff.sleep()
         except TimeoutError:
             log.warning("handing over unsaved: the next owner reads these events again", seconds=within_s)
 

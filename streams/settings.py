@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 SIMULATOR = "simulator"
 """Value of ``kafka.bootstrap_servers`` that asks for librdkafka's protocol simulator inside the worker."""
@@ -247,8 +247,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over what the file (given as keywords) says."""
-        return env_settings, init_settings
+        """What the caller says wins over the environment."""
+        return init_settings, env_settings
 
     @property
     def keyspace(self) -> str:
@@ -262,12 +262,12 @@ class Settings(BaseSettings):
 
 
 def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
-    """Settings from a TOML file and the environment.
+    """Settings from a TOML file, the environment, which wins over it, and the caller, who wins over both.
 
     Parameters
     ----------
     path : the file; else the one that PREFSTREAM_CONFIG names, else ./prefstream.toml where there is one
-    overrides : top-level settings that win over the file, as the TOML file would hold them
+    overrides : settings as the TOML file would hold them, laid over the others table by table
 
     Raises
     ------
@@ -286,20 +286,25 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
             raise SettingsError(f"{file} is not valid TOML: {error}.") from None
     try:
         _check_variables()
-        return Settings(**_merged(stated, overrides))
+        return _with_file(stated)(**overrides)
     except ValidationError as error:
         raise SettingsError(_sentence(error, str(file) if stated else "the environment")) from None
     except ValueError as error:  # pydantic-settings: a variable that should hold JSON doesn't
         raise SettingsError(f"A setting in the environment can't be read: {error}.") from None
 
 
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """``over`` laid on ``base``, table by table."""
-    merged = dict(base)
-    for name, value in over.items():
-        both = isinstance(value, dict) and isinstance(base.get(name), dict)
-        merged[name] = _merged(base[name], value) if both else value
-    return merged
+def _with_file(stated: dict[str, Any]) -> type[Settings]:
+    """Settings whose last source is what a file states."""
+
+    class SettingsWithFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            above = super().settings_customise_sources(settings_cls, *sources, **named)
+            return *above, InitSettingsSource(settings_cls, init_kwargs=stated)
+
+    return SettingsWithFile
 
 
 def _check_variables() -> None:

@@ -66,6 +66,17 @@ class BatchSchema(faust.Schema):  # type: ignore[misc]  # faust ships no usable 
         return hand_on
 
 
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The thread that talks to the broker; ``app.fetch_max_wait_ms`` says how long a fetch may wait for records."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust has 1.5 s there. A broker answers as soon as a record comes; the simulator waits to the end, and every
+        # broker does for partitions that were paused when the fetch was sent.
+        consumer._fetch_max_wait_ms = getattr(self.app, "fetch_max_wait_ms", consumer._fetch_max_wait_ms)
+        return consumer
+
+
 class Consumer(driver.Consumer):  # type: ignore[misc]
     """The aiokafka consumer of Faust, a batch at a time.
 
@@ -81,6 +92,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._in_flight: dict[TP, deque[RecordBatch]] = {}
         self.max_batch_records = getattr(self.app, "max_batch_records", self.max_batch_records)
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[list[Any]]]:
         fetched = await super()._getmany(active_partitions, timeout)

@@ -1,3 +1,3 @@
-"""The commands of ``prefstream``, a group a file. They may import everything of ``streams`` and ``deploy.local``, but only
-inside a command: `prefstream --help` answers at once because these modules import nothing heavy.
+"""The commands of ``prefstream``, a group a file, and what they share: these may import all of ``streams`` and
+``deploy.local``, but a command's file only inside its functions, so that `prefstream --help` answers at once.
 """

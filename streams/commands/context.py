@@ -1,5 +1,6 @@
 """What every command is given: the global options, and the settings that they lead to."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,9 @@ def settings_of(ctx: typer.Context, *, logs: bool = True) -> "Settings":
     if logs:
         level = "debug" if settings.logging.level == "debug" else "warning"
         set_up_logging(settings.logging.model_copy(update={"level": level}))
+        if level != "debug":
+            # what the driver has to say about servers that are away is in our one sentence
+            logging.getLogger("cassandra").setLevel(logging.CRITICAL)
     return settings
 
 
@@ -53,8 +57,8 @@ def broker_settings(ctx: typer.Context) -> "Settings":
     settings = settings_of(ctx)
     if settings.kafka.bootstrap_servers == SIMULATOR:
         raise CommandError(
-            "The settings name no Kafka broker (kafka.bootstrap_servers is 'simulator'), and the simulator lives inside "
-            "the worker: give the address that `prefstream worker` printed with `prefstream --broker HOST:PORT ...`, or "
-            "a settings file with --config."
+            "The settings name no Kafka broker (kafka.bootstrap_servers is 'simulator'), and the simulator lives "
+            "inside the worker: give the address that `prefstream worker` printed, as `prefstream --broker HOST:PORT "
+            "...`, or a settings file with --config."
         )
     return settings

@@ -1,4 +1,4 @@
-"""Which errors are an answer to the operator: one sentence and exit code 1. Any other is a bug, shown with its trace."""
+"""Which errors are an answer to the operator: one sentence and exit code 1. Any other is a bug and shows its trace."""
 
 import sys
 
@@ -18,6 +18,7 @@ _KNOWN = {
     "streams.emitter": ("DeliveryFailed",),
     "streams.pipeline": ("FenceBeyondLog",),
     "streams.app": ("ConsumerFailed",),
+    "streams.demo.run": ("DemoFailed",),
     "encoders.errors": ("EncoderError",),
     "deploy.local.errors": ("StackError",),
 }
@@ -30,5 +31,8 @@ class CommandError(Exception):
 def known_errors() -> tuple[type[Exception], ...]:
     """The errors that are a sentence already, of the modules imported so far: no other can have been raised."""
     return tuple(
-        getattr(sys.modules[module], name) for module, names in _KNOWN.items() if module in sys.modules for name in names
+        getattr(sys.modules[module], name)
+        for module, names in _KNOWN.items()
+        if module in sys.modules
+        for name in names
     )

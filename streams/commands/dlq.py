@@ -1,0 +1,227 @@
+"""``prefstream dlq``: look at the records that were refused, and send them back."""
+
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.commands.context import broker_settings
+from streams.commands.errors import EXIT_FAILED, CommandError
+from streams.commands.output import note, say, say_json, say_table
+
+if TYPE_CHECKING:
+    from streams.commands.broker import Broker
+    from streams.commands.reader import TopicReader
+    from streams.dead_letters import Parked
+    from streams.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Look at refused records and send them back.", rich_markup_mode=None)
+
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
+Reason = Annotated[str | None, typer.Option(help="Only of this reason, such as malformed.", show_default=False)]
+Place = Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="As `dlq list` shows it.")]
+
+
+@app.command("list")
+def list_records(
+    ctx: typer.Context,
+    reason: Reason = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show the last N; the counts are of all.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List refused records: where, why, which field, where it came from and when; and how many there are by reason.
+
+    \b
+    Examples:
+      prefstream dlq list
+      prefstream dlq list --reason time-in-future --json
+    """
+    from streams.texts import safe, time_text
+
+    counts: Counter[str] = Counter()
+    last: deque[Parked] = deque(maxlen=limit)
+    with _letters(ctx) as (_, _, reader):
+        for record in _read_all(reader):
+            counts[record.reason] += 1
+            if reason in (None, record.reason):
+                last.append(record)
+    shown = sorted(last, key=lambda record: (record.time_ms, record.partition, record.offset))
+    if as_json:
+        say_json({"total": counts.total(), "by_reason": counts, "records": [record.summary() for record in shown]})
+        return
+    if not counts:
+        say("There are no dead letters.")
+        return
+    say_table(
+        ("record", "time (UTC)", "reason", "field", "read from"),
+        [
+            (
+                record.place,
+                time_text(record.time_ms),
+                safe(record.reason, 60),
+                safe(record.letter.field or "", 60) if record.letter else "",
+                safe(record.source, 120),
+            )
+            for record in shown
+        ],
+    )
+    say(", ".join(f"{safe(name, 60)}: {count:,}" for name, count in counts.most_common()))
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    place: Place,
+    raw: Annotated[bool, typer.Option("--raw", help="Only the value, byte for byte.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show one refused record in full.
+
+    \b
+    Examples:
+      prefstream dlq show 2:17
+      prefstream dlq show 2:17 --raw > value.json
+    """
+    from streams.texts import safe, safe_bytes, time_text
+
+    with _letters(ctx) as (_, _, reader):
+        record = _read_one(reader, place)
+    if raw:
+        typer.get_binary_stream("stdout").write(record.value or b"")
+        return
+    if as_json:
+        say_json(record.full())
+        return
+    letter = record.letter
+    say(f"record    {record.place}, {time_text(record.time_ms)} UTC")
+    say(f"reason    {safe(record.reason)}")
+    if letter is not None:
+        say(f"field     {safe(letter.field or '-')}")
+        say(f"detail    {safe(letter.detail)}")
+        read_ms = letter.source_timestamp_ms
+        say(f"read from {safe(record.source)}, {time_text(read_ms) + ' UTC' if read_ms >= 0 else 'no time'}")
+    say(f"key       {'none' if record.key is None else safe_bytes(record.key)}")
+    for name, value in record.full()["headers"]:
+        say(f"header    {safe(name)}: {'none' if value is None else value}")
+    say("value     none" if record.value is None else f"value     {len(record.value):,} bytes:")
+    if record.value is not None:
+        say(safe_bytes(record.value))
+
+
+@app.command()
+def replay(
+    ctx: typer.Context,
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PARTITION:OFFSET]...", help="As `dlq list` shows them.", show_default=False),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every record that is there now.")] = False,
+    reason: Reason = None,
+    value: Annotated[
+        Path | None, typer.Option(help="Send this file (JSON) as the value of the one record.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also what this release would refuse again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send refused records back to the topic where they were first written, as new records, keyed by their user.
+
+    What would only be refused again stays: mend it with --value. Dead letters are not removed by a replay; an event
+    that is sent back twice counts once as long as the profile remembers its id (profiles.duplicate_window).
+
+    \b
+    Examples:
+      prefstream dlq replay 2:17
+      prefstream dlq show 2:17 --raw > value.json; prefstream dlq replay 2:17 --value value.json
+      prefstream dlq replay --all --reason time-in-future
+    """
+    from streams.commands.sender import RecordTooLarge, Sender
+    from streams.dead_letters import NotReplayable, resend
+    from streams.topics import TopicNames
+
+    if bool(places) == every:
+        raise CommandError("Name the records to replay (PARTITION:OFFSET, see `prefstream dlq list`), or give --all.")
+    if value is not None and len(places or ()) != 1:
+        raise CommandError("--value mends one record: name just that one.")
+    mended = None if value is None else _file_bytes(value)
+    done: list[dict[str, object]] = []
+    left: list[dict[str, object]] = []
+    with _letters(ctx) as (settings, broker, reader):
+        sender = Sender(settings.kafka)
+        records = _read_all(reader) if every else (_read_one(reader, place) for place in places or ())
+        for record in records:
+            if reason not in (None, record.reason):
+                continue
+            try:
+                sent = resend(
+                    record,
+                    TopicNames(settings.namespace),
+                    now_ms=time.time_ns() // 1_000_000,
+                    max_future_ms=int(settings.profiles.max_future_s * 1000),
+                    value=mended,
+                    force=force,
+                )
+                broker.need(sent.topic)
+                landed = sender.send_one(sent.topic, sent.key, sent.value, sent.headers)
+            except (NotReplayable, RecordTooLarge) as error:
+                left.append({"place": record.place, "problem": str(error)})
+                continue
+            done.append(
+                {"place": record.place, "topic": landed.topic, "partition": landed.partition, "offset": landed.offset}
+            )
+    if as_json:
+        say_json({"replayed": done, "left": left})
+    else:
+        _tell(done, left)
+    if left:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _tell(done: list[dict[str, object]], left: list[dict[str, object]]) -> None:
+    from streams.texts import safe
+
+    for one in done:
+        say(f"{one['place']} is now {one['topic']}:{one['partition']}:{one['offset']}")
+    for one in left:
+        note(f"{one['place']} was left where it is: {safe(str(one['problem']))}")
+    if not done and not left:
+        say("There is nothing to replay.")
+
+
+@contextmanager
+def _letters(ctx: typer.Context) -> "Iterator[tuple[Settings, Broker, TopicReader]]":
+    """The settings, the broker, and a reader of its dead letters."""
+    from streams.commands.broker import connect
+    from streams.commands.reader import TopicReader
+    from streams.topics import DEAD_LETTERS, TopicNames
+
+    settings = broker_settings(ctx)
+    broker = connect(settings.kafka)
+    with TopicReader(broker, TopicNames(settings.namespace).full(DEAD_LETTERS)) as reader:
+        yield settings, broker, reader
+
+
+def _read_all(reader: "TopicReader") -> "Iterator[Parked]":
+    from streams.dead_letters import parked
+
+    return map(parked, reader.until_end())
+
+
+def _read_one(reader: "TopicReader", place: str) -> "Parked":
+    from streams.dead_letters import parked
+
+    found = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,18})", place)
+    if found is None:
+        raise CommandError(f"{place!r} names no record: expected PARTITION:OFFSET, as `prefstream dlq list` shows it.")
+    return parked(reader.one(int(found[1]), int(found[2])))
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"The file {str(path)!r} can't be read ({error.strerror}): check its path.") from None

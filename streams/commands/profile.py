@@ -1,0 +1,206 @@
+"""``prefstream profile``: what the system believes of a user, and making it forget."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.commands.context import broker_settings, settings_of
+from streams.commands.errors import CommandError
+from streams.commands.output import note, say, say_json, say_table
+
+if TYPE_CHECKING:
+    from streams.profile_view import ItemView, ProfileView
+    from streams.settings import Settings
+    from streams.stores.base import StoredProfile
+
+app = typer.Typer(no_args_is_help=True, help="Look at a user's profile, or have it forgotten.", rich_markup_mode=None)
+
+_BROKER_S = 3.0
+
+User = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
+
+
+@app.command()
+def show(ctx: typer.Context, user: User, as_json: AsJson = False) -> None:
+    """Show a user's profile as it was saved last (a worker saves every checkpoint.interval_s).
+
+    Items are stored by a hash of their id. Where the broker answers, its item vectors and catalog give ids and titles,
+    and the items nearest to the user's preference.
+
+    \b
+    Examples:
+      prefstream profile show u1
+      prefstream --broker 127.0.0.1:9092 profile show u1 --json
+    """
+    import asyncio
+
+    from streams.profile_view import view_profile
+
+    settings = settings_of(ctx)
+    row = asyncio.run(_load(settings, user))
+    if row is None:
+        raise CommandError(
+            f"There is no profile of user {user!r} in {_store(settings)}: no event yet or not saved yet, "
+            "or the id, the store or the namespace is another one."
+        )
+    view = view_profile(row, _half_lives(settings))
+    problem = _name_items(view, row, settings)
+    if as_json:
+        say_json(view)
+    else:
+        _tell(view)
+    if problem:
+        note(problem)
+
+
+async def _load(settings: "Settings", user: str) -> "StoredProfile | None":
+    from streams.parts import make_store
+
+    if settings.store.kind == "sqlite" and not settings.store.path.parent.is_dir():
+        return None  # looking must not make a store
+    store = make_store(settings)
+    try:
+        await store.open()
+        return (await store.load([user])).get(user)
+    finally:
+        await store.close()
+
+
+def _store(settings: "Settings") -> str:
+    if settings.store.kind == "sqlite":
+        return f"the SQLite store {settings.store.path}"
+    cassandra = settings.store.cassandra
+    return f"keyspace {settings.keyspace} of the Cassandra at {', '.join(cassandra.hosts)}:{cassandra.port}"
+
+
+def _half_lives(settings: "Settings") -> dict[str, list[float]]:
+    from encoders.errors import EncoderError
+    from streams.parts import load_encoder
+
+    try:
+        manifest = load_encoder(settings).manifest
+    except EncoderError as error:
+        note(f"The half-lives of the sums are not known: {error}")
+        return {}
+    return {manifest.version: manifest.half_lives_s}
+
+
+def _name_items(view: "ProfileView", row: "StoredProfile", settings: "Settings") -> str | None:
+    """Fill in names where a broker answers; else a sentence about why there are none."""
+    from streams.clients import BrokerUnavailable
+    from streams.commands.broker import connect
+    from streams.commands.profile_names import name_items
+    from streams.parts import uses_simulator
+    from streams.topics import TopicNames
+
+    if uses_simulator(settings):
+        return "Items are shown by their hashes: give --broker HOST:PORT for their names."
+    try:
+        name_items(view, row, connect(settings.kafka, _BROKER_S), TopicNames(settings.namespace))
+    except BrokerUnavailable as error:
+        return f"Items are shown by their hashes. {error}"
+    return None
+
+
+def _tell(view: "ProfileView") -> None:
+    from streams.texts import duration_text, safe, time_text
+
+    total = sum(view.applied.values())
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in view.applied.items())
+    say(f"user {safe(view.user_id)}, partition {view.partition}, save {view.save} of term {view.term}")
+    if view.forgotten:
+        say(
+            f"forgotten: only counters and fences are left, so that no replay brings the user back; "
+            f"they go in {duration_text(view.expires_s)}"
+        )
+    say(f"{total:,} events counted ({kinds}), {view.duplicates:,} duplicates left out, {view.seen_ids} ids remembered")
+    if view.pending_dropped:
+        say(f"{view.pending_dropped:,} older events were given up, because their items never got a vector")
+    for title, events in (("recent events", view.recents), ("waiting for their item's vector", view.pending)):
+        if events:
+            say_table(
+                ("time (UTC)", "event", "item", "title"),
+                [(time_text(event.time_ms), event.type, *_names(event.item)) for event in events],
+                title,
+            )
+    if view.purchases:
+        say_table(
+            ("time (UTC)", "item", "title"),
+            [(time_text(bought.time_ms), *_names(bought.item)) for bought in view.purchases],
+            "bought",
+        )
+    if view.sums:
+        say("older events, as sums of item vectors")
+    for weight in view.sums:
+        half_life = (
+            "unknown half-life" if weight.half_life_s is None else f"half-life {duration_text(weight.half_life_s)}"
+        )
+        say(
+            f"  {half_life}: weighs {weight.mass:.3g} (a click that has just left the recents is about 1), "
+            f"as of {time_text(weight.time_ms)}, encoder {safe(weight.encoder)}"
+        )
+    if view.nearest:
+        say_table(
+            ("similarity", "item", "title"),
+            [(f"{near.similarity:.3f}", safe(near.item_id, 80), safe(near.title or "", 80)) for near in view.nearest],
+            f"nearest items (encoder {safe(view.encoder)})",
+        )
+    if view.fences:
+        say("read up to (fences)")
+    for fence in view.fences:
+        say(f"  {safe(str(fence['topic']))}:{fence['partition']} next {fence['next_offset']} ({fence['topic_id']})")
+
+
+def _names(item: "ItemView") -> tuple[str, str]:
+    from streams.texts import safe
+
+    return safe(item.item_id, 80) if item.item_id is not None else f"#{item.hash}", safe(item.title or "", 80)
+
+
+@app.command()
+def forget(
+    ctx: typer.Context,
+    user: User,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have a user forgotten: the owner deletes the profile and withdraws the recommendations.
+
+    Counters and fences stay as long as the input topics keep the user's events, so that no replay brings the user
+    back. The events themselves are in Kafka until their retention ends. A later event starts a new profile.
+
+    \b
+    Examples:
+      prefstream profile forget u1
+      prefstream profile forget u1 --yes --json
+    """
+    import msgspec
+
+    from schemas.codec import encode
+    from schemas.command import ProfileCommand
+    from streams.commands.broker import connect
+    from streams.commands.sender import Sender
+    from streams.texts import safe
+    from streams.topics import COMMANDS, TopicNames, check_inputs
+
+    settings = broker_settings(ctx)
+    fields = {"command": "forget", "user_id": user, "requested_ms": time.time_ns() // 1_000_000}
+    try:
+        command = msgspec.convert(fields, ProfileCommand)
+    except msgspec.ValidationError as error:
+        raise CommandError(f"{user[:100]!r} is no user id: {error}.") from None
+    names = TopicNames(settings.namespace)
+    broker = connect(settings.kafka)
+    check_inputs({name: broker.partitions[name] for name in names.inputs if name in broker.partitions}, names)
+    if not yes:
+        typer.confirm(f"Forget everything about user {safe(user)}?", abort=True, err=True)
+    landed = Sender(settings.kafka).send_one(names.full(COMMANDS), user, encode(command))
+    if as_json:
+        say_json({"user_id": user, "topic": landed.topic, "partition": landed.partition, "offset": landed.offset})
+    else:
+        say(
+            f"Asked for as {landed.topic}:{landed.partition}:{landed.offset}. The worker that owns the user does it "
+            "when it reads that; `prefstream watch` shows it."
+        )

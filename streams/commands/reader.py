@@ -1,0 +1,107 @@
+"""Reads a topic without a group: all of it, one record, or what comes from now on."""
+
+import time
+from collections.abc import Iterator
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from streams.clients import BrokerUnavailable, make_tail_consumer
+from streams.commands.broker import QUIET, TIMEOUT_S, Broker
+from streams.commands.errors import CommandError
+
+_POLL_S = 0.05
+_MAX_RECORDS = 1_000
+_STALL_S = 30.0
+
+
+class TopicReader:
+    """A plain consumer of one topic; a context manager."""
+
+    def __init__(self, broker: Broker, topic: str) -> None:
+        """`TopicsError` if the broker doesn't have the topic."""
+        self.topic = topic
+        self._count = broker.need(topic)
+        self._servers = broker.kafka.bootstrap_servers
+        self._consumer: Consumer = make_tail_consumer(broker.kafka, **QUIET)
+
+    def __enter__(self) -> "TopicReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def spans(self) -> dict[int, tuple[int, int]]:
+        """First offset and end offset of each partition."""
+        return {number: self._span(number) for number in range(self._count)}
+
+    def _span(self, partition: int) -> tuple[int, int]:
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=TIMEOUT_S)
+        except KafkaException as error:
+            raise BrokerUnavailable(
+                f"The broker at {self._servers} did not say where {self.topic}-{partition} ends: {error.args[0].str()}."
+            ) from None
+        return int(low), int(high)
+
+    def follow(self, *, from_beginning: bool = False) -> Iterator[list[Message]]:
+        """Records as they come, for ever; an empty list where none came for a moment.
+
+        It starts where the topic ends (or begins) at the time of the call, not of the first ``next``.
+        """
+        spans = self.spans()
+        self._assign({number: low if from_beginning else high for number, (low, high) in spans.items()})
+        return self._for_ever()
+
+    def _for_ever(self) -> Iterator[list[Message]]:
+        while True:
+            yield self._consume()
+
+    def until_end(self) -> Iterator[Message]:
+        """Every record that the topic holds at the time of the call."""
+        spans = self.spans()
+        ends = {number: high for number, (low, high) in spans.items() if high > low}
+        self._assign({number: spans[number][0] for number in ends})
+        deadline = time.monotonic() + _STALL_S
+        while ends:
+            messages = self._consume()
+            for message in messages:
+                if message.offset() < ends.get(message.partition(), 0):
+                    yield message
+            # positions, not records: the last offsets may have been compacted away
+            for part in self._consumer.position([TopicPartition(self.topic, number) for number in ends]):
+                if part.offset >= ends[part.partition]:
+                    del ends[part.partition]
+            if messages:
+                deadline = time.monotonic() + _STALL_S
+            elif time.monotonic() > deadline:
+                raise BrokerUnavailable(
+                    f"The broker at {self._servers} sent nothing of {self.topic} for {_STALL_S:.0f} s, and its end is "
+                    "not reached: see whether the broker is well."
+                )
+
+    def one(self, partition: int, offset: int) -> Message:
+        """The record at an offset; `CommandError` if there is none (any more)."""
+        low, high = self._span(partition) if partition < self._count else (0, 0)
+        found = None
+        if low <= offset < high:
+            self._assign({partition: offset})
+            deadline = time.monotonic() + _STALL_S
+            while found is None and time.monotonic() < deadline:
+                found = next(iter(self._consume()), None)
+        if found is None or found.offset() != offset:
+            held = f"that partition holds {low} to {high - 1}" if high > low else "that partition holds nothing"
+            raise CommandError(f"There is no record {partition}:{offset} in {self.topic}: {held}.")
+        return found
+
+    def _assign(self, offsets: dict[int, int]) -> None:
+        self._consumer.assign([TopicPartition(self.topic, number, offset) for number, offset in offsets.items()])
+
+    def _consume(self) -> list[Message]:
+        records = []
+        for message in self._consumer.consume(_MAX_RECORDS, timeout=_POLL_S):
+            error = message.error()
+            if error is None:
+                records.append(message)
+            elif not error.retriable():
+                raise CommandError(f"Reading {self.topic} from {self._servers} failed: {error.str()}.")
+        return records

@@ -1,0 +1,249 @@
+"""``prefstream replay``: recorded events and items into the topics."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.commands.context import broker_settings
+from streams.commands.errors import CommandError
+from streams.commands.output import note, say, say_json
+
+if TYPE_CHECKING:
+    from schemas.catalog import CatalogItem
+    from schemas.errors import DecodeError
+    from schemas.events import Event
+    from streams.commands.sender import Sender
+    from streams.event_files import LineFile
+    from streams.settings import Settings
+
+_SHOWN_PROBLEMS = 50
+_TICK_EVERY = 500
+
+Advance = Callable[[int, int], None]  # bytes read, records sent
+
+
+def replay(
+    ctx: typer.Context,
+    events: Annotated[
+        Path | None, typer.Argument(help="JSON lines, or Taobao's UserBehavior.csv; may be gzip.", show_default=False)
+    ] = None,
+    catalog: Annotated[
+        Path | None, typer.Option(help="Items, one JSON object a line; sent first.", show_default=False)
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            help="1 = as fast as it happened, 10 = ten times; left out: as fast as it goes.", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="At most this many events.", show_default=False)] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first broken line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
+) -> None:
+    """Send recorded events to the input topics, keyed by user.
+
+    An event a line: {"type": "click", "event_id": "e1", "user_id": "u1", "item_id": "i1", "event_time_ms":
+    1700000000000}, the type being click, browse or purchase. Of Taobao's UserBehavior.csv, pv becomes a browse, cart
+    and fav a click, buy a purchase; an event's id is the file's name and line. Replaying a file twice changes nothing
+    of a user whose events are all still remembered (profiles.duplicate_window).
+
+    A broken line is reported, skipped and counted. With --speed the events are read into memory and sorted by time.
+
+    \b
+    Examples:
+      prefstream replay events.jsonl --catalog items.jsonl
+      prefstream replay UserBehavior.csv --limit 100000
+      prefstream --broker 127.0.0.1:9092 replay events.jsonl.gz --speed 10
+    """
+    from streams.commands.sender import Sender
+    from streams.event_files import LineFile, read_events, read_items
+
+    if events is None and catalog is None:
+        raise CommandError("There is nothing to replay: give a file of events, or items with --catalog.")
+    if speed is not None and not 0 < speed < float("inf"):
+        raise CommandError(f"--speed is {speed:g}, expected a number above 0: 1 is as fast as it happened.")
+    settings = broker_settings(ctx)
+    # both are opened before anything is sent
+    with _opened(LineFile, catalog) as item_file, _opened(LineFile, events) as event_file:
+        topics = _topics(settings, needs_catalog=catalog is not None)
+        sender = Sender(settings.kafka)
+        problems = _Problems(strict)
+        began = time.monotonic()
+        items_sent = events_sent = 0
+        try:
+            if item_file is not None:
+                items_sent = _send_items(item_file, read_items(item_file), topics["item"], sender, problems)
+            if event_file is not None:
+                found = read_events(event_file)
+                events_sent = _send_events(event_file, found, topics, sender, problems, speed, limit)
+        except Exception:
+            sender.finish()  # what was sent before the failure is there
+            raise
+    problems.end()
+    seconds = time.monotonic() - began
+    summary = {
+        "events": events_sent,
+        "items": items_sent,
+        "skipped": problems.count,
+        "seconds": round(seconds, 3),
+    }
+    if as_json:
+        say_json(summary)
+        return
+    rate = f", {events_sent / seconds:,.0f} events/s" if seconds > 0 else ""
+    say(f"{events_sent:,} events and {items_sent:,} items sent, {problems.count:,} skipped, {seconds:.1f} s{rate}")
+
+
+def _opened(open_file: "type[LineFile]", path: Path | None) -> "AbstractContextManager[LineFile | None]":
+    return nullcontext() if path is None else open_file(path)
+
+
+def _topics(settings: "Settings", *, needs_catalog: bool) -> dict[str, str]:
+    """Full names of the topics by event type, and of the catalog by "item"; `TopicsError` if one is missing."""
+    from streams.commands.broker import connect
+    from streams.topics import CATALOG, EVENT_TOPICS, TopicNames, check_inputs
+
+    names = TopicNames(settings.namespace)
+    broker = connect(settings.kafka)
+    check_inputs({name: broker.partitions[name] for name in names.inputs if name in broker.partitions}, names)
+    if needs_catalog:
+        broker.need(names.full(CATALOG))
+    return {kind: names.full(topic) for topic, kind in EVENT_TOPICS.items()} | {"item": names.full(CATALOG)}
+
+
+class _Problems:
+    """Reports broken lines, counts them, and stops at the first if that is wanted."""
+
+    def __init__(self, strict: bool) -> None:
+        self._strict = strict
+        self.count = 0
+
+    def add(self, path: Path, number: int, reason: str) -> None:
+        if self._strict:
+            raise CommandError(f"{path}:{number}: {reason} (--strict stops at the first broken line).")
+        self.count += 1
+        if self.count <= _SHOWN_PROBLEMS:
+            note(f"{path}:{number}: {reason}")
+
+    def end(self) -> None:
+        if self.count > _SHOWN_PROBLEMS:
+            note(f"{self.count - _SHOWN_PROBLEMS:,} more broken lines were skipped.")
+
+
+def _send_items(
+    file: "LineFile",
+    items: "Iterable[tuple[int, CatalogItem | DecodeError]]",
+    topic: str,
+    sender: "Sender",
+    problems: _Problems,
+) -> int:
+    from schemas.codec import encode
+    from schemas.errors import DecodeError
+    from streams.commands.sender import RecordTooLarge
+
+    sent = 0
+    with _progress(f"items {file.path.name}", file.size) as advance:
+        for number, item in items:
+            try:
+                if isinstance(item, DecodeError):
+                    raise item
+                sender.send(topic, item.item_id, encode(item))
+            except (DecodeError, RecordTooLarge) as error:
+                problems.add(file.path, number, str(error))
+                continue
+            sent += 1
+            if sent % _TICK_EVERY == 0:
+                advance(file.position, sent)
+        sender.finish()
+        advance(file.size, sent)
+    return sent
+
+
+def _send_events(
+    file: "LineFile",
+    found: "Iterable[tuple[int, Event | DecodeError]]",
+    topics: dict[str, str],
+    sender: "Sender",
+    problems: _Problems,
+    speed: float | None,
+    limit: int | None,
+) -> int:
+    from schemas.codec import encode
+    from schemas.events import EVENT_CLASSES, EVENT_TYPES
+    from streams.pacing import Pace
+
+    topic_of = {cls: topics[kind] for cls, kind in zip(EVENT_CLASSES, EVENT_TYPES, strict=True)}
+    events: Iterable[Event] = _sound(file.path, found, problems, limit)
+    total, pace = file.size, None
+    if speed is not None:
+        events = sorted(events, key=lambda event: event.event_time_ms)
+        total, pace = len(events), Pace(speed, sender.wait)
+    sent = 0
+    with _progress(f"events {file.path.name}", total) as advance:
+        for event in events:
+            if pace is not None:
+                pace.until(event.event_time_ms)
+            sender.send(topic_of[type(event)], event.user_id, encode(event))
+            sent += 1
+            if pace is not None:
+                advance(sent, sent)
+            elif sent % _TICK_EVERY == 0:
+                advance(file.position, sent)
+        sender.finish()
+        advance(total, sent)
+    return sent
+
+
+def _sound(
+    path: Path, found: "Iterable[tuple[int, Event | DecodeError]]", problems: _Problems, limit: int | None
+) -> "Iterator[Event]":
+    from schemas.errors import DecodeError
+
+    left = -1 if limit is None else limit
+    if left == 0:
+        return
+    for number, event in found:
+        if isinstance(event, DecodeError):
+            problems.add(path, number, str(event))
+            continue
+        yield event
+        left -= 1
+        if left == 0:
+            return
+
+
+def _progress(title: str, total: int) -> "AbstractContextManager[Advance]":
+    """A bar on stderr, if that is a terminal: how much of the file is read, and events a second."""
+    from contextlib import contextmanager
+
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from streams.commands.output import console
+    from streams.texts import safe
+
+    @contextmanager
+    def bar() -> Iterator[Advance]:
+        out = console(err=True)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[sent]:>12,} sent  {task.fields[rate]:>9,.0f}/s"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=out, disable=not out.is_terminal, transient=True) as progress:
+            task = progress.add_task(safe(title, 40), total=total, sent=0, rate=0.0)
+            began = time.monotonic()
+
+            def advance(done: int, sent: int) -> None:
+                rate = sent / max(time.monotonic() - began, 1e-6)
+                fields: dict[str, Any] = {"sent": sent, "rate": rate}
+                progress.update(task, completed=done, **fields)
+
+            yield advance
+
+    return bar()

@@ -1,0 +1,151 @@
+"""``prefstream stack``: a real Kafka and a real Cassandra on this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.commands.context import settings_of
+from streams.commands.errors import EXIT_FAILED
+from streams.commands.output import note, say, say_json, say_table
+
+if TYPE_CHECKING:
+    from deploy.local.stack import Stack
+    from streams.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True, help="A real Kafka and a real Cassandra on this machine.", rich_markup_mode=None
+)
+
+Folder = Annotated[Path, typer.Option(help="Where the stack keeps its data, logs and record.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
+
+DEFAULT_FOLDER = Path(".prefstream/stack")
+
+
+@app.command()
+def up(ctx: typer.Context, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
+    """Start Kafka and Cassandra on free loopback ports, create topics and tables, and write a settings file for them.
+
+    Needs a JDK 17 and Maven, which fetches both servers the first time. What runs already is left alone.
+
+    \b
+    Examples:
+      prefstream stack up
+      prefstream stack up --folder /tmp/shop --json
+    """
+    import asyncio
+
+    from deploy.local import stack
+    from streams.commands.broker import connect
+    from streams.commands.toml import to_toml
+    from streams.commands.topics import create_missing
+    from streams.parts import make_store
+
+    base = settings_of(ctx)  # a wrong setting is told before servers are started
+    servers = stack.up(folder, progress=note)
+    settings = _settings_for(base, servers)
+    created, present = create_missing(settings, connect(settings.kafka))
+    asyncio.run(_open_and_close(make_store(settings)))
+    config = folder.with_name(f"{folder.name}.toml")
+    stated = settings.model_dump(mode="json", exclude_defaults=True)
+    config.write_text(f"# Written by `prefstream stack up` for the servers in {folder}\n{to_toml(stated)}", "utf-8")
+    words = f"prefstream --config {config}"
+    if as_json:
+        say_json(
+            {
+                "bootstrap_servers": servers.bootstrap_servers,
+                "cassandra_hosts": servers.cassandra_hosts,
+                "cassandra_port": servers.cassandra_port,
+                "keyspace": settings.keyspace,
+                "topics": sorted(created + present),
+                "config": str(config),
+                "worker": f"{words} worker",
+            }
+        )
+        return
+    hosts = ", ".join(f"{host}:{servers.cassandra_port}" for host in servers.cassandra_hosts)
+    say(f"Kafka answers at {servers.bootstrap_servers}, Cassandra at {hosts}; topics and tables are there.")
+    say(
+        f"Next, each in a terminal:\n  {words} worker\n  {words} replay events.jsonl --catalog items.jsonl\n"
+        f"  {words} watch\nTo stop the servers (their data stay): prefstream stack down{_with(folder)}"
+    )
+
+
+def _settings_for(base: "Settings", servers: "Stack") -> "Settings":
+    """The settings in force, but towards these servers: without the log-ins and certificates of others."""
+    from streams.settings import Cassandra, Tls
+
+    local = {"bootstrap_servers": servers.bootstrap_servers, "tls": Tls(), "sasl": None, "replication_factor": 1}
+    cassandra = Cassandra(hosts=servers.cassandra_hosts, port=servers.cassandra_port)
+    return base.model_copy(
+        update={
+            "kafka": base.kafka.model_copy(update=local),
+            "store": base.store.model_copy(update={"kind": "cassandra", "cassandra": cassandra}),
+        }
+    )
+
+
+async def _open_and_close(store: Any) -> None:
+    try:
+        await store.open()
+    finally:
+        await store.close()
+
+
+@app.command()
+def down(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
+    """Stop the two servers of this folder and nothing else. Their data stay.
+
+    \b
+    Examples:
+      prefstream stack down
+    """
+    from deploy.local import stack
+
+    stopped = stack.down(folder)
+    if as_json:
+        say_json({"stopped": stopped})
+    else:
+        say("Stopped; the data stay." if stopped else f"Nothing of {folder} was running.")
+
+
+@app.command()
+def status(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
+    """Tell whether the servers run and answer; exit code 1 if not both do.
+
+    \b
+    Examples:
+      prefstream stack status
+      prefstream stack status --json
+    """
+    from dataclasses import asdict
+
+    from deploy.local import stack
+
+    found = stack.status(folder)
+    if as_json:
+        servers = [asdict(server) | {"log": str(server.log)} for server in found.servers]
+        say_json({"running": found.running, "folder": str(found.folder), "servers": servers})
+    elif not found.servers:
+        say(f"There is no stack in {folder}: start one with `prefstream stack up{_with(folder)}`.")
+    else:
+        say_table(
+            ("server", "state", "address", "process", "log"),
+            [
+                (
+                    server.name,
+                    "answers" if server.answers else "runs, but does not answer" if server.running else "stopped",
+                    server.address,
+                    str(server.pid or ""),
+                    str(server.log),
+                )
+                for server in found.servers
+            ],
+        )
+    if not found.running:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _with(folder: Path) -> str:
+    return "" if folder == DEFAULT_FOLDER else f" --folder {folder}"

@@ -1,0 +1,24 @@
+"""Settings as TOML, which Python's library only reads."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def to_toml(tables: Mapping[str, Any], path: str = "") -> str:
+    """Text of nested tables of strings, numbers, booleans and lists of them; None and empty tables are left out.
+
+    >>> print(to_toml({"namespace": "shop1", "kafka": {"partitions": 8}}), end="")
+    namespace = "shop1"
+    <BLANKLINE>
+    [kafka]
+    partitions = 8
+    """
+    plain = {name: value for name, value in tables.items() if not isinstance(value, Mapping) and value is not None}
+    text = f"\n[{path}]\n" if path and plain else ""
+    # JSON writes these values as TOML does, if characters beyond ASCII stay as they are
+    text += "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in plain.items())
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            text += to_toml(value, f"{path}.{name}" if path else name)
+    return text

@@ -1,0 +1,163 @@
+"""The live table: what some shoppers want, what they did last, and what is recommended to them now, and why."""
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from schemas.recommendation import Reason, RecommendedItem
+from streams.demo.mall import K, Mall, Visitor
+from streams.demo.score import RANDOM, RECOMMENDED, TRENDING
+from streams.demo.shop import Shop
+from streams.demo.summary import bar, milliseconds
+
+COLOURS = {
+    "Outdoor": "green",
+    "Kitchen": "yellow",
+    "Home": "magenta",
+    "Electronics": "cyan",
+    "Hobby": "blue",
+}
+DONE = {"click": "clicked", "browse": "looked at", "purchase": "bought"}
+
+_WIDE = 110
+"""Columns from which every item's reason has room beside it."""
+_BLOCK_LINES = 4
+_HEAD_LINES = 8
+_TABLE_HEAD_LINES = 2
+_NEW_FOR_EVENTS = 3
+_LEAST_SCALE = 0.5
+"""Hit rate that fills a bar, until one is larger."""
+
+
+def reason_text(reason: Reason, shop: Shop) -> str:
+    """A reason in words: the event that gave the largest part of the score, or what stands in for events.
+
+    >>> from schemas.recommendation import Share
+    >>> from streams.demo.shop import make_shop
+    >>> share = Share(item_id="a lamp", event_type="purchase", share=0.5)
+    >>> reason_text(Reason(kind="recent", exact=True, recents=[share]), make_shop(0))
+    'you bought a lamp'
+    """
+    if reason.kind == "recent" and reason.recents:
+        largest = reason.recents[0]
+        return f"you {DONE[largest.event_type]} {shop.title(largest.item_id)}"
+    words = {
+        "recent": "what you looked at lately",
+        "older": "your earlier visits",
+        "trending": "trending in the shop now",
+        "bonus": "raised by a rule of the shop",
+        "bias": "liked by most shoppers",
+    }
+    return words[reason.kind]
+
+
+def render(mall: Mall, facts: str, seconds: float, rate: float, width: int, height: int) -> RenderableType:
+    """The whole screen.
+
+    Parameters
+    ----------
+    mall : what has happened so far
+    facts : one line on what is running
+    seconds : how long the shop has been open
+    rate : events a second, lately
+    width, height : of the terminal, in characters
+    """
+    # a line between two blocks
+    fitting = max(1, (height - _HEAD_LINES - _TABLE_HEAD_LINES + 1) // (_BLOCK_LINES + 1))
+    visitors = list(mall.visitors.values())[:fitting]
+    return Group(_head(mall, facts, seconds, rate, width), _table(mall.shop, visitors, width >= _WIDE))
+
+
+def _head(mall: Mall, facts: str, seconds: float, rate: float, width: int) -> RenderableType:
+    title = Table.grid(expand=True)
+    title.add_column(no_wrap=True)
+    title.add_column(justify="right", no_wrap=True)
+    clock = f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    title.add_row(Text("prefstream demo", "bold"), Text.assemble(f"open for {clock}   ", ("Ctrl-C ends it", "dim")))
+    median, p99 = mall.latencies.quantile(0.5), mall.latencies.quantile(0.99)
+    pulse = Text.assemble(
+        (f"{mall.events:,}", "bold"),
+        " events, ",
+        (f"{rate:.0f}/s", "bold"),
+        "   from event to list: ",
+        (milliseconds(median), "bold"),
+        " median, ",
+        (milliseconds(p99), "bold"),
+        " p99",
+    )
+    hits = mall.hits
+    lines = [
+        Text(facts, "dim"),
+        pulse,
+        Text(f"Of {hits.choices:,} own choices of new items, so many were in a list of {K} made before:"),
+        *_hit_rates(mall, width),
+        Text(_followed(mall)),
+    ]
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return Group(title, *lines)
+
+
+def _hit_rates(mall: Mall, width: int) -> list[Text]:
+    rates = {name: mall.hits.rate(name) for name in (RECOMMENDED, TRENDING, RANDOM)}
+    scale = max(_LEAST_SCALE, *rates.values())
+    return [
+        Text.assemble((f"{name:<12}", style), (f"{rate:6.1%} ", "bold"), (bar(rate / scale, max(8, width - 20)), style))
+        for (name, rate), style in zip(rates.items(), ("bold green", "yellow", "red"), strict=True)
+    ]
+
+
+def _followed(mall: Mall) -> str:
+    median = mall.changes.median()
+    if median is None or median == float("inf"):
+        return f"{mall.changes.count} changes of taste."
+    events = f"{median:g} event{'' if median == 1 else 's'}"
+    return f"{mall.changes.count} changes of taste: most of the top {K} fits after {events} (median)."
+
+
+def _table(shop: Shop, visitors: list[Visitor], wide: bool) -> Table:
+    table = Table(expand=True, show_lines=True, show_edge=False, box=box.HORIZONTALS, border_style="bright_black")
+    table.add_column("Shopper, taste, last event", ratio=5, no_wrap=True, overflow="ellipsis")
+    table.add_column("Recommended now", ratio=5 if wide else 6, no_wrap=True, overflow="ellipsis")
+    if wide:
+        table.add_column("Because", ratio=6, no_wrap=True, overflow="ellipsis")
+    for visitor in visitors:
+        listed = visitor.listed[: _BLOCK_LINES if wide else _BLOCK_LINES - 1]
+        items = [_item(shop, visitor, item) for item in listed]
+        reasons = [Text(reason_text(item.reason, shop), "dim") for item in listed]
+        if wide:
+            table.add_row(_shopper(shop, visitor), _lines(items), _lines(reasons))
+        else:
+            why = [Text("why: ", "dim").append_text(reason) for reason in reasons[:1]]
+            table.add_row(_shopper(shop, visitor), _lines([*items, *why]))
+    return table
+
+
+def _shopper(shop: Shop, visitor: Visitor) -> Text:
+    shopper, last = visitor.shopper, visitor.last
+    colour = COLOURS[shopper.taste.department]
+    name = Text(shopper.name, "bold")
+    if visitor.steps > visitor.steps_of_taste and visitor.steps_of_taste <= _NEW_FOR_EVENTS:
+        name.append("  new taste", "bold reverse " + colour)
+    did = Text("–", "dim")
+    if last is not None:
+        did = Text(f"{DONE[type(last).__name__.lower()]} {shop.title(last.item_id)}")
+    fitting = visitor.fitting(shop)
+    dots = Text("".join("●" if fits else "○" for fits in fitting), colour)
+    if fitting:
+        dots.append(f" {sum(fitting)} of {len(fitting)} fit, {milliseconds(visitor.latency_ms)}", "dim")
+    return _lines([name, Text(str(shopper.taste), colour), did, dots])
+
+
+def _item(shop: Shop, visitor: Visitor, listed: RecommendedItem) -> Text:
+    item = shop.by_id.get(listed.item_id)
+    if item is None:
+        return Text(f"○ {listed.item_id}")
+    fits = visitor.shopper.taste.fits(item)
+    colour = COLOURS[item.category[0]]
+    return Text.assemble(("● " if fits else "○ ", colour), (item.title, "" if fits else "dim"))
+
+
+def _lines(texts: list[Text]) -> Text:
+    return Text("\n", no_wrap=True, overflow="ellipsis").join(texts)

@@ -1,0 +1,97 @@
+"""The shop's own side of Kafka: it sends its catalog and events, and reads `recommendations` as any shop would."""
+
+import threading
+from collections.abc import Iterable
+from queue import SimpleQueue
+from time import perf_counter
+from typing import Any
+
+from confluent_kafka import TopicPartition
+
+from schemas.catalog import CatalogItem
+from schemas.codec import decode, encode
+from schemas.recommendation import Recommendation
+from streams.clients import make_producer, make_tail_consumer
+from streams.demo.shoppers import Step
+from streams.settings import Kafka
+from streams.topics import CATALOG, RECOMMENDATIONS
+
+_POLL_S = 0.1
+_TIMEOUT_S = 10.0
+
+
+class StorefrontFailed(Exception):
+    """The storefront lost its broker; the message says how."""
+
+
+class Storefront:
+    """Plain Kafka clients around the worker; nothing here knows how recommendations are made."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._producer = make_producer(kafka, **{"linger.ms": 0})
+        # the simulator keeps an empty fetch waiting for all of this time, whatever arrives meanwhile
+        self._consumer = make_tail_consumer(kafka, **{"fetch.wait.max.ms": 5})
+        self._arrived: SimpleQueue[tuple[Recommendation, float]] = SimpleQueue()
+        self._stopping = threading.Event()
+        self._problem: str | None = None
+        self._reader = threading.Thread(target=self._read, name="storefront", daemon=True)
+
+    def publish(self, items: Iterable[CatalogItem]) -> None:
+        """Put products on the `catalog` topic; returns once the broker has them."""
+        for item in items:
+            self._producer.produce(CATALOG, encode(item), item.item_id, on_delivery=self._delivered)
+        self._producer.flush(_TIMEOUT_S)
+
+    def start(self) -> None:
+        """Start reading recommendations, from the first one."""
+        self._reader.start()
+
+    def send(self, step: Step) -> None:
+        """Put a shopper's event on its topic."""
+        event = step.event
+        self._producer.produce(step.topic, encode(event), event.user_id, on_delivery=self._delivered)
+        self._producer.poll(0)
+
+    def take(self) -> list[tuple[Recommendation, float]]:
+        """Recommendations that came since the last call, each with the `perf_counter` time of its arrival.
+
+        Raises `StorefrontFailed` when there is no hope of any more.
+        """
+        if self._problem is not None:
+            raise StorefrontFailed(self._problem)
+        return [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
+
+    def stop(self) -> None:
+        """Send what is left and close the clients."""
+        self._producer.flush(_TIMEOUT_S)
+        self._stopping.set()
+        if self._reader.is_alive():
+            self._reader.join(_TIMEOUT_S)
+        self._consumer.close()
+
+    def _delivered(self, error: Any, message: Any) -> None:
+        if error is not None:
+            self._problem = f"An event could not be sent to {message.topic()!r}: {error.str()}."
+
+    def _read(self) -> None:
+        try:
+            self._consumer.assign(self._partitions())
+            while not self._stopping.is_set():
+                message = self._consumer.poll(_POLL_S)
+                if message is None:
+                    continue
+                if message.error() is not None:
+                    if not message.error().retriable():
+                        self._problem = f"Recommendations can't be read: {message.error().str()}."
+                elif message.value() is not None:  # not a tombstone: a user who was forgotten
+                    self._arrived.put((decode(Recommendation, message.value()), perf_counter()))
+        except Exception as error:
+            self._problem = f"Recommendations can't be read: {error}."
+
+    def _partitions(self) -> list[Any]:
+        """Every partition of the topic, at its beginning; asking for a topic makes the simulator create it."""
+        while not self._stopping.wait(_POLL_S):
+            found = self._consumer.list_topics(RECOMMENDATIONS, timeout=_TIMEOUT_S).topics[RECOMMENDATIONS]
+            if found.error is None and found.partitions:
+                return [TopicPartition(RECOMMENDATIONS, number, 0) for number in found.partitions]
+        return []

@@ -1,0 +1,136 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from schemas.catalog import CatalogItem
+from schemas.codec import decode
+from schemas.events import Browse, Click, Purchase
+from streams.pacing import Pace
+from streams.partitioning import partitions_of
+
+
+def line(kind: str, number: int, **more: Any) -> str:
+    fields = {"type": kind, "event_id": f"e{number}", "user_id": f"u{number % 7}", "item_id": "i1"}
+    return json.dumps(fields | {"event_time_ms": number} | more) + "\n"
+
+
+def test_events_land_by_type_on_the_partition_of_their_user(run: Any, shop: Any, tmp_path: Path) -> None:
+    kinds = ("click", "browse", "purchase")
+    (tmp_path / "events.jsonl").write_text("".join(line(kinds[n % 3], n) for n in range(90)), "utf-8")
+    (tmp_path / "items.jsonl").write_text('{"item_id": "i1", "title": "Boots"}\n', "utf-8")
+    result = run("--broker", shop.address, "replay", "events.jsonl", "--catalog", "items.jsonl", "--json")
+    summary = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert summary.pop("seconds") >= 0
+    assert summary == {"events": 90, "items": 1, "skipped": 0}
+    for topic, kind in (("clicks", Click), ("browses", Browse), ("purchases", Purchase)):
+        messages = shop.read(topic)
+        assert len(messages) == 30
+        for message in messages:
+            event = decode(kind, message.value())
+            assert message.key().decode() == event.user_id
+            assert message.partition() == partitions_of([event.user_id], 4, "murmur2")[0]
+    [item] = shop.read("catalog")
+    assert item.key() == b"i1"
+    assert decode(CatalogItem, item.value()).title == "Boots"
+
+
+def test_the_partitioner_of_the_settings_is_used(run: Any, shop: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PREFSTREAM_KAFKA__INPUT_PARTITIONER", "crc32")
+    (tmp_path / "events.jsonl").write_text("".join(line("click", n) for n in range(7)), "utf-8")
+    assert run("--broker", shop.address, "replay", "events.jsonl").exit_code == 0
+    found = {message.key().decode(): message.partition() for message in shop.read("clicks")}
+    users = [f"u{n}" for n in range(7)]
+    assert found == dict(zip(users, partitions_of(users, 4, "crc32").tolist(), strict=True))
+
+
+def test_broken_lines_are_reported_skipped_and_counted(run: Any, shop: Any, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text(line("click", 1) + "oops\n" + line("click", 2, price=1, position=-1))
+    result = run("--broker", shop.address, "replay", "events.jsonl", "--json")
+    assert result.exit_code == 0
+    summary = json.loads(result.stdout)
+    assert (summary["events"], summary["skipped"]) == (1, 2)
+    first, second = result.stderr.splitlines()
+    assert first.startswith("events.jsonl:2: malformed: ")
+    assert second.startswith("events.jsonl:3: out-of-range: `position`")
+    assert len(shop.read("clicks")) == 1
+
+
+def test_many_broken_lines_are_not_all_shown(run: Any, shop: Any, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text(line("click", 1) + "oops\n" * 80)
+    result = run("--broker", shop.address, "replay", "events.jsonl", "--json")
+    assert json.loads(result.stdout)["skipped"] == 80
+    assert len(result.stderr.splitlines()) == 51
+    assert result.stderr.splitlines()[-1] == "30 more broken lines were skipped."
+
+
+def test_strict_stops_at_the_first_broken_line(run: Any, shop: Any, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text(line("click", 1) + "oops\n" + line("click", 2))
+    result = run("--broker", shop.address, "replay", "events.jsonl", "--strict")
+    assert result.exit_code == 1
+    assert "events.jsonl:2: malformed" in result.stderr
+    assert len(shop.read("clicks")) == 1
+
+
+def test_limit_counts_events(run: Any, shop: Any, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text("oops\n" + "".join(line("click", n) for n in range(10)))
+    for limit in (0, 3):
+        result = run("--broker", shop.address, "replay", "events.jsonl", "--limit", limit, "--json")
+        assert json.loads(result.stdout)["events"] == limit
+    assert len(shop.read("clicks")) == 3
+
+
+def test_with_a_speed_events_come_in_the_order_of_their_times(run: Any, shop: Any, tmp_path: Path) -> None:
+    lines = [line("click", n, user_id="u1", event_time_ms=n) for n in (30, 10, 20)]
+    (tmp_path / "events.jsonl").write_text("".join(lines), "utf-8")
+    assert run("--broker", shop.address, "replay", "events.jsonl", "--speed", 10).exit_code == 0
+    times = [msgspec.json.decode(message.value())["event_time_ms"] for message in shop.read("clicks")]
+    assert times == [10, 20, 30]
+
+
+def test_pace_follows_event_times_at_its_speed() -> None:
+    now = [100.0]
+
+    def wait(seconds: float) -> None:
+        assert 0 < seconds <= 0.2
+        now[0] += seconds
+
+    pace = Pace(10.0, wait, lambda: now[0])
+    due = []
+    for time_ms in (5_000, 7_000, 6_000, 15_000):
+        pace.until(time_ms)
+        due.append(round(now[0] - 100.0, 6))
+    assert due == [0.0, 0.2, 0.2, 1.0]
+
+
+def test_an_empty_file_is_no_failure(run: Any, shop: Any, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text("")
+    result = run("--broker", shop.address, "replay", "events.jsonl", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["events"]) == (0, 0)
+
+
+def test_what_cannot_be_replayed_is_one_sentence(run: Any, shop: Any, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    for arguments, said in (
+        (["replay", "missing.jsonl"], "'missing.jsonl' can't be read"),
+        (["replay", "bad.csv"], "'bad.csv' is no file of events"),
+        (["replay"], "nothing to replay"),
+        (["replay", "bad.csv", "--speed", 0], "--speed is 0"),
+    ):
+        result = run("--broker", shop.address, *arguments)
+        assert result.exit_code == 1
+        assert said in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_topics_that_are_missing_are_named_before_anything_is_sent(
+    run: Any, shop: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("PREFSTREAM_NAMESPACE", "other")
+    (tmp_path / "events.jsonl").write_text(line("click", 1))
+    result = run("--broker", shop.address, "replay", "events.jsonl")
+    assert result.exit_code == 1
+    assert "'other.clicks'" in result.stderr
+    assert "prefstream topics create" in result.stderr
