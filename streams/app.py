@@ -11,7 +11,7 @@ import structlog
 
 from encoders.runtime import Runtime
 from streams.agents import add_agents
-from streams.clients import check_broker, faust_options, make_admin
+from streams.clients import check_broker, make_admin
 from streams.engine import Engine
 from streams.health import HealthServer
 from streams.metrics import Metrics
@@ -19,6 +19,7 @@ from streams.parts import load_encoder, make_store, uses_simulator
 from streams.settings import Settings
 from streams.simulator import Simulator
 from streams.topics import TopicNames, check_inputs, check_present, partition_counts, wanted_topics
+from streams.transport import faust_options
 
 log = structlog.get_logger(__name__)
 

@@ -61,10 +61,10 @@ class Recommender:
             latencies = []
             for place, (slot, cause) in enumerate(zip(slots.tolist(), causes.tolist(), strict=True)):
                 items = writer.items(place) if known[place] else trending_items(popular, barred[place], index, self._k)
-                if items:
-                    latency = self._send(events, cause, items, term, int(table.times[slot, 0]))
-                    if latency is not None:
-                        latencies.append(latency)
+                # an empty list is sent too: it replaces one that is no longer true
+                latency = self._send(events, cause, items, term, int(table.times[slot, 0]))
+                if latency is not None:
+                    latencies.append(latency)
             self._metrics.latency(latencies)
             self._metrics.recommendations("personal", int(known.sum()))
             self._metrics.recommendations("trending", int((~known).sum()))

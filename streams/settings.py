@@ -288,7 +288,7 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
         _check_variables()
         return _with_file(stated)(**overrides)
     except ValidationError as error:
-        raise SettingsError(_sentence(error, str(file) if stated else "the environment")) from None
+        raise SettingsError(_sentence(error, f"{file} or the environment" if stated else "the environment")) from None
     except ValueError as error:  # pydantic-settings: a variable that should hold JSON doesn't
         raise SettingsError(f"A setting in the environment can't be read: {error}.") from None
 
@@ -330,4 +330,4 @@ def _sentence(error: ValidationError, origin: str) -> str:
             value = problem.get("input")
             shown = "" if isinstance(value, dict) else f" is {value!r}"
             parts.append(f"{name}{shown}: {problem['msg'].removeprefix('Value error, ')}")
-    return f"Wrong settings (from {origin} or the environment): " + "; ".join(parts) + "."
+    return f"Wrong settings (from {origin}): " + "; ".join(parts) + "."

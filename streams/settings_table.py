@@ -1,4 +1,4 @@
-"""The README's table of settings, from the settings themselves: ``python -m streams.settings_table README.md [--check]``."""
+"""The README's table of settings, made from the settings: ``python -m streams.settings_table README.md [--check]``."""
 
 import argparse
 import json
@@ -68,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     fresh = f"{before}{START}\n{table()}\n{END}{after}"
     if given.check and fresh != text:
-        print(f"The table in {given.file} is old: run `python -m streams.settings_table {given.file}`.", file=sys.stderr)
+        print(
+            f"The table in {given.file} is old: run `python -m streams.settings_table {given.file}`.", file=sys.stderr
+        )
         return 1
     given.file.write_text(fresh, "utf-8")
     return 0

@@ -6,6 +6,7 @@ batch and in order: the committed offset never passes a record whose batch is no
 batches of a partition was never a record.
 """
 
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
+
+from streams.settings import Kafka
 
 Hook = Callable[[set[TP]], Awaitable[None]]
 
@@ -205,3 +208,39 @@ def batch_topic(app: faust.App, names: Iterable[str]) -> Any:
     """A Faust topic over several Kafka topics whose events are `RecordBatch`es."""
     schema = BatchSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
     return app.topic(*names, schema=schema)
+
+
+def faust_options(kafka: Kafka) -> dict[str, Any]:
+    """Faust's settings for the group's consumer."""
+    servers = [server.strip() for server in kafka.bootstrap_servers.split(",")]
+    options: dict[str, Any] = {
+        "broker": [f"kafkabatch://{server}" for server in servers],
+        "broker_client_id": "prefstream",
+        "broker_session_timeout": kafka.session_timeout_s,
+        "broker_heartbeat_interval": kafka.heartbeat_interval_s,
+        "broker_request_timeout": max(40.0, kafka.session_timeout_s),
+        "consumer_metadata_max_age_ms": int(kafka.metadata_max_age_s * 1000),
+        "consumer_max_fetch_size": kafka.max_fetch_bytes,
+        "consumer_auto_offset_reset": "earliest",
+        "producer_metadata_max_age_ms": int(kafka.metadata_max_age_s * 1000),
+    }
+    context = _ssl_context(kafka) if kafka.tls.enabled else None
+    if kafka.sasl:
+        options["broker_credentials"] = faust.SASLCredentials(
+            username=kafka.sasl.username,
+            password=kafka.sasl.password.get_secret_value(),
+            mechanism=kafka.sasl.mechanism,
+            ssl_context=context,
+        )
+    elif context is not None:
+        options["broker_credentials"] = faust.SSLCredentials(context)
+    return options
+
+
+def _ssl_context(kafka: Kafka) -> ssl.SSLContext:
+    tls = kafka.tls
+    context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
+    if tls.cert_file is not None and tls.key_file is not None:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    context.check_hostname = tls.verify_hostname
+    return context

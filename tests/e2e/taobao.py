@@ -154,7 +154,8 @@ def run(events: list[Sent], stack: Stack, folder: Path, options: Options) -> dic
         message.key(): message.value()
         for message in read_topic(stack.bootstrap_servers, f"{namespace}.recommendations")
     }
-    report["users_with_recommendation"] = sum(value is not None for value in recommendations.values())
+    lists = [json.loads(value)["items"] for value in recommendations.values() if value is not None]
+    report["users_with_recommendation"] = sum(bool(items) for items in lists)
     report["dead_letters"] = len(read_topic(stack.bootstrap_servers, f"{namespace}.dead-letters"))
     report["seconds"] = round(seconds, 1)
     return report

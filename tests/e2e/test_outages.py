@@ -21,7 +21,7 @@ USERS = [f"u{n}" for n in range(30)]
 @pytest.fixture
 def shop(stack: Stack, tmp_path: Path) -> ShopOnStack:
     shop = ShopOnStack(stack, tmp_path)
-    for item in ("boots", "tent"):
+    for item in ("boots", "tent", "stove"):
         shop.send("catalog", item, {"item_id": item, "title": item, "category": ["Hiking"]})
     return shop
 
@@ -29,7 +29,7 @@ def shop(stack: Stack, tmp_path: Path) -> ShopOnStack:
 @pytest.fixture
 def worker(shop: ShopOnStack) -> Iterator[WorkerProcess]:
     worker = shop.start_worker()
-    wait_for("the catalog", lambda: worker.metric("prefstream_index_items") == 2)
+    wait_for("the catalog", lambda: worker.metric("prefstream_index_items") == 3)
     yield worker
     assert worker.stop() == 0
 
