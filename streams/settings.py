@@ -286,7 +286,7 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
             raise SettingsError(f"{file} is not valid TOML: {error}.") from None
     try:
         _check_variables()
-        return _with_file(stated)(**overrides)
+        return Settings.model_construct(**dict(_with_file(stated)(**overrides)))
     except ValidationError as error:
         raise SettingsError(_sentence(error, f"{file} or the environment" if stated else "the environment")) from None
     except ValueError as error:  # pydantic-settings: a variable that should hold JSON doesn't
