@@ -87,63 +87,78 @@ def adjustments(rows: Int64Array) -> Float32Array:
     return np.where(rows >= 0, LEAVE_OUT, np.float32(0)).astype(np.float32)
 
 
+_KINDS: tuple[ReasonKind, ...] = ("recent", "older", "bonus", "bias")
+_DIGITS = 6
+"""Decimals of scores and shares as sent: what lies beyond is rounding of float32."""
+
+
 class ReasonWriter:
-    """Turns shares of scores into the items of a recommendation, for users of one batch."""
+    """Turns shares of scores into the items of a recommendation, for users of one batch.
+
+    All that can be done on arrays is done here, once for the batch; `items` only puts one user's parts together.
+    """
 
     def __init__(self, table: ProfileTable, slots: IntpArray, index: ItemIndex, ranked: Ranked) -> None:
-        self._ranked = ranked
-        self._index = index
-        self._rows = table.rows[slots]
-        self._types = table.types[slots]
-        shares = ranked.recent_shares  # (B, k, h)
-        count = min(NAMED_RECENTS, shares.shape[2])
-        self._largest = np.argsort(-shares, axis=2, kind="stable")[:, :, :count]
-        self._named = np.take_along_axis(shares, self._largest, axis=2)
-        self._recents = shares.sum(axis=2)
-        # the parts a reason's kind is chosen from, in the order of KINDS
-        parts = np.stack([self._recents, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares], axis=2)
-        self._kinds = parts.argmax(axis=2)
+        shares = ranked.recent_shares.astype(np.float64).round(_DIGITS)  # (B, k, h)
+        count = min(NAMED_RECENTS, shares.shape[2], table.shape.history)
+        places = (
+            np.argpartition(-shares, count - 1, axis=2)[:, :, :count] if count else shares[:, :, :0].astype(np.intp)
+        )
+        named = np.take_along_axis(shares, places, axis=2)
+        order = np.argsort(-named, axis=2, kind="stable")
+        places = np.take_along_axis(places, order, axis=2)
+        named = np.take_along_axis(named, order, axis=2)  # (B, k, 3), largest first
+        events = np.minimum(places, table.shape.history - 1)  # a head may take more recents than are kept: those are 0
+        recents = shares.sum(axis=2)
+        older, bonus, bias = (
+            part.astype(np.float64).round(_DIGITS)
+            for part in (ranked.older_shares, ranked.adjust_shares, ranked.bias_shares)
+        )
+        scores = ranked.scores.astype(np.float64)
+        self._exact = ranked.exact
+        self._item_ids = index.item_ids
+        self._usable = (ranked.scores > LEAST_SCORE).sum(axis=1).tolist()  # sorted: what may not be given stands last
+        self._columns = [
+            column.tolist()
+            for column in (
+                ranked.rows,
+                scores.round(_DIGITS),
+                np.stack([recents, older, bonus, bias], axis=2).argmax(axis=2),
+                np.take_along_axis(table.rows[slots][:, None, :], events, axis=2),
+                np.take_along_axis(table.types[slots][:, None, :], events, axis=2),
+                named,
+                (recents - named.sum(axis=2)).round(_DIGITS),
+                older,
+                bonus,
+                bias,
+            )
+        ]
 
     def items(self, user: int) -> list[RecommendedItem]:
         """The recommended items of the ``user``-th of the batch, best first."""
-        ranked = self._ranked
-        kinds: tuple[ReasonKind, ...] = ("recent", "older", "bonus", "bias")
-        found = []
-        columns = zip(
-            ranked.rows[user].tolist(),
-            ranked.scores[user].tolist(),
-            self._kinds[user].tolist(),
-            self._largest[user].tolist(),
-            self._named[user].tolist(),
-            self._recents[user].tolist(),
-            ranked.older_shares[user].tolist(),
-            ranked.adjust_shares[user].tolist(),
-            ranked.bias_shares[user].tolist(),
-            strict=True,
-        )
-        for row, score, kind, places, named, recents, older, bonus, bias in columns:
-            if score <= LEAST_SCORE:
-                break  # sorted: nothing more may be recommended
-            shares = [
-                Share(
-                    item_id=self._index.item_ids[self._rows[user, place]],
-                    event_type=EVENT_TYPES[self._types[user, place]],
-                    share=share,
-                )
-                for place, share in zip(places, named, strict=True)
-                if share != 0.0
-            ]
-            reason = Reason(
-                kind=kinds[kind],
-                exact=ranked.exact,
-                recents=shares,
-                other_recents=recents - sum(share.share for share in shares),
-                older=older,
-                bonus=bonus,
-                bias=bias,
+        ids, exact, usable = self._item_ids, self._exact, self._usable[user]
+        return [
+            RecommendedItem(
+                item_id=ids[row],
+                score=score,
+                reason=Reason(
+                    kind=_KINDS[kind],
+                    exact=exact,
+                    recents=[
+                        Share(item_id=ids[event], event_type=EVENT_TYPES[kind_of_event], share=share)
+                        for event, kind_of_event, share in zip(event_rows, types, shares, strict=True)
+                        if share and event >= 0
+                    ],
+                    other_recents=rest,
+                    older=older,
+                    bonus=bonus,
+                    bias=bias,
+                ),
             )
-            found.append(RecommendedItem(item_id=self._index.item_ids[row], score=score, reason=reason))
-        return found
+            for row, score, kind, event_rows, types, shares, rest, older, bonus, bias in zip(
+                *(column[user][:usable] for column in self._columns), strict=True
+            )
+        ]
 
 
 def trending_items(
