@@ -5,6 +5,7 @@ in decayed sums, a row's state is a MessagePack map of little-endian arrays.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -47,33 +48,49 @@ class Oracle:
             self._vectors[item_id] = (made / np.linalg.norm(made)).astype(np.float32)
         return self._vectors[item_id]
 
-    def compare(self, sent: list[Sent], rows: dict[str, Any]) -> dict[str, Any]:
-        """Count the users whose stored row differs from what the events say."""
-        by_user: dict[str, dict[str, Sent]] = defaultdict(dict)
-        duplicates: Counter[str] = Counter()
-        for event in sent:
-            if event.event_id in by_user[event.user_id]:
-                duplicates[event.user_id] += 1
-            else:
-                by_user[event.user_id][event.event_id] = event
+    def compare(
+        self,
+        sent: list[Sent],
+        rows: Mapping[str, Any],
+        *,
+        duplicate_window: int | None = None,
+        forgotten: Mapping[str, Collection[str]] | None = None,
+    ) -> dict[str, Any]:
+        """Compare every user's stored row with what the events say.
+
+        ``sent`` is in the order of the log. A repeated event id counts again once more than ``duplicate_window`` events
+        of its user were counted since (never, if that is None). ``forgotten`` names the users that were forgotten, and
+        for each the ids of the events before that: they stay in the counters only.
+        """
+        counted, duplicates = _without_duplicates(sent, duplicate_window)
         report = {
-            "events": sum(len(events) for events in by_user.values()),
+            "events": sum(len(events) for events in counted.values()),
             "applied": 0,
             "duplicates": 0,
             "users": len(rows),
-            "users_missing": len(by_user.keys() - rows.keys()),
-            "users_unexpected": len(rows.keys() - by_user.keys()),
+            "users_missing": len(counted.keys() - rows.keys()),
+            "users_unexpected": len(rows.keys() - counted.keys()),
             "recents_wrong": 0,
             "counters_wrong": 0,
             "purchases_wrong": 0,
+            "lost": 0,
+            "double_counted": 0,
             "max_state_error": 0.0,
         }
-        for user, events in by_user.items():
+        for user, events in counted.items():
             if user in rows:
-                self._compare_user(list(events.values()), duplicates[user], rows[user], report)
+                before = (forgotten or {}).get(user, ())
+                kept = [event for event in events if event.event_id not in before]
+                self._compare_user(events, kept, duplicates[user], rows[user], report)
+            else:
+                report["lost"] += len(events)
+        for user in rows.keys() - counted.keys():
+            report["double_counted"] += sum(msgspec.msgpack.decode(rows[user].state)["counters"]["applied"])
         return report
 
-    def _compare_user(self, events: list[Sent], duplicates: int, row: Any, report: dict[str, Any]) -> None:
+    def _compare_user(
+        self, events: list[Sent], kept: list[Sent], duplicates: int, row: Any, report: dict[str, Any]
+    ) -> None:
         state = msgspec.msgpack.decode(row.state)
         counters = state["counters"]
         report["applied"] += sum(counters["applied"])
@@ -85,12 +102,20 @@ class Oracle:
         def key(event: Sent) -> tuple[int, int]:
             return event.time_ms, hashed(event.event_id)
 
-        ordered = sorted(events, key=key, reverse=True)
+        ordered = sorted(kept, key=key, reverse=True)
         recents = [
             (hashed(e.item_id), TYPES.index(e.type), e.time_ms, hashed(e.event_id)) for e in ordered[: self.history]
         ]
-        report["recents_wrong"] += recents != _events(state["recents"])
-        bought = [(e.time_ms, hashed(e.item_id)) for e in events if e.type == "purchase"]
+        stored_recents = _events(state["recents"])
+        report["recents_wrong"] += recents != stored_recents
+        # what the duplicate window caught of a replay that got past the fences was doubled all the same
+        pairs = [*zip(by_type, counters["applied"], strict=True), (duplicates, counters["duplicates"])]
+        missing = Counter(recents) - Counter(stored_recents)
+        extra = Counter(stored_recents) - Counter(recents)
+        lost, doubled = (sum(max(0, sign * (want - got)) for want, got in pairs) for sign in (1, -1))
+        report["lost"] += max(lost, missing.total() if not doubled else 0)
+        report["double_counted"] += max(doubled, extra.total() if not lost else 0)
+        bought = [(e.time_ms, hashed(e.item_id)) for e in kept if e.type == "purchase"]
         stored = zip(
             np.frombuffer(state["purchased_times"], "<i8").tolist(),
             np.frombuffer(state["purchased_items"], "<u8").tolist(),
@@ -121,6 +146,21 @@ class Oracle:
         mass_error = np.abs(stored_mass - mass) / mass
         sums_error = np.linalg.norm(stored_sums - sums, axis=1) / np.linalg.norm(sums, axis=1)
         return float(max(mass_error.max(), sums_error.max()))
+
+
+def _without_duplicates(sent: list[Sent], window: int | None) -> tuple[dict[str, list[Sent]], Counter[str]]:
+    """Each user's events that count, and how many of the user's don't."""
+    counted: dict[str, list[Sent]] = defaultdict(list)
+    last: dict[tuple[str, str], int] = {}  # user and event id -> how many events of the user came before it
+    duplicates: Counter[str] = Counter()
+    for event in sent:
+        events, key = counted[event.user_id], (event.user_id, event.event_id)
+        if key in last and (window is None or len(events) - last[key] <= window):
+            duplicates[event.user_id] += 1
+        else:
+            last[key] = len(events)
+            events.append(event)
+    return counted, duplicates
 
 
 def _events(log: Any) -> list[tuple[int, int, int, int]]:

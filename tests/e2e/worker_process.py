@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 INPUTS = ("clicks", "browses", "purchases", "rerouted", "profile-commands")
@@ -50,6 +50,15 @@ def write_settings(path: Path, sections: dict[str, Any]) -> Path:
     table("", sections)
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
+
+
+def sum_of_samples(text: str, name: str, *labels: str) -> float:
+    """Sum of a metric's samples in a page of Prometheus' format, of those that carry the labels (``key="value"``)."""
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith((f"{name} ", f"{name}{{")) and all(label in line for label in labels)
+    )
 
 
 class WorkerProcess:
@@ -99,10 +108,7 @@ class WorkerProcess:
 
     def metric(self, name: str) -> float:
         """Sum of a metric's samples."""
-        text = self.get("/metrics")[1]
-        return sum(
-            float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))
-        )
+        return sum_of_samples(self.get("/metrics")[1], name)
 
     def kill(self) -> None:
         """kill -9."""
@@ -120,8 +126,34 @@ class WorkerProcess:
             raise
 
 
-def backlog(admin: AdminClient, group: str, topics: list[str]) -> int:
+def committed_offsets(admin: AdminClient, group: str, timeout_s: float = 30.0) -> dict[tuple[str, int], int]:
+    """What a group has committed, by topic and partition."""
+    asked = [ConsumerGroupTopicPartitions(group)]
+    found = admin.list_consumer_group_offsets(asked, request_timeout=timeout_s)[group].result(timeout_s)
+    return {(part.topic, part.partition): part.offset for part in found.topic_partitions if part.offset >= 0}
+
+
+def log_ends(admin: AdminClient, topics: list[str], timeout_s: float = 30.0) -> dict[tuple[str, int], int]:
+    """Where the topics' logs end, by topic and partition."""
+    metadata = admin.list_topics(timeout=timeout_s).topics
+    parts = [TopicPartition(topic, number) for topic in topics for number in metadata[topic].partitions]
+    ends = admin.list_offsets({part: OffsetSpec.latest() for part in parts}, request_timeout=timeout_s)
+    return {(part.topic, part.partition): future.result(timeout_s).offset for part, future in ends.items()}
+
+
+def backlog(admin: AdminClient, group: str, topics: list[str], timeout_s: float = 30.0) -> int:
     """Records of the topics that the group has not committed."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return _backlog(admin, group, topics)
+        except KafkaException as error:  # new topics have no leader yet, a broker that comes back answers late
+            if time.monotonic() > deadline:
+                raise Late(f"the broker did not tell the backlog in {timeout_s:.0f} s: {error}") from error
+            time.sleep(0.2)
+
+
+def _backlog(admin: AdminClient, group: str, topics: list[str]) -> int:
     asked = [ConsumerGroupTopicPartitions(group)]
     committed = {
         (part.topic, part.partition): part.offset
