@@ -7,8 +7,8 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
 from streams.settings import Kafka
-from streams.topics import LARGEST_INPUT_BYTES
 
+_NO_LIMIT_BYTES = 1_000_000_000
 _librdkafka = logging.getLogger("librdkafka")
 
 
@@ -56,8 +56,8 @@ def make_producer(kafka: Kafka, **extra: Any) -> Producer:
             "compression.type": "lz4",
             "linger.ms": 2,
             "message.timeout.ms": 0,
-            # a dead letter is its record plus headers that say why
-            "message.max.bytes": 2 * LARGEST_INPUT_BYTES,
+            # the topic decides what it takes: a dead letter is its record, of whatever size, plus headers
+            "message.max.bytes": _NO_LIMIT_BYTES,
             "queue.buffering.max.kbytes": 256 << 10,
         }
         | extra,

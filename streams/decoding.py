@@ -104,7 +104,7 @@ class Decoder:
             target.offsets.append(offset)
         logs = list(sources)
         for found in (columns, commands):
-            self._separate_misplaced(found, logs, batch.partition, partitions, decoded.misplaced)
+            self._separate_misplaced(found, logs, batch.partition, partitions, rerouted, decoded.misplaced)
         if columns.values:
             decoded.events = _event_batch(columns, logs)
         if commands.values:
@@ -137,7 +137,13 @@ class Decoder:
             raise DecodeError(DecodeReason.TIME_IN_FUTURE, "event_time_ms", detail)
 
     def _separate_misplaced(
-        self, columns: _Columns, logs: list[Source], partition: int, partitions: int, misplaced: list[Misplaced]
+        self,
+        columns: _Columns,
+        logs: list[Source],
+        partition: int,
+        partitions: int,
+        again: bool,
+        misplaced: list[Misplaced],
     ) -> None:
         if not columns.values:
             return
@@ -145,8 +151,13 @@ class Decoder:
         wrong = np.flatnonzero(right != partition)
         for i in wrong.tolist():
             source = logs[columns.source[i]]
+            topic_id = source.topic_id
+            if again:
+                # topics grew while it was under way. Later records of its log may overtake it on the direct path, so
+                # this path gets fences of its own
+                topic_id += f">{partition}"
             origin = Rerouted(
-                topic=source.topic, topic_id=source.topic_id, partition=source.partition, offset=columns.offsets[i]
+                topic=source.topic, topic_id=topic_id, partition=source.partition, offset=columns.offsets[i]
             )
             misplaced.append(Misplaced(columns.records[i], columns.values[i].user_id, int(right[i]), origin))
         if len(wrong):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.decoding import Misplaced, Refused
 from streams.topics import DEAD_LETTERS, RECOMMENDATIONS, REROUTED, TRENDING, TopicNames
@@ -16,6 +16,13 @@ log = structlog.get_logger(__name__)
 
 class DeliveryFailed(Exception):
     """A record that Kafka will never take; nothing that depends on it may be acked."""
+
+
+def _refused(topic: str, why: str) -> str:
+    return (
+        f"Kafka refused a record for {topic}: {why}. The worker stops with nothing lost: mend the topic (for "
+        "dead-letters, max.message.bytes must exceed that of the inputs) and start it again."
+    )
 
 
 class Deliveries:
@@ -32,7 +39,7 @@ class Deliveries:
     def report(self, error: KafkaError | None, message: Any) -> None:
         """librdkafka's delivery report."""
         if error is not None:
-            self.error = f"{message.topic()}: {error.str()}"
+            self.error = _refused(message.topic(), error.str())
         with self._lock:
             self.reported += 1
             if self._closed and self.reported >= self.produced:
@@ -62,10 +69,7 @@ class Deliveries:
         if not self._done.wait(timeout_s):
             return False
         if self.error is not None:
-            raise DeliveryFailed(
-                f"Kafka refused a record for {self.error}. The worker stops with nothing lost: mend the topic "
-                "(for dead-letters, max.message.bytes must exceed that of the inputs) and start it again."
-            )
+            raise DeliveryFailed(self.error)
         return True
 
 
@@ -133,6 +137,8 @@ class Emitter:
                 if self._stopping.is_set():
                     raise DeliveryFailed(f"The worker ended before Kafka took a record for {topic}.") from None
                 time.sleep(0.01)  # the polling thread makes room
+            except KafkaException as error:
+                raise DeliveryFailed(_refused(topic, error.args[0].str())) from None
             else:
                 return
 

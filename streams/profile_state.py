@@ -81,6 +81,12 @@ def decode_state(data: bytes, user_id: str) -> ProfileState:
         raise StateError(
             f"The stored profile of user {user_id!r} is broken ({error}): restore the row from a backup."
         ) from None
+    for log in (state.recents, state.pending):
+        if not len(log.items) == len(log.times) == len(log.ids) == 8 * len(log.types):
+            raise StateError(
+                f"The stored profile of user {user_id!r} is broken (its events' columns differ in length): "
+                "restore the row from a backup."
+            )
     if state.format > FORMAT:
         raise StateError(
             f"The stored profile of user {user_id!r} has format {state.format}, this prefstream knows up to {FORMAT}: "

@@ -3,6 +3,7 @@
 ``PREFSTREAM_<SECTION>__<NAME>`` names a setting in the environment, such as ``PREFSTREAM_KAFKA__BOOTSTRAP_SERVERS``.
 """
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -29,7 +30,7 @@ class SettingsError(Exception):
 class Section(BaseModel):
     """A table of the TOML file; a name that isn't a setting is an error, so that no typo goes unseen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Tls(Section):
@@ -290,7 +291,9 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
     except ValidationError as error:
         raise SettingsError(_sentence(error, f"{file} or the environment" if stated else "the environment")) from None
     except ValueError as error:  # pydantic-settings: a variable that should hold JSON doesn't
-        raise SettingsError(f"A setting in the environment can't be read: {error}.") from None
+        raise SettingsError(
+            f'A list or table in the environment has to be JSON, such as ["a", "b"]; look at {_not_json()} ({error}).'
+        ) from None
 
 
 def _with_file(stated: dict[str, Any]) -> type[Settings]:
@@ -307,6 +310,21 @@ def _with_file(stated: dict[str, Any]) -> type[Settings]:
     return SettingsWithFile
 
 
+def _not_json() -> str:
+    """Our variables that hold no JSON, the likely ones first: those with a comma or a bracket."""
+
+    def is_json(text: str) -> bool:
+        try:
+            json.loads(text)
+        except ValueError:
+            return False
+        return True
+
+    odd = [name for name, text in os.environ.items() if name.startswith(ENV_PREFIX) and not is_json(text)]
+    listed = [name for name in odd if set(os.environ[name]) & set(",[{")]
+    return ", ".join(sorted(listed or odd)) or f"the variables that start with {ENV_PREFIX}"
+
+
 def _check_variables() -> None:
     """A misspelt variable would be ignored in silence, so each one with our prefix must name a setting."""
     known = set(Settings.model_fields)
@@ -320,6 +338,9 @@ def _check_variables() -> None:
                 )
 
 
+_SECRET = {"password", "sasl"}
+
+
 def _sentence(error: ValidationError, origin: str) -> str:
     parts = []
     for problem in error.errors():
@@ -328,6 +349,7 @@ def _sentence(error: ValidationError, origin: str) -> str:
             parts.append(f"{name} is no setting of prefstream (see the README for their names)")
         else:
             value = problem.get("input")
-            shown = "" if isinstance(value, dict) else f" is {value!r}"
+            secret = any(part in _SECRET for part in problem["loc"])
+            shown = "" if isinstance(value, dict) or secret else f" is {value!r}"
             parts.append(f"{name}{shown}: {problem['msg'].removeprefix('Value error, ')}")
     return f"Wrong settings (from {origin}): " + "; ".join(parts) + "."

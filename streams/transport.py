@@ -19,6 +19,9 @@ from faust.types.tuples import ConsumerMessage, Message
 
 from streams.settings import Kafka
 
+NO_EPOCH = -1
+"""Stamped on a batch that must not be processed."""
+
 Hook = Callable[[set[TP]], Awaitable[None]]
 
 
@@ -94,6 +97,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_flight: dict[TP, deque[RecordBatch]] = {}
+        self._delivered: dict[TP, int] = {}  # largest offset fetched since the last seek
+        self._handing_over = False
         self.max_batch_records = getattr(self.app, "max_batch_records", self.max_batch_records)
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -111,6 +116,12 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     def _to_message(self, tp: TP, records: list[Any]) -> ConsumerMessage:
         batch = RecordBatch(tp, records, getattr(self.app, "epoch", 0))
         last = records[-1]
+        if self._delivered.get(tp, -1) >= records[0].offset:
+            # the log starts over: the topic was deleted and made again. Under its former id its events would look
+            # counted, so nothing of it is taken before a new assignment has asked for the ids
+            batch.epoch = NO_EPOCH
+            self.rejoin()
+        self._delivered[tp] = last.offset
         # Faust drops a message that lies before what it has read (after a seek, a fetch may cut the log elsewhere):
         # nobody would ever ack that batch, so it must not be waited for
         read = self._read_offset[tp]
@@ -153,8 +164,15 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return offset
 
     async def perform_seek(self) -> None:
-        """Go back to the committed offsets: what was read beyond them will be read again, under new batches."""
+        """Go back to the committed offsets: what was read beyond them will be read again, under new batches.
+
+        Faust also does this when a fetch comes back while the flow is stopped, and so in the midst of a hand-over: its
+        acks would find no batch any more. The next assignment seeks in any case.
+        """
+        if self._handing_over:
+            return
         self._in_flight.clear()
+        self._delivered.clear()
         await super().perform_seek()
 
     async def commit_now(self) -> None:
@@ -167,10 +185,15 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         before_revoke: Hook | None = getattr(self.app, "before_revoke", None)
         if before_revoke is not None and revoked:
             self.stop_flow()
-            await before_revoke(set(revoked))
-            await self.commit_now()
+            self._handing_over = True
+            try:
+                await before_revoke(set(revoked))
+                await self.commit_now()
+            finally:
+                self._handing_over = False
         for tp in revoked:
             self._in_flight.pop(tp, None)
+            self._delivered.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:

@@ -44,12 +44,12 @@ class Trending:
         """
         if not item_ids:
             return
-        counts = self._counts.setdefault(partition, {})
         newest = max(self._newest.get(partition, 0), int(times.max()))
         self._newest[partition] = newest
         reference = self._reference.setdefault(partition, newest)
         if (newest - reference) / self._half_life_ms > _REBASE_AT:
             reference = self._rebase(partition, newest)
+        counts = self._counts.setdefault(partition, {})
         grown = self._weights[types] * np.exp2((times - reference) / self._half_life_ms)
         for item, amount in zip(item_ids, grown.tolist(), strict=True):
             counts[item] = counts.get(item, 0.0) + amount
@@ -60,7 +60,7 @@ class Trending:
 
     def _rebase(self, partition: int, time_ms: int) -> int:
         kept = 2.0 ** (-(time_ms - self._reference[partition]) / self._half_life_ms)
-        self._counts[partition] = {item: count * kept for item, count in self._counts[partition].items()}
+        self._counts[partition] = {item: count * kept for item, count in self._counts.get(partition, {}).items()}
         self._reference[partition] = time_ms
         return time_ms
 
