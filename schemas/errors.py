@@ -16,6 +16,7 @@ class DecodeReason(StrEnum):
     OUT_OF_RANGE = "out-of-range"
     UNSUPPORTED_CONTENT_TYPE = "unsupported-content-type"
     TIME_IN_FUTURE = "time-in-future"
+    PROFILE_UNREADABLE = "profile-unreadable"
 
 
 class DecodeError(Exception):

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import signal
+import threading
 from collections.abc import Coroutine
 from typing import Any
 
@@ -11,7 +13,7 @@ import structlog
 
 from encoders.runtime import Runtime
 from streams.agents import add_agents
-from streams.clients import check_broker, make_admin
+from streams.clients import check_broker, committed_partitions, make_admin
 from streams.engine import Engine
 from streams.health import HealthServer
 from streams.metrics import Metrics
@@ -27,9 +29,16 @@ _HANDOVER_SHARE = 0.8
 """Of the session timeout: what a hand-over may take before the group would give the partitions away."""
 
 
+_LAST_RESORT = 5
+"""Session timeouts after which a worker that was asked to stop ends without more ado."""
+
 _FETCH_WAIT_MS = 500
 _SIMULATOR_FETCH_WAIT_MS = 10
 """The simulator answers an empty fetch at the end of this time only, whatever comes meanwhile."""
+
+
+class WrongStore(Exception):
+    """The store is not the one that the group's offsets belong to."""
 
 
 class ConsumerFailed(Exception):
@@ -61,6 +70,7 @@ class Worker:
         self._app: faust.App | None = None
         self._failure: BaseException | None = None
         self._finished = asyncio.Event()
+        self._leaving = False
         self._tasks: list[asyncio.Task[None]] = []
         self.port = 0
         """Of /healthz, /readyz and /metrics."""
@@ -97,7 +107,7 @@ class Worker:
         """Work until SIGTERM or SIGINT, or until something fails; the failure is raised."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._finished.set)
+            loop.add_signal_handler(number, self._asked_to_stop)
         starting = asyncio.create_task(self.start())
         finished = asyncio.create_task(self._finished.wait())
         try:
@@ -106,12 +116,23 @@ class Worker:
                 starting.result()
                 await finished
         finally:
-            for task in (starting, finished):
-                task.cancel()
+            finished.cancel()
+            # a start that is cut off in the middle leaves threads of the consumer behind that nobody can stop
+            if not starting.done() and self._app is None:
+                starting.cancel()
             await asyncio.gather(starting, finished, return_exceptions=True)
             await self.stop()
         if self._failure is not None:
             raise self._failure
+
+    def _asked_to_stop(self) -> None:
+        if self._finished.is_set():
+            return
+        self._finished.set()
+        # the clean way has deadlines of its own; this one is for what no deadline reaches, a library's stuck thread
+        limit = threading.Timer(_LAST_RESORT * self.settings.kafka.session_timeout_s, os._exit, [1])
+        limit.daemon = True
+        limit.start()
 
     async def start(self) -> None:
         """Connect, read what there is to read, join the group.
@@ -120,12 +141,14 @@ class Worker:
         """
         settings, version = self.settings, self.encoder.manifest.version
         self.metrics.provider(self._runtime.provider)
-        log.info("encoder", version=version, provider=self._runtime.provider, why=self._runtime.reason or None)
+        log.info("encoder", version=version, provider=self._runtime.provider)
+        log.debug("encoder", not_cuda_because=self._runtime.reason or None)
         self.port = await self._health.start()
         log.info("health server", host=settings.server.host, port=self.port)
         await asyncio.to_thread(check_broker, self._admin, settings.kafka)
         await asyncio.to_thread(self._check_topics)
         await self.store.open()
+        await self._check_store()
         self._engine = Engine(
             settings,
             self.encoder,
@@ -142,6 +165,7 @@ class Worker:
         await self._app.start()
         self._spawn(self._engine.checkpoint.run_forever(settings.checkpoint.interval_s))
         self._spawn(self._engine.housekeeping())
+        self._spawn(self._engine.watch_topics(settings.kafka.metadata_max_age_s))
         self._spawn(self._watch(self._app))
         log.info("worker started", broker=settings.kafka.bootstrap_servers, store=settings.store.kind)
 
@@ -152,6 +176,20 @@ class Worker:
         counts = partition_counts(self._admin, wanted)
         check_present(counts, wanted)
         check_inputs(counts, self._names)
+
+    async def _check_store(self) -> None:
+        """A group that has read on with another store must not go on with this one: its state would miss the events."""
+        if self.simulator is not None:
+            return
+        committed = await asyncio.to_thread(committed_partitions, self._admin, self.settings.group, self._names.inputs)
+        if committed and not await self.store.owners(sorted(committed)):
+            raise WrongStore(
+                f"The consumer group {self.settings.group!r} has read the inputs before, but this store "
+                f"({self.settings.store.kind}) has never been written to: what was read so far would be missing from "
+                "every profile. Check store.kind and the section [store]; for a new start, delete the group's offsets."
+            )
+        if self.settings.store.kind == "sqlite":
+            log.warning("profiles are kept in a SQLite file: every worker of the group must use this one file")
 
     def _make_app(self, engine: Engine) -> faust.App:
         settings = self.settings
@@ -182,7 +220,7 @@ class Worker:
             self._app.consumer.rejoin()
 
     async def _take_over(self, assigned: set[Any]) -> None:
-        if self._failure is not None:
+        if self._failure is not None or self._leaving:
             return
         inputs = set(self._names.inputs)
         self.engine.ownership.assign({tp.partition for tp in assigned if tp.topic in inputs})
@@ -211,7 +249,8 @@ class Worker:
     async def _watch(self, app: faust.App) -> None:
         """Note the lag; and Faust's services stop without a word to us when one of them crashes."""
         while not app.crashed:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.0)
+            self.metrics.forget_lags()
             for tp, lag in app.consumer.lags().items():
                 self.metrics.lag(tp.topic, tp.partition, lag)
         raise ConsumerFailed(
@@ -221,6 +260,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Hand over cleanly and let go of everything; a worker that never started is let go of too."""
+        self._leaving = True
         app, self._app = self._app, None
         if app is not None:
             await self._leave(app)

@@ -28,6 +28,23 @@ class EventBatch:
     def __len__(self) -> int:
         return len(self.user_ids)
 
+    def take(self, places: list[int]) -> "EventBatch":
+        """The events at these places."""
+        chosen = np.array(places, np.intp)
+        return EventBatch(
+            user_ids=[self.user_ids[i] for i in places],
+            item_ids=[self.item_ids[i] for i in places],
+            event_ids=[self.event_ids[i] for i in places],
+            items=self.items[chosen],
+            ids=self.ids[chosen],
+            types=self.types[chosen],
+            times=self.times[chosen],
+            received=self.received[chosen],
+            sources=self.sources,
+            source=self.source[chosen],
+            offsets=self.offsets[chosen],
+        )
+
 
 @dataclass(frozen=True)
 class CommandBatch:

@@ -8,7 +8,7 @@ import structlog
 from encoders.items import ItemEncoder
 from schemas.catalog import CatalogItem, ItemVector
 from schemas.codec import decode, encode
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, DecodeReason
 from schemas.headers import content_type
 from streams.decoding import Refused, dead_letter
 from streams.emitter import Emitter
@@ -30,9 +30,24 @@ class CatalogEncoder:
         self._topic = topic
         self.topic_id = ""
         """Of the catalog; orders the updates of an item."""
+        self._busy = asyncio.Lock()
+        self._past_epoch = 0
 
     async def process(self, event: Any) -> None:
-        """Encode a batch, publish the vectors, and ack once Kafka has them."""
+        """Encode a batch, publish the vectors, and ack once Kafka has them; a batch of a past assignment is dropped."""
+        async with self._busy:
+            if event.value.epoch > self._past_epoch:
+                await self._process(event)
+
+    async def pause(self, epoch: int) -> None:
+        """Finish the batch in hand and begin no other of this assignment or an earlier one.
+
+        The topic is compacted: what a former owner publishes after the next one's newer vector would outlive it.
+        """
+        async with self._busy:
+            self._past_epoch = epoch
+
+    async def _process(self, event: Any) -> None:
         batch: RecordBatch = event.value
         self._metrics.batch(batch.topic, len(batch))
         await asyncio.to_thread(self._publish, batch)
@@ -53,7 +68,9 @@ class CatalogEncoder:
                 removed += 1
                 continue
             try:
-                items.append(decode(CatalogItem, record.value, content_type(record.headers)))
+                item = decode(CatalogItem, record.value, content_type(record.headers))
+                _check_key(record.key, item.item_id)
+                items.append(item)
                 records.append(record)
             except DecodeError as error:
                 self._emitter.refuse([Refused(record, dead_letter(record, error))])
@@ -81,3 +98,11 @@ class CatalogEncoder:
         self._metrics.encoded("no-vector", int((~known).sum()))
         self._metrics.encoded("withdrawn", sum(not item.available for item in items))
         self._metrics.encoded("removed", removed)
+
+
+def _check_key(key: bytes | None, item_id: str) -> None:
+    """The topic is compacted by key, and a removal names its item by the key alone."""
+    if key != item_id.encode():
+        shown = "no key" if key is None else f"the key {key[:80]!r}"
+        detail = f"the record of item {item_id[:80]!r} has {shown}: the key must be the item's id"
+        raise DecodeError(DecodeReason.MALFORMED, "item_id", detail)

@@ -55,13 +55,14 @@ class Checkpoint:
         encoder_version: str,
         forget_after_s: int,
         superseded: Callable[[], None],
+        boundary: asyncio.Lock,
     ) -> None:
         self._table, self._store, self._emitter = table, store, emitter
         self._ownership, self._trending, self._metrics = ownership, trending, metrics
         self._encoder_version = encoder_version
         self._forget_after_s = forget_after_s
         self._superseded = superseded
-        self.boundary = asyncio.Lock()
+        self.boundary = boundary
         """Held while a batch changes the table: a checkpoint freezes between batches."""
         self._running = asyncio.Lock()
         self._events: list[Any] = []  # processed, not acked

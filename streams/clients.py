@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from streams.settings import Kafka
@@ -84,6 +84,18 @@ def make_tail_consumer(kafka: Kafka, **extra: Any) -> Consumer:
 def make_admin(kafka: Kafka) -> AdminClient:
     """An admin client for metadata and topics."""
     return AdminClient(client_config(kafka), logger=_librdkafka)
+
+
+def committed_partitions(admin: AdminClient, group: str, topics: list[str]) -> set[int]:
+    """Partitions of the topics for which a group has committed offsets; none where the group is unknown."""
+    asked = [ConsumerGroupTopicPartitions(group)]
+    try:
+        found = admin.list_consumer_group_offsets(asked)[group].result(30).topic_partitions
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return set()
+        raise
+    return {part.partition for part in found if part.topic in topics and part.offset >= 0}
 
 
 def check_broker(admin: AdminClient, kafka: Kafka, timeout_s: float = 10.0) -> None:

@@ -20,6 +20,8 @@ from streams.profiles import Source
 from streams.topics import COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
 from streams.transport import RecordBatch
 
+_DECADE_MS = 10 * 365 * 86_400_000
+
 TopicIds = Callable[[str], str]
 
 
@@ -46,6 +48,8 @@ class Decoded:
     """What a batch of records holds."""
 
     events: EventBatch | None = None
+    event_records: list[Any] = field(default_factory=list)
+    """The record of each event."""
     commands: CommandBatch | None = None
     refused: list[Refused] = field(default_factory=list)
     misplaced: list[Misplaced] = field(default_factory=list)
@@ -107,6 +111,7 @@ class Decoder:
             self._separate_misplaced(found, logs, batch.partition, partitions, rerouted, decoded.misplaced)
         if columns.values:
             decoded.events = _event_batch(columns, logs)
+            decoded.event_records = columns.records
         if commands.values:
             decoded.commands = CommandBatch(
                 user_ids=[command.user_id for command in commands.values],
@@ -135,6 +140,9 @@ class Decoder:
                 f"written; at most {self._max_future_ms / 1000:.0f} s are allowed (profiles.max_future_s)"
             )
             raise DecodeError(DecodeReason.TIME_IN_FUTURE, "event_time_ms", detail)
+        if record_ms is not None and record_ms > 2 * _DECADE_MS and abs(event_time_ms * 1000 - record_ms) < _DECADE_MS:
+            detail = f"event_time_ms {event_time_ms} looks like seconds since 1970: multiply it by 1000"
+            raise DecodeError(DecodeReason.OUT_OF_RANGE, "event_time_ms", detail)
 
     def _separate_misplaced(
         self,

@@ -33,7 +33,7 @@ from streams.retry import Backoff
 from streams.settings import Settings
 from streams.stores.base import ProfileStore
 from streams.tail import Tail
-from streams.topic_ids import TopicIds
+from streams.topic_ids import BrokerSilent, TopicIds
 from streams.topics import CATALOG, TRENDING, TopicNames
 from streams.trending import Trending, decode_published
 from streams.update import SumsConfig
@@ -41,6 +41,8 @@ from streams.update import SumsConfig
 log = structlog.get_logger(__name__)
 
 _SAID_EVERY_S = 2.0
+_LONGEST_TTL_S = 20 * 365 * 86_400
+"""Cassandra takes no longer time to live."""
 
 
 class Engine:
@@ -68,8 +70,12 @@ class Engine:
             settings.ranking.trending_half_life_s, [float(getattr(weights, kind)) for kind in EVENT_TYPES]
         )
         self._metrics = metrics
+        self._rejoin = rejoin
         self._topic_ids = TopicIds(admin, names, simulator_id)
-        self.ownership = Ownership(store, self.table, self.trending, admin, names, self._topic_ids, metrics, fail)
+        boundary = asyncio.Lock()
+        self.ownership = Ownership(
+            store, self.table, self.trending, admin, names, self._topic_ids, metrics, fail, boundary
+        )
         self._updates = IndexUpdates(manifest.dimension, manifest.version)
         vectors_topic = names.item_vectors(manifest.version)
         self._tails = [
@@ -87,8 +93,9 @@ class Engine:
             self.trending,
             metrics,
             manifest.version,
-            int(kafka.input_retention_h * 3600),
+            min(max(1, int(kafka.input_retention_h * 3600)), _LONGEST_TTL_S),
             rejoin,
+            boundary,
         )
         graph = RankingGraph(runtime, encoder)
         seen = settings.ranking.recently_seen_events if settings.ranking.recently_seen == "exclude" else 0
@@ -131,13 +138,12 @@ class Engine:
         for tail in self._tails:
             tail.start()
         said = time.monotonic()
-        while not all(tail.caught_up.is_set() for tail in self._tails):
-            await asyncio.sleep(0.02)
+        while self._updates.waiting or not all(tail.caught_up.is_set() for tail in self._tails):
+            await asyncio.sleep(0.002 if self._updates.waiting else 0.02)
             self._updates.apply(self.index)
             if time.monotonic() - said > _SAID_EVERY_S:
                 said = time.monotonic()
                 log.info("reading item vectors", items=len(self.index))
-        self._updates.apply(self.index)
         self._metrics.items(len(self.index))
 
     async def save_all(self, within_s: float) -> None:
@@ -146,10 +152,27 @@ class Engine:
         backoff = Backoff(0.05, 1.0)
         try:
             async with asyncio.timeout(within_s):
+                await self.catalog.pause(self.ownership.epoch)
                 while not await self.checkpoint.run():
                     await backoff.sleep()
         except TimeoutError:
             log.warning("handing over unsaved: the next owner reads these events again", seconds=within_s)
+
+    async def watch_topics(self, every_s: float) -> None:
+        """Ask for a new assignment, and so for new ids, where an input was deleted and made again."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                if not self.ownership.ready:
+                    continue
+                if await self._topic_ids.changed():
+                    log.warning("an input topic was deleted and made again: its events count anew")
+                    self._rejoin()
+                elif await self.ownership.count_changed():
+                    log.warning("the input topics have grown: asking for a new assignment")
+                    self._rejoin()
+            except BrokerSilent as error:
+                log.warning("the topics can't be looked at", problem=str(error))
 
     async def housekeeping(self) -> None:
         """What must not wait for the next event: an index that follows the catalog, figures of memory."""

@@ -15,6 +15,8 @@ from schemas.ids import id_hashes
 log = structlog.get_logger(__name__)
 
 _MAX_WAITING = 200_000
+_AT_ONCE = 5_000
+"""Updates applied in one go: some 30 ms, for which no batch is processed."""
 
 
 class IndexUpdates:
@@ -48,22 +50,29 @@ class IndexUpdates:
         return vector
 
     def apply(self, index: ItemIndex) -> set[int]:
-        """Put what has come into the index, in order; returns the hashes of items whose vector is new."""
+        """Put what has come into the index, in order and a bounded part of it; returns the hashes of the new items."""
         with self._room:
-            updates, self._waiting = self._waiting, []
+            updates, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
             self._room.notify_all()
-        if not updates:
-            return set()
-        changed: set[int] = set()
-        run: list[ItemVector] = []
+        removed = {update for update in updates if isinstance(update, str)}
+        vectors = [update for update in updates if not isinstance(update, str)]
+        both = removed & {vector.item_id for vector in vectors}
+        if removed - both:
+            index.remove(sorted(removed - both))
+        changed = _put(index, [vector for vector in vectors if vector.item_id not in both])
+        # few items are removed and put at once: for them the order counts
         for update in updates:
             if isinstance(update, str):
-                changed |= _put(index, run)
-                run = []
-                index.remove([update])
-            else:
-                run.append(update)
-        return changed | _put(index, run)
+                if update in both:
+                    index.remove([update])
+            elif update.item_id in both:
+                changed |= _put(index, [update])
+        return changed
+
+    @property
+    def waiting(self) -> int:
+        """Updates that are not in the index yet."""
+        return len(self._waiting)
 
 
 def _put(index: ItemIndex, vectors: list[ItemVector]) -> set[int]:

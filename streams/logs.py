@@ -1,11 +1,38 @@
 """Structured logs: text with colours on a terminal, JSON lines elsewhere; the libraries' own records join in."""
 
 import logging
+import re
 import sys
+import time
 
 import structlog
 
 from streams.settings import Logging
+
+_REPEAT_AFTER_S = 30.0
+_CHILDREN = {
+    "aiokafka": ["aiokafka.conn", "aiokafka.client", "aiokafka.cluster", "aiokafka.consumer.group_coordinator"],
+    "cassandra": ["cassandra.cluster", "cassandra.pool", "cassandra.connection"],
+}  # a logger's filter does not reach its children
+
+
+class _Throttle(logging.Filter):
+    """Lets a library say the same thing again only after a while: clients repeat themselves while a server is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # what differs between repeats (ports, times, attempts) is digits
+        kind = (record.name, re.sub(r"\d+", "", record.getMessage())[:80])
+        now = time.monotonic()
+        if now - self._said.get(kind, -_REPEAT_AFTER_S) < _REPEAT_AFTER_S:
+            return False
+        if len(self._said) > 1_000:
+            self._said.clear()
+        self._said[kind] = now
+        return True
 
 
 def set_up_logging(settings: Logging) -> None:
@@ -36,6 +63,9 @@ def set_up_logging(settings: Logging) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
+    for name in ("librdkafka", "aiokafka", "cassandra"):
+        for child in (name, *_CHILDREN.get(name, ())):
+            logging.getLogger(child).addFilter(_Throttle())
     # their info is an operator's debug
     for name in ("aiokafka", "faust", "mode", "cassandra", "streams.transport"):
         if settings.level != "debug":

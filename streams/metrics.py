@@ -88,6 +88,10 @@ class Metrics:
         """Records of a partition that are not processed yet."""
         self._lag.labels(self._namespace, topic, str(partition)).set(records)
 
+    def forget_lags(self) -> None:
+        """Drop the lag of partitions that may have gone to another worker."""
+        self._lag.clear()
+
     def cache(self, hits: int, misses: int) -> None:
         """Users found in memory, and users looked up in the store."""
         self._cache.labels(self._namespace, "hit").inc(hits)

@@ -49,10 +49,12 @@ class Ownership:
         topic_ids: TopicIds,
         metrics: Metrics,
         fail: Callable[[BaseException], None],
+        boundary: asyncio.Lock,
     ) -> None:
         self._store, self._table, self._trending = store, table, trending
         self._admin, self._names, self._metrics = admin, names, metrics
         self._fail = fail
+        self._boundary = boundary  # held while table or trending change
         self.topic_ids = topic_ids
         self.worker = uuid.uuid4().hex
         self.epoch = 0
@@ -111,7 +113,7 @@ class Ownership:
             self._fail(error)
 
     async def _take(self, epoch: int, partitions: frozenset[int]) -> None:
-        count = await self._partition_count()
+        count = await self._partition_count(partitions)
         await self._retry(self.topic_ids.refresh)
         term = 0
         replaced: dict[int, int] = {}
@@ -120,19 +122,23 @@ class Ownership:
             taken = await self._retry(lambda: self._store.take_term(self.worker, sorted(partitions)))
             term, replaced = taken.number, taken.replaced
             saved = await self._retry(lambda: self._store.load_trending(sorted(partitions)))
-        if epoch != self.epoch:
-            return
-        self._keep_or_evict(partitions, count, term, replaced)
-        self._trending.release_all_but(partitions)
-        for partition, state in saved.items():
-            self._trending.adopt(partition, state)
+        async with self._boundary:
+            if epoch != self.epoch:
+                return
+            kept = self._keep_or_evict(partitions, count, term, replaced)
+            self._trending.release_all_but(partitions)
+            for partition in saved.keys() - kept:
+                self._trending.adopt(partition, saved[partition])
         self.current = Assignment(epoch, partitions, count, term)
         self._metrics.partitions(len(partitions))
         log.info("assigned", partitions=sorted(partitions), of=count, term=term, hot_users=len(self._table))
         self._ready.set()
 
-    def _keep_or_evict(self, partitions: frozenset[int], count: int, term: int, replaced: dict[int, int]) -> None:
-        """Users stay in memory if nobody else has owned their partition since; a grown topic moves users about."""
+    def _keep_or_evict(self, partitions: frozenset[int], count: int, term: int, replaced: dict[int, int]) -> set[int]:
+        """Users stay in memory if nobody else has owned their partition since; a grown topic moves users about.
+
+        Returns the partitions whose users stay.
+        """
         table = self._table
         table.set_columns(self.topic_ids.columns())
         if count != self._last_count:
@@ -143,6 +149,7 @@ class Ownership:
             if partition not in partitions or replaced.get(partition) != self._last_term[partition]:
                 table.evict(table.slots_of_partition(partition))
                 del self._last_term[partition]
+        unbroken = set(self._last_term)
         for partition in partitions:
             kept = table.slots_of_partition(partition)
             table.term[kept] = term
@@ -153,13 +160,27 @@ class Ownership:
         stale = table.all_slots()
         stale = stale[~np.isin(table.partition[stale], np.fromiter(partitions, np.int64, len(partitions)))]
         table.evict(stale)
+        return unbroken
 
-    async def _partition_count(self) -> int:
+    async def count_changed(self) -> bool:
+        """Whether the inputs have another partition count now than this assignment was told."""
+        current = self.current
+        try:
+            counts = await asyncio.to_thread(partition_counts, self._admin, self._names.inputs)
+            return current is not None and check_inputs(counts, self._names) != current.partition_count
+        except Exception as error:  # away, or in the midst of growing: the next look will tell
+            log.debug("the partition counts can't be told", problem=str(error))
+            return False
+
+    async def _partition_count(self, assigned: frozenset[int]) -> int:
         backoff = Backoff()
         while True:
             try:
                 counts = await asyncio.to_thread(partition_counts, self._admin, self._names.inputs)
-                return check_inputs(counts, self._names)
+                count = check_inputs(counts, self._names)
+                if count > max(assigned, default=-1):
+                    return count
+                log.warning("this broker doesn't know yet that the inputs have grown", count=count)
             except TopicsError as error:
                 self._metrics.wait("unequal-partitions")
                 log.warning("waiting for the input topics", problem=str(error))

@@ -1,6 +1,7 @@
 """What happens to a batch of the inputs: decode, load, update, rank, emit, and hand over to the checkpoint."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,24 +10,29 @@ import structlog
 
 from encoders.graph import RankingGraph
 from encoders.index import ItemIndex
+from schemas.errors import DecodeError, DecodeReason
 from streams.batch import CommandBatch, EventBatch
 from streams.checkpoint import Checkpoint
-from streams.decoding import Decoded, Decoder
+from streams.decoding import Decoded, Decoder, Refused, dead_letter
 from streams.emitter import Emitter
 from streams.index_updates import IndexUpdates
 from streams.metrics import Metrics
 from streams.ownership import Assignment, Ownership
 from streams.preference import IntpArray
 from streams.profile_rows import fill_slot
+from streams.profile_state import StateError
 from streams.profiles import ProfileTable, Source, TableFull
 from streams.recommend import Recommender
 from streams.retry import Backoff
 from streams.stores.base import ProfileStore, StoredProfile, StoreError, StoreMisconfigured
 from streams.transport import RecordBatch
 from streams.trending import Trending
-from streams.update import SumsConfig, apply_batch, fold_pending
+from streams.update import SumsConfig, apply_batch, fold_pending, fold_spilled
 
 log = structlog.get_logger(__name__)
+
+
+_WARN_EVERY_S = 60.0
 
 
 class FenceBeyondLog(Exception):
@@ -61,6 +67,7 @@ class Pipeline:
         # a batch must fit in beside what is dirty
         self._max_dirty = min(max_dirty_users, table.capacity // 2)
         self._log_end = log_end
+        self._warn_after = 0.0
         self.accepting = True
         """False while handing over: the batch in hand is finished, no other is begun."""
 
@@ -138,12 +145,43 @@ class Pipeline:
             for user, slot in zip(absent, fresh.tolist(), strict=True):
                 row = rows.get(user)
                 if row is not None:
-                    fill_slot(self._table, slot, row, self._graph.encoder.manifest.version, self._index)
+                    try:
+                        spilled = fill_slot(self._table, slot, row, self._graph.encoder.manifest.version, self._index)
+                    except StateError as error:
+                        self._set_aside(decoded, slot, user, error)
+                        continue
+                    fold_spilled(self._table, slot, spilled, self._index, self._sums)
                     self._check_fences(slot, user)
                     waiting.update(event.item for event in self._table.pending.get(slot, ()))
             fold_pending(self._table, waiting, self._index, self._sums)
             slots = self._table.find(users)
         return dict(zip(users, slots.tolist(), strict=True))
+
+    def _set_aside(self, decoded: Decoded, slot: int, user: str, error: StateError) -> None:
+        """One row that can't be read must not stop the shop: that user's events become dead letters.
+
+        Unless the user is to be forgotten in this batch: then the row is what has to go.
+        """
+        self._metrics.store_error("read")
+        log.error("a stored profile can't be read", problem=str(error))
+        slots = np.array([slot], np.intp)
+        self._table.evict(slots)
+        if decoded.commands is not None and user in decoded.commands.user_ids:
+            self._table.allocate([user], int(self._table.partition[slot]), int(self._table.term[slot]))
+            return
+        events = decoded.events
+        if events is None:
+            return
+        refusal = DecodeError(DecodeReason.PROFILE_UNREADABLE, "user_id", str(error))
+        kept = []
+        for place, owner in enumerate(events.user_ids):
+            if owner == user:
+                record = decoded.event_records[place]
+                decoded.refused.append(Refused(record, dead_letter(record, refusal)))
+            else:
+                kept.append(place)
+        decoded.events = events.take(kept) if kept else None
+        decoded.event_records = [decoded.event_records[place] for place in kept]
 
     def _check_fences(self, slot: int, user: str) -> None:
         partition = int(self._table.partition[slot])
@@ -163,7 +201,8 @@ class Pipeline:
         if decoded.events is not None:
             await self._apply_events(batch, decoded.events, slots, term)
         if decoded.commands is not None:
-            self._apply_commands(decoded.commands, slots)
+            for user in self._apply_commands(decoded.commands, slots):
+                await asyncio.to_thread(self._emitter.recommend, user, None)
             self._metrics.events(batch.topic, "command", len(decoded.commands))
         if decoded.refused or decoded.misplaced:
             await asyncio.to_thread(self._send_on, decoded)
@@ -173,6 +212,18 @@ class Pipeline:
         self._metrics.events(batch.topic, "rerouted", len(decoded.misplaced))
         if decoded.misplaced:
             self._metrics.rerouted(batch.topic, len(decoded.misplaced))
+            self._warn_of_partitioner(batch, len(decoded.misplaced))
+
+    def _warn_of_partitioner(self, batch: RecordBatch, misplaced: int) -> None:
+        if misplaced * 2 > len(batch) and time.monotonic() > self._warn_after:
+            self._warn_after = time.monotonic() + _WARN_EVERY_S
+            log.warning(
+                "most events come on another partition than their user's and are sent on, which costs time: "
+                "do producers hash as kafka.input_partitioner says, and key by user id?",
+                topic=batch.topic,
+                misplaced=misplaced,
+                of=len(batch),
+            )
 
     def _send_on(self, decoded: Decoded) -> None:
         self._emitter.refuse(decoded.refused)
@@ -200,14 +251,17 @@ class Pipeline:
         touched, causes = _last_event_of_each(places, counted)
         await asyncio.to_thread(self._recommender.refresh, events, touched, causes, term)
 
-    def _apply_commands(self, commands: CommandBatch, slots: dict[str, int]) -> None:
+    def _apply_commands(self, commands: CommandBatch, slots: dict[str, int]) -> list[str]:
+        """Carry them out; returns the users whose recommendations have to go."""
+        forgotten = []
         for user, source, offset in zip(commands.user_ids, commands.sources, commands.offsets, strict=True):
             slot = slots[user]
             if offset >= self._table.fence(slot, source):
                 self._table.set_fence(slot, source, offset + 1)
                 self._table.wipe(slot)
-                self._emitter.recommend(user, None)
+                forgotten.append(user)
                 log.info("forgot a user", partition=int(self._table.partition[slot]))
+        return forgotten
 
 
 def _users(batch: EventBatch | CommandBatch | None) -> Sequence[str]:

@@ -14,6 +14,7 @@ from streams.profile_state import (
     EventLog,
     Fence,
     ProfileState,
+    StateError,
     decode_state,
     encode_state,
     floats,
@@ -25,9 +26,25 @@ from streams.profiles import OtherSums, PendingEvent, ProfileTable, Source
 from streams.stores.base import StoredProfile, version
 
 
-def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, index: ItemIndex) -> None:
-    """Put a stored profile into its blank slot."""
+def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, index: ItemIndex) -> list[PendingEvent]:
+    """Put a stored profile into its blank slot.
+
+    Returns the events that the row keeps one by one and for which the slot, of a shorter history, has no place: they
+    belong into the sums. `StateError` if the row can't be read; the slot is in no state to be used then.
+    """
     state = decode_state(row.state, row.user_id)
+    try:
+        return _fill(table, slot, row, state, encoder, index)
+    except (ValueError, TypeError, OverflowError, IndexError) as error:
+        raise StateError(
+            f"The stored profile of user {row.user_id!r} is broken ({error}): restore the row from a backup, or have "
+            "the user forgotten."
+        ) from error
+
+
+def _fill(
+    table: ProfileTable, slot: int, row: StoredProfile, state: ProfileState, encoder: str, index: ItemIndex
+) -> list[PendingEvent]:
     L, M, D = table.shape.history, table.shape.purchases, table.shape.duplicate_window
     items = hashes(state.recents.items)
     n = min(len(items), L)
@@ -39,9 +56,7 @@ def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, 
     table.applied[slot] = state.counters.applied
     table.duplicates[slot] = state.counters.duplicates
     table.pending_dropped[slot] = state.counters.pending_dropped
-    # a shorter history than the row's: what no longer fits waits to be folded into the sums
-    spilled = _pending_events(state.recents, n)
-    for event in spilled + _pending_events(state.pending, 0):
+    for event in _pending_events(state.pending, 0):
         table.add_pending(slot, event)
     bought = hashes(state.purchased_items)[:M]
     table.bought_items[slot, : len(bought)] = bought
@@ -57,6 +72,7 @@ def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, 
     preferences = [floats(part) for part in (row.short_term, row.long_term, row.mixed)]
     if row.encoder == encoder and all(len(part) == table.shape.dimension for part in preferences):
         table.preferences[slot] = preferences
+    return _pending_events(state.recents, n)
 
 
 def _fill_sums(table: ProfileTable, slot: int, state: ProfileState, encoder: str) -> None:

@@ -87,6 +87,8 @@ def decode_state(data: bytes, user_id: str) -> ProfileState:
                 f"The stored profile of user {user_id!r} is broken (its events' columns differ in length): "
                 "restore the row from a backup."
             )
+    if any(kind >= len(state.counters.applied) for log in (state.recents, state.pending) for kind in log.types):
+        raise StateError(f"The stored profile of user {user_id!r} has events of an unknown type: upgrade this worker.")
     if state.format > FORMAT:
         raise StateError(
             f"The stored profile of user {user_id!r} has format {state.format}, this prefstream knows up to {FORMAT}: "

@@ -3,11 +3,12 @@
 ``PREFSTREAM_<SECTION>__<NAME>`` names a setting in the environment, such as ``PREFSTREAM_KAFKA__BOOTSTRAP_SERVERS``.
 """
 
+import difflib
 import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -310,6 +311,16 @@ def _with_file(stated: dict[str, Any]) -> type[Settings]:
     return SettingsWithFile
 
 
+def _suggestion(loc: tuple[int | str, ...]) -> str:
+    """The setting that was likely meant."""
+    model: Any = Settings
+    for part in loc[:-1]:
+        options = (model.model_fields[str(part)].annotation, *get_args(model.model_fields[str(part)].annotation))
+        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    near = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
+    return f"; did you mean {near[0]}" if near else ""
+
+
 def _not_json() -> str:
     """Our variables that hold no JSON, the likely ones first: those with a comma or a bracket."""
 
@@ -346,7 +357,9 @@ def _sentence(error: ValidationError, origin: str) -> str:
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"]) or "settings"
         if problem["type"] == "extra_forbidden":
-            parts.append(f"{name} is no setting of prefstream (see the README for their names)")
+            parts.append(
+                f"{name} is no setting of prefstream{_suggestion(problem['loc'])} (see the README for their names)"
+            )
         else:
             value = problem.get("input")
             secret = any(part in _SECRET for part in problem["loc"])

@@ -11,6 +11,7 @@ log = structlog.get_logger(__name__)
 
 _POLL_S = 0.05
 _MAX_RECORDS = 2_000
+_AGAIN_S = 1.0
 
 
 class Tail:
@@ -39,6 +40,15 @@ class Tail:
             self._thread.join(5.0)
 
     def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._read()
+            except Exception as error:
+                # read again from the beginning: what is read twice changes nothing
+                log.warning("reading a topic broke off and begins again", topic=self.topic, problem=str(error))
+                self._stopping.wait(_AGAIN_S)
+
+    def _read(self) -> None:
         consumer = self._make_consumer()
         try:
             ends = self._assign(consumer)
@@ -53,9 +63,6 @@ class Tail:
                 if ends is not None and self._reached(consumer, ends):
                     self.caught_up.set()
                     ends = None
-        except Exception as error:
-            if not self._stopping.is_set():
-                log.error("reading a topic ended", topic=self.topic, problem=str(error))
         finally:
             consumer.close()
 

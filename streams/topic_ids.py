@@ -27,6 +27,10 @@ class TopicIds:
         """The id of a topic; of one that isn't fenced by its own coordinates (rerouted), an empty one."""
         return self._ids.get(topic, "")
 
+    async def changed(self) -> bool:
+        """Whether a topic was deleted and made again since the last `refresh`."""
+        return self._fixed is None and self._ids != await asyncio.to_thread(self._describe, self._topics)
+
     async def one(self, topic: str) -> str:
         """The id of any topic, asked for now."""
         if self._fixed is not None:

@@ -116,9 +116,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     def _to_message(self, tp: TP, records: list[Any]) -> ConsumerMessage:
         batch = RecordBatch(tp, records, getattr(self.app, "epoch", 0))
         last = records[-1]
-        if self._delivered.get(tp, -1) >= records[0].offset:
-            # the log starts over: the topic was deleted and made again. Under its former id its events would look
-            # counted, so nothing of it is taken before a new assignment has asked for the ids
+        delivered = self._delivered.get(tp, -1)
+        if records[0].offset <= delivered and (self.highwater(tp) or 0) <= delivered:
+            # The log starts over, and is no log read again after a seek, which would end beyond what was delivered: the
+            # topic was deleted and made again. Under its former id its events would look counted, so nothing of it is
+            # taken before a new assignment has asked for the ids
             batch.epoch = NO_EPOCH
             self.rejoin()
         self._delivered[tp] = last.offset

@@ -1,5 +1,7 @@
 """What is popular now: decayed counts per partition, kept by the partition's owner, summed by everybody."""
 
+import heapq
+import time
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
@@ -11,8 +13,12 @@ from schemas.trending import TrendingCounts
 
 PUBLISHED = 200
 """Items of a partition that are published."""
-_KEPT = 2_000
-_PRUNE_AT = 20_000
+_KEPT = 1_000
+_PRUNE_AT = 5_000
+_TOP_EVERY_S = 1.0
+_LEAD_MS = 3_600_000
+"""Counts of a time so far ahead come from a wrong clock: they would outweigh everything for years."""
+
 _REBASE_AT = 32.0
 """Half-lives after which counts are decayed to a newer reference time."""
 
@@ -28,7 +34,8 @@ class Trending:
         self._newest: dict[int, int] = {}  # the largest event time (UTC ms) counted
         self._changed: set[int] = set()
         self._published: dict[int, TrendingCounts] = {}
-        self._top: list[tuple[str, float]] | None = None
+        self._top: list[tuple[str, float]] = []
+        self._top_until = 0.0  # monotonic seconds
 
     def count(
         self, partition: int, item_ids: Sequence[str], types: NDArray[np.uint8], times: NDArray[np.int64]
@@ -44,6 +51,7 @@ class Trending:
         """
         if not item_ids:
             return
+        times = np.minimum(times, _now_ms())
         newest = max(self._newest.get(partition, 0), int(times.max()))
         self._newest[partition] = newest
         reference = self._reference.setdefault(partition, newest)
@@ -56,7 +64,6 @@ class Trending:
         if len(counts) > _PRUNE_AT:
             self._counts[partition] = dict(_largest(counts, _KEPT))
         self._changed.add(partition)
-        self._top = None
 
     def _rebase(self, partition: int, time_ms: int) -> int:
         kept = 2.0 ** (-(time_ms - self._reference[partition]) / self._half_life_ms)
@@ -83,10 +90,9 @@ class Trending:
     def adopt(self, partition: int, state: bytes) -> None:
         """Go on from a saved state: the partition is owned here now. One that can't be read is counted anew."""
         counts = decode_published(state)
-        if counts is not None:
+        if counts is not None and counts.time_ms <= _now_ms() + _LEAD_MS:
             self._counts[partition] = dict(counts.items)
             self._reference[partition] = self._newest[partition] = counts.time_ms
-            self._top = None
 
     def release_all_but(self, partitions: Collection[int]) -> None:
         """Forget the counts of partitions that are owned elsewhere now."""
@@ -96,15 +102,17 @@ class Trending:
 
     def publish_seen(self, counts: TrendingCounts) -> None:
         """Take in what some owner published."""
-        self._published[counts.partition] = counts
-        self._top = None
+        if counts.time_ms <= _now_ms() + _LEAD_MS:
+            self._published[counts.partition] = counts
 
     def top(self) -> list[tuple[str, float]]:
         """Items by their count over all partitions, the largest first; counts are shares of the largest.
 
-        Partitions owned here count as they stand, the others as they were last published.
+        Partitions owned here count as they stand, the others as they were last published. Made anew each second.
         """
-        if self._top is None:
+        now_s = time.monotonic()
+        if not self._top or now_s >= self._top_until:
+            self._top_until = now_s + _TOP_EVERY_S
             own = {partition: self._state(partition) for partition in self._counts}
             self._top = self._sum({**self._published, **own})
         return self._top
@@ -123,9 +131,13 @@ class Trending:
         return [(item, count / largest) for item, count in ranked if count > 0]
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def _largest(counts: Mapping[str, float], n: int) -> list[tuple[str, float]]:
     # the id breaks ties, so that all workers rank alike
-    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:n]
+    return heapq.nsmallest(n, counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def decode_published(value: bytes) -> TrendingCounts | None:

@@ -229,6 +229,23 @@ def _fold(
     table.sums[users], table.mass[users], table.sums_time[users] = after
 
 
+def fold_spilled(
+    table: ProfileTable, slot: int, events: list[PendingEvent], index: ItemIndex, config: SumsConfig
+) -> None:
+    """Fold events that a slot has no place for any more, or let them wait for their item's vector."""
+    if not events:
+        return
+    gone: dict[str, NDArray[Any]] = {
+        "items": np.array([event.item for event in events], np.uint64),
+        "rows": np.full(len(events), -1, np.int64),
+        "types": np.array([event.type for event in events], np.uint8),
+        "times": np.array([event.time_ms for event in events], np.int64),
+        "ids": np.array([event.id for event in events], np.uint64),
+    }
+    _fold_or_wait(table, np.full(len(events), slot, np.intp), gone, index, config)
+    table.dirty[slot] = True
+
+
 def fold_pending(table: ProfileTable, items: Iterable[int], index: ItemIndex, config: SumsConfig) -> int:
     """Fold the events that waited for these items (hashes), where the vector is known now; returns how many."""
     slots: list[int] = []

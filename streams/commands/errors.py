@@ -17,7 +17,7 @@ _KNOWN = {
     "streams.profile_state": ("StateError",),
     "streams.emitter": ("DeliveryFailed",),
     "streams.pipeline": ("FenceBeyondLog",),
-    "streams.app": ("ConsumerFailed",),
+    "streams.app": ("ConsumerFailed", "WrongStore"),
     "streams.demo.run": ("DemoFailed",),
     "encoders.errors": ("EncoderError",),
     "deploy.local.errors": ("StackError",),

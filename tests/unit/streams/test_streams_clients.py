@@ -40,7 +40,11 @@ def test_sasl_reaches_faust() -> None:
     options = faust_options(Kafka(bootstrap_servers="a:1, b:2", sasl=Sasl(username="me", password="secret")))
     assert options["broker"] == ["kafkabatch://a:1", "kafkabatch://b:2"]
     credentials = options["broker_credentials"]
-    assert (credentials.username, credentials.password, credentials.mechanism.value) == ("me", "secret", "SCRAM-SHA-512")
+    assert (credentials.username, credentials.password, credentials.mechanism.value) == (
+        "me",
+        "secret",
+        "SCRAM-SHA-512",
+    )
 
 
 def test_tls_reaches_faust() -> None:
@@ -66,9 +70,7 @@ def test_a_secret_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize(("partitioner", "expected"), [("murmur2", "murmur2_random"), ("crc32", "consistent_random")])
-def test_the_producer_hashes_as_the_inputs_do(
-    monkeypatch: pytest.MonkeyPatch, partitioner: str, expected: str
-) -> None:
+def test_the_producer_hashes_as_the_inputs_do(monkeypatch: pytest.MonkeyPatch, partitioner: str, expected: str) -> None:
     made: list[dict[str, object]] = []
 
     def record(config: dict[str, object], **_: object) -> Producer:

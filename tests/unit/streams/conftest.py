@@ -1,0 +1,51 @@
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from encoders import text
+from encoders.folder import UserSide
+from encoders.graph import RankingGraph
+from encoders.head import LinearHead
+from encoders.runtime import Runtime
+from streams.retry import Backoff
+
+
+@pytest.fixture(autouse=True)
+def _quiet_logs() -> Iterator[None]:
+    """The product's warnings are expected here, some thousand of them."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+    yield
+    structlog.reset_defaults()
+
+
+async def _inline(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    await asyncio.sleep(0)
+    return function(*args, **kwargs)
+
+
+async def _at_once(self: Backoff) -> None:
+    await asyncio.sleep(0)
+
+
+@pytest.fixture(scope="module")
+def no_time() -> Iterator[None]:
+    """Threads and waits become turns of the event loop: what happens next depends on the test alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio, "to_thread", _inline)
+        patch.setattr(Backoff, "sleep", _at_once)
+        yield
+
+
+DIMENSION, HISTORY = 16, 6
+
+
+@pytest.fixture(scope="session")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> RankingGraph:
+    """The built-in encoder's ranking, small."""
+    user = UserSide(history=HISTORY, score_scale=3.0, head=LinearHead(half_life_mix=(0.3, 0.7)))
+    return RankingGraph(
+        Runtime("cpu", threads=1), text.build(tmp_path_factory.mktemp("graph") / "encoder", DIMENSION, user=user)
+    )

@@ -1,0 +1,172 @@
+"""What a profile should be, in plain Python and float64, an event at a time: it shares no maths with the product."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from encoders.index import ItemIndex
+from schemas.ids import id_hash, id_hashes
+from streams.batch import EventBatch
+from streams.preference import NO_TIME
+from streams.profiles import ProfileShape, ProfileTable, Source
+from streams.update import SumsConfig
+
+DIMENSION = 4
+SHAPE = ProfileShape(history=3, dimension=DIMENSION, half_lives=2, duplicate_window=10, purchases=2, pending=1_000)
+HALF_LIVES_S = (20.0, 300.0)
+TYPE_WEIGHTS = ((1.0, 0.5), (0.25, 0.75), (2.0, 4.0))  # click, browse, purchase; a weight a half-life
+CONFIG = SumsConfig(np.array(HALF_LIVES_S), np.array(TYPE_WEIGHTS, np.float32))
+PARTITION = 2
+OWN = Source("clicks", "id-1", PARTITION)
+COLUMNS = [("clicks", "id-1"), ("browses", "id-1")]
+
+
+@dataclass(frozen=True)
+class Ev:
+    """An event as the tests write it, and where it was first read."""
+
+    user: str
+    item: str
+    id: str
+    type: int
+    time_ms: int
+    offset: int
+    source: Source = OWN
+
+
+def batch_of(events: Sequence[Ev]) -> EventBatch:
+    sources = list(dict.fromkeys(event.source for event in events))
+    items, ids = [event.item for event in events], [event.id for event in events]
+    return EventBatch(
+        user_ids=[event.user for event in events],
+        item_ids=items,
+        event_ids=ids,
+        items=id_hashes(items),
+        ids=id_hashes(ids),
+        types=np.array([event.type for event in events], np.uint8),
+        times=np.array([event.time_ms for event in events], np.int64),
+        received=np.array([event.time_ms for event in events], np.int64),
+        sources=sources,
+        source=np.array([sources.index(event.source) for event in events], np.intp),
+        offsets=np.array([event.offset for event in events], np.int64),
+    )
+
+
+def vector_of(item: str) -> list[float]:
+    rng = np.random.default_rng(id_hash(item) % 2**32)
+    return [float(value) for value in rng.standard_normal(DIMENSION).astype(np.float32)]
+
+
+def know(index: ItemIndex, items: Sequence[str]) -> None:
+    index.put(items, np.array([vector_of(item) for item in items], np.float32).reshape(len(items), DIMENSION))
+
+
+def make_table(capacity: int = 8, shape: ProfileShape = SHAPE) -> ProfileTable:
+    table = ProfileTable(capacity, shape)
+    table.set_columns(COLUMNS)
+    return table
+
+
+@dataclass
+class ProfileModel:
+    """One user."""
+
+    shape: ProfileShape = SHAPE
+    fences: dict[Source, int] = field(default_factory=dict)
+    seen: list[int] = field(default_factory=list)
+    applied: list[int] = field(default_factory=lambda: [0, 0, 0])
+    duplicates: int = 0
+    recents: list[tuple[int, int, int, int]] = field(default_factory=list)  # time, id, item, type
+    folded: list[tuple[int, str, int]] = field(default_factory=list)  # time, item, type
+    pending: list[tuple[int, int, str, int]] = field(default_factory=list)  # time, id, item, type
+    bought: list[tuple[int, int]] = field(default_factory=list)  # time, item
+    names: dict[int, str] = field(default_factory=dict)
+
+    def take(self, event: Ev, known: set[str]) -> None:
+        if event.offset < self.fences.get(event.source, 0):
+            return
+        self.fences[event.source] = event.offset + 1
+        hashed, item = id_hash(event.id), id_hash(event.item)
+        if hashed in self.seen[-self.shape.duplicate_window :]:
+            self.duplicates += 1
+            return
+        self.seen.append(hashed)
+        self.names[item] = event.item
+        self.applied[event.type] += 1
+        if event.type == 2:
+            self.bought = sorted([*self.bought, (event.time_ms, item)], reverse=True)[: self.shape.purchases]
+        self.recents = sorted([*self.recents, (event.time_ms, hashed, item, event.type)], reverse=True)
+        for time_ms, id_, left, kind in self.recents[self.shape.history :]:
+            name = self.names[left]
+            if name in known:
+                self.folded.append((time_ms, name, kind))
+            else:
+                self.pending.append((time_ms, id_, name, kind))
+        del self.recents[self.shape.history :]
+
+    def learn(self, items: set[str]) -> None:
+        self.folded += [(time_ms, item, kind) for time_ms, _, item, kind in self.pending if item in items]
+        self.pending = [event for event in self.pending if event[2] not in items]
+
+    def sums(self) -> tuple[np.ndarray, np.ndarray, int]:
+        sums, mass = np.zeros((2, DIMENSION)), np.zeros(2)
+        newest = max((time_ms for time_ms, _, _ in self.folded), default=NO_TIME)
+        for time_ms, item, kind in self.folded:
+            for t, half_life_s in enumerate(HALF_LIVES_S):
+                weight = TYPE_WEIGHTS[kind][t] * 2.0 ** (-(newest - time_ms) / 1000.0 / half_life_s)
+                mass[t] += weight
+                sums[t] += weight * np.array(vector_of(item))
+        return sums, mass, newest
+
+
+class Models(defaultdict[str, ProfileModel]):
+    """All users, fed in order of arrival."""
+
+    def __init__(self, shape: ProfileShape = SHAPE) -> None:
+        super().__init__(lambda: ProfileModel(shape))
+
+    def take(self, events: Sequence[Ev], known: set[str]) -> None:
+        for event in events:
+            self[event.user].take(event, known)
+
+
+def assert_profile(table: ProfileTable, slot: int, model: ProfileModel) -> None:
+    """The slot holds what the model says."""
+    n = len(model.recents)
+    found = list(
+        zip(*(getattr(table, name)[slot].tolist() for name in ("times", "ids", "items", "types")), strict=True)
+    )
+    assert found[:n] == model.recents
+    assert [time_ms for time_ms, *_ in found[n:]] == [NO_TIME] * (table.shape.history - n)
+    assert table.applied[slot].tolist() == model.applied
+    assert table.duplicates[slot] == model.duplicates
+    assert table.pending_dropped[slot] == 0
+    bought = list(zip(table.bought_times[slot].tolist(), table.bought_items[slot].tolist(), strict=True))
+    assert [pair for pair in bought if pair[0] != NO_TIME] == model.bought
+    window = table.shape.duplicate_window
+    kept = min(int(table.seen_count[slot]), window)
+    assert sorted(table.seen[slot, :kept].tolist()) == sorted(model.seen[-window:])
+    waiting = [(event.time_ms, event.id, event.item, event.type) for event in table.pending.get(slot, [])]
+    assert sorted(waiting) == sorted((time_ms, id_, id_hash(item), kind) for time_ms, id_, item, kind in model.pending)
+    assert {source: table.fence(slot, source) for source in model.fences} == model.fences
+    assert_sums(table, slot, model)
+
+
+def assert_sums(table: ProfileTable, slot: int, model: ProfileModel) -> None:
+    sums, mass, newest = model.sums()
+    assert table.sums_time[slot] == newest
+    # relative to what went in, not to what may have cancelled out
+    assert np.abs(table.mass[slot] - mass).max() <= 1e-4 * mass.max(initial=0.0) + 1e-30
+    assert np.abs(table.sums[slot] - sums).max() <= 1e-4 * 5 * mass.max(initial=0.0) + 1e-30
+
+
+def fences_of(table: ProfileTable, slot: int) -> Mapping[Source, int]:
+    """Every fence of a slot, wherever it is kept."""
+    own = {
+        Source(topic, topic_id, int(table.partition[slot])): int(table.fences[slot, column])
+        for column, (topic, topic_id) in enumerate(table.columns)
+        if table.fences[slot, column]
+    }
+    return own | dict(table.other_fences.get(slot, {}))

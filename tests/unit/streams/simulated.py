@@ -1,0 +1,402 @@
+"""A shop in memory: logs, a group, a store and workers of the product's own parts, moved one step at a time.
+
+No clock, no thread, no network: a step is some turns of the event loop, and everything outside (the store, Kafka's
+confirmations, who owns what) does what the test says, when it says it.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import msgspec
+import numpy as np
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from encoders.index import ItemIndex
+from schemas.events import EVENT_CLASSES
+from streams.checkpoint import Checkpoint
+from streams.decoding import Decoder
+from streams.index_updates import IndexUpdates
+from streams.metrics import Metrics
+from streams.ownership import Ownership
+from streams.partitioning import partitions_of
+from streams.pipeline import Pipeline
+from streams.profile_state import ProfileState, decode_state
+from streams.profiles import ProfileShape, ProfileTable
+from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
+from streams.topic_ids import TopicIds
+from streams.topics import TopicNames
+from streams.transport import Consumer
+from streams.trending import Trending
+from tests.unit.streams.profile_model import CONFIG, DIMENSION, vector_of
+
+NAMES = TopicNames()
+# a window that no repeat falls out of, however the topics are read in turns
+SHAPE = ProfileShape(history=3, dimension=DIMENSION, half_lives=2, duplicate_window=500, purchases=2, pending=1_000)
+PARTITIONS = 2
+ENCODER = "v1"
+EVENT_TOPICS = ("clicks", "browses", "purchases")
+ITEMS = ("red", "green", "blue", "grey")
+TURNS = 60
+"""Turns of the loop that finish whatever is not waiting for the outside."""
+
+
+class MemoryStore:
+    """A profile store whose calls fail, or wait, when told to: one that waits may be done when its worker is dead."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, StoredProfile] = {}
+        self.held_owners: dict[int, Owner] = {}
+        self.last_term = 0
+        self.broken = False
+        self.holding = False
+        self._held: list[asyncio.Future[bool]] = []
+        self.trending: dict[int, tuple[int, bytes]] = {}
+
+    def release(self, succeed: bool) -> None:
+        """Let the saves that wait happen, or fail."""
+        held, self._held = self._held, []
+        for one in held:
+            if not one.done():
+                one.set_result(succeed)
+
+    def _check(self) -> None:
+        if self.broken:
+            raise StoreUnavailable("the store is away")
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def take_term(self, worker: str, partitions: Sequence[int]) -> Term:
+        self._check()
+        self.last_term += 1
+        replaced = {p: self.held_owners[p].term for p in partitions if p in self.held_owners}
+        self.held_owners |= {p: Owner(p, self.last_term, worker) for p in partitions}
+        return Term(self.last_term, replaced)
+
+    async def owners(self, partitions: Sequence[int]) -> dict[int, Owner]:
+        self._check()
+        return {p: self.held_owners[p] for p in partitions if p in self.held_owners}
+
+    async def load(self, user_ids: Sequence[str]) -> dict[str, StoredProfile]:
+        self._check()
+        return {user: self.rows[user] for user in user_ids if user in self.rows}
+
+    async def save(self, rows: Sequence[StoredProfile]) -> None:
+        self._check()
+        if self.holding:
+            waiting = asyncio.get_running_loop().create_future()
+            self._held.append(waiting)
+            try:
+                done = await asyncio.shield(waiting)
+            except asyncio.CancelledError:
+                # whoever waits has gone, the request has not
+                waiting.add_done_callback(lambda held: self._write(rows) if held.result() else None)
+                raise
+            if not done:
+                self._write(rows[: len(rows) // 2])  # a failed save may have been written in part
+                raise StoreUnavailable("the store did not answer in time")
+        self._write(rows)
+
+    def _write(self, rows: Sequence[StoredProfile]) -> None:
+        for row in rows:
+            held = self.rows.get(row.user_id)
+            if held is None or row.version > held.version:
+                self.rows[row.user_id] = row
+
+    async def delete(self, user_ids: Sequence[str], version: int) -> None:
+        raise NotImplementedError("the worker deletes by saving")
+
+    async def save_trending(self, partition: int, state: bytes, version: int) -> None:
+        self._check()
+        if version > self.trending.get(partition, (0, b""))[0]:
+            self.trending[partition] = (version, state)
+
+    async def load_trending(self, partitions: Sequence[int]) -> dict[int, bytes]:
+        self._check()
+        return {p: self.trending[p][1] for p in partitions if p in self.trending}
+
+    async def scan(self) -> AsyncIterator[StoredProfile]:
+        for row in list(self.rows.values()):
+            yield row
+
+
+class FakeDeliveries:
+    """Confirmed once the emitter says that Kafka takes records."""
+
+    def __init__(self, emitter: "FakeEmitter") -> None:
+        self._emitter = emitter
+        self.produced = 0
+
+    @property
+    def confirmed(self) -> bool:
+        return self._emitter.confirming
+
+    def wait(self, timeout_s: float) -> bool:
+        return self.confirmed
+
+
+class FakeEmitter:
+    """Notes what is produced; re-routed records go into the world's logs, as they would on Kafka."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.confirming = True
+        self.tombstones: list[str] = []
+        self.refused: list[Any] = []
+
+    def swap(self) -> FakeDeliveries:
+        return FakeDeliveries(self)
+
+    def recommend(self, user_id: str, value: bytes | None) -> None:
+        if value is None:
+            self.tombstones.append(user_id)
+
+    def refuse(self, refused: Sequence[Any]) -> None:
+        self.refused += refused
+
+    def reroute(self, misplaced: Sequence[Any]) -> None:
+        for one in misplaced:
+            headers = tuple(one.origin.to_headers(one.record.headers))
+            self._world.append(TP("rerouted", one.partition), one.record.value, headers)
+
+    def trending(self, counts: Mapping[int, bytes]) -> None: ...
+
+
+@dataclass
+class Delivered:
+    """What the agent gets of Faust: an event whose message is a batch."""
+
+    message: Any
+    consumer: Consumer
+
+    @property
+    def value(self) -> Any:
+        return self.message.value
+
+    def ack(self) -> None:
+        self.consumer.ack(self.message)
+
+
+def bare_consumer(app: Any) -> Consumer:
+    """The product's consumer without a broker behind it: its own parts are made, of Faust's those that acks need."""
+
+    def without_broker(self: Any, app: Any) -> None:
+        self.app = app
+        self._acked = defaultdict(list)
+        self._unacked_messages = set()
+        self._read_offset = defaultdict(lambda: None)
+        self._committed_offset = defaultdict(lambda: None)
+        self._commit_fut = None
+        self._thread = SimpleNamespace(highwater=lambda tp: 1 << 40)
+
+    with mock.patch.object(driver.Consumer, "__init__", without_broker):
+        return Consumer(app)
+
+
+class SimWorker:
+    """A worker of real parts: transport's acks, ownership, table, pipeline, checkpoint."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        world.workers.append(self)
+        self.metrics = Metrics()
+        self.app = SimpleNamespace(epoch=0, consumer_generation_id=0)
+        self.consumer = bare_consumer(self.app)
+        self.table = ProfileTable(64, SHAPE)
+        self.index = ItemIndex(DIMENSION)
+        self.index.put(ITEMS, np.array([vector_of(item) for item in ITEMS], np.float32))
+        self.emitter = FakeEmitter(world)
+        self.trending = Trending(3_600, [1.0, 0.5, 4.0])
+        self.errors: list[BaseException] = []
+        topic_ids = TopicIds(world.admin, NAMES, "topics-of-this-life")  # type: ignore[arg-type]
+        self.ownership = Ownership(
+            world.store,
+            self.table,
+            self.trending,
+            world.admin,
+            NAMES,
+            topic_ids,
+            self.metrics,
+            self.errors.append,
+            boundary := asyncio.Lock(),
+        )
+        self.superseded = False
+        self.checkpoint = Checkpoint(
+            self.table,
+            world.store,
+            self.emitter,  # type: ignore[arg-type]
+            self.ownership,
+            self.trending,
+            self.metrics,
+            ENCODER,
+            3_600,
+            self._supersede,
+            boundary,
+        )
+        graph = SimpleNamespace(encoder=SimpleNamespace(manifest=SimpleNamespace(version=ENCODER)))
+        self.pipeline = Pipeline(
+            self.table,
+            world.store,
+            Decoder(NAMES, topic_ids, "murmur2"),
+            self.index,
+            IndexUpdates(DIMENSION, ENCODER),
+            graph,  # type: ignore[arg-type]
+            SimpleNamespace(refresh=lambda events, slots, causes, term: None),  # type: ignore[arg-type]
+            self.trending,
+            self.emitter,  # type: ignore[arg-type]
+            self.checkpoint,
+            self.ownership,
+            self.metrics,
+            CONFIG,
+            1_000,
+            lambda source, at_least: len(world.logs[TP(source.topic, source.partition)]) * 2 + 1,
+        )
+        self.assigned: frozenset[int] = frozenset()
+        self.positions: dict[TP, int] = {}
+        self.queue: deque[Delivered] = deque()
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.processing: asyncio.Task[Any] | None = None
+
+    def _supersede(self) -> None:
+        self.superseded = True
+
+    def start(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
+        async def done() -> Any:
+            return await work
+
+        task = self.world.loop.create_task(done())
+        self.tasks.add(task)
+        return task
+
+    def partitions(self) -> list[TP]:
+        return [
+            TP(topic, number) for topic in (*EVENT_TOPICS, "rerouted", "profile-commands") for number in self.assigned
+        ]
+
+    def fetch(self, tp: TP, most: int) -> None:
+        """Read on in one log; the batch waits in the agent's queue."""
+        records = [one for one in self.world.logs[tp] if one.offset >= self.positions[tp]][:most]
+        if records:
+            message = self.consumer._to_message(tp, records)
+            self.positions[tp] = records[-1].offset + 1
+            self.queue.append(Delivered(message, self.consumer))
+
+    def work(self) -> None:
+        """Let the agent take its next batch, if it has finished the last."""
+        if (self.processing is None or self.processing.done()) and self.queue:
+            self.processing = self.start(self.pipeline.process(self.queue.popleft()))
+
+    def commit(self) -> None:
+        """What Faust does every second; Kafka takes offsets of members only."""
+        for tp in list(self.consumer._acked):
+            offset = self.consumer._new_offset(tp)
+            if offset is not None and self.world.member(self, tp.partition):
+                self.world.committed[tp] = max(self.world.committed[tp], offset)
+
+    def drop_assignment(self) -> None:
+        self.ownership.revoke()
+        self.queue.clear()
+        self._lose_acks()
+        self.assigned = frozenset()
+
+    def _lose_acks(self) -> None:
+        """As a revocation and a seek do: what was read beyond the committed offsets is read again."""
+        self.consumer._in_flight.clear()
+        if hasattr(self.consumer, "_delivered"):
+            self.consumer._delivered.clear()
+
+    def take_assignment(self, partitions: frozenset[int]) -> None:
+        self.drop_assignment()
+        self.assigned = partitions
+        self.ownership.assign(set(partitions))
+        self.app.epoch = self.ownership.epoch
+        self.pipeline.accepting = True
+        self.superseded = False
+        self._lose_acks()
+        self.positions = {tp: self.world.committed[tp] for tp in self.partitions()}
+
+    async def hand_over(self) -> None:
+        """Finish the batch in hand, save, ack, commit: as the worker does when it is asked for its partitions."""
+        self.pipeline.accepting = False
+        for _ in range(3):
+            saving = self.start(self.checkpoint.run())
+            await turns()
+            if saving.done() and not saving.exception() and saving.result():
+                break
+            saving.cancel()
+            await turns()
+        self.commit()
+
+    def kill(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        self.ownership.revoke()
+
+
+def right_partition(user: str) -> int:
+    return int(partitions_of([user], PARTITIONS, "murmur2")[0])
+
+
+async def turns(count: int = TURNS) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@dataclass
+class World:
+    """The outside of the workers."""
+
+    loop: asyncio.AbstractEventLoop
+    store: MemoryStore = field(default_factory=MemoryStore)
+    logs: defaultdict[TP, list[Any]] = field(default_factory=lambda: defaultdict(list))
+    committed: defaultdict[TP, int] = field(default_factory=lambda: defaultdict(int))
+    owner: dict[int, SimWorker] = field(default_factory=dict)
+    sent: dict[str, tuple[str, int]] = field(default_factory=dict)  # event id -> user, type
+    workers: list[SimWorker] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        topics = {name: SimpleNamespace(error=None, partitions=range(PARTITIONS)) for name in NAMES.inputs}
+        self.admin: Any = SimpleNamespace(list_topics=lambda *_, **__: SimpleNamespace(topics=topics))
+
+    def member(self, worker: SimWorker, partition: int) -> bool:
+        return self.owner.get(partition) is worker
+
+    def append(self, tp: TP, value: bytes | None, headers: tuple[Any, ...] = ()) -> None:
+        offset = self.logs[tp][-1].offset + (2 if len(self.logs[tp]) % 3 == 0 else 1) if self.logs[tp] else 0
+        self.logs[tp].append(
+            SimpleNamespace(
+                topic=tp.topic,
+                partition=tp.partition,
+                offset=offset,
+                timestamp=1_700_000_000_000,
+                timestamp_type=0,
+                key=None,
+                value=value,
+                headers=headers,
+            )
+        )
+
+    def produce(self, user: str, kind: int, time_ms: int, event_id: str | None = None, misplaced: bool = False) -> str:
+        name = event_id or f"e{len(self.sent)}"
+        self.sent.setdefault(name, (user, kind))
+        event = EVENT_CLASSES[kind](event_id=name, user_id=user, item_id=ITEMS[time_ms % 4], event_time_ms=time_ms)
+        right = right_partition(user)
+        partition = (right + 1) % PARTITIONS if misplaced else right
+        self.append(TP(EVENT_TOPICS[kind], partition), msgspec.json.encode(event))
+        return name
+
+    def states(self) -> dict[str, ProfileState]:
+        return {user: decode_state(row.state, user) for user, row in self.store.rows.items()}
+
+    def expected(self) -> dict[str, list[int]]:
+        counts: dict[str, list[int]] = {}
+        for user, kind in self.sent.values():
+            counts.setdefault(user, [0, 0, 0])[kind] += 1
+        return counts

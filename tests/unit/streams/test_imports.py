@@ -1,0 +1,141 @@
+"""Who may import whom, read from the sources: schemas <- encoders <- streams, and one module an outside system."""
+
+import ast
+import functools
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PACKAGES = ("schemas", "encoders", "streams", "deploy")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@functools.cache
+def imported(path: Path) -> set[str]:
+    """Full names of all modules that a file imports, also inside of functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name_of(path)} has a relative import"
+            found.add(node.module or "")
+    return found
+
+
+def importers(library: str) -> set[str]:
+    return {name_of(path) for path in SOURCES if any(name.partition(".")[0] == library for name in imported(path))}
+
+
+def test_there_are_sources_of_every_package() -> None:
+    assert {name_of(path).split("/")[0] for path in SOURCES} == {*PACKAGES}
+
+
+@pytest.mark.parametrize(
+    ("package", "may"),
+    [
+        ("schemas", {"schemas"}),
+        ("encoders", {"schemas", "encoders"}),
+        ("streams", {"schemas", "encoders", "streams"}),
+        ("deploy", {"deploy"}),
+    ],
+)
+def test_imports_point_one_way(package: str, may: set[str]) -> None:
+    wrong = {
+        (name_of(path), name)
+        for path in (ROOT / package).rglob("*.py")
+        for name in imported(path)
+        if name.partition(".")[0] in {*PACKAGES, "tests"} - may
+        # the command line starts the local stack for whoever asks it to
+        and not (name_of(path).startswith("streams/commands/") and name.startswith("deploy."))
+    }
+    assert not wrong
+
+
+def test_faust_is_imported_where_it_is_wired_only() -> None:
+    assert importers("faust") | importers("mode") <= {
+        "streams/transport.py",
+        "streams/agents.py",
+        "streams/app.py",
+        "streams/clients.py",
+    }
+
+
+def test_the_cassandra_driver_is_imported_by_the_cassandra_store_only() -> None:
+    users = importers("cassandra")
+    assert users
+    assert all(name.startswith("streams/stores/cassandra") for name in users), users
+
+
+def test_onnx_runtime_is_imported_by_one_module() -> None:
+    assert importers("onnxruntime") == {"encoders/runtime.py"}
+
+
+@pytest.mark.parametrize("path", ["streams/preference.py", "streams/ranking.py", "streams/update.py"])
+def test_the_maths_knows_no_clock_and_no_outside(path: str) -> None:
+    outside = {"time", "datetime", "os", "asyncio", "threading", "socket", "random", "confluent_kafka", "aiokafka"}
+    assert not {name.partition(".")[0] for name in imported(ROOT / path)} & outside
+
+
+ENVIRONMENT = {"environ", "getenv", "environb"}
+
+
+def at_import(tree: ast.AST) -> Iterator[ast.AST]:
+    """What runs when the module is imported: everything but the bodies of functions."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "__main__" in ast.dump(child.test):
+            continue
+        yield child
+        yield from at_import(child)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_nothing_reads_the_environment_at_import(path: Path) -> None:
+    read = [
+        node.lineno
+        for node in at_import(ast.parse(path.read_text("utf-8")))
+        if (isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT)
+        or (isinstance(node, ast.Name) and node.id in ENVIRONMENT)
+    ]
+    assert not read
+
+
+_WATCH = """
+import importlib, pkgutil, socket, subprocess, sys, threading
+
+def may_connect(event, args):
+    if event in ("socket.connect", "socket.bind", "sqlite3.connect"):
+        raise AssertionError(f"{event} at import of a module")
+
+sys.addaudithook(may_connect)
+before = threading.active_count()
+for package in sys.argv[1:]:
+    root = importlib.import_module(package)
+    for found in pkgutil.walk_packages(root.__path__, package + "."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+assert threading.active_count() == before, threading.enumerate()
+"""
+
+
+def test_importing_every_module_connects_to_nothing_and_starts_no_thread() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCH, *PACKAGES], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_says_what_lives_there(package: str) -> None:
+    tree = ast.parse((ROOT / package / "__init__.py").read_text("utf-8"))
+    assert len(ast.get_docstring(tree) or "") > 40

@@ -1,0 +1,290 @@
+"""Records to arrays: every record ends in exactly one place, and always in the same."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.dead_letter import DeadLetter
+from schemas.errors import DecodeReason
+from schemas.ids import id_hash
+from schemas.rerouted import Rerouted
+from streams.decoding import Decoded, Decoder
+from streams.partitioning import partitions_of
+from streams.profiles import Source
+from streams.topics import EVENT_TOPICS, TopicNames
+from streams.transport import RecordBatch
+from tests.strategies import record_values
+
+PARTITIONS = 4
+NOW_MS = 1_700_000_000_000
+USER = "anna"
+HOME = int(partitions_of([USER], PARTITIONS, "murmur2")[0])
+DECODER = Decoder(TopicNames(), lambda topic: f"id-of-{topic}", "murmur2", max_future_s=300)
+
+
+def record(
+    value: bytes | None,
+    topic: str = "clicks",
+    offset: int = 5,
+    partition: int = HOME,
+    headers: tuple[Any, ...] = (),
+    timestamp: int | None = NOW_MS,
+) -> Any:
+    return SimpleNamespace(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        timestamp=timestamp,
+        timestamp_type=0,
+        key=b"k",
+        value=value,
+        headers=headers,
+    )
+
+
+def event(**changes: Any) -> bytes:
+    fields = {"event_id": "e1", "user_id": USER, "item_id": "red", "event_time_ms": NOW_MS} | changes
+    return json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
+
+
+def decode(*records: Any, decoder: Decoder = DECODER) -> Decoded:
+    return decoder.decode(RecordBatch(TP(records[0].topic, records[0].partition), list(records)), PARTITIONS)
+
+
+def test_an_event_becomes_a_row_of_arrays() -> None:
+    found = decode(record(event(), "purchases", offset=9))
+    assert found.events is not None
+    batch = found.events
+    assert (batch.user_ids, batch.item_ids, batch.event_ids) == ([USER], ["red"], ["e1"])
+    assert (batch.items.tolist(), batch.ids.tolist()) == ([id_hash("red")], [id_hash("e1")])
+    assert (batch.types.tolist(), batch.times.tolist(), batch.received.tolist()) == ([2], [NOW_MS], [NOW_MS])
+    assert batch.sources == [Source("purchases", "id-of-purchases", HOME)]
+    assert (batch.source.tolist(), batch.offsets.tolist(), len(batch)) == ([0], [9], 1)
+    assert (found.commands, found.refused, found.misplaced) == (None, [], [])
+
+
+@pytest.mark.parametrize(("topic", "code"), [("clicks", 0), ("browses", 1), ("purchases", 2)])
+def test_the_topic_says_what_kind_of_event_it_is(topic: str, code: int) -> None:
+    found = decode(record(event(), topic))
+    assert found.events is not None
+    assert found.events.types.tolist() == [code]
+
+
+MEGABYTE = "x" * 1_000_000
+BAD = {
+    "null value": (None, "null-value", None),
+    "no bytes": (b"", "malformed", None),
+    "broken bytes": (b"\xff\x00\xfe", "malformed", None),
+    "half of an object": (event()[:-5], "malformed", None),
+    "broken UTF-8 in a string": (event(user_id="Z").replace(b"Z", b"\xc3\x28"), "malformed", None),
+    "a list": (b"[]", "wrong-type", None),
+    "nested too deep": (b'{"a":' * 100_000, "malformed", None),
+    "no user": (event(user_id=...), "missing-field", "user_id"),
+    "no time": (event(event_time_ms=...), "missing-field", "event_time_ms"),
+    "a number for an id": (event(item_id=7), "wrong-type", "item_id"),
+    "null for an id": (event(item_id=None), "wrong-type", "item_id"),
+    "a text for a time": (event(event_time_ms="now"), "wrong-type", "event_time_ms"),
+    "a fraction for a time": (event(event_time_ms=1.5), "wrong-type", "event_time_ms"),
+    "NaN for a time": (event(event_time_ms=float("nan")), "out-of-range", "event_time_ms"),
+    "infinity for a price": (event(price=float("inf")), "out-of-range", "price"),
+    "a negative time": (event(event_time_ms=-1), "out-of-range", "event_time_ms"),
+    "a time beyond int64": (event(event_time_ms=2**70), "out-of-range", "event_time_ms"),
+    "a time in the year 5000": (event(event_time_ms=95_617_584_000_000), "time-in-future", "event_time_ms"),
+    "an empty id": (event(event_id=""), "out-of-range", "event_id"),
+    "an id of 10 kB": (event(user_id="u" * 10_000), "out-of-range", "user_id"),
+    "a field of a megabyte": (event(session_id=MEGABYTE), "out-of-range", "session_id"),
+    "a negative quantity": (event(quantity=-1), "out-of-range", "quantity"),
+    "a currency that is none": (event(currency="euro"), "out-of-range", "currency"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_a_dead_letter_with_its_reason_and_costs_nobody_else(case: str) -> None:
+    value, reason, field = BAD[case]
+    bad = record(value, "purchases", offset=11)
+    found = decode(record(event(event_id="before"), "purchases"), bad, record(event(event_id="after"), "purchases"))
+    assert found.events is not None
+    assert found.events.event_ids == ["before", "after"]
+    assert [one.record for one in found.refused] == [bad]
+    letter = found.refused[0].letter
+    assert (letter.reason, letter.field) == (reason, field)
+    assert (letter.source_topic, letter.source_partition, letter.source_offset) == ("purchases", HOME, 11)
+    assert letter.source_timestamp_ms == NOW_MS
+    assert 10 < len(letter.detail) <= 500
+    assert DeadLetter.from_headers(letter.to_headers()) == letter
+
+
+def test_a_megabyte_in_a_field_that_is_not_known_is_ignored() -> None:
+    assert decode(record(event(extra=MEGABYTE))).events is not None
+
+
+@pytest.mark.parametrize(("ahead_ms", "refused"), [(300_000, False), (300_001, True), (-(10**12), False)])
+def test_the_future_is_judged_by_the_records_own_time(ahead_ms: int, refused: bool) -> None:
+    found = decode(record(event(event_time_ms=NOW_MS + ahead_ms)))
+    assert [one.letter.reason for one in found.refused] == (["time-in-future"] if refused else [])
+    assert (found.events is None) == refused
+
+
+@pytest.mark.parametrize("timestamp", [None, -1])
+def test_a_record_without_a_time_is_taken_as_it_is(timestamp: int | None) -> None:
+    """Regression: -1 became the time at which it was received, which the schema of recommendations refuses."""
+    found = decode(record(event(event_time_ms=10**14), timestamp=timestamp))
+    assert found.events is not None
+    assert found.events.received.tolist() == [0]
+
+
+def test_an_unknown_content_type_is_refused_and_json_is_read() -> None:
+    avro = record(event(), headers=(("content-type", b"application/avro"),))
+    plain = record(event(), headers=(("content-type", b"application/json; charset=utf-8"),))
+    found = decode(avro, plain)
+    assert [one.letter.reason for one in found.refused] == [DecodeReason.UNSUPPORTED_CONTENT_TYPE]
+    assert found.events is not None
+    assert len(found.events) == 1
+
+
+def test_an_event_on_a_strange_partition_is_sent_on_with_the_place_it_was_read_at() -> None:
+    wrong = (HOME + 1) % PARTITIONS
+    found = decode(record(event(), partition=wrong, offset=42))
+    assert found.events is None
+    (one,) = found.misplaced
+    assert (one.user_id, one.partition) == (USER, HOME)
+    assert one.origin == Rerouted(topic="clicks", topic_id="id-of-clicks", partition=wrong, offset=42)
+
+
+def rerouted(origin: Rerouted, value: bytes | None = None, **changes: Any) -> Any:
+    return record(value or event(), "rerouted", headers=tuple(origin.to_headers()), **changes)
+
+
+def test_a_rerouted_event_keeps_its_source_and_its_kind() -> None:
+    first = Rerouted(topic="purchases", topic_id="a", partition=0, offset=42)
+    second = Rerouted(topic="clicks", topic_id="b", partition=1, offset=7)
+    found = decode(rerouted(first), rerouted(second), rerouted(first))
+    assert found.events is not None
+    assert found.events.types.tolist() == [2, 0, 2]
+    assert found.events.sources == [Source("purchases", "a", 0), Source("clicks", "b", 1)]
+    assert found.events.source.tolist() == [0, 1, 0]
+    assert found.events.offsets.tolist() == [42, 7, 42]
+
+
+def test_a_rerouted_event_on_a_partition_that_is_wrong_by_now_is_sent_on_with_a_fence_of_its_own() -> None:
+    """Regression: with its first place alone, a later record on the direct path fenced it off, and it was lost."""
+    origin = Rerouted(topic="clicks", topic_id="a", partition=0, offset=42)
+    wrong = (HOME + 1) % PARTITIONS
+    found = decode(rerouted(origin, partition=wrong))
+    path = Rerouted(topic="clicks", topic_id=f"a>{wrong}", partition=0, offset=42)
+    assert [(one.origin, one.partition) for one in found.misplaced] == [(path, HOME)]
+
+
+@pytest.mark.parametrize("header", ["topic", "topic-id", "partition", "offset"])
+def test_a_rerouted_record_without_its_headers_is_a_dead_letter(header: str) -> None:
+    origin = Rerouted(topic="clicks", topic_id="a", partition=0, offset=42)
+    headers = tuple(pair for pair in origin.to_headers() if pair[0] != f"prefstream-origin-{header}")
+    found = decode(record(event(), "rerouted", headers=headers))
+    assert [(one.letter.reason, one.letter.field) for one in found.refused] == [
+        ("malformed", f"prefstream-origin-{header}")
+    ]
+
+
+@pytest.mark.parametrize("topic", ["rerouted", "catalog", "payments"])
+def test_a_rerouted_record_of_a_topic_that_holds_no_events_is_a_dead_letter(topic: str) -> None:
+    origin = Rerouted(topic=topic, topic_id="a", partition=0, offset=42)
+    found = decode(rerouted(origin))
+    assert [one.letter.reason for one in found.refused] == ["malformed"]
+    assert repr(topic) in found.refused[0].letter.detail
+
+
+def test_commands_are_read_from_their_topic_and_from_rerouted() -> None:
+    value = json.dumps({"command": "forget", "user_id": USER, "requested_ms": 1}).encode()
+    found = decode(record(value, "profile-commands", offset=3))
+    assert found.commands is not None
+    assert (found.commands.user_ids, found.commands.commands, found.commands.offsets) == ([USER], ["forget"], [3])
+    assert found.commands.sources == [Source("profile-commands", "id-of-profile-commands", HOME)]
+    origin = Rerouted(topic="profile-commands", topic_id="a", partition=0, offset=8)
+    both = decode(rerouted(origin, value), rerouted(Rerouted(topic="clicks", topic_id="b", partition=1, offset=9)))
+    assert both.commands is not None
+    assert both.events is not None
+    assert both.commands.sources == [Source("profile-commands", "a", 0)]
+    assert both.events.sources[both.events.source[0]] == Source("clicks", "b", 1)
+
+
+def test_an_unknown_command_is_refused_and_the_known_one_is_named() -> None:
+    value = json.dumps({"command": "promote", "user_id": USER, "requested_ms": 1}).encode()
+    found = decode(record(value, "profile-commands"))
+    assert [one.letter.field for one in found.refused] == ["command"]
+    assert "forget" in found.refused[0].letter.detail
+
+
+def test_a_namespace_is_part_of_the_topics_names() -> None:
+    decoder = Decoder(TopicNames("shop1"), lambda topic: "x", "murmur2")
+    found = decode(record(event(), "shop1.browses"), decoder=decoder)
+    assert found.events is not None
+    assert found.events.types.tolist() == [1]
+
+
+def test_the_partitioner_of_the_shops_producers_decides_what_is_misplaced() -> None:
+    user = next(
+        name
+        for name in map(str, range(99))
+        if partitions_of([name], 4, "crc32")[0] != partitions_of([name], 4, "murmur2")[0]
+    )
+    home = int(partitions_of([user], PARTITIONS, "crc32")[0])
+    one = record(event(user_id=user), partition=home)
+    assert len(decode(one).misplaced) == 1
+    assert decode(one, decoder=Decoder(TopicNames(), str, "crc32")).events is not None
+
+
+headers = st.lists(
+    st.tuples(
+        st.sampled_from(["content-type", "prefstream-origin-topic", "prefstream-origin-offset", "x"]),
+        st.none() | st.binary(max_size=8) | st.sampled_from([b"application/json", b"clicks", b"7"]),
+    ),
+    max_size=4,
+).map(tuple)
+any_record = st.builds(
+    record,
+    record_values,
+    topic=st.just("clicks"),
+    offset=st.integers(0, 100),
+    headers=headers,
+    timestamp=st.none() | st.just(NOW_MS) | st.integers(-1, 2**62),
+)
+
+
+def places(found: Decoded, records: list[Any]) -> list[tuple[int, str, str]]:
+    """Where each record went, by its identity: index, place, and the verdict."""
+    at = {id(one): number for number, one in enumerate(records)}
+    seen = [(at[id(one.record)], "refused", f"{one.letter.reason} {one.letter.field}") for one in found.refused]
+    seen += [(at[id(one.record)], "misplaced", str(one.partition)) for one in found.misplaced]
+    return sorted(seen)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(any_record, min_size=1, max_size=6), st.sampled_from([*EVENT_TOPICS, "rerouted", "profile-commands"]))
+def test_any_record_ends_in_exactly_one_place_and_alone_in_the_same(records: list[Any], topic: str) -> None:
+    for number, one in enumerate(records):
+        one.topic, one.offset = topic, number
+    found = decode(*records)
+    elsewhere = places(found, records)
+    kept = (len(found.events) if found.events else 0) + (len(found.commands) if found.commands else 0)
+    assert len({number for number, *_ in elsewhere}) == len(elsewhere) == len(records) - kept
+    if topic not in ("rerouted", "profile-commands") and found.events is not None:
+        rest = set(range(len(records))) - {number for number, *_ in elsewhere}
+        assert set(found.events.offsets.tolist()) == rest
+    alone = [(number, *place[1:]) for number, one in enumerate(records) for place in places(decode(one), [one])]
+    assert alone == elsewhere
+
+
+@pytest.mark.parametrize("timestamp", [None, -1])
+def test_without_a_record_time_nobody_can_tell_seconds_from_milliseconds(timestamp: int | None) -> None:
+    assert decode(record(event(event_time_ms=5), timestamp=timestamp)).events is not None
+
+
+def test_seconds_where_milliseconds_belong_are_refused_with_what_to_do() -> None:
+    found = decode(record(event(event_time_ms=NOW_MS // 1000)))
+    assert [(one.letter.reason, one.letter.field) for one in found.refused] == [("out-of-range", "event_time_ms")]
+    assert "multiply" in found.refused[0].letter.detail

@@ -1,0 +1,164 @@
+"""What was produced, and whether Kafka has it."""
+
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from schemas.dead_letter import DeadLetter
+from schemas.rerouted import Rerouted
+from streams.decoding import Misplaced, Refused
+from streams.emitter import Deliveries, DeliveryFailed, Emitter
+from streams.topics import TopicNames
+
+MESSAGE = SimpleNamespace(topic=lambda: "dead-letters")
+TOO_LARGE = SimpleNamespace(str=lambda: "message too large")
+
+
+class FakeProducer:
+    """Takes records as librdkafka's does, up to a full queue; the test confirms them."""
+
+    def __init__(self) -> None:
+        self.taken: list[dict[str, Any]] = []
+        self.full = threading.Event()
+        self.largest = 1 << 30
+
+    def produce(self, topic: str, value: Any = None, key: Any = None, on_delivery: Any = None, **more: Any) -> None:
+        if self.full.is_set():
+            raise BufferError
+        if len(value or b"") > self.largest:
+            raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+        self.taken.append({"topic": topic, "value": value, "key": key, "report": on_delivery, **more})
+
+    def poll(self, timeout: float) -> int:
+        return 0
+
+    def flush(self, timeout: float) -> int:
+        return 0
+
+    def confirm(self, error: Any = None) -> None:
+        for one in self.taken:
+            one.pop("report")(error, MESSAGE)
+
+
+@pytest.fixture
+def producer() -> FakeProducer:
+    return FakeProducer()
+
+
+@pytest.fixture
+def emitter(producer: FakeProducer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emitter]:
+    monkeypatch.setattr(Emitter, "_poll", lambda self: None)
+    made = Emitter(producer, TopicNames("shop1"))
+    yield made
+    made.close()
+
+
+def test_nothing_produced_is_confirmed_at_once(emitter: Emitter) -> None:
+    done = emitter.swap()
+    assert done.wait(0)
+    assert done.confirmed
+
+
+def test_deliveries_are_confirmed_once_every_record_is(emitter: Emitter, producer: FakeProducer) -> None:
+    emitter.recommend("anna", b"list")
+    emitter.recommend("ben", None)
+    done = emitter.swap()
+    assert (done.produced, done.wait(0), done.confirmed) == (2, False, False)
+    producer.confirm()
+    assert done.wait(0)
+    assert done.confirmed
+
+
+def test_what_comes_after_a_swap_does_not_hold_it_back(emitter: Emitter, producer: FakeProducer) -> None:
+    emitter.recommend("anna", b"list")
+    done = emitter.swap()
+    producer.confirm()
+    producer.taken.clear()
+    emitter.recommend("anna", b"newer")
+    assert done.wait(0)
+    assert not emitter.swap().wait(0)
+
+
+def test_a_record_that_kafka_refuses_is_an_error_that_says_what_to_do(emitter: Emitter, producer: FakeProducer) -> None:
+    emitter.recommend("anna", b"list")
+    done = emitter.swap()
+    producer.confirm(TOO_LARGE)
+    with pytest.raises(DeliveryFailed, match=r"dead-letters: message too large.*max\.message\.bytes"):
+        done.wait(0)
+    assert not done.confirmed
+
+
+def test_a_report_that_comes_before_the_count_is_closed_counts() -> None:
+    deliveries = Deliveries()
+    assert deliveries.add()
+    deliveries.report(None, MESSAGE)
+    assert not deliveries.wait(0)
+    deliveries.close()
+    assert deliveries.wait(0)
+    assert not deliveries.add()
+
+
+def test_records_go_to_the_topics_of_the_namespace(emitter: Emitter, producer: FakeProducer) -> None:
+    emitter.recommend("anna", b"list")
+    emitter.trending({3: b"counts"})
+    emitter.item_vector("shop1.item-vectors-v1", "red", None)
+    assert [(one["topic"], one["key"], one["value"]) for one in producer.taken] == [
+        ("shop1.recommendations", "anna", b"list"),
+        ("shop1.trending", "3", b"counts"),
+        ("shop1.item-vectors-v1", "red", None),
+    ]
+
+
+def broken(**changes: Any) -> Any:
+    fields = {"key": b"\xff", "value": b"{\x00", "headers": (("x", b"1"),), "timestamp": 1_234, "topic": "clicks"}
+    return SimpleNamespace(**(fields | changes))
+
+
+def test_a_dead_letter_is_its_record_byte_for_byte_with_its_reason(emitter: Emitter, producer: FakeProducer) -> None:
+    letter = DeadLetter(
+        reason="malformed",
+        detail="not JSON",
+        source_topic="clicks",
+        source_partition=1,
+        source_offset=7,
+        source_timestamp_ms=1_234,
+    )
+    emitter.refuse([Refused(broken(), letter), Refused(broken(key=None, value=None, headers=None), letter)])
+    first, second = producer.taken
+    assert (first["topic"], first["key"], first["value"]) == ("shop1.dead-letters", b"\xff", b"{\x00")
+    assert first["headers"][0] == ("x", b"1")
+    assert DeadLetter.from_headers(first["headers"]) == letter
+    assert (second["key"], second["value"]) == (None, None)
+    assert DeadLetter.from_headers(second["headers"]) == letter
+
+
+@pytest.mark.parametrize(("timestamp", "sent"), [(1_234, 1_234), (0, None), (-1, None), (None, None)])
+def test_a_rerouted_record_keeps_its_value_and_time_and_says_where_it_was_read(
+    emitter: Emitter, producer: FakeProducer, timestamp: int | None, sent: int | None
+) -> None:
+    origin = Rerouted(topic="clicks", topic_id="id", partition=1, offset=7)
+    emitter.reroute([Misplaced(broken(timestamp=timestamp), "anna", 2, origin)])
+    (one,) = producer.taken
+    assert (one["topic"], one["key"], one["partition"], one["value"]) == ("shop1.rerouted", "anna", 2, b"{\x00")
+    assert one.get("timestamp") == sent
+    assert Rerouted.from_headers(one["headers"]) == origin
+    assert one["headers"][0] == ("x", b"1")
+
+
+def test_a_record_that_the_producer_itself_refuses_is_the_same_error(emitter: Emitter, producer: FakeProducer) -> None:
+    """Regression: it was librdkafka's error, which said nothing of what to do."""
+    producer.largest = 3
+    with pytest.raises(DeliveryFailed, match=r"shop1\.recommendations: .*too large.*max\.message\.bytes"):
+        emitter.recommend("anna", b"list")
+
+
+def test_a_full_queue_is_waited_for_but_not_beyond_the_end(producer: FakeProducer, emitter: Emitter) -> None:
+    """Regression: a thread that waited for room kept the process from ending while the broker was away."""
+    producer.full.set()
+    emitter._stopping.set()
+    with pytest.raises(DeliveryFailed, match="ended before Kafka took a record"):
+        emitter.recommend("anna", b"list")

@@ -1,0 +1,442 @@
+"""What must hold at the edges of an assignment, a story a test."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+
+import pytest
+from faust.types import TP
+
+from streams.profile_state import hashes
+from streams.stores.base import StoreMisconfigured
+from tests.unit.streams.simulated import SimWorker, World, right_partition, turns
+
+pytestmark = pytest.mark.usefixtures("no_time")
+
+EVERYTHING = frozenset({0, 1})
+ANNA = "anna"
+HOME = right_partition(ANNA)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = World(asyncio.get_running_loop())
+    yield made
+    for worker in made.workers:
+        worker.kill()
+
+
+async def assign(worker: SimWorker, partitions: frozenset[int] = EVERYTHING) -> None:
+    for partition in partitions:
+        worker.world.owner[partition] = worker
+    worker.take_assignment(partitions)
+    await turns()
+
+
+async def work_through(worker: SimWorker, most: int = 100) -> None:
+    for tp in worker.partitions():
+        worker.fetch(tp, most)
+    for _ in range(len(worker.queue)):
+        worker.work()
+        await turns()
+    assert not worker.queue
+
+
+async def checkpoint(worker: SimWorker) -> bool:
+    saving = worker.start(worker.checkpoint.run())
+    await turns()
+    worker.commit()
+    return bool(saving.result())
+
+
+def applied(world: World, user: str = ANNA) -> int:
+    state = world.states().get(user)
+    return sum(state.counters.applied) if state is not None else 0
+
+
+async def test_a_checkpoint_saves_what_was_processed_and_only_then_are_offsets_committed(world: World) -> None:
+    worker = SimWorker(world)
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(worker)
+    worker.commit()
+    assert world.committed[TP("clicks", HOME)] == 0
+    assert await checkpoint(worker)
+    assert (applied(world), world.committed[TP("clicks", HOME)]) == (1, 1)
+    assert worker.table.dirty_count == 0
+
+
+@pytest.mark.parametrize("mishap", ["store away", "not confirmed"])
+async def test_a_checkpoint_that_fails_acks_nothing_and_the_next_one_makes_up_for_it(world: World, mishap: str) -> None:
+    worker = SimWorker(world)
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(worker)
+    world.store.broken = mishap == "store away"
+    worker.emitter.confirming = mishap != "not confirmed"
+    assert not await checkpoint(worker)
+    assert world.committed[TP("clicks", HOME)] == 0
+    assert worker.table.dirty_count == 1
+    assert not worker.table.saving.any()
+    world.store.broken, worker.emitter.confirming = False, True
+    assert await checkpoint(worker)
+    assert (applied(world), world.committed[TP("clicks", HOME)]) == (1, 1)
+
+
+async def test_a_setting_that_no_retry_mends_ends_the_checkpoint_and_leaves_users_dirty(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = SimWorker(world)
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(worker)
+
+    async def refuse(rows: object) -> None:
+        raise StoreMisconfigured("the keyspace is another one's")
+
+    monkeypatch.setattr(world.store, "save", refuse)
+    with pytest.raises(StoreMisconfigured):
+        await checkpoint(worker)
+    assert worker.table.dirty_count == 1
+    assert not worker.table.saving.any()
+
+
+async def test_an_event_that_comes_while_its_user_is_being_saved_is_in_the_next_save(world: World) -> None:
+    worker = SimWorker(world)
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(worker)
+    world.store.holding = True
+    saving = worker.start(worker.checkpoint.run())
+    await turns()
+    world.produce(ANNA, 0, 2_000)
+    await work_through(worker)
+    world.store.holding = False
+    world.store.release(True)
+    await turns()
+    worker.commit()
+    assert saving.result()
+    assert (applied(world), world.committed[TP("clicks", HOME)]) == (1, 1)
+    assert worker.table.dirty_count == 1
+    await checkpoint(worker)
+    assert (applied(world), world.committed[TP("clicks", HOME)]) == (2, world.logs[TP("clicks", HOME)][-1].offset + 1)
+
+
+@pytest.mark.parametrize("succeeds", [False, True])
+async def test_a_save_that_ends_after_its_assignment_came_back_loses_nothing(world: World, succeeds: bool) -> None:
+    """Regression: such users stayed clean though their save had failed, or `saving` for ever though it had not."""
+    worker = SimWorker(world)
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(worker)
+    world.store.holding = True
+    worker.start(worker.checkpoint.run())
+    await turns()
+    await assign(worker)  # a rebalance that leaves all as it was
+    assert worker.table.slot_of.keys() == {ANNA}
+    world.store.holding = False
+    world.store.release(succeeds)
+    await turns()
+    assert worker.table.dirty_count == 1
+    await work_through(worker)
+    assert await checkpoint(worker)
+    assert worker.table.dirty_count == 0
+    assert (applied(world), world.committed[TP("clicks", HOME)]) == (1, 1)
+
+
+async def test_users_stay_in_memory_when_nobody_owned_their_partition_meanwhile(world: World) -> None:
+    worker, other = SimWorker(world), SimWorker(world)
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(worker)
+    await checkpoint(worker)
+    await assign(worker)
+    assert worker.table.slot_of.keys() == {ANNA}
+    worker.drop_assignment()
+    await assign(other)
+    await assign(worker)
+    assert not worker.table.slot_of
+
+
+async def test_a_worker_that_gets_a_partition_back_forgets_what_it_knew_of_its_users(world: World) -> None:
+    sleeper, other = SimWorker(world), SimWorker(world)
+    await assign(sleeper)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(sleeper)
+    await checkpoint(sleeper)
+    await assign(other)
+    world.produce(ANNA, 0, 2_000)
+    await work_through(other)
+    await checkpoint(other)
+    await assign(sleeper)
+    world.produce(ANNA, 0, 3_000)
+    await work_through(sleeper)
+    await checkpoint(sleeper)
+    assert applied(world) == 3
+    assert len(hashes(world.states()[ANNA].recents.ids)) == 3
+
+
+async def test_the_late_save_of_a_past_owner_overwrites_nothing_and_acks_nothing(world: World) -> None:
+    zombie, owner = SimWorker(world), SimWorker(world)
+    await assign(zombie)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(zombie)
+    world.store.holding = True
+    late = zombie.start(zombie.checkpoint.run())
+    await turns()
+    held, world.store._held = world.store._held, []
+    world.store.holding = False
+    await assign(owner)  # the zombie hears nothing of it
+    world.produce(ANNA, 0, 2_000)
+    await work_through(owner)
+    assert await checkpoint(owner)
+    committed = dict(world.committed)
+    held[0].set_result(True)
+    await turns()
+    zombie.commit()
+    assert not late.result()
+    assert zombie.superseded
+    assert applied(world) == 2
+    assert dict(world.committed) == committed
+
+
+async def test_an_owner_whose_term_somebody_has_overtaken_acks_nothing_until_it_has_a_newer_one(world: World) -> None:
+    owner = SimWorker(world)
+    await assign(owner)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(owner)
+    await world.store.take_term("woke up too late", [0, 1])
+    assert not await checkpoint(owner)
+    assert owner.superseded
+    assert world.committed[TP("clicks", HOME)] == 0
+    await assign(owner)
+    await work_through(owner)
+    assert await checkpoint(owner)
+    assert (applied(world), world.committed[TP("clicks", HOME)]) == (1, 1)
+
+
+async def test_a_crash_after_the_save_and_before_the_commit_counts_nothing_twice(world: World) -> None:
+    first, second = SimWorker(world), SimWorker(world)
+    await assign(first)
+    for n in range(3):
+        world.produce(ANNA, n, n * 1_000)
+    await work_through(first)
+    first.start(first.checkpoint.run())
+    await turns()
+    first.kill()
+    assert world.committed[TP("clicks", HOME)] == 0
+    await assign(second)
+    await work_through(second)
+    assert await checkpoint(second)
+    assert applied(world) == 3
+    assert world.committed[TP("clicks", HOME)] == 1
+
+
+async def test_a_clean_hand_over_leaves_the_next_owner_nothing_to_do_again(world: World) -> None:
+    first, second = SimWorker(world), SimWorker(world)
+    await assign(first)
+    for n in range(5):
+        world.produce(ANNA, 0, n * 1_000)
+    await work_through(first)
+    await first.hand_over()
+    first.drop_assignment()
+    await assign(second)
+    for tp in second.partitions():
+        second.fetch(tp, 100)
+    assert not second.queue
+
+
+async def test_a_misplaced_event_counts_once_however_often_it_is_sent_on(world: World) -> None:
+    first, second = SimWorker(world), SimWorker(world)
+    await assign(first)
+    world.produce(ANNA, 0, 1_000, misplaced=True)
+    world.produce(ANNA, 0, 2_000, misplaced=True)
+    await work_through(first)
+    first.kill()  # before a checkpoint: what was read is read and sent on again
+    await assign(second)
+    await work_through(second)
+    await work_through(second)
+    assert await checkpoint(second)
+    assert len(world.logs[TP("rerouted", HOME)]) == 4
+    assert applied(world) == 2
+    assert world.states()[ANNA].counters.duplicates == 0  # fenced by where they were read first
+
+
+async def test_nothing_is_processed_without_a_term(world: World) -> None:
+    worker = SimWorker(world)
+    world.store.broken = True
+    await assign(worker)
+    assert not worker.ownership.ready
+    world.produce(ANNA, 0, 1_000)
+    for tp in worker.partitions():
+        worker.fetch(tp, 10)
+    worker.work()
+    await turns()
+    assert not len(worker.table)
+    world.store.broken = False
+    await turns()
+    assert worker.ownership.ready
+    assert len(worker.table) == 1
+
+
+async def test_a_batch_of_a_past_assignment_is_dropped(world: World) -> None:
+    worker = SimWorker(world)
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    for tp in worker.partitions():
+        worker.fetch(tp, 10)
+    batch = worker.queue.popleft()
+    await assign(worker)
+    stale = worker.start(worker.pipeline.process(batch))
+    await turns()
+    assert stale.result() is False
+    assert not len(worker.table)
+
+
+async def test_a_user_that_the_store_cannot_load_now_waits_and_nothing_is_made_up(world: World) -> None:
+    first, second = SimWorker(world), SimWorker(world)
+    await assign(first)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(first)
+    await checkpoint(first)
+    await assign(second)
+    world.produce(ANNA, 0, 2_000)
+    for tp in second.partitions():
+        second.fetch(tp, 10)
+    world.store.broken = True
+    second.work()
+    await turns()
+    assert not len(second.table)
+    world.store.broken = False
+    await turns()
+    assert await checkpoint(second)
+    assert applied(world) == 2
+
+
+async def test_a_forgotten_user_stays_forgotten_through_a_replay(world: World) -> None:
+    first, second = SimWorker(world), SimWorker(world)
+    await assign(first)
+    world.produce(ANNA, 2, 1_000)
+    await work_through(first)
+    command = b'{"command":"forget","user_id":"anna","requested_ms":1}'
+    world.append(TP("profile-commands", HOME), command)
+    await work_through(first)
+    assert first.emitter.tombstones == [ANNA]
+    first.start(first.checkpoint.run())
+    await turns()
+    assert world.store.rows[ANNA].expires_s > 0
+    first.kill()  # saved, not committed
+    await assign(second)
+    await work_through(second)
+    await checkpoint(second)
+    state = world.states()[ANNA]
+    assert (state.recents.items, state.purchased_items, state.seen_ids, state.sums) == (b"", b"", b"", [])
+    assert sum(state.counters.applied) == 1
+    assert second.emitter.tombstones == []
+    world.produce(ANNA, 2, 2_000)
+    await work_through(second)
+    await checkpoint(second)
+    assert len(hashes(world.states()[ANNA].recents.items)) == 1
+    assert world.store.rows[ANNA].expires_s == 0
+
+
+async def test_counts_of_a_partition_that_went_to_another_worker_are_not_saved_over_its_own(world: World) -> None:
+    """Regression: what was to be released was looked up after it had been struck off."""
+    first, second = SimWorker(world), SimWorker(world)
+    await assign(first)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(first)
+    first.drop_assignment()  # without a checkpoint
+    await assign(second)
+    await work_through(second)
+    await checkpoint(second)
+    saved = world.store.trending[HOME]
+    await assign(first, frozenset({1 - HOME}))
+    await checkpoint(first)
+    assert world.store.trending[HOME] == saved
+
+
+async def test_a_trending_row_that_cannot_be_read_does_not_keep_the_worker_from_its_partitions(world: World) -> None:
+    """Regression: the error ended the task that takes the term, without a word."""
+    worker = SimWorker(world)
+    world.store.trending = {0: (1, b'{"from": "a newer release"}'), 1: (1, b"\xff")}
+    await assign(worker)
+    assert worker.ownership.ready
+    assert not worker.errors
+
+
+async def test_an_unexpected_error_while_taking_a_term_stops_the_worker(world: World) -> None:
+    """Regression: see above."""
+    worker = SimWorker(world)
+    worker.table.set_columns = lambda columns: 1 / 0  # type: ignore[assignment]
+    await assign(worker)
+    assert [type(error) for error in worker.errors] == [ZeroDivisionError]
+
+
+async def test_unequal_partition_counts_are_waited_for(world: World) -> None:
+    worker = SimWorker(world)
+    topics = world.admin.list_topics().topics
+    topics["clicks"].partitions = range(3)
+    await assign(worker)
+    assert not worker.ownership.ready
+    topics["clicks"].partitions = range(2)
+    await turns()
+    assert worker.ownership.ready
+
+
+async def test_deliveries_of_a_past_assignment_are_still_waited_for_when_its_users_stay(world: World) -> None:
+    """Regression: they were forgotten, and users were saved and acked before Kafka had their recommendations."""
+    worker = SimWorker(world)
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(worker)
+    unconfirmed = SimpleNamespace(confirmed=False, produced=1, wait=lambda timeout_s: unconfirmed.confirmed)
+    worker.checkpoint._undelivered.append(unconfirmed)  # type: ignore[arg-type]
+    assert not await checkpoint(worker)
+    await assign(worker)
+    await work_through(worker)
+    assert not await checkpoint(worker)
+    unconfirmed.confirmed = True
+    assert await checkpoint(worker)
+
+
+async def test_a_full_dirty_budget_holds_the_next_batch_back_until_a_checkpoint(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = SimWorker(world)
+    worker.pipeline._max_dirty = 1
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(worker)
+    world.produce(ANNA, 0, 2_000)
+    for tp in worker.partitions():
+        worker.fetch(tp, 10)
+    worker.work()
+    await turns()
+    assert worker.processing is not None
+    assert not worker.processing.done()
+    assert await checkpoint(worker)
+    await turns()
+    assert worker.processing.done()
+    assert int(worker.table.applied.sum()) == 2
+
+
+async def test_a_log_that_was_cut_below_a_fence_is_an_error_with_a_sentence(world: World) -> None:
+    first, second = SimWorker(world), SimWorker(world)
+    await assign(first)
+    for n in range(4):
+        world.produce(ANNA, 0, n * 1_000)
+    await work_through(first)
+    await checkpoint(first)
+    await assign(second)
+    second.pipeline._log_end = lambda source, at_least: 1
+    world.produce(ANNA, 0, 9_000)
+    for tp in second.partitions():
+        second.fetch(tp, 10)
+    second.work()
+    await turns()
+    assert second.processing is not None
+    error = second.processing.exception()
+    assert "'clicks'" in str(error)
+    assert "ends at offset 1" in str(error)
+    assert "'anna'" in str(error)

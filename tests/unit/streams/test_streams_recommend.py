@@ -1,0 +1,112 @@
+"""What is sent to users: their lists, in messages that their own schema allows."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from encoders.graph import RankingGraph
+from encoders.index import ItemIndex
+from schemas.codec import decode
+from schemas.recommendation import Recommendation
+from schemas.trending import TrendingCounts
+from streams.metrics import Metrics
+from streams.profiles import ProfileShape, ProfileTable
+from streams.ranking import Rules
+from streams.recommend import Recommender
+from streams.trending import Trending
+from streams.update import SumsConfig, apply_batch
+from tests.unit.streams.conftest import DIMENSION
+from tests.unit.streams.profile_model import COLUMNS, PARTITION, Ev, batch_of
+
+SHAPE = ProfileShape(history=4, dimension=DIMENSION, half_lives=2, duplicate_window=8, purchases=3, pending=9)
+ITEMS = [f"item-{n}" for n in range(12)]
+
+
+class Shop:
+    """A recommender and what it reads."""
+
+    def __init__(self, graph: RankingGraph) -> None:
+        self.sent: list[tuple[str, Recommendation]] = []
+        self.table = ProfileTable(16, SHAPE)
+        self.table.set_columns(COLUMNS)
+        self.index = ItemIndex(DIMENSION)
+        rng = np.random.default_rng(5)
+        self.index.put(ITEMS, rng.standard_normal((len(ITEMS), DIMENSION)).astype(np.float32))
+        self.trending = Trending(3_600, [1.0, 0.5, 4.0])
+        emitter = SimpleNamespace(recommend=lambda user, value: self.sent.append((user, decode(Recommendation, value))))
+        self.recommender = Recommender(
+            self.table,
+            self.index,
+            graph,
+            self.trending,
+            emitter,  # type: ignore[arg-type]
+            Metrics(),
+            Rules(),
+            3,
+        )
+
+    def refresh(self, events: list[Ev], causes: dict[str, int], term: int = 7) -> dict[str, Recommendation]:
+        users = [user for user in dict.fromkeys(event.user for event in events) if user not in self.table.slot_of]
+        self.table.allocate(users, PARTITION, term)
+        batch = batch_of(events)
+        config = SumsConfig(np.array([3_600.0, 86_400.0]), np.ones((3, 2), np.float32))
+        apply_batch(self.table, batch, self.table.find(batch.user_ids), self.index, config)
+        slots = self.table.find(list(causes))
+        self.sent.clear()
+        self.recommender.refresh(batch, slots, np.array(list(causes.values()), np.intp), term)
+        return dict(self.sent)
+
+
+@pytest.fixture
+def shop(graph: RankingGraph) -> Shop:
+    return Shop(graph)
+
+
+def test_each_user_gets_one_list_with_its_cause_and_its_times(shop: Shop) -> None:
+    events = [
+        Ev("anna", ITEMS[0], "a1", 0, 9_000, 0),
+        Ev("ben", ITEMS[1], "b1", 2, 5_000, 1),
+        Ev("anna", ITEMS[2], "a2", 1, 4_000, 2),  # the latest to come, not the latest to happen
+    ]
+    sent = shop.refresh(events, {"anna": 2, "ben": 1})
+    assert sent.keys() == {"anna", "ben"}
+    anna = sent["anna"]
+    assert (anna.cause.event_id, anna.cause.event_type, anna.cause.item_id) == ("a2", "browse", ITEMS[2])
+    assert (anna.cause.event_time_ms, anna.event_time_ms, anna.received_ms) == (4_000, 9_000, 4_000)
+    assert len(anna.items) == 3
+    assert not {item.item_id for item in anna.items} & {ITEMS[0], ITEMS[2]}
+    assert anna.emitted_ms >= anna.received_ms
+    assert shop.table.preferences[shop.table.slot_of["anna"]].any()
+
+
+def test_a_later_list_has_the_larger_revision_and_another_id(shop: Shop) -> None:
+    first = shop.refresh([Ev("anna", ITEMS[0], "a1", 0, 1, 0)], {"anna": 0})["anna"]
+    second = shop.refresh([Ev("anna", ITEMS[1], "a2", 0, 2, 1)], {"anna": 0})["anna"]
+    third = shop.refresh([Ev("anna", ITEMS[1], "a3", 0, 3, 2)], {"anna": 0}, term=8)["anna"]
+    assert first.revision < second.revision < third.revision
+    assert len({first.recommendation_id, second.recommendation_id, third.recommendation_id}) == 3
+
+
+def test_a_user_of_whom_nothing_is_known_gets_what_is_trending_and_available(shop: Shop) -> None:
+    counts = [(ITEMS[5], 9.0), ("unheard-of", 8.0), (ITEMS[4], 6.0), (ITEMS[3], 3.0), (ITEMS[2], 2.0), (ITEMS[1], 1.0)]
+    shop.trending.publish_seen(TrendingCounts(partition=0, time_ms=0, items=counts))
+    shop.index.withdraw([ITEMS[4]])
+    sent = shop.refresh([Ev("new", "not-encoded-yet", "n1", 0, 5, 0)], {"new": 0})
+    assert [(item.item_id, item.reason.kind) for item in sent["new"].items] == [
+        (ITEMS[5], "trending"),
+        (ITEMS[3], "trending"),
+        (ITEMS[2], "trending"),
+    ]
+
+
+def test_an_empty_list_replaces_one_that_is_no_longer_true(shop: Shop) -> None:
+    shop.index.withdraw(ITEMS)
+    sent = shop.refresh([Ev("anna", ITEMS[0], "a1", 0, 1, 0)], {"anna": 0})
+    assert sent["anna"].items == []
+
+
+def test_an_event_without_a_time_of_arrival_gives_a_message_that_can_be_read(shop: Shop) -> None:
+    """Regression: it was received at -1, which the message's schema refuses."""
+    event = Ev("anna", ITEMS[0], "a1", 0, 0, 0)
+    assert shop.refresh([event], {"anna": 0})["anna"].received_ms == 0

@@ -1,0 +1,292 @@
+"""Acks by batch: what is committed never passes a record that is not acked, and an old ack settles nothing new."""
+
+import asyncio
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.transport import BatchSchema, Consumer, RecordBatch
+from tests.unit.streams.simulated import bare_consumer
+
+A, B = TP("clicks", 0), TP("clicks", 1)
+
+
+def records(*offsets: int) -> list[Any]:
+    return [SimpleNamespace(offset=offset, timestamp=1_500, timestamp_type=0) for offset in offsets]
+
+
+@pytest.fixture
+def consumer() -> Consumer:
+    return bare_consumer(SimpleNamespace(epoch=7, consumer_generation_id=3))
+
+
+def deliver(consumer: Consumer, *offsets: int, tp: TP = A) -> Any:
+    return consumer._to_message(tp, records(*offsets))
+
+
+def test_a_message_carries_its_batch_and_the_assignment_it_was_fetched_under(consumer: Consumer) -> None:
+    message = deliver(consumer, 3, 4, 9)
+    batch = message.value
+    assert (batch.tp, batch.first_offset, batch.last_offset, len(batch), batch.epoch) == (A, 3, 9, 3, 7)
+    assert (batch.topic, batch.partition) == ("clicks", 0)
+    assert (message.tp, message.offset, message.timestamp, message.generation_id) == (A, 9, 1.5, 3)
+
+
+def test_nothing_is_committed_before_an_ack(consumer: Consumer) -> None:
+    deliver(consumer, 0, 1)
+    assert consumer._new_offset(A) is None
+    assert consumer._new_offset(B) is None
+
+
+def test_a_batch_with_gaps_is_committed_past_its_last_record(consumer: Consumer) -> None:
+    assert consumer.ack(deliver(consumer, 3, 7, 20))
+    assert consumer._new_offset(A) == 21
+    assert consumer._new_offset(A) is None  # once
+
+
+def test_gaps_between_batches_hold_nothing_back(consumer: Consumer) -> None:
+    first, second = deliver(consumer, 0, 1), deliver(consumer, 100)
+    asyncio.run(consumer._add_gap(A, 2, 99))
+    consumer.ack(first)
+    consumer.ack(second)
+    assert consumer._new_offset(A) == 101
+
+
+def test_acks_out_of_order_wait_for_the_earliest_batch(consumer: Consumer) -> None:
+    first, second, third = (deliver(consumer, start, start + 1) for start in (0, 2, 4))
+    consumer.ack(third)
+    consumer.ack(second)
+    assert consumer._new_offset(A) is None
+    consumer.ack(first)
+    assert consumer._new_offset(A) == 6
+
+
+def test_partitions_are_acked_apart(consumer: Consumer) -> None:
+    deliver(consumer, 0)
+    consumer.ack(deliver(consumer, 5, tp=B))
+    assert consumer._new_offset(A) is None
+    assert consumer._new_offset(B) == 6
+
+
+def test_an_acked_partition_is_one_that_fausts_commit_looks_at(consumer: Consumer) -> None:
+    assert list(consumer._filter_tps_with_pending_acks()) == []
+    consumer.ack(deliver(consumer, 0))
+    assert list(consumer._filter_tps_with_pending_acks()) == [A]
+    assert consumer._filter_committable_offsets([A]) == {A: 1}
+
+
+def test_a_second_ack_does_nothing(consumer: Consumer) -> None:
+    message = deliver(consumer, 0)
+    assert consumer.ack(message)
+    assert not consumer.ack(message)
+    assert consumer._new_offset(A) == 1
+
+
+def test_fausts_own_way_to_ack_a_message_ends_here(consumer: Consumer) -> None:
+    message = deliver(consumer, 0)
+    message.incref()
+    assert message.ack(consumer)
+    assert message.value.acked
+    assert consumer._new_offset(A) == 1
+
+
+def seek_back(consumer: Consumer, monkeypatch: pytest.MonkeyPatch, committed: int) -> None:
+    async def sought(self: Any) -> dict[TP, int]:
+        return {A: committed}
+
+    monkeypatch.setattr(driver.Consumer, "seek_to_committed", sought)
+    asyncio.run(consumer.perform_seek())
+
+
+def test_an_ack_from_before_a_seek_does_not_ack_the_batch_read_again(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = deliver(consumer, 0, 1)
+    seek_back(consumer, monkeypatch, 0)
+    deliver(consumer, 0, 1)
+    consumer.ack(stale)
+    assert consumer._new_offset(A) is None
+
+
+def test_a_log_that_starts_over_is_not_taken_before_a_new_assignment(consumer: Consumer) -> None:
+    """Regression: a topic made anew under a running worker looked counted, by the fences of its former life."""
+    asked: list[str] = []
+    consumer.rejoin = lambda: asked.append("rejoin")  # type: ignore[method-assign]
+    deliver(consumer, 7, 8)
+    assert deliver(consumer, 9).value.epoch == 7
+    assert not asked
+    consumer._thread.highwater = lambda tp: 2
+    anew = deliver(consumer, 0, 1)
+    assert anew.value.epoch != 7
+    assert asked == ["rejoin"]
+
+
+def test_records_read_again_after_a_seek_are_no_log_that_starts_over(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: each rebalance could ask for another one, when a fetch from before its seek came after it."""
+    consumer.rejoin = lambda: pytest.fail("asked for a rebalance")  # type: ignore[method-assign]
+    seek_back(consumer, monkeypatch, 0)
+    deliver(consumer, 5, 6)
+    assert deliver(consumer, 0, 1, 2, 3, 4, 5, 6).value.epoch == 7
+
+
+def test_a_batch_that_faust_drops_as_already_read_is_not_waited_for(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: after a seek a fetch may cut the log elsewhere; the dropped batch blocked all later commits."""
+    seek_back(consumer, monkeypatch, 0)
+    handed_on = deliver(consumer, 0, 1, 2)
+    consumer._read_offset[A] = 2  # as Faust notes once a message is on its way
+    deliver(consumer, 0, 1)  # Faust drops it: its offset lies before what was read
+    later = deliver(consumer, 3)
+    consumer.ack(handed_on)
+    consumer.ack(later)
+    assert consumer._new_offset(A) == 4
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    seen: list[Any] = []
+
+    async def revoked(self: Any, partitions: set[TP]) -> None:
+        seen.append(("faust drops its state", {tp: self._new_offset(tp) for tp in partitions}))
+
+    async def commit(self: Any, *_: Any, **__: Any) -> bool:
+        seen.append(("commit", self._new_offset(A)))
+        return True
+
+    monkeypatch.setattr(driver.Consumer, "on_partitions_revoked", revoked)
+    monkeypatch.setattr(driver.Consumer, "commit", commit)
+    monkeypatch.setattr(driver.Consumer, "stop_flow", lambda self: seen.append("stop fetching"))
+    return seen
+
+
+def test_a_revocation_lets_the_app_ack_and_commits_before_faust_forgets(consumer: Consumer, calls: list[Any]) -> None:
+    message = deliver(consumer, 0, 1)
+    deliver(consumer, 2)
+
+    async def before_revoke(revoked: set[TP]) -> None:
+        calls.append(("app", revoked))
+        consumer.ack(message)
+
+    consumer.app.before_revoke = before_revoke
+    asyncio.run(consumer.on_partitions_revoked({A}))
+    assert calls == ["stop fetching", ("app", {A}), ("commit", 2), ("faust drops its state", {A: None})]
+
+
+def test_an_ack_after_a_revocation_settles_nothing_of_the_next_assignment(consumer: Consumer, calls: list[Any]) -> None:
+    stale = deliver(consumer, 0, 1)
+    asyncio.run(consumer.on_partitions_revoked({A}))
+    deliver(consumer, 0, 1)
+    consumer.ack(stale)
+    assert consumer._new_offset(A) is None
+
+
+def test_a_commit_under_way_does_not_swallow_the_commit_of_a_hand_over(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: Faust's commit returns without doing anything while an earlier one is under way."""
+    committed: list[dict[TP, int]] = []
+
+    async def force_commit(self: Any, *_: Any, **__: Any) -> bool:
+        offsets = self._filter_committable_offsets(list(self._acked))
+        await asyncio.sleep(0)
+        committed.append(offsets)
+        return True
+
+    monkeypatch.setattr(driver.Consumer, "force_commit", force_commit)
+
+    async def story() -> None:
+        consumer.app.client_only = False
+        consumer.loop = asyncio.get_running_loop()
+        first, second = deliver(consumer, 0), deliver(consumer, 1)
+        consumer.ack(first)
+        periodic = asyncio.ensure_future(consumer.commit())
+        await asyncio.sleep(0)
+        consumer.ack(second)
+        await consumer.commit_now()
+        await periodic
+
+    asyncio.run(story())
+    assert committed == [{A: 1}, {A: 2}]
+
+
+def test_a_fetch_is_cut_into_batches_of_the_bounded_size(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fetched(self: Any, active: Any, timeout: float) -> dict[TP, list[Any]]:
+        return {A: records(*range(5)), B: []}
+
+    monkeypatch.setattr(driver.Consumer, "_getmany", fetched)
+    consumer.max_batch_records = 2
+    found = asyncio.run(consumer._getmany(None, 1.0))
+    assert {tp: [[one.offset for one in piece] for piece in pieces] for tp, pieces in found.items()} == {
+        A: [[0, 1], [2, 3], [4]]
+    }
+
+
+def test_lags_count_from_the_first_record_that_is_not_done(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver.Consumer, "assignment", lambda self: {A, B})
+    monkeypatch.setattr(driver.Consumer, "highwater", lambda self, tp: 50)
+    deliver(consumer, 10, 11)
+    consumer._committed_offset[B] = 45
+    assert consumer.lags() == {A: 40, B: 5}
+
+
+def test_the_schema_hands_a_batch_on_undecoded() -> None:
+    batch = RecordBatch(A, records(1))
+    app = SimpleNamespace(create_event=lambda *args: args)
+    message = SimpleNamespace(value=batch, headers=())
+    hand_on = BatchSchema(key_serializer="raw", value_serializer="raw").compile(app)
+    assert asyncio.run(hand_on(message)) == (None, batch, (), message)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("deliver"), st.integers(1, 4), st.integers(0, 3)),  # records, gap before
+        st.tuples(st.just("ack"), st.integers(0, 30), st.just(0)),
+        st.tuples(st.just("commit"), st.just(0), st.just(0)),
+        st.tuples(st.just("seek"), st.just(0), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps)
+def test_what_is_committed_never_passes_a_record_that_is_not_acked(drawn: list[tuple[str, int, int]]) -> None:
+    consumer = bare_consumer(SimpleNamespace(epoch=0, consumer_generation_id=0))
+    log: list[int] = []  # offsets that the log holds
+    position = 0  # the next of them to be fetched
+    committed = 0
+    delivered: list[Any] = []  # of any assignment
+    current: list[Any] = []  # since the last seek
+    for what, number, gap in drawn:
+        if what == "deliver":
+            while len(log) < position + number:
+                log.append((log[-1] if log else -1) + 1 + gap)
+            message = consumer._to_message(A, records(*log[position : position + number]))
+            position += number
+            delivered.append(message)
+            current.append(message)
+        elif what == "ack" and delivered:
+            consumer.ack(delivered[number % len(delivered)])
+        elif what == "seek":
+            consumer._in_flight.clear()
+            consumer._delivered.clear()
+            position = sum(offset < committed for offset in log)
+            current = []
+        else:
+            offset = consumer._new_offset(A)
+            if offset is not None:
+                assert offset > committed or not current
+                committed = max(committed, offset)
+        settled = {record.offset for message in delivered if message.acked for record in message.value.records}
+        assert all(offset in settled for offset in log if offset < committed)
+        unacked = [message.value.first_offset for message in current if not message.acked]
+        assert committed <= min(unacked, default=committed)

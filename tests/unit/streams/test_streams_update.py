@@ -1,0 +1,270 @@
+"""Events into profiles: whatever way they are cut into batches, the state is that of the plain model."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from encoders.index import ItemIndex
+from schemas.ids import id_hash
+from streams.profiles import ProfileShape, ProfileTable, Source
+from streams.update import Applied, apply_batch, fold_pending
+from tests.strategies import cuts
+from tests.unit.streams.profile_model import (
+    CONFIG,
+    DIMENSION,
+    OWN,
+    PARTITION,
+    SHAPE,
+    Ev,
+    Models,
+    assert_profile,
+    batch_of,
+    fences_of,
+    know,
+    make_table,
+)
+
+USERS = ("anna", "ben", "cleo")
+ITEMS = ("red", "green", "blue", "grey", "pink")
+FOREIGN = (Source("clicks", "id-1", 0), Source("clicks", "id-0", PARTITION), Source("browses", "id-1", 7))
+
+plain = st.tuples(
+    st.sampled_from(USERS),
+    st.sampled_from(ITEMS),
+    st.integers(0, 2),  # type
+    st.integers(0, 60).map(lambda s: s * 1_000),  # few times: ties, and late events
+    st.none() | st.integers(1, SHAPE.duplicate_window),  # repeats the id so many counted events back
+    st.none() | st.sampled_from(FOREIGN),
+)
+
+
+def history(drawn: list[tuple], shape: ProfileShape = SHAPE) -> list[Ev]:
+    """Events in order of arrival, with repeats of ids that are still in their user's window."""
+    models, offsets, events = Models(shape), dict.fromkeys((OWN, *FOREIGN), 0), []
+    for number, (user, item, kind, time_ms, back, source) in enumerate(drawn):
+        seen = [event for event in events if event.user == user and id_hash(event.id) in models[user].seen]
+        counted = list({event.id: event for event in seen}.values())
+        name = counted[-back].id if back is not None and back <= len(counted) else f"e{number}"
+        origin = source or OWN
+        offsets[origin] += 2  # gaps are usual
+        event = Ev(user, item, name, kind, time_ms, offsets[origin], origin)
+        models.take([event], set())
+        events.append(event)
+    return events
+
+
+def run(table: ProfileTable, index: ItemIndex, events: list[Ev]) -> Applied:
+    for user in dict.fromkeys(event.user for event in events):
+        if user not in table.slot_of:
+            table.find([])  # a tick, as every batch has
+            table.allocate([user], PARTITION, 1)
+    return apply_batch(table, batch_of(events), table.find([event.user for event in events]), index, CONFIG)
+
+
+def assert_all(table: ProfileTable, models: Models) -> None:
+    for user, model in models.items():
+        assert_profile(table, table.slot_of[user], model)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(plain, min_size=1, max_size=60), st.data())
+def test_any_cut_into_batches_gives_the_state_of_the_plain_model(drawn: list[tuple], data: st.DataObject) -> None:
+    events = history(drawn)
+    table, index, models = make_table(), ItemIndex(DIMENSION), Models()
+    know(index, ITEMS)
+    for piece in data.draw(cuts(len(events))):
+        run(table, index, events[piece])
+    models.take(events, {*ITEMS})
+    assert_all(table, models)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(plain, min_size=2, max_size=50), st.data())
+def test_a_replay_from_any_earlier_place_changes_nothing(drawn: list[tuple], data: st.DataObject) -> None:
+    events = history(drawn)
+    table, index, models = make_table(), ItemIndex(DIMENSION), Models()
+    know(index, ITEMS[:3])
+    done = 0
+    while done < len(events):
+        back = data.draw(st.integers(0, done), label="read again from")
+        done = data.draw(st.integers(done + 1, len(events)), label="read up to")
+        for piece in data.draw(cuts(done - back)):
+            run(table, index, events[back:done][piece])
+    models.take(events, {*ITEMS[:3]})
+    assert_all(table, models)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(plain, min_size=1, max_size=50), st.data())
+def test_items_that_become_known_later_count_as_if_known_before(drawn: list[tuple], data: st.DataObject) -> None:
+    events = history(drawn)
+    table, index, models = make_table(), ItemIndex(DIMENSION), Models()
+    know(index, ["red"])
+    known = {"red"}
+    for piece in data.draw(cuts(len(events))):
+        run(table, index, events[piece])
+        models.take(events[piece], known)
+        learnt = data.draw(st.sets(st.sampled_from(ITEMS)), label="known now") - known
+        if learnt:
+            know(index, sorted(learnt))
+            known |= learnt
+            hashes = {id_hash(item) for item in learnt}
+            waited = sum(event[2] in learnt for model in models.values() for event in model.pending)
+            assert fold_pending(table, hashes, index, CONFIG) == waited
+            for model in models.values():
+                model.learn(learnt)
+        assert_all(table, models)
+    assert {hashed for hashed, slots in table.waiting_for.items() if slots} == {
+        id_hash(event[2]) for model in models.values() for event in model.pending
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(plain, min_size=1, max_size=40), st.data())
+def test_fences_survive_a_change_of_the_topics_ids(drawn: list[tuple], data: st.DataObject) -> None:
+    events = history(drawn)
+    table, index, models = make_table(), ItemIndex(DIMENSION), Models()
+    know(index, ITEMS)
+    for piece in data.draw(cuts(len(events))):
+        run(table, index, events[piece])
+        table.set_columns(
+            data.draw(
+                st.lists(
+                    st.sampled_from([("clicks", "id-0"), ("clicks", "id-1"), ("browses", "id-1"), ("purchases", "x")]),
+                    unique=True,
+                )
+            )
+        )
+        run(table, index, events[: piece.stop])  # all of it again
+    models.take(events, {*ITEMS})
+    assert_all(table, models)
+    for user, model in models.items():
+        assert fences_of(table, table.slot_of[user]) == model.fences
+
+
+def clicks(count: int, user: str = "anna", first: int = 0, step_ms: int = 1_000) -> list[Ev]:
+    return [Ev(user, ITEMS[n % 5], f"e{n}", n % 3, n * step_ms, n) for n in range(first, first + count)]
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 17, 64, 200])
+def test_many_events_of_one_user_in_one_batch(count: int) -> None:
+    table, index, models = make_table(), ItemIndex(DIMENSION), Models()
+    know(index, ITEMS)
+    events = clicks(count) + clicks(2, "ben")
+    applied = run(table, index, events)
+    models.take(events, {*ITEMS})
+    assert_all(table, models)
+    assert applied.events.tolist() == list(range(count + 2))
+    assert (applied.replayed, applied.duplicates) == (0, 0)
+
+
+def test_what_became_of_a_batch_is_counted() -> None:
+    table, index = make_table(), ItemIndex(DIMENSION)
+    run(table, index, clicks(3))
+    again = [*clicks(3), Ev("anna", "red", "e1", 0, 9_000, 3), Ev("anna", "red", "e9", 0, 9_000, 4)]
+    applied = run(table, index, again)
+    assert applied.events.tolist() == [4]
+    assert (applied.replayed, applied.duplicates) == (3, 1)
+
+
+@pytest.mark.parametrize("one_batch", [True, False])
+def test_a_repeat_at_the_end_of_the_window_is_a_duplicate_and_one_far_beyond_it_is_not(one_batch: bool) -> None:
+    window = SHAPE.duplicate_window
+    for distance, duplicate in ((1, True), (window, True), (window + 8, False)):
+        table, index = make_table(), ItemIndex(DIMENSION)
+        events = clicks(distance)
+        repeat = Ev("anna", "red", "e0", 0, 0, distance)
+        for piece in [[*events, repeat]] if one_batch else [[event] for event in [*events, repeat]]:
+            run(table, index, piece)
+        assert int(table.duplicates[0]) == int(duplicate), distance
+        assert int(table.applied[0].sum()) == distance + (not duplicate)
+
+
+def test_an_id_whose_hash_is_zero_is_no_duplicate_of_the_rings_blanks() -> None:
+    table, index = make_table(), ItemIndex(DIMENSION)
+    slots = table.allocate(["anna"], PARTITION, 1)
+    batch = batch_of([Ev("anna", "red", "any", 0, 5, 0)])
+    batch.ids[0] = 0
+    assert apply_batch(table, batch, slots, index, CONFIG).events.tolist() == [0]
+    run(table, index, clicks(SHAPE.duplicate_window - 1, first=1))
+    batch.offsets[0] = 100
+    assert apply_batch(table, batch, slots, index, CONFIG).duplicates == 1  # the ring is full: no blanks any more
+
+
+def test_pending_is_bounded_and_what_it_drops_is_counted() -> None:
+    shape = ProfileShape(history=1, dimension=DIMENSION, half_lives=2, duplicate_window=8, purchases=1, pending=2)
+    table, index = make_table(shape=shape), ItemIndex(DIMENSION)
+    run(table, index, [Ev("anna", item, item, 0, 1_000 * n, n) for n, item in enumerate(ITEMS)])
+    slot = table.slot_of["anna"]
+    assert {event.item for event in table.pending[slot]} == {id_hash("blue"), id_hash("grey")}
+    assert table.pending_dropped[slot] == 2
+    assert {hashed for hashed, slots in table.waiting_for.items() if slots} == {id_hash("blue"), id_hash("grey")}
+
+
+def test_a_late_event_older_than_all_recents_goes_straight_into_the_sums() -> None:
+    table, index, models = make_table(), ItemIndex(DIMENSION), Models()
+    know(index, ITEMS)
+    events = [*clicks(6, first=10), Ev("anna", "red", "late", 2, 1, 99)]
+    for event in events:
+        run(table, index, [event])
+    models.take(events, {*ITEMS})
+    assert_all(table, models)
+    assert id_hash("late") not in table.ids[table.slot_of["anna"]]
+
+
+def test_an_item_whose_vector_was_taken_back_waits_like_an_unknown_one() -> None:
+    table, index = make_table(), ItemIndex(DIMENSION)
+    know(index, ITEMS)
+    run(table, index, clicks(3))
+    index.remove(["red"])
+    run(table, index, clicks(3, first=3))
+    slot = table.slot_of["anna"]
+    assert [event.item for event in table.pending[slot]] == [id_hash("red")]
+    assert fold_pending(table, {id_hash("red")}, index, CONFIG) == 0
+    know(index, ["red"])
+    assert fold_pending(table, {id_hash("red")}, index, CONFIG) == 1
+    assert slot not in table.pending
+    assert table.dirty[slot]
+
+
+def test_rows_of_free_places_stay_unknown_when_another_user_has_more_events() -> None:
+    """Regression: blanks of the merge had row 0, and so the first item of the index was left out for such users."""
+    table, index = make_table(), ItemIndex(DIMENSION)
+    know(index, ITEMS)
+    run(table, index, [*clicks(1, "ben"), *clicks(3, "anna")])
+    slot = table.slot_of["ben"]
+    assert table.rows[slot].tolist() == [index.row("red"), -1, -1]
+
+
+def test_the_first_log_of_a_slot_is_fenced_in_the_fast_path_as_in_the_slow_one() -> None:
+    """Regression: a re-routed batch of one log may hold an offset twice, when the re-routing was replayed."""
+    window = SHAPE.duplicate_window
+    table, index = make_table(), ItemIndex(DIMENSION)
+    events = clicks(window + 20)
+    run(table, index, [*events, *events])
+    slot = table.slot_of["anna"]
+    assert int(table.applied[slot].sum()) == len(events)
+    assert int(table.duplicates[slot]) == 0
+
+
+def test_an_empty_batch_and_a_wholly_replayed_one_change_nothing() -> None:
+    table, index = make_table(), ItemIndex(DIMENSION)
+    run(table, index, clicks(4))
+    table.dirty[:] = False
+    before = {name: getattr(table, name).copy() for name in ("items", "times", "sums", "applied", "fences", "seen")}
+    assert len(run(table, index, clicks(4)).events) == 0
+    assert len(run(table, index, []).events) == 0
+    assert not table.dirty.any()
+    for name, values in before.items():
+        assert np.array_equal(getattr(table, name), values), name
+
+
+def test_a_user_with_five_thousand_events_stays_within_the_promised_error() -> None:
+    table, index, models = make_table(), ItemIndex(DIMENSION), Models()
+    know(index, ITEMS)
+    events = clicks(5_000, step_ms=3)
+    for start in range(0, 5_000, 500):
+        run(table, index, events[start : start + 500])
+    models.take(events, {*ITEMS})
+    assert_profile(table, table.slot_of["anna"], models["anna"])
