@@ -54,6 +54,8 @@ class CommandBatch:
     commands: list[str] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
+    """Kafka timestamps of the records, UTC ms."""
 
     def __len__(self) -> int:
         return len(self.user_ids)

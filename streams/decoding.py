@@ -118,6 +118,7 @@ class Decoder:
                 commands=[command.command for command in commands.values],
                 sources=[logs[place] for place in commands.source],
                 offsets=commands.offsets,
+                received=[max(0, record.timestamp or 0) for record in commands.records],
             )
         return decoded
 

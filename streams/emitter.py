@@ -2,12 +2,15 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import msgspec
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from schemas.errors import MAX_DETAIL_CHARS
 from streams.decoding import Misplaced, Refused
 from streams.topics import DEAD_LETTERS, RECOMMENDATIONS, REROUTED, TRENDING, TopicNames
 
@@ -52,12 +55,12 @@ class Deliveries:
             if self.reported >= self.produced:
                 self._done.set()
 
-    def add(self) -> bool:
-        """Count a record that is about to be produced; False if this count is closed."""
+    def add(self, late: bool = False) -> bool:
+        """Count a record that is about to be produced; False if this count is closed, to all but ``late`` ones."""
         with self._lock:
-            if not self._closed:
-                self.produced += 1
-            return not self._closed
+            counts = late or not self._closed
+            self.produced += counts
+            return counts
 
     @property
     def confirmed(self) -> bool:
@@ -104,7 +107,18 @@ class Emitter:
         topic = self._names.full(DEAD_LETTERS)
         for one in refused:
             record = one.record
-            self._send(topic, record.key, record.value, one.letter.to_headers(record.headers or ()))
+            headers = one.letter.to_headers(record.headers or ())
+            self._send(topic, record.key, record.value, headers, on_refusal=partial(self._shorten, topic, one))
+
+    def _shorten(self, topic: str, one: Refused, deliveries: Deliveries) -> None:
+        """A record too large for the dead letters goes there without its value, and holds up nobody: it stays in its
+        own topic as long as that keeps it."""
+        size = len(one.record.value or b"")
+        log.error("a dead letter is too large for its topic and goes without its value", topic=topic, bytes=size)
+        detail = f"{size} bytes are left out, as {topic} takes no record of that size; {one.letter.detail}"
+        letter = msgspec.structs.replace(one.letter, detail=detail[:MAX_DETAIL_CHARS])
+        deliveries.add(late=True)
+        self._producer.produce(topic, None, one.record.key, headers=letter.to_headers(), on_delivery=deliveries.report)
 
     def reroute(self, misplaced: Sequence[Misplaced]) -> None:
         """Send records on to the partition of their user, in order."""
@@ -125,14 +139,29 @@ class Emitter:
         self._send(topic, item_id, value)
 
     def _send(
-        self, topic: str, key: str | bytes | None, value: bytes | None, headers: Any = None, **extra: Any
+        self,
+        topic: str,
+        key: str | bytes | None,
+        value: bytes | None,
+        headers: Any = None,
+        on_refusal: Callable[[Deliveries], None] | None = None,
+        **extra: Any,
     ) -> None:
         deliveries = self._deliveries
         while not deliveries.add():  # a checkpoint swapped it meanwhile
             deliveries = self._deliveries
+        counted, report = deliveries, deliveries.report
+        if on_refusal is not None:
+
+            def report(error: KafkaError | None, message: Any) -> None:
+                if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                    on_refusal(counted)
+                    error = None
+                counted.report(error, message)
+
         while True:
             try:
-                self._producer.produce(topic, value, key, headers=headers or [], on_delivery=deliveries.report, **extra)
+                self._producer.produce(topic, value, key, headers=headers or [], on_delivery=report, **extra)
             except BufferError:  # the queue is full: Kafka is slow or away, and so must we be
                 if self._stopping.is_set():
                     raise DeliveryFailed(f"The worker ended before Kafka took a record for {topic}.") from None

@@ -53,7 +53,7 @@ class Metrics:
         self._provider = gauge("onnx_provider_info", "1 for the ONNX Runtime provider that really runs.", "provider")
 
     def events(self, topic: str, outcome: str, count: int = 1) -> None:
-        """Records of a topic that came to ``outcome``: applied, replayed, duplicate, rerouted, dead, command."""
+        """Records of a topic by ``outcome``: applied, forgotten, replayed, duplicate, rerouted, dead, command."""
         if count:
             self._events.labels(self._namespace, topic, outcome).inc(count)
 

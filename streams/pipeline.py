@@ -241,6 +241,7 @@ class Pipeline:
         with self._metrics.stage("update"):
             applied = apply_batch(self._table, events, places, self._index, self._sums)
         self._metrics.events(batch.topic, "applied", len(applied.events))
+        self._metrics.events(batch.topic, "forgotten", applied.forgotten)
         self._metrics.events(batch.topic, "replayed", applied.replayed)
         self._metrics.events(batch.topic, "duplicate", applied.duplicates)
         if len(applied.events) == 0:
@@ -254,11 +255,12 @@ class Pipeline:
     def _apply_commands(self, commands: CommandBatch, slots: dict[str, int]) -> list[str]:
         """Carry them out; returns the users whose recommendations have to go."""
         forgotten = []
-        for user, source, offset in zip(commands.user_ids, commands.sources, commands.offsets, strict=True):
+        columns = (commands.user_ids, commands.sources, commands.offsets, commands.received)
+        for user, source, offset, written_ms in zip(*columns, strict=True):
             slot = slots[user]
             if offset >= self._table.fence(slot, source):
                 self._table.set_fence(slot, source, offset + 1)
-                self._table.wipe(slot)
+                self._table.wipe(slot, written_ms)
                 forgotten.append(user)
                 log.info("forgot a user", partition=int(self._table.partition[slot]))
         return forgotten

@@ -68,6 +68,7 @@ def _fill(
         table.set_fence(slot, Source(fence.topic, fence.topic_id, fence.partition), fence.next_offset)
     # until the user comes back, a forgotten user's row goes on expiring
     table.forgotten[slot] = row.expires_s > 0
+    table.forgotten_ms[slot] = state.forgotten_ms
     _fill_sums(table, slot, state, encoder)
     preferences = [floats(part) for part in (row.short_term, row.long_term, row.mixed)]
     if row.encoder == encoder and all(len(part) == table.shape.dimension for part in preferences):
@@ -112,7 +113,7 @@ class Snapshot:
 _COPIED = [
     *("items", "types", "times", "ids", "sums", "mass", "sums_time", "seen", "seen_count"),
     *("bought_items", "bought_times", "preferences", "applied", "duplicates", "pending_dropped"),
-    *("partition", "term", "forgotten", "fences"),
+    *("partition", "term", "forgotten", "forgotten_ms", "fences"),
 ]
 
 
@@ -192,6 +193,7 @@ def _encode_row(snapshot: Snapshot, i: int, save_number: int, forget_after_s: in
             duplicates=int(a["duplicates"][i]),
             pending_dropped=int(a["pending_dropped"][i]),
         ),
+        forgotten_ms=int(a["forgotten_ms"][i]),
     )
     short_term, long_term, mixed = a["preferences"][i]
     return StoredProfile(

@@ -58,10 +58,16 @@ class ProfileState(msgspec.Struct, kw_only=True):
     seen_ids: bytes = b""
     fences: list[Fence] = msgspec.field(default_factory=list)
     counters: Counters = msgspec.field(default_factory=Counters)
+    forgotten_ms: int = 0
+    """Kafka's time of the last command to forget; events written up to then only count, whenever they are read."""
 
 
 class StateError(Exception):
-    """A stored profile that this prefstream cannot read."""
+    """A stored profile that is broken."""
+
+
+class NewerState(Exception):
+    """A stored profile of a newer release: nothing is wrong with it, this worker is too old."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -74,7 +80,7 @@ def encode_state(state: ProfileState) -> bytes:
 
 
 def decode_state(data: bytes, user_id: str) -> ProfileState:
-    """A profile from its stored bytes; `StateError` if they are broken or of a newer format than this release knows."""
+    """A profile from its stored bytes; `StateError` if they are broken, `NewerState` if a newer release wrote them."""
     try:
         state = _decoder.decode(data)
     except msgspec.MsgspecError as error:
@@ -88,9 +94,9 @@ def decode_state(data: bytes, user_id: str) -> ProfileState:
                 "restore the row from a backup."
             )
     if any(kind >= len(state.counters.applied) for log in (state.recents, state.pending) for kind in log.types):
-        raise StateError(f"The stored profile of user {user_id!r} has events of an unknown type: upgrade this worker.")
+        raise NewerState(f"The stored profile of user {user_id!r} has events of an unknown type: upgrade this worker.")
     if state.format > FORMAT:
-        raise StateError(
+        raise NewerState(
             f"The stored profile of user {user_id!r} has format {state.format}, this prefstream knows up to {FORMAT}: "
             "upgrade this worker."
         )

@@ -101,6 +101,7 @@ class ProfileTable:
         self.saving: NDArray[np.bool_] = np.zeros(capacity, np.bool_)  # a row is on its way: not to be evicted, as a
         # reload could read the row before it
         self.forgotten: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
+        self.forgotten_ms: Int64Array = np.zeros(capacity, np.int64)  # events written up to then only count
         self.user_ids: list[str | None] = [None] * capacity
         self.slot_of: dict[str, int] = {}
         self.pending: dict[int, list[PendingEvent]] = {}
@@ -169,7 +170,14 @@ class ProfileTable:
         self.sums_time[slots] = NO_TIME
         self.bought_times[slots] = NO_TIME
         zeroed = (self.items, self.types, self.ids, self.sums, self.mass, self.seen, self.seen_count, self.bought_items)
-        counters = (self.preferences, self.applied, self.duplicates, self.pending_dropped, self.fences)
+        counters = (
+            self.preferences,
+            self.applied,
+            self.duplicates,
+            self.pending_dropped,
+            self.fences,
+            self.forgotten_ms,
+        )
         for array in zeroed + counters:
             array[slots] = 0
         self.dirty[slots] = self.saving[slots] = self.forgotten[slots] = False
@@ -189,8 +197,13 @@ class ProfileTable:
         self._used[slots] = 0
         self.dirty[slots] = self.saving[slots] = False
 
-    def wipe(self, slot: int) -> None:
-        """Forget a user: nothing stays but fences and counters, without which a replay would bring the user back."""
+    def wipe(self, slot: int, written_ms: int) -> None:
+        """Forget a user: nothing stays but fences and counters, without which a replay would bring the user back.
+
+        ``written_ms`` is Kafka's time of the command. Between topics there is no order, so an event that was written
+        before it may be read after it.
+        """
+        self.forgotten_ms[slot] = max(int(self.forgotten_ms[slot]), written_ms)
         self.items[slot] = self.types[slot] = self.ids[slot] = 0
         self.sums[slot] = self.mass[slot] = self.seen[slot] = self.seen_count[slot] = self.bought_items[slot] = 0
         self.rows[slot] = -1

@@ -43,6 +43,8 @@ class Applied:
 
     events: IntpArray
     """Counted in the state, in order of arrival."""
+    forgotten: int
+    """Written before their user was forgotten: in the counters, and nowhere else."""
     replayed: int
     """Below a fence: counted before."""
     duplicates: int
@@ -71,9 +73,24 @@ def apply_batch(
         _apply_round(table, batch, events[rounds == number], slots, index, config)
         for number in range(int(rounds.max()) + 1 if len(rounds) else 0)
     ]
-    applied = np.sort(np.concatenate(counted)) if counted else np.empty(0, np.intp)
+    counted_events = np.sort(np.concatenate(counted)) if counted else np.empty(0, np.intp)
+    applied = counted_events[_is_after_forgetting(table, batch, counted_events, slots)]
     table.forgotten[slots[applied]] = False
-    return Applied(applied, replayed=int(len(batch) - len(events)), duplicates=int(len(events) - len(applied)))
+    return Applied(
+        applied,
+        forgotten=int(len(counted_events) - len(applied)),
+        replayed=int(len(batch) - len(events)),
+        duplicates=int(len(events) - len(counted_events)),
+    )
+
+
+def _is_after_forgetting(
+    table: ProfileTable, batch: EventBatch, events: IntpArray, slots: IntpArray
+) -> NDArray[np.bool_]:
+    """Which events were written after the last command to forget their user; one without a time counts as such."""
+    written = batch.received[events]
+    after: NDArray[np.bool_] = (written > table.forgotten_ms[slots[events]]) | (written == 0)
+    return after
 
 
 def _pass_fences(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> NDArray[np.bool_]:
@@ -116,11 +133,14 @@ def _apply_round(
     table.seen[owner_slots, place] = ids
     np.add.at(table.seen_count, owner_slots, 1)
     np.add.at(table.applied, (owner_slots, types), 1)
+    counted = events
+    events = events[_is_after_forgetting(table, batch, events, slots)]
+    owner_slots, types = slots[events], batch.types[events]
     bought = types == PURCHASE
     if bought.any():
         _remember_purchases(table, owner_slots[bought], batch.items[events[bought]], batch.times[events[bought]])
     _append_recents(table, batch, events, owner_slots, index, config)
-    return events
+    return counted
 
 
 def _duplicates(table: ProfileTable, slots: IntpArray, ids: UInt64Array) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ _KNOWN = {
     "streams.clients": ("BrokerUnavailable",),
     "streams.event_files": ("EventFileError",),
     "streams.stores.base": ("StoreError",),
-    "streams.profile_state": ("StateError",),
+    "streams.profile_state": ("NewerState", "StateError"),
     "streams.emitter": ("DeliveryFailed",),
     "streams.pipeline": ("FenceBeyondLog",),
     "streams.app": ("ConsumerFailed", "WrongStore"),

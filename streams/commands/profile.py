@@ -1,5 +1,6 @@
 """``prefstream profile``: what the system believes of a user, and making it forget."""
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -195,7 +196,12 @@ def forget(
     broker = connect(settings.kafka)
     check_inputs({name: broker.partitions[name] for name in names.inputs if name in broker.partitions}, names)
     if not yes:
-        typer.confirm(f"Forget everything about user {safe(user)}?", abort=True, err=True)
+        try:
+            typer.confirm(f"Forget everything about user {safe(user)}?", abort=True, err=True)
+        except typer.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise CommandError("Nothing is forgotten: say --yes where nobody is there to answer.") from None
     landed = Sender(settings.kafka).send_one(names.full(COMMANDS), user, encode(command))
     if as_json:
         say_json({"user_id": user, "topic": landed.topic, "partition": landed.partition, "offset": landed.offset})

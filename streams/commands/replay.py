@@ -93,9 +93,19 @@ def replay(
     }
     if as_json:
         say_json(summary)
+        _check_some(summary)
         return
     rate = f", {events_sent / seconds:,.0f} events/s" if seconds > 0 else ""
     say(f"{events_sent:,} events and {items_sent:,} items sent, {problems.count:,} skipped, {seconds:.1f} s{rate}")
+    _check_some(summary)
+
+
+def _check_some(summary: dict[str, float]) -> None:
+    if summary["skipped"] and not summary["events"] and not summary["items"]:
+        raise CommandError(
+            "Not one line could be used. A line is one JSON object (not an array, and no object over several lines), "
+            "or a row of Taobao's UserBehavior.csv: see `prefstream replay --help`."
+        )
 
 
 def _opened(open_file: "type[LineFile]", path: Path | None) -> "AbstractContextManager[LineFile | None]":

@@ -375,7 +375,7 @@ class World:
                 topic=tp.topic,
                 partition=tp.partition,
                 offset=offset,
-                timestamp=1_700_000_000_000,
+                timestamp=1_700_000_000_000 + sum(map(len, self.logs.values())),  # no two at once
                 timestamp_type=0,
                 key=None,
                 value=value,

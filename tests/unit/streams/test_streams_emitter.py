@@ -15,7 +15,7 @@ from streams.emitter import Deliveries, DeliveryFailed, Emitter
 from streams.topics import TopicNames
 
 MESSAGE = SimpleNamespace(topic=lambda: "dead-letters")
-TOO_LARGE = SimpleNamespace(str=lambda: "message too large")
+TOO_LARGE = SimpleNamespace(str=lambda: "message too large", code=lambda: KafkaError.MSG_SIZE_TOO_LARGE)
 
 
 class FakeProducer:
@@ -40,7 +40,7 @@ class FakeProducer:
         return 0
 
     def confirm(self, error: Any = None) -> None:
-        for one in self.taken:
+        for one in list(self.taken):
             one.pop("report")(error, MESSAGE)
 
 
@@ -81,6 +81,30 @@ def test_what_comes_after_a_swap_does_not_hold_it_back(emitter: Emitter, produce
     emitter.recommend("anna", b"newer")
     assert done.wait(0)
     assert not emitter.swap().wait(0)
+
+
+def test_a_dead_letter_too_large_for_its_topic_goes_without_its_value(emitter: Emitter, producer: FakeProducer) -> None:
+    """Regression: one record stopped every worker that read it, for ever."""
+    letter = DeadLetter(
+        reason="malformed",
+        detail="broken",
+        source_topic="clicks",
+        source_partition=1,
+        source_offset=7,
+        source_timestamp_ms=-1,
+    )
+    emitter.refuse([Refused(broken(), letter)])
+    done = emitter.swap()
+    producer.confirm(TOO_LARGE)
+    assert not done.wait(0)  # the shorter one is not confirmed yet
+    _, short = producer.taken
+    producer.taken[:] = [short]
+    producer.confirm()
+    assert done.wait(0)
+    assert (short["topic"], short["key"], short["value"]) == ("shop1.dead-letters", b"\xff", None)
+    found = DeadLetter.from_headers(short["headers"])
+    assert found.detail == "2 bytes are left out, as shop1.dead-letters takes no record of that size; broken"
+    assert found.source_offset == 7
 
 
 def test_a_record_that_kafka_refuses_is_an_error_that_says_what_to_do(emitter: Emitter, producer: FakeProducer) -> None:

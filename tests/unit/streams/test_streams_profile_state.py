@@ -14,6 +14,7 @@ from streams.profile_state import (
     EncoderSums,
     EventLog,
     Fence,
+    NewerState,
     ProfileState,
     StateError,
     decode_state,
@@ -122,7 +123,7 @@ def test_fields_of_a_later_release_are_ignored() -> None:
 
 def test_a_newer_format_is_refused_with_what_to_do() -> None:
     data = encode_state(ProfileState(format=FORMAT + 1))
-    with pytest.raises(StateError, match=r"'anna' has format 2, this prefstream knows up to 1: upgrade"):
+    with pytest.raises(NewerState, match=r"'anna' has format 2, this prefstream knows up to 1: upgrade"):
         decode_state(data, "anna")
 
 

@@ -212,7 +212,7 @@ def test_a_snapshot_is_what_was_there_whatever_happens_later() -> None:
     fill(table, index, clicks(5, first=5))
     table.set_columns([("clicks", "id-2")])
     fold_pending(table, [], index, CONFIG)
-    table.wipe(0)
+    table.wipe(0, 0)
     assert encode_rows(snapshot, 1, 60) == expected
 
 
@@ -247,7 +247,7 @@ def test_wiping_keeps_fences_and_counters_alone() -> None:
     fill(table, index, [*clicks(9), Ev("anna", "red", "x", 2, 5, 50, Source("clicks", "id-0", 7))])
     slot = table.slot_of["anna"]
     fences, applied = fences_of(table, slot), table.applied[slot].tolist()
-    table.wipe(slot)
+    table.wipe(slot, 0)
     row = rows_of(table)["anna"]
     blank = make_table()
     blank.allocate(["anna"], PARTITION, 1)
