@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 _WARN_EVERY_S = 60.0
+_WARN_FROM = 10  # a few are somebody's mistake, many are a setting
 
 
 class FenceBeyondLog(Exception):
@@ -215,7 +216,7 @@ class Pipeline:
             self._warn_of_partitioner(batch, len(decoded.misplaced))
 
     def _warn_of_partitioner(self, batch: RecordBatch, misplaced: int) -> None:
-        if misplaced * 2 > len(batch) and time.monotonic() > self._warn_after:
+        if misplaced > _WARN_FROM and misplaced * 2 > len(batch) and time.monotonic() > self._warn_after:
             self._warn_after = time.monotonic() + _WARN_EVERY_S
             log.warning(
                 "most events come on another partition than their user's and are sent on, which costs time: "
