@@ -146,6 +146,8 @@ def run(events: list[Sent], stack: Stack, folder: Path, options: Options) -> dic
             every_s=0.5,
         )
         seconds = time.monotonic() - start
+        for worker in workers:  # a replacement may have come too late to find anything left to do
+            worker.wait_ready()
         codes = [worker.stop() for worker in workers]
         if any(codes):
             raise AssertionError(f"workers ended with {codes}; see {folder}/worker-*.log")
