@@ -1,6 +1,7 @@
 """How the Kafka clients are set up from the settings: for producing, tailing and administration."""
 
 import logging
+import time
 from typing import Any
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer
@@ -8,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.settings import Kafka
 
+_AGAIN_S = 0.3
 _NO_LIMIT_BYTES = 1_000_000_000
 _librdkafka = logging.getLogger("librdkafka")
 
@@ -86,16 +88,25 @@ def make_admin(kafka: Kafka) -> AdminClient:
     return AdminClient(client_config(kafka), logger=_librdkafka)
 
 
-def committed_partitions(admin: AdminClient, group: str, topics: list[str]) -> set[int]:
+def committed_partitions(admin: AdminClient, group: str, topics: list[str], timeout_s: float = 30.0) -> set[int]:
     """Partitions of the topics for which a group has committed offsets; none where the group is unknown."""
     asked = [ConsumerGroupTopicPartitions(group)]
-    try:
-        found = admin.list_consumer_group_offsets(asked)[group].result(30).topic_partitions
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return set()
-        raise
-    return {part.partition for part in found if part.topic in topics and part.offset >= 0}
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = admin.list_consumer_group_offsets(asked)[group].result(timeout_s).topic_partitions
+            return {part.partition for part in found if part.topic in topics and part.offset >= 0}
+        except KafkaException as error:
+            problem = error.args[0]
+            if problem.code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return set()
+            # a broker that has just started is still loading its groups
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(
+                    f"The broker did not tell the offsets of the consumer group {group!r} within {timeout_s:.0f} s "
+                    f"({problem.str()}): see whether all brokers are up."
+                ) from None
+            time.sleep(_AGAIN_S)
 
 
 def check_broker(admin: AdminClient, kafka: Kafka, timeout_s: float = 10.0) -> None:
