@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
-.PHONY: help demo test test-unit test-contract test-integration test-e2e check lock clean
+.PHONY: help demo test test-unit test-contract test-integration test-e2e faults faults-quick check lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -31,6 +31,12 @@ test-integration: $(DEV) ## parts on real Kafka and Cassandra
 
 test-e2e: $(DEV) ## whole workers on real Kafka and Cassandra
 	$(BIN)/python -m pytest tests/e2e
+
+faults: $(DEV) ## every fault on real Kafka and Cassandra, all profiles checked after each (25 minutes at most)
+	$(BIN)/python -m tests.faults --all --json
+
+faults-quick: $(DEV) ## the likeliest faults, less of each (4 minutes at most)
+	$(BIN)/python -m tests.faults --all --quick --json
 
 check: $(DEV) ## lint, format and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

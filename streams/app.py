@@ -181,7 +181,8 @@ class Worker:
         """A group that has read on with another store must not go on with this one: its state would miss the events."""
         if self.simulator is not None:
             return
-        committed = await asyncio.to_thread(committed_partitions, self._admin, self.settings.group, self._names.inputs)
+        counts = await asyncio.to_thread(partition_counts, self._admin, self._names.inputs)
+        committed = await asyncio.to_thread(committed_partitions, self.settings.kafka, self.settings.group, counts)
         if committed and not await self.store.owners(sorted(committed)):
             raise WrongStore(
                 f"The consumer group {self.settings.group!r} has read the inputs before, but this store "

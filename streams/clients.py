@@ -2,9 +2,10 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.settings import Kafka
@@ -88,25 +89,26 @@ def make_admin(kafka: Kafka) -> AdminClient:
     return AdminClient(client_config(kafka), logger=_librdkafka)
 
 
-def committed_partitions(admin: AdminClient, group: str, topics: list[str], timeout_s: float = 30.0) -> set[int]:
-    """Partitions of the topics for which a group has committed offsets; none where the group is unknown."""
-    asked = [ConsumerGroupTopicPartitions(group)]
+def committed_partitions(kafka: Kafka, group: str, counts: Mapping[str, int], timeout_s: float = 30.0) -> set[int]:
+    """Partitions for which a group has committed offsets, of topics with these partition counts."""
+    parts = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+    # not the admin client, which was seen to crash while a broker that has just started is loading its groups
+    consumer = make_tail_consumer(kafka, **{"group.id": group})
     deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            found = admin.list_consumer_group_offsets(asked)[group].result(timeout_s).topic_partitions
-            return {part.partition for part in found if part.topic in topics and part.offset >= 0}
-        except KafkaException as error:
-            problem = error.args[0]
-            if problem.code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return set()
-            # a broker that has just started is still loading its groups
-            if time.monotonic() > deadline:
-                raise BrokerUnavailable(
-                    f"The broker did not tell the offsets of the consumer group {group!r} within {timeout_s:.0f} s "
-                    f"({problem.str()}): see whether all brokers are up."
-                ) from None
-            time.sleep(_AGAIN_S)
+    try:
+        while True:
+            try:
+                found = consumer.committed(parts, timeout=timeout_s)
+                return {part.partition for part in found if part.offset >= 0}
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise BrokerUnavailable(
+                        f"The broker did not tell the offsets of the consumer group {group!r} within {timeout_s:.0f} s "
+                        f"({error.args[0].str()}): see whether all brokers are up."
+                    ) from None
+                time.sleep(_AGAIN_S)
+    finally:
+        consumer.close()
 
 
 def check_broker(admin: AdminClient, kafka: Kafka, timeout_s: float = 10.0) -> None:

@@ -17,32 +17,31 @@ from tests.e2e.worker_process import WorkerProcess, wait_for, write_settings
 
 
 class ShopOnStack:
-    """Produces to and reads from one namespace."""
+    """Produces to and reads from one namespace; ``sections`` of settings are laid over the usual ones."""
 
     def __init__(self, stack: Stack, folder: Path, **sections: Any) -> None:
         self.namespace = f"s{uuid.uuid4().hex[:10]}"
         self.folder = folder
-        self.config = write_settings(
-            folder / "prefstream.toml",
-            {
-                "namespace": self.namespace,
-                "data_dir": str(folder / "data"),
-                "kafka": {
-                    "bootstrap_servers": stack.bootstrap_servers,
-                    "session_timeout_s": 6.0,
-                    "heartbeat_interval_s": 2.0,
-                    "metadata_max_age_s": 5.0,
-                },
-                "store": {
-                    "kind": "cassandra",
-                    "cassandra": {"hosts": stack.cassandra_hosts, "port": stack.cassandra_port},
-                },
-                "encoder": {"threads": 1},
-                "checkpoint": {"interval_s": 0.3},
-                "logging": {"format": "json"},
-            }
-            | sections,
-        )
+        stated: dict[str, Any] = {
+            "namespace": self.namespace,
+            "data_dir": str(folder / "data"),
+            "kafka": {
+                "bootstrap_servers": stack.bootstrap_servers,
+                "session_timeout_s": 6.0,
+                "heartbeat_interval_s": 2.0,
+                "metadata_max_age_s": 5.0,
+            },
+            "store": {
+                "kind": "cassandra",
+                "cassandra": {"hosts": stack.cassandra_hosts, "port": stack.cassandra_port},
+            },
+            "encoder": {"threads": 1},
+            "checkpoint": {"interval_s": 0.3},
+            "logging": {"format": "json"},
+        }
+        for name, section in sections.items():
+            stated[name] = {**stated.get(name, {}), **section}
+        self.config = write_settings(folder / "prefstream.toml", stated)
         self.settings = load_settings(self.config)
         self.bootstrap = stack.bootstrap_servers
         self.admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers, "log_level": 2})

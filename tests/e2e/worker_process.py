@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 INPUTS = ("clicks", "browses", "purchases", "rerouted", "profile-commands")
@@ -126,13 +126,6 @@ class WorkerProcess:
             raise
 
 
-def committed_offsets(admin: AdminClient, group: str, timeout_s: float = 30.0) -> dict[tuple[str, int], int]:
-    """What a group has committed, by topic and partition."""
-    asked = [ConsumerGroupTopicPartitions(group)]
-    found = admin.list_consumer_group_offsets(asked, request_timeout=timeout_s)[group].result(timeout_s)
-    return {(part.topic, part.partition): part.offset for part in found.topic_partitions if part.offset >= 0}
-
-
 def log_ends(admin: AdminClient, topics: list[str], timeout_s: float = 30.0) -> dict[tuple[str, int], int]:
     """Where the topics' logs end, by topic and partition."""
     metadata = admin.list_topics(timeout=timeout_s).topics
@@ -154,13 +147,15 @@ def backlog(admin: AdminClient, group: str, topics: list[str], timeout_s: float 
 
 
 def _backlog(admin: AdminClient, group: str, topics: list[str]) -> int:
-    asked = [ConsumerGroupTopicPartitions(group)]
-    committed = {
-        (part.topic, part.partition): part.offset
-        for part in admin.list_consumer_group_offsets(asked)[group].result(30).topic_partitions
-    }
     metadata = admin.list_topics(timeout=30).topics
     parts = [TopicPartition(topic, number) for topic in topics for number in metadata[topic].partitions]
+    brokers = ",".join(f"{broker.host}:{broker.port}" for broker in admin.list_topics(timeout=30).brokers.values())
+    # not the admin client's list_consumer_group_offsets, which was seen to crash on a broker that has just started
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": group, "enable.auto.commit": False, "log_level": 2})
+    try:
+        committed = {(part.topic, part.partition): part.offset for part in consumer.committed(parts, timeout=30)}
+    finally:
+        consumer.close()
     ends = admin.list_offsets({part: OffsetSpec.latest() for part in parts})
     return sum(
         future.result(30).offset - max(committed.get((part.topic, part.partition), 0), 0)

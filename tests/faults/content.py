@@ -1,0 +1,185 @@
+"""What the load consists of, from a seed: events of known users and items, repeats, late ones, and broken records."""
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tests.e2e.oracle import Sent
+
+ITEMS = [f"item-{number}" for number in range(300)]
+TOPIC_OF = {"click": "clicks", "browse": "browses", "purchase": "purchases"}
+TYPE_OF = {topic: kind for kind, topic in TOPIC_OF.items()}
+WINDOW = 64
+"""Events of a user within which a repeated id is recognised (the default of ``profiles.duplicate_window``)."""
+
+_LATE_MS = 300_000
+_FAR_FUTURE_MS = 86_400_000
+_ID_BYTES = 256
+
+
+class Record(NamedTuple):
+    """A record as it is to be produced; ``sent`` is None for one that can't be read."""
+
+    topic: str
+    key: str
+    value: bytes | None
+    sent: Sent | None
+    partition: int | None = None
+    """A partition that it is forced to, its key's or not."""
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How hard the load is, in shares of its records."""
+
+    users: int = 1_000
+    busy_users: int = 2
+    """Each with 1 record in 25, all of them clicks: the order of their events is that of one partition's log."""
+    repeats: float = 0.02
+    far_repeats: float = 0.01
+    """Of the busy users' events: those repeated beyond the window, which must count again."""
+    late: float = 0.1
+    broken: float = 0.01
+    misplaced: float = 0.02
+
+
+@dataclass
+class Content:
+    """Records without an end. A user that is not busy stays far below WINDOW events, so their order does not matter."""
+
+    seed: int
+    mix: Mix
+    partitions: int
+    _number: int = 0
+    _due: list[tuple[int, Record]] = field(default_factory=list)  # record number at which a repeat follows
+    _of_user: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _due_busy: dict[str, list[tuple[int, Record]]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        self._rng = random.Random(self.seed)
+
+    def next(self, now_ms: int) -> Iterator[Record]:
+        """The next record, and the repeats that are due after it."""
+        self._number += 1
+        mix, rng = self.mix, self._rng
+        if rng.random() < mix.broken:
+            yield broken(rng, now_ms, f"b{self._number}")
+            return
+        if rng.random() < mix.busy_users / 25:
+            yield from self._busy(f"busy-{rng.randrange(mix.busy_users)}", now_ms)
+        else:
+            user = f"user-{rng.randrange(mix.users)}"
+            record = self._event(user, rng.choices(list(TOPIC_OF), [30, 60, 10])[0], now_ms)
+            if rng.random() < mix.misplaced:
+                record = record._replace(partition=rng.randrange(self.partitions))
+            yield record
+            if rng.random() < mix.repeats:
+                self._due.append((self._number + rng.randrange(1, 200), record))
+        while self._due and min(self._due)[0] <= self._number:
+            first = min(self._due)
+            self._due.remove(first)
+            yield first[1]
+
+    def _busy(self, user: str, now_ms: int) -> Iterator[Record]:
+        record = self._event(user, "click", now_ms)
+        yield record
+        self._of_user[user] += 1
+        place, due = self._of_user[user], self._due_busy[user]
+        if self._rng.random() < self.mix.far_repeats:
+            due.append((place + self._rng.randrange(201, 260), record))
+        elif self._rng.random() < self.mix.repeats:
+            due.append((place + self._rng.randrange(1, WINDOW // 2), record))
+        for one in [one for one in due if one[0] <= place]:
+            due.remove(one)
+            yield one[1]
+
+    def _event(self, user: str, kind: str, now_ms: int) -> Record:
+        late_ms = self._rng.randrange(_LATE_MS) if self._rng.random() < self.mix.late else 0
+        sent = Sent(f"s{self.seed}-{self._number}", user, self._rng.choice(ITEMS), kind, now_ms - late_ms)
+        return event_record(sent)
+
+
+def event_record(sent: Sent) -> Record:
+    """An event as a shop's producer would send it."""
+    value = {
+        "event_id": sent.event_id,
+        "user_id": sent.user_id,
+        "item_id": sent.item_id,
+        "event_time_ms": sent.time_ms,
+    }
+    return Record(TOPIC_OF[sent.type], sent.user_id, json.dumps(value).encode(), sent)
+
+
+def broken(rng: random.Random, now_ms: int, name: str) -> Record:
+    """A record that can't be an event: one of a dozen kinds, or a fuzzed event."""
+    good = {"event_id": name, "user_id": f"user-{rng.randrange(100)}", "item_id": "item-1", "event_time_ms": now_ms}
+    topic = rng.choice(list(TYPE_OF))
+    headers: tuple[tuple[str, bytes], ...] = ()
+    value: bytes | None
+    match rng.randrange(12):
+        case 0:
+            value = None
+        case 1:
+            value = rng.randbytes(rng.randrange(1, 200)).replace(b"{", b"")
+        case 2:
+            without = rng.choice(list(good))
+            value = json.dumps({name: good[name] for name in good if name != without}).encode()
+        case 3:
+            value = json.dumps(
+                good | {rng.choice(["event_id", "user_id", "item_id"]): rng.choice([7, None, []])}
+            ).encode()
+        case 4:
+            value = json.dumps(good | {"event_time_ms": now_ms + _FAR_FUTURE_MS}).encode()
+        case 5:
+            value = json.dumps(good | {"event_time_ms": rng.choice([-1, "soon", 1.5, None])}).encode()
+        case 6:
+            value = json.dumps(
+                good | {rng.choice(["event_id", "user_id", "item_id"]): rng.choice(["", "x" * 5_000])}
+            ).encode()
+        case 7:
+            value, headers = json.dumps(good).encode(), (("content-type", b"application/x-unknown"),)
+        case _:
+            value = fuzzed(rng, json.dumps(good).encode(), now_ms)
+    key = f"user-{rng.randrange(100)}"
+    headers += (("trace", rng.randbytes(4)),) if rng.random() < 0.2 else ()
+    return Record(topic, key, value, None, headers=headers)
+
+
+def fuzzed(rng: random.Random, value: bytes, now_ms: int) -> bytes:
+    """``value`` with bytes flipped, cut, doubled or put in, until it surely is no event any more."""
+    while True:
+        data = bytearray(value)
+        for _ in range(rng.randrange(1, 6)):
+            place = rng.randrange(len(data) or 1)
+            match rng.randrange(4):
+                case 0 if data:
+                    data[place] ^= 1 << rng.randrange(8)
+                case 1:
+                    del data[place : place + rng.randrange(1, 20)]
+                case 2:
+                    data[place:place] = rng.randbytes(rng.randrange(1, 5))
+                case _:
+                    data[place:place] = data[place : place + rng.randrange(1, 10)]
+        if surely_broken(bytes(data), now_ms):
+            return bytes(data)
+
+
+def surely_broken(data: bytes, now_ms: int) -> bool:
+    """Whether no reader could take this for an event; False where it might be one, or might be taken for one."""
+    try:
+        found = json.loads(data.decode())
+    except ValueError:
+        return True
+    if not isinstance(found, dict):
+        return True
+    ids = [found.get(name) for name in ("event_id", "user_id", "item_id")]
+    if any(not isinstance(one, str) or not one or len(one) > _ID_BYTES for one in ids):
+        return True
+    time_ms = found.get("event_time_ms")
+    if isinstance(time_ms, float) and time_ms.is_integer():
+        return False
+    return not isinstance(time_ms, int) or time_ms < 0 or time_ms > now_ms + _FAR_FUTURE_MS

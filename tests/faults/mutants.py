@@ -1,0 +1,193 @@
+"""Does the suite bite? Deliberate bugs, each in a copy of the tree, and the scenario that must find it.
+
+python -m tests.faults.mutants
+python -m tests.faults.mutants --mutant fence-not-stored --stack FOLDER
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.local.stack import running, up
+
+ROOT = Path(__file__).parents[2]
+_COPIED = ("schemas", "encoders", "streams", "deploy", "tests")
+_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A bug: in each file, a text that must be there once, and what is put in its place."""
+
+    name: str
+    scenario: str
+    patches: tuple[tuple[str, str, str], ...]
+
+
+MUTANTS = (
+    Mutant(
+        "ack-before-the-write",
+        "kill",
+        (
+            (
+                "streams/checkpoint.py",
+                "        self._events.append(event)\n",
+                "        self._events.append(event)\n        event.ack()\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "fence-not-stored",
+        "kill",
+        (("streams/profile_rows.py", "        fences=fences,\n", "        fences=[],\n"),),
+    ),
+    Mutant(
+        "term-not-raised",
+        "zombie",
+        (("streams/stores/cassandra_store.py", "term = row[0] + 1", "term = row[0]"),),
+    ),
+    Mutant(
+        "acked-under-a-newer-term",
+        "zombie",
+        (
+            (
+                "streams/ownership.py",
+                " or replaced.get(partition) != self._last_term[partition]:\n",
+                ":\n",
+            ),
+            (
+                "streams/ownership.py",
+                "        while self.epoch == epoch and self.current is None:\n"
+                "            await self._ready.wait()\n"
+                "        return self.current if self.epoch == epoch else None\n",
+                "        while self.current is None:\n"
+                "            await asyncio.sleep(0.01)\n"
+                "        return self.current\n",
+            ),
+            (
+                "streams/ownership.py",
+                "        return self.current is not None and self.current.epoch == assignment.epoch\n",
+                "        return self.current is not None\n",
+            ),
+            (
+                "streams/ownership.py",
+                "        owners = await self._store.owners(sorted(assignment.partitions))\n",
+                "        return True\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "duplicate-ids-not-kept",
+        "kill",
+        (
+            (
+                "streams/profile_rows.py",
+                '        seen_ids=_in_order(a["seen"][i], int(a["seen_count"][i])),\n',
+                '        seen_ids=b"",\n',
+            ),
+        ),
+    ),
+    Mutant(
+        "revoke-without-checkpoint",
+        "stop",
+        (
+            (
+                "streams/app.py",
+                "    async def _hand_over(self, revoked: set[Any]) -> None:\n",
+                "    async def _hand_over(self, revoked: set[Any]) -> None:\n"
+                "        self.engine.ownership.revoke()\n"
+                "        return\n\n"
+                "    async def _hand_over_as_it_was(self, revoked: set[Any]) -> None:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "forgotten-with-the-fences",
+        "forget",
+        (
+            (
+                "streams/profiles.py",
+                "        self.dirty[slot] = self.forgotten[slot] = True\n",
+                "        self.fences[slot] = 0\n        self.dirty[slot] = self.forgotten[slot] = True\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "topic-ids-not-heeded",
+        "recreate",
+        (("streams/topic_ids.py", '        return self._ids.get(topic, "")\n', '        return ""\n'),),
+    ),
+)
+
+
+def make(mutant: Mutant, folder: Path) -> Path:
+    """A copy of the tree with the bug in it."""
+    for name in _COPIED:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file, before, after in mutant.patches:
+        path = folder / file
+        text = path.read_text("utf-8")
+        found = text.count(before)
+        if found != 1:
+            raise AssertionError(f"{mutant.name}: {file} holds {found} times, not once:\n{before}")
+        path.write_text(text.replace(before, after), "utf-8")
+    return folder
+
+
+def try_out(mutant: Mutant, stack: Path, seed: int) -> dict[str, Any]:
+    """Run the scenario on the mutant; says what of its result gave the bug away."""
+    with tempfile.TemporaryDirectory(prefix=f"prefstream-{mutant.name}-") as temporary:
+        folder = make(mutant, Path(temporary) / "tree")
+        command = [sys.executable, "-m", "tests.faults", "--scenario", mutant.scenario, "--quick", "--json"]
+        done = subprocess.run(
+            [*command, "--seed", str(seed), "--stack", str(stack)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(folder)},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_S,
+        )
+    result = json.loads(done.stdout)
+    keys = ("lost", "double_counted", "reprocessed", "states_compared", "max_state_error", "problems")
+    figures = {key: result.get(key) for key in keys}
+    return {"mutant": mutant.name, "scenario": mutant.scenario, "caught": not result["passed"], **figures}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Try all mutants, or some; 0 only if each was caught."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.mutants", description=__doc__)
+    names = [mutant.name for mutant in MUTANTS]
+    parser.add_argument("--mutant", action="append", choices=names, help="one of them; may be repeated")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--stack", type=Path, help="the folder of a stack that runs and is left running")
+    given = parser.parse_args(arguments)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    caught = True
+    with ExitStack() as ending:
+        if given.stack:
+            folder = up(given.stack, progress=say).folder
+        else:
+            temporary = ending.enter_context(tempfile.TemporaryDirectory(prefix="prefstream-mutants-"))
+            folder = ending.enter_context(running(Path(temporary) / "stack", progress=say)).folder
+        for mutant in MUTANTS:
+            if mutant.name in (given.mutant or names):
+                found = try_out(mutant, folder, given.seed)
+                caught &= found["caught"]
+                print(json.dumps(found), flush=True)
+    return 0 if caught else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
