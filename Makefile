@@ -14,10 +14,11 @@ help: ## what there is
 demo: $(RUN) ## a seeded shop in this terminal: no server, no Java
 	$(BIN)/prefstream demo
 
-test: $(DEV) ## everything: unit, contract, integration, end to end; on real Kafka and Cassandra
+test: $(DEV) ## everything: unit, contract, integration, end to end, some faults; on real Kafka and Cassandra
 	@$(BIN)/python -m deploy.local check
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.faults --all --quick --json
 	$(BIN)/python -m pytest tests/unit tests/contract tests/integration tests/e2e
 
 test-unit: $(DEV) ## fast tests only: no server, no clock
