@@ -230,4 +230,4 @@ def test_the_committed_offset_is_the_log_end_when_all_is_done(shop: ShopOnStack,
     shop.click("last", "tent")
     topics = [shop.topic(name) for name in INPUTS]
     wait_for("everything to be committed", lambda: backlog(shop.admin, shop.settings.group, topics) == 0)
-    assert worker.metric("prefstream_dirty_users") == 0
+    wait_for("nothing to be unsaved", lambda: worker.metric("prefstream_dirty_users") == 0)
