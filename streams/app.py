@@ -146,9 +146,9 @@ class Worker:
         self.port = await self._health.start()
         log.info("health server", host=settings.server.host, port=self.port)
         await asyncio.to_thread(check_broker, self._admin, settings.kafka)
-        await asyncio.to_thread(self._check_topics)
+        counts = await asyncio.to_thread(self._check_topics)
         await self.store.open()
-        await self._check_store()
+        await self._check_store(counts)
         self._engine = Engine(
             settings,
             self.encoder,
@@ -169,19 +169,20 @@ class Worker:
         self._spawn(self._watch(self._app))
         log.info("worker started", broker=settings.kafka.bootstrap_servers, store=settings.store.kind)
 
-    def _check_topics(self) -> None:
+    def _check_topics(self) -> dict[str, int]:
+        """The partition counts of the inputs, all topics being there."""
         wanted = [topic.topic for topic in wanted_topics(self.settings, self.encoder.manifest.version)]
         if self.simulator is not None:
             self.simulator.create_topics(wanted)
         counts = partition_counts(self._admin, wanted)
         check_present(counts, wanted)
         check_inputs(counts, self._names)
+        return {name: counts[name] for name in self._names.inputs}
 
-    async def _check_store(self) -> None:
+    async def _check_store(self, counts: dict[str, int]) -> None:
         """A group that has read on with another store must not go on with this one: its state would miss the events."""
         if self.simulator is not None:
             return
-        counts = await asyncio.to_thread(partition_counts, self._admin, self._names.inputs)
         committed = await asyncio.to_thread(committed_partitions, self.settings.kafka, self.settings.group, counts)
         if committed and not await self.store.owners(sorted(committed)):
             raise WrongStore(

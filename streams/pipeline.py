@@ -115,8 +115,8 @@ class Pipeline:
 
     async def _load(self, decoded: Decoded, assignment: Assignment) -> dict[str, StoredProfile] | None:
         """Stored rows of the users that are not in memory; None if the assignment passed meanwhile."""
-        users = dict.fromkeys([*_users(decoded.events), *_users(decoded.commands)])
-        found = self._table.find(list(users))
+        users = _users_of(decoded)
+        found = self._table.find(users)
         missed = [user for user, slot in zip(users, found.tolist(), strict=True) if slot < 0]
         self._metrics.cache(len(users) - len(missed), len(missed))
         backoff = Backoff()
@@ -137,7 +137,7 @@ class Pipeline:
 
     def _slots(self, decoded: Decoded, rows: dict[str, StoredProfile], partition: int, term: int) -> dict[str, int]:
         """Slots of all users of the batch, loaded or blank."""
-        users = list(dict.fromkeys([*_users(decoded.events), *_users(decoded.commands)]))
+        users = _users_of(decoded)
         slots = self._table.find(users)
         absent = [user for user, slot in zip(users, slots.tolist(), strict=True) if slot < 0]
         if absent:
@@ -265,6 +265,11 @@ class Pipeline:
                 forgotten.append(user)
                 log.info("forgot a user", partition=int(self._table.partition[slot]))
         return forgotten
+
+
+def _users_of(decoded: Decoded) -> list[str]:
+    """Every user of a batch, once."""
+    return list(dict.fromkeys([*_users(decoded.events), *_users(decoded.commands)]))
 
 
 def _users(batch: EventBatch | CommandBatch | None) -> Sequence[str]:

@@ -255,14 +255,7 @@ def fold_spilled(
     """Fold events that a slot has no place for any more, or let them wait for their item's vector."""
     if not events:
         return
-    gone: dict[str, NDArray[Any]] = {
-        "items": np.array([event.item for event in events], np.uint64),
-        "rows": np.full(len(events), -1, np.int64),
-        "types": np.array([event.type for event in events], np.uint8),
-        "times": np.array([event.time_ms for event in events], np.int64),
-        "ids": np.array([event.id for event in events], np.uint64),
-    }
-    _fold_or_wait(table, np.full(len(events), slot, np.intp), gone, index, config)
+    _fold_or_wait(table, np.full(len(events), slot, np.intp), _columns(events), index, config)
     table.dirty[slot] = True
 
 
@@ -278,17 +271,20 @@ def fold_pending(table: ProfileTable, items: Iterable[int], index: ItemIndex, co
             slots += [slot] * len(taken)
             events += taken
     if events:
-        vectors = index.gather(index.rows(np.array([event.item for event in events], np.uint64)))
-        _fold(
-            table,
-            np.array(slots, np.intp),
-            np.array([event.time_ms for event in events], np.int64),
-            np.array([event.type for event in events], np.uint8),
-            vectors,
-            config,
-        )
+        _fold_or_wait(table, np.array(slots, np.intp), _columns(events), index, config)
         table.dirty[slots] = True
     return len(events)
+
+
+def _columns(events: list[PendingEvent]) -> dict[str, NDArray[Any]]:
+    """Events as the arrays of a slot hold them, their items' rows to be looked up."""
+    return {
+        "items": np.array([event.item for event in events], np.uint64),
+        "rows": np.full(len(events), -1, np.int64),
+        "types": np.array([event.type for event in events], np.uint8),
+        "times": np.array([event.time_ms for event in events], np.int64),
+        "ids": np.array([event.id for event in events], np.uint64),
+    }
 
 
 def _has_vector(index: ItemIndex, item: int) -> bool:

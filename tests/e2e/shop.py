@@ -13,7 +13,7 @@ from deploy.local.stack import Stack
 from streams.parts import load_encoder
 from streams.settings import load_settings
 from streams.topics import create_topics, wanted_topics
-from tests.e2e.worker_process import WorkerProcess, wait_for, write_settings
+from tests.e2e.worker_process import WorkerProcess, settings_on, wait_for, write_settings
 
 
 class ShopOnStack:
@@ -22,22 +22,9 @@ class ShopOnStack:
     def __init__(self, stack: Stack, folder: Path, **sections: Any) -> None:
         self.namespace = f"s{uuid.uuid4().hex[:10]}"
         self.folder = folder
-        stated: dict[str, Any] = {
-            "namespace": self.namespace,
-            "data_dir": str(folder / "data"),
-            "kafka": {
-                "bootstrap_servers": stack.bootstrap_servers,
-                "session_timeout_s": 6.0,
-                "heartbeat_interval_s": 2.0,
-                "metadata_max_age_s": 5.0,
-            },
-            "store": {
-                "kind": "cassandra",
-                "cassandra": {"hosts": stack.cassandra_hosts, "port": stack.cassandra_port},
-            },
+        stated = settings_on(stack, self.namespace, folder) | {
             "encoder": {"threads": 1},
             "checkpoint": {"interval_s": 0.3},
-            "logging": {"format": "json"},
         }
         for name, section in sections.items():
             stated[name] = {**stated.get(name, {}), **section}

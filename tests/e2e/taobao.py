@@ -29,7 +29,7 @@ from streams.parts import load_encoder
 from streams.settings import load_settings
 from streams.topics import create_topics, wanted_topics
 from tests.e2e.oracle import Oracle, Sent
-from tests.e2e.worker_process import INPUTS, WorkerProcess, backlog, read_topic, wait_for, write_settings
+from tests.e2e.worker_process import INPUTS, WorkerProcess, backlog, read_topic, settings_on, wait_for, write_settings
 
 DIMENSION = 64
 HALF_LIVES_S = (1_800.0, 7_200.0)  # short, so that two hours of events tell a right decay from a wrong one
@@ -94,23 +94,11 @@ def run(events: list[Sent], stack: Stack, folder: Path, options: Options) -> dic
     )
     config = write_settings(
         folder / "prefstream.toml",
-        {
-            "namespace": namespace,
-            "data_dir": str(folder / "data"),
-            "kafka": {
-                "bootstrap_servers": stack.bootstrap_servers,
-                "session_timeout_s": 6.0,
-                "heartbeat_interval_s": 2.0,
-                "metadata_max_age_s": 5.0,
-            },
-            "store": {
-                "kind": "cassandra",
-                "cassandra": {"hosts": stack.cassandra_hosts, "port": stack.cassandra_port},
-            },
+        settings_on(stack, namespace, folder)
+        | {
             "encoder": {"folder": str(folder / "encoder"), "threads": 1},
             "profiles": {"history": options.history},
             "ranking": {"k": 10},
-            "logging": {"format": "json"},
         },
     )
     settings = load_settings(config)

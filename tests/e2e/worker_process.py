@@ -15,6 +15,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from deploy.local.stack import Stack
+
 INPUTS = ("clicks", "browses", "purchases", "rerouted", "profile-commands")
 
 
@@ -32,6 +34,25 @@ def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 60.0, e
         if time.monotonic() > deadline:
             raise Late(f"waited {timeout_s:.0f} s for {what}")
         time.sleep(every_s)
+
+
+def settings_on(stack: Stack, namespace: str, folder: Path) -> dict[str, Any]:
+    """Settings of a namespace on a stack, with the short timeouts of tests."""
+    return {
+        "namespace": namespace,
+        "data_dir": str(folder / "data"),
+        "kafka": {
+            "bootstrap_servers": stack.bootstrap_servers,
+            "session_timeout_s": 6.0,
+            "heartbeat_interval_s": 2.0,
+            "metadata_max_age_s": 5.0,
+        },
+        "store": {
+            "kind": "cassandra",
+            "cassandra": {"hosts": stack.cassandra_hosts, "port": stack.cassandra_port},
+        },
+        "logging": {"format": "json"},
+    }
 
 
 def write_settings(path: Path, sections: dict[str, Any]) -> Path:
