@@ -2,10 +2,11 @@
 
 Stock Faust spends some 75 us an event on tasks and queues; a batch costs the same once for thousands. Acks are by
 batch and in order: the committed offset never passes a record whose batch is not acked. That needs no list of gaps
-(compaction and transaction markers leave some): a batch knows its first and last offset, and what lies between two
-batches of a partition was never a record.
+(compaction and transaction markers leave some): every batch is in flight from the moment it is fetched, before Faust
+can drop it (it does, while its flow is stopped), so what lies between two batches of a partition was never a record.
 """
 
+import asyncio
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import faust
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
@@ -82,6 +84,39 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = getattr(self.app, "fetch_max_wait_ms", consumer._fetch_max_wait_ms)
         return consumer
 
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        """Go back to the committed offsets, and to the beginning where nothing is committed; returns the former.
+
+        aiokafka's own leaves a partition without a commit where it is, beyond records that were fetched and dropped.
+        """
+        offsets: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
+        return offsets
+
+    async def _seek_to_committed(self) -> Mapping[TP, int | None]:
+        consumer = self._ensure_consumer()
+        partitions = list(consumer.assignment())
+        offsets = dict(zip(partitions, await asyncio.gather(*map(consumer.committed, partitions)), strict=True))
+        for partition, offset in offsets.items():
+            if offset is not None:
+                consumer.seek(partition, offset)
+        fresh = [partition for partition, offset in offsets.items() if offset is None]
+        if fresh:
+            await consumer.seek_to_beginning(*fresh)
+        return {TP(partition.topic, partition.partition): offset for partition, offset in offsets.items()}
+
+
+class _NothingRead(dict[TP, None]):
+    """Faust's note of what was read, by which it would drop messages: here every message that was fetched counts."""
+
+    def __missing__(self, tp: TP) -> None:
+        return None
+
+    def __setitem__(self, tp: TP, offset: object) -> None:
+        pass
+
+    def update(self, *_: Any, **__: Any) -> None:
+        pass
+
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
     """The aiokafka consumer of Faust, a batch at a time.
@@ -96,6 +131,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._read_offset = _NothingRead()
         self._in_flight: dict[TP, deque[RecordBatch]] = {}
         self._delivered: dict[TP, int] = {}  # largest offset fetched since the last seek
         self._handing_over = False
@@ -104,31 +140,32 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[list[Any]]]:
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[RecordBatch]]:
         fetched = await super()._getmany(active_partitions, timeout)
         size = self.max_batch_records
         return {
-            tp: [records[start : start + size] for start in range(0, len(records), size)]
+            tp: [self._register(tp, records[start : start + size]) for start in range(0, len(records), size)]
             for tp, records in fetched.items()
             if records
         }
 
-    def _to_message(self, tp: TP, records: list[Any]) -> ConsumerMessage:
+    def _register(self, tp: TP, records: list[Any]) -> RecordBatch:
         batch = RecordBatch(tp, records, getattr(self.app, "epoch", 0))
-        last = records[-1]
         delivered = self._delivered.get(tp, -1)
-        if records[0].offset <= delivered and (self.highwater(tp) or 0) <= delivered:
+        if batch.first_offset <= delivered and (self.highwater(tp) or 0) <= delivered:
             # The log starts over, and is no log read again after a seek, which would end beyond what was delivered: the
             # topic was deleted and made again. Under its former id its events would look counted, so nothing of it is
             # taken before a new assignment has asked for the ids
             batch.epoch = NO_EPOCH
             self.rejoin()
-        self._delivered[tp] = last.offset
-        # Faust drops a message that lies before what it has read (after a seek, a fetch may cut the log elsewhere):
-        # nobody would ever ack that batch, so it must not be waited for
-        read = self._read_offset[tp]
-        if read is None or last.offset >= read:
-            self._in_flight.setdefault(tp, deque()).append(batch)
+        self._delivered[tp] = batch.last_offset
+        self._in_flight.setdefault(tp, deque()).append(batch)
+        return batch
+
+    def _to_message(self, tp: TP, batch: RecordBatch) -> ConsumerMessage:
+        if batch not in self._in_flight.get(tp, ()):
+            batch.epoch = NO_EPOCH  # a seek came between: it is fetched again
+        last = batch.records[-1]
         return ConsumerMessage(
             tp.topic,
             tp.partition,
@@ -173,9 +210,17 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """
         if self._handing_over:
             return
+        try:
+            await super().perform_seek()
+        except IllegalStateError:
+            raise  # another rebalance is under way
+        except Exception:
+            # Faust goes on without a seek; what it dropped would stay in flight for ever
+            if not self.should_stop:
+                self.rejoin()
+            raise
         self._in_flight.clear()
         self._delivered.clear()
-        await super().perform_seek()
 
     async def commit_now(self) -> None:
         """Commit what is acked by now: Faust's ``commit`` does nothing while an earlier one is under way."""

@@ -4,6 +4,7 @@ import math
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,9 @@ from deploy.local.stack import Stack
 from encoders import lookup
 from encoders.folder import UserSide
 from encoders.head import LinearHead
+from streams.profile_state import decode_state, hashes
 from tests.e2e import taobao
-from tests.e2e.oracle import Oracle
+from tests.e2e.oracle import Oracle, hashed
 from tests.e2e.shop import ShopOnStack
 from tests.e2e.worker_process import INPUTS, Late, log_ends, read_topic, wait_for
 from tests.faults.content import ITEMS, WINDOW, Content, Mix
@@ -28,6 +30,8 @@ STOP_LIMIT_S = 10.0
 RECOVERY_LIMIT_S = 30.0
 STATE_ERROR_LIMIT = 1e-4
 PARTITIONS = 4
+_SAID = 20
+"""Of the events that are missing, those that are named."""
 
 Say = Callable[[str], None]
 
@@ -278,6 +282,8 @@ class Arena:
         report = self.oracle.compare(self.load.events(), self.rows(), duplicate_window=WINDOW, forgotten=self.forgotten)
         self._check_dead_letters()
         self.problems += [f"a committed offset went back: {one}" for one in self.watch.went_back]
+        if report["lost"]:
+            self.problems.append(f"not counted: {'; '.join(self._not_counted())}")
         wrong = ("users_missing", "users_unexpected", "recents_wrong", "counters_wrong", "purchases_wrong")
         self.problems += [f"{name}: {report[name]}" for name in wrong if report[name]]
         recovery_s = max(self.recoveries_s, default=0.0)
@@ -301,7 +307,23 @@ class Arena:
             **self.figures,
         }
         passed = not self.problems and report["lost"] == 0 and report["double_counted"] == 0
-        return figures | {"passed": passed, "problems": [problem[:600] for problem in self.problems]}
+        return figures | {"passed": passed, "problems": [problem[:2_000] for problem in self.problems]}
+
+    def _not_counted(self) -> list[str]:
+        """Where in the log the events lie that their user's row has never seen; of busy users the last ones only."""
+        rows = self.rows()
+        seen = {user: set(hashes(decode_state(row.state, user).seen_ids).tolist()) for user, row in rows.items()}
+        since: dict[str, int] = Counter()
+        found = []
+        for one in reversed(self.load.log):
+            sent = one.record.sent
+            if sent is None:
+                continue
+            since[sent.user_id] += 1
+            if since[sent.user_id] <= WINDOW and hashed(sent.event_id) not in seen.get(sent.user_id, ()):
+                forced = "" if one.record.partition is None else ", on a partition it was forced to"
+                found.append(f"{sent.event_id} of {sent.user_id} at {one.topic}:{one.partition}:{one.offset}{forced}")
+        return found[:_SAID]
 
     def _outcomes(self, outcome: str) -> float:
         return sum(worker.seen("prefstream_events_total", f'outcome="{outcome}"') for worker in self.watch.workers)

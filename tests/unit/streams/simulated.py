@@ -191,9 +191,10 @@ def bare_consumer(app: Any) -> Consumer:
         self.app = app
         self._acked = defaultdict(list)
         self._unacked_messages = set()
-        self._read_offset = defaultdict(lambda: None)
         self._committed_offset = defaultdict(lambda: None)
         self._commit_fut = None
+        self._stopped = SimpleNamespace(is_set=lambda: False)
+        self._crashed = self._stopped
         self._thread = SimpleNamespace(highwater=lambda tp: 1 << 40)
 
     with mock.patch.object(driver.Consumer, "__init__", without_broker):
@@ -284,9 +285,9 @@ class SimWorker:
         """Read on in one log; the batch waits in the agent's queue."""
         records = [one for one in self.world.logs[tp] if one.offset >= self.positions[tp]][:most]
         if records:
-            message = self.consumer._to_message(tp, records)
+            batch = self.consumer._register(tp, records)
             self.positions[tp] = records[-1].offset + 1
-            self.queue.append(Delivered(message, self.consumer))
+            self.queue.append(Delivered(self.consumer._to_message(tp, batch), self.consumer))
 
     def work(self) -> None:
         """Let the agent take its next batch, if it has finished the last."""
@@ -309,8 +310,7 @@ class SimWorker:
     def _lose_acks(self) -> None:
         """As a revocation and a seek do: what was read beyond the committed offsets is read again."""
         self.consumer._in_flight.clear()
-        if hasattr(self.consumer, "_delivered"):
-            self.consumer._delivered.clear()
+        self.consumer._delivered.clear()
 
     def take_assignment(self, partitions: frozenset[int]) -> None:
         self.drop_assignment()

@@ -6,15 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.transport import BatchSchema, Consumer, RecordBatch
+from streams.transport import NO_EPOCH, BatchSchema, Consumer, ConsumerThread, RecordBatch
 from tests.unit.streams.simulated import bare_consumer
 
-A, B = TP("clicks", 0), TP("clicks", 1)
+A, B, C = TP("clicks", 0), TP("clicks", 1), TP("clicks", 2)
 
 
 def records(*offsets: int) -> list[Any]:
@@ -27,7 +28,7 @@ def consumer() -> Consumer:
 
 
 def deliver(consumer: Consumer, *offsets: int, tp: TP = A) -> Any:
-    return consumer._to_message(tp, records(*offsets))
+    return consumer._to_message(tp, consumer._register(tp, records(*offsets)))
 
 
 def test_a_message_carries_its_batch_and_the_assignment_it_was_fetched_under(consumer: Consumer) -> None:
@@ -137,18 +138,65 @@ def test_records_read_again_after_a_seek_are_no_log_that_starts_over(
     assert deliver(consumer, 0, 1, 2, 3, 4, 5, 6).value.epoch == 7
 
 
-def test_a_batch_that_faust_drops_as_already_read_is_not_waited_for(
+def test_a_batch_that_was_fetched_and_dropped_holds_back_all_later_commits(consumer: Consumer) -> None:
+    """Regression: Faust drops what comes while its flow is stopped, and the next batch's ack passed over it."""
+    consumer._register(A, records(0, 1, 2))
+    consumer.ack(deliver(consumer, 3))
+    assert consumer._new_offset(A) is None
+
+
+def test_a_batch_from_before_a_seek_is_not_processed_after_it(
     consumer: Consumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    stale = consumer._register(A, records(5, 6))
+    seek_back(consumer, monkeypatch, 0)
+    assert consumer._to_message(A, stale).value.epoch == NO_EPOCH
+    assert deliver(consumer, 0, 1).value.epoch == 7
+
+
+def test_after_a_seek_faust_drops_nothing_as_already_read(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Regression: after a seek a fetch may cut the log elsewhere; the dropped batch blocked all later commits."""
     seek_back(consumer, monkeypatch, 0)
-    handed_on = deliver(consumer, 0, 1, 2)
     consumer._read_offset[A] = 2  # as Faust notes once a message is on its way
-    deliver(consumer, 0, 1)  # Faust drops it: its offset lies before what was read
-    later = deliver(consumer, 3)
-    consumer.ack(handed_on)
-    consumer.ack(later)
-    assert consumer._new_offset(A) == 4
+    assert consumer._read_offset[A] is None
+
+
+def test_a_seek_that_fails_ends_in_a_new_assignment(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    consumer.rejoin = lambda: asked.append("rejoin")  # type: ignore[method-assign]
+
+    async def away(self: Any) -> dict[TP, int]:
+        raise KafkaConnectionError
+
+    monkeypatch.setattr(driver.Consumer, "seek_to_committed", away)
+    deliver(consumer, 0)
+    with pytest.raises(KafkaConnectionError):
+        asyncio.run(consumer.perform_seek())
+    assert asked == ["rejoin"]
+    assert A in consumer._in_flight
+
+
+def test_a_seek_goes_back_on_partitions_without_a_commit_too() -> None:
+    """Regression: what was fetched and dropped before the first commit of a partition was never read again: lost."""
+    sought: list[tuple[str, Any, int | None]] = []
+
+    class Client:
+        def assignment(self) -> set[TP]:
+            return {A, B, C}
+
+        async def committed(self, tp: TP) -> int | None:
+            return {A: 12, B: 0, C: None}[tp]
+
+        def seek(self, tp: TP, offset: int) -> None:
+            sought.append(("seek", tp, offset))
+
+        async def seek_to_beginning(self, *tps: TP) -> None:
+            sought.extend(("beginning", tp, None) for tp in tps)
+
+    thread = SimpleNamespace(_ensure_consumer=Client)
+    found = asyncio.run(ConsumerThread._seek_to_committed(thread))  # type: ignore[arg-type]
+    assert found == {A: 12, B: 0, C: None}
+    assert set(sought) == {("seek", A, 12), ("seek", B, 0), ("beginning", C, None)}
 
 
 @pytest.fixture
@@ -225,9 +273,10 @@ def test_a_fetch_is_cut_into_batches_of_the_bounded_size(consumer: Consumer, mon
     monkeypatch.setattr(driver.Consumer, "_getmany", fetched)
     consumer.max_batch_records = 2
     found = asyncio.run(consumer._getmany(None, 1.0))
-    assert {tp: [[one.offset for one in piece] for piece in pieces] for tp, pieces in found.items()} == {
+    assert {tp: [[one.offset for one in batch.records] for batch in batches] for tp, batches in found.items()} == {
         A: [[0, 1], [2, 3], [4]]
     }
+    assert list(consumer._in_flight[A]) == found[A]
 
 
 def test_lags_count_from_the_first_record_that_is_not_done(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,6 +298,7 @@ def test_the_schema_hands_a_batch_on_undecoded() -> None:
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("deliver"), st.integers(1, 4), st.integers(0, 3)),  # records, gap before
+        st.tuples(st.just("drop"), st.integers(1, 4), st.integers(0, 3)),  # fetched, and dropped by Faust
         st.tuples(st.just("ack"), st.integers(0, 30), st.just(0)),
         st.tuples(st.just("commit"), st.just(0), st.just(0)),
         st.tuples(st.just("seek"), st.just(0), st.just(0)),
@@ -267,12 +317,13 @@ def test_what_is_committed_never_passes_a_record_that_is_not_acked(drawn: list[t
     delivered: list[Any] = []  # of any assignment
     current: list[Any] = []  # since the last seek
     for what, number, gap in drawn:
-        if what == "deliver":
+        if what in ("deliver", "drop"):
             while len(log) < position + number:
                 log.append((log[-1] if log else -1) + 1 + gap)
-            message = consumer._to_message(A, records(*log[position : position + number]))
+            message = consumer._to_message(A, consumer._register(A, records(*log[position : position + number])))
             position += number
-            delivered.append(message)
+            if what == "deliver":
+                delivered.append(message)
             current.append(message)
         elif what == "ack" and delivered:
             consumer.ack(delivered[number % len(delivered)])
