@@ -50,6 +50,7 @@ class Metrics:
         self._encoded = counter("items_encoded", "Catalog items by what became of them.", "outcome")
         self._partitions = gauge("assigned_partitions", "Input partitions this worker owns.")
         self._waits = counter("waits", "Times the worker had to wait, by why.", "reason")
+        self._encoder = gauge("encoder_info", "1 for the encoder version that serves.", "version")
         self._provider = gauge("onnx_provider_info", "1 for the ONNX Runtime provider that really runs.", "provider")
 
     def events(self, topic: str, outcome: str, count: int = 1) -> None:
@@ -133,6 +134,11 @@ class Metrics:
     def wait(self, reason: str) -> None:
         """The worker had to wait: unequal-partitions, dirty-budget, store, term."""
         self._waits.labels(self._namespace, reason).inc()
+
+    def encoder(self, version: str) -> None:
+        """The encoder version that serves."""
+        self._encoder.clear()
+        self._encoder.labels(self._namespace, version).set(1)
 
     def provider(self, name: str) -> None:
         """The ONNX Runtime provider that really runs."""

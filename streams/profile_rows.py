@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from encoders.index import ItemIndex
+from streams.moving import fits, set_sums
 from streams.preference import NO_TIME, IntpArray
 from streams.profile_state import (
     Counters,
@@ -29,8 +30,9 @@ from streams.stores.base import StoredProfile, version
 def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, index: ItemIndex) -> list[PendingEvent]:
     """Put a stored profile into its blank slot.
 
-    Returns the events that the row keeps one by one and for which the slot, of a shorter history, has no place: they
-    belong into the sums. `StateError` if the row can't be read; the slot is in no state to be used then.
+    Sums of other encoder versions wait in ``other_sums`` for `streams.moving.carry`. Returns the events that the row
+    keeps one by one and for which the slot, of a shorter history, has no place: they belong into the sums.
+    `StateError` if the row can't be read; the slot is in no state to be used then.
     """
     state = decode_state(row.state, row.user_id)
     try:
@@ -77,15 +79,12 @@ def _fill(
 
 
 def _fill_sums(table: ProfileTable, slot: int, state: ProfileState, encoder: str) -> None:
-    shape = table.shape
     for sums in state.sums:
-        values, mass = floats(sums.sums), floats(sums.mass)
-        if sums.encoder == encoder and len(mass) == shape.half_lives and values.size == mass.size * shape.dimension:
-            table.sums[slot] = values.reshape(shape.half_lives, shape.dimension)
-            table.mass[slot] = mass
-            table.sums_time[slot] = sums.time_ms
+        part = OtherSums(sums.encoder, sums.sums, sums.mass, sums.time_ms)
+        if part.encoder == encoder and fits(part, table.shape):
+            set_sums(table, slot, part)
         else:
-            table.other_sums.setdefault(slot, []).append(OtherSums(sums.encoder, sums.sums, sums.mass, sums.time_ms))
+            table.other_sums.setdefault(slot, []).append(part)
 
 
 def _pending_events(log: EventLog, start: int) -> list[PendingEvent]:

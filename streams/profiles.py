@@ -2,6 +2,10 @@
 
 A slot belongs to the partition its user hashes to and carries the term under which it was loaded; state of another
 term is never saved.
+
+The older events of a user are parts, one for each encoder version that folded events of the user, each in its own space
+and never changed by another version. `sums` is the part of the version that serves; `other_sums` holds the others as
+they are stored, and `carried` what a `streams.moving.Mover` makes of those in the space that serves.
 """
 
 from collections import defaultdict
@@ -12,7 +16,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.preference import NO_TIME, Float32Array, Float64Array, Int64Array, IntpArray, UInt64Array
+from streams.preference import (
+    NO_TIME,
+    Float32Array,
+    Float64Array,
+    Int64Array,
+    IntpArray,
+    Sums,
+    UInt64Array,
+    merge,
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class ProfileShape:
     def bytes_per_user(self) -> int:
         """Memory of a slot in bytes, with the user's id and its place in the table (about 250)."""
         recents = self.history * (8 + 8 + 8 + 8 + 1)
-        vectors = self.half_lives * (self.dimension + 1) * 8 + 3 * self.dimension * 4
+        vectors = self.half_lives * (self.dimension + 1) * (8 + 4) + 8 + 3 * self.dimension * 4
         return recents + vectors + self.duplicate_window * 8 + self.purchases * 16 + 400
 
 
@@ -58,7 +71,7 @@ class PendingEvent(NamedTuple):
 
 
 class OtherSums(NamedTuple):
-    """Sums in another encoder's space, carried along untouched: two spaces never meet."""
+    """Sums in another encoder version's space, as they are stored."""
 
     encoder: str
     sums: bytes
@@ -76,22 +89,18 @@ class ProfileTable:
     def __init__(self, capacity: int, shape: ProfileShape) -> None:
         self.capacity = capacity
         self.shape = shape
-        L, T, d = shape.history, shape.half_lives, shape.dimension
+        L = shape.history
         # untouched pages of zeros cost nothing, so the whole budget is laid out at once
         self.items: UInt64Array = np.zeros((capacity, L), np.uint64)  # newest first, hashes of item ids
         self.rows: Int64Array = np.zeros((capacity, L), np.int64)  # of the items in the index, -1 = not known yet
         self.types: NDArray[np.uint8] = np.zeros((capacity, L), np.uint8)
         self.times: Int64Array = np.zeros((capacity, L), np.int64)
         self.ids: UInt64Array = np.zeros((capacity, L), np.uint64)
-        # float64, though stored as float32: a busy user's sums decay thousands of times, and roundings would add up
-        self.sums: Float64Array = np.zeros((capacity, T, d), np.float64)
-        self.mass: Float64Array = np.zeros((capacity, T), np.float64)
-        self.sums_time: Int64Array = np.zeros(capacity, np.int64)
+        self.set_space(shape)
         self.seen: UInt64Array = np.zeros((capacity, shape.duplicate_window), np.uint64)  # a ring
         self.seen_count: Int64Array = np.zeros(capacity, np.int64)
         self.bought_items: UInt64Array = np.zeros((capacity, shape.purchases), np.uint64)
         self.bought_times: Int64Array = np.zeros((capacity, shape.purchases), np.int64)
-        self.preferences: Float32Array = np.zeros((capacity, 3, d), np.float32)  # short-term, long-term, mixed
         self.applied: Int64Array = np.zeros((capacity, 3), np.int64)
         self.duplicates: Int64Array = np.zeros(capacity, np.int64)
         self.pending_dropped: Int64Array = np.zeros(capacity, np.int64)
@@ -115,6 +124,31 @@ class ProfileTable:
         self._used: Int64Array = np.zeros(capacity, np.int64)  # tick of last use, 0 = free
         self._tick = 1
         self._free = list(range(capacity - 1, -1, -1))
+
+    def set_space(self, shape: ProfileShape) -> None:
+        """Blank sums and preferences for another encoder's dimension and number of half-lives."""
+        self.shape = shape
+        capacity, T, d = self.capacity, shape.half_lives, shape.dimension
+        # float64, though stored as float32: a busy user's sums decay thousands of times, and roundings would add up
+        self.sums: Float64Array = np.zeros((capacity, T, d), np.float64)
+        self.mass: Float64Array = np.zeros((capacity, T), np.float64)
+        self.sums_time: Int64Array = np.full(capacity, NO_TIME, np.int64)
+        self.carried: Float32Array = np.zeros((capacity, T, d), np.float32)
+        self.carried_mass: Float32Array = np.zeros((capacity, T), np.float32)
+        self.carried_time: Int64Array = np.full(capacity, NO_TIME, np.int64)
+        self.preferences: Float32Array = np.zeros((capacity, 3, d), np.float32)  # short-term, long-term, mixed
+
+    def older(self, slots: IntpArray, half_life_s: Float64Array) -> Sums:
+        """All that has left the recents of B users, in the space that serves: their own sums and the carried ones."""
+        own = Sums(self.sums[slots], self.mass[slots], self.sums_time[slots])
+        if (self.carried_time[slots] == NO_TIME).all():
+            return own
+        carried = Sums(
+            self.carried[slots].astype(np.float64),
+            self.carried_mass[slots].astype(np.float64),
+            self.carried_time[slots],
+        )
+        return merge(own, carried, half_life_s)
 
     def __len__(self) -> int:
         return len(self.slot_of)
@@ -169,6 +203,7 @@ class ProfileTable:
         self.times[slots] = NO_TIME
         self.sums_time[slots] = NO_TIME
         self.bought_times[slots] = NO_TIME
+        self.drop_carried(slots)
         zeroed = (self.items, self.types, self.ids, self.sums, self.mass, self.seen, self.seen_count, self.bought_items)
         counters = (
             self.preferences,
@@ -181,6 +216,12 @@ class ProfileTable:
         for array in zeroed + counters:
             array[slots] = 0
         self.dirty[slots] = self.saving[slots] = self.forgotten[slots] = False
+
+    def drop_carried(self, slots: IntpArray) -> None:
+        """Nothing of other versions' sums is seen in the space that serves."""
+        slots = slots[self.carried_time[slots] != NO_TIME]
+        self.carried[slots] = self.carried_mass[slots] = 0
+        self.carried_time[slots] = NO_TIME
 
     def evict(self, slots: IntpArray) -> None:
         """Free slots, saved or not: what is not saved is lost here, and replayed from Kafka by whoever owns it."""
@@ -210,6 +251,7 @@ class ProfileTable:
         self.times[slot] = self.sums_time[slot] = self.bought_times[slot] = NO_TIME
         self.preferences[slot] = 0
         self.drop_pending(slot)
+        self.drop_carried(np.array([slot], np.intp))
         self.other_sums.pop(slot, None)
         self.dirty[slot] = self.forgotten[slot] = True
 

@@ -11,7 +11,7 @@ from encoders.graph import LEAST_SCORE, LEAVE_OUT, HeadInputs, Ranked
 from encoders.index import ItemIndex
 from schemas.events import EVENT_TYPES
 from schemas.recommendation import Reason, ReasonKind, RecommendedItem, Share
-from streams.preference import NO_TIME, Float32Array, Int64Array, IntpArray
+from streams.preference import NO_TIME, Float32Array, Float64Array, Int64Array, IntpArray
 from streams.profiles import ProfileTable
 
 NAMED_RECENTS = 3
@@ -29,16 +29,24 @@ class Rules:
     """How many of the latest events' items are left out; 0 keeps them."""
 
 
-def head_inputs(table: ProfileTable, slots: IntpArray, index: ItemIndex, history: int) -> HeadInputs:
-    """What a head reads of B users; recents beyond ``history`` are cut, missing ones are padded."""
+def head_inputs(
+    table: ProfileTable, slots: IntpArray, index: ItemIndex, history: int, half_life_s: Float64Array | None = None
+) -> HeadInputs:
+    """What a head reads of B users; recents beyond ``history`` are cut, missing ones are padded.
+
+    ``half_life_s`` (T,) adds what the users carry of other encoder versions' sums; without it, nothing is carried.
+    """
     refresh_rows(table, slots, index)
+    sums, mass = table.sums[slots], table.mass[slots]
+    if half_life_s is not None:
+        sums, mass, _ = table.older(slots, half_life_s)
     times = _widen(table.times[slots], history, NO_TIME)  # (B, h)
     present = times != NO_TIME
     rows = _widen(table.rows[slots], history, -1)
     ages = np.where(present, times[:, :1] - times, 0) / 1000.0
     return HeadInputs(
-        sums=table.sums[slots].astype(np.float32),
-        mass=table.mass[slots].astype(np.float32),
+        sums=sums.astype(np.float32),
+        mass=mass.astype(np.float32),
         recent_vectors=index.gather(np.where(present, rows, -1)),
         recent_types=np.where(present, _widen(table.types[slots], history, 0).astype(np.int64), -1),
         recent_ages=ages.astype(np.float32),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from encoders.graph import RankingGraph
+from encoders.graph import HeadInputs
 from encoders.index import ItemIndex
 from schemas.codec import encode
 from schemas.events import EVENT_TYPES
@@ -16,7 +16,11 @@ from streams.metrics import Metrics
 from streams.preference import IntpArray
 from streams.profiles import ProfileTable
 from streams.ranking import ReasonWriter, Rules, adjustments, head_inputs, left_out, trending_items
+from streams.space import Serving, Space
 from streams.trending import Trending
+
+_AT_ONCE = 4_096
+"""Users whose preference vectors are worked out in one go: some 25 MB of recents' vectors."""
 
 
 class Recommender:
@@ -25,15 +29,14 @@ class Recommender:
     def __init__(
         self,
         table: ProfileTable,
-        index: ItemIndex,
-        graph: RankingGraph,
+        serving: Serving,
         trending: Trending,
         emitter: Emitter,
         metrics: Metrics,
         rules: Rules,
         k: int,
     ) -> None:
-        self._table, self._index, self._graph = table, index, graph
+        self._table, self._serving = table, serving
         self._trending, self._emitter, self._metrics = trending, emitter, metrics
         self._rules, self._k = rules, k
         self._sequence = 0
@@ -48,36 +51,49 @@ class Recommender:
         causes : intp array of shape (B,), the place in ``events`` of the last event of each
         term : the term under which the revision counts
         """
-        table, index = self._table, self._index
+        table, space = self._table, self._serving.space
+        index = space.index
         with self._metrics.stage("rank"):
-            inputs = head_inputs(table, slots, index, self._graph.encoder.manifest.history)
+            inputs = self._head_inputs(space, slots)
             barred = left_out(table, slots, index, self._rules)
-            ranked = self._graph.rank(inputs, index.snapshot(), barred, adjustments(barred), self._k)
+            ranked = space.graph.rank(inputs, index.snapshot(), barred, adjustments(barred), self._k)
             table.preferences[slots] = np.stack([ranked.short_term, ranked.long_term, ranked.user], axis=1)
         with self._metrics.stage("emit"):
             writer = ReasonWriter(table, slots, index, ranked)
             known = np.asarray(ranked.user.any(axis=1))
-            popular = self._popular() if not known.all() else []
+            popular = self._popular(index) if not known.all() else []
             latencies = []
             for place, (slot, cause) in enumerate(zip(slots.tolist(), causes.tolist(), strict=True)):
                 items = writer.items(place) if known[place] else trending_items(popular, barred[place], index, self._k)
                 # an empty list is sent too: it replaces one that is no longer true
-                latency = self._send(events, cause, items, term, int(table.times[slot, 0]))
+                latency = self._send(events, cause, items, term, int(table.times[slot, 0]), space.version)
                 if latency is not None:
                     latencies.append(latency)
             self._metrics.latency(latencies)
             self._metrics.recommendations("personal", int(known.sum()))
             self._metrics.recommendations("trending", int((~known).sum()))
 
-    def _popular(self) -> list[tuple[int, float]]:
+    def note_preferences(self, slots: IntpArray) -> None:
+        """Work out the preference vectors of users who are not ranked now, in the space that serves now."""
+        for start in range(0, len(slots), _AT_ONCE):
+            some = slots[start : start + _AT_ONCE]
+            space = self._serving.space
+            user, short_term, long_term = space.graph.vectors(self._head_inputs(space, some))
+            self._table.preferences[some] = np.stack([short_term, long_term, user], axis=1)
+
+    def _head_inputs(self, space: Space, slots: IntpArray) -> HeadInputs:
+        history = space.graph.encoder.manifest.history
+        return head_inputs(self._table, slots, space.index, history, space.sums.half_life_s)
+
+    def _popular(self, index: ItemIndex) -> list[tuple[int, float]]:
         """Rows and scores of what is trending and may be recommended."""
         top = self._trending.top()
-        rows = [self._index.row(item) for item, _ in top]
-        available = self._index.available(np.array(rows, np.int64))
+        rows = [index.row(item) for item, _ in top]
+        available = index.available(np.array(rows, np.int64))
         return [(row, score) for row, (_, score), ok in zip(rows, top, available.tolist(), strict=True) if ok]
 
     def _send(
-        self, events: EventBatch, cause: int, items: Sequence[RecommendedItem], term: int, newest_ms: int
+        self, events: EventBatch, cause: int, items: Sequence[RecommendedItem], term: int, newest_ms: int, version: str
     ) -> float | None:
         self._sequence += 1
         now_ms = time.time_ns() // 1_000_000
@@ -94,7 +110,7 @@ class Recommender:
                 item_id=events.item_ids[cause],
                 event_time_ms=int(events.times[cause]),
             ),
-            encoder_version=self._graph.encoder.manifest.version,
+            encoder_version=version,
             event_time_ms=newest_ms,
             received_ms=received_ms,
             emitted_ms=now_ms,

@@ -28,6 +28,7 @@ from streams.partitioning import partitions_of
 from streams.pipeline import Pipeline
 from streams.profile_state import ProfileState, decode_state
 from streams.profiles import ProfileShape, ProfileTable
+from streams.space import Serving, Space
 from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
 from streams.topic_ids import TopicIds
 from streams.topics import TopicNames
@@ -213,6 +214,10 @@ class SimWorker:
         self.table = ProfileTable(64, SHAPE)
         self.index = ItemIndex(DIMENSION)
         self.index.put(ITEMS, np.array([vector_of(item) for item in ITEMS], np.float32))
+        graph = SimpleNamespace(encoder=SimpleNamespace(manifest=SimpleNamespace(version=ENCODER)))
+        serving = Serving(
+            Space(ENCODER, self.index, IndexUpdates(DIMENSION, ENCODER), graph, CONFIG)  # type: ignore[arg-type]
+        )
         self.emitter = FakeEmitter(world)
         self.trending = Trending(3_600, [1.0, 0.5, 4.0])
         self.errors: list[BaseException] = []
@@ -236,26 +241,22 @@ class SimWorker:
             self.ownership,
             self.trending,
             self.metrics,
-            ENCODER,
+            serving,
             3_600,
             self._supersede,
             boundary,
         )
-        graph = SimpleNamespace(encoder=SimpleNamespace(manifest=SimpleNamespace(version=ENCODER)))
         self.pipeline = Pipeline(
             self.table,
             world.store,
             Decoder(NAMES, topic_ids, "murmur2"),
-            self.index,
-            IndexUpdates(DIMENSION, ENCODER),
-            graph,  # type: ignore[arg-type]
+            serving,
             SimpleNamespace(refresh=lambda events, slots, causes, term: None),  # type: ignore[arg-type]
             self.trending,
             self.emitter,  # type: ignore[arg-type]
             self.checkpoint,
             self.ownership,
             self.metrics,
-            CONFIG,
             1_000,
             lambda source, at_least: len(world.logs[TP(source.topic, source.partition)]) * 2 + 1,
         )

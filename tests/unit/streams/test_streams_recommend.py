@@ -10,10 +10,12 @@ from encoders.index import ItemIndex
 from schemas.codec import decode
 from schemas.recommendation import Recommendation
 from schemas.trending import TrendingCounts
+from streams.index_updates import IndexUpdates
 from streams.metrics import Metrics
 from streams.profiles import ProfileShape, ProfileTable
 from streams.ranking import Rules
 from streams.recommend import Recommender
+from streams.space import Serving, Space
 from streams.trending import Trending
 from streams.update import SumsConfig, apply_batch
 from tests.unit.streams.conftest import DIMENSION
@@ -21,6 +23,8 @@ from tests.unit.streams.profile_model import COLUMNS, PARTITION, Ev, batch_of
 
 SHAPE = ProfileShape(history=4, dimension=DIMENSION, half_lives=2, duplicate_window=8, purchases=3, pending=9)
 ITEMS = [f"item-{n}" for n in range(12)]
+VERSION = "v1"
+CONFIG = SumsConfig(np.array([3_600.0, 86_400.0]), np.ones((3, 2), np.float32))
 
 
 class Shop:
@@ -37,8 +41,7 @@ class Shop:
         emitter = SimpleNamespace(recommend=lambda user, value: self.sent.append((user, decode(Recommendation, value))))
         self.recommender = Recommender(
             self.table,
-            self.index,
-            graph,
+            Serving(Space(VERSION, self.index, IndexUpdates(DIMENSION, VERSION), graph, CONFIG)),
             self.trending,
             emitter,  # type: ignore[arg-type]
             Metrics(),
@@ -50,8 +53,7 @@ class Shop:
         users = [user for user in dict.fromkeys(event.user for event in events) if user not in self.table.slot_of]
         self.table.allocate(users, PARTITION, term)
         batch = batch_of(events)
-        config = SumsConfig(np.array([3_600.0, 86_400.0]), np.ones((3, 2), np.float32))
-        apply_batch(self.table, batch, self.table.find(batch.user_ids), self.index, config)
+        apply_batch(self.table, batch, self.table.find(batch.user_ids), self.index, CONFIG)
         slots = self.table.find(list(causes))
         self.sent.clear()
         self.recommender.refresh(batch, slots, np.array(list(causes.values()), np.intp), term)
