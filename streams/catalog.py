@@ -240,7 +240,8 @@ class CatalogProgress:
         if not wanted:
             return any(offset > 0 for offset in committed.values()) or not any(ends.values())
         return all(
-            committed[number] >= min(wanted[number] if number < len(wanted) else 0, end) for number, end in ends.items()
+            max(0, committed[number]) >= min(wanted[number] if number < len(wanted) else 0, end)
+            for number, end in ends.items()
         )
 
     def close(self) -> None:
