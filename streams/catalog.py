@@ -240,8 +240,7 @@ class CatalogProgress:
         if not wanted:
             return any(offset > 0 for offset in committed.values()) or not any(ends.values())
         return all(
-            max(0, committed[number]) >= min(wanted[number] if number < len(wanted) else 0, end)
-            for number, end in ends.items()
+            max(0, committed.get(number, 0)) >= min(end, ends.get(number, 0)) for number, end in enumerate(wanted)
         )
 
     def close(self) -> None:

@@ -135,6 +135,8 @@ class EncoderArena(Arena):
         self.oracle.spaces = self.spaces
         self.active = FIRST
         self.moves: list[Move] = []
+        self.lacking_ms = (0, 0)
+        """When a worker without the second version's folder served."""
         self.lists = Lists(self.shop.bootstrap, self.shop.topic("recommendations"))
 
     def rows(self) -> dict[str, Any]:
@@ -179,12 +181,13 @@ class EncoderArena(Arena):
             + (", a worker killed" if kill else "")
         )
 
-    def judge_lists(self, until_ms: int, exempt: list[tuple[int, int]]) -> None:
-        """No gap, none goes back; ``exempt`` are times in which a worker without the folder served."""
+    def _judge_lists(self) -> None:
+        """No gap, and none goes back but while a worker without the folder served."""
         self.lists.stop()
-        ends = [move.began_ms for move in self.moves[1:]] + [until_ms]
+        low, high = self.lacking_ms
+        ends = [move.began_ms for move in self.moves[1:]] + [_now_ms()]
         back = sum(
-            any(not low <= one.emitted_ms <= high for low, high in exempt) or not exempt
+            not low <= one.emitted_ms <= high
             for move, end in zip(self.moves, ends, strict=True)
             for one in self.lists.went_back(move.to, move.began_ms, end)
         )
@@ -207,7 +210,8 @@ class EncoderArena(Arena):
             self.problems.append(f"lists of {unknown}")
 
     def verdict(self) -> dict[str, Any]:
-        """The figures, with those of the preference vectors."""
+        """The figures, with those of the lists and the preference vectors."""
+        self._judge_lists()
         error = preference_error(self.load.events(), self.rows(), self)
         self.figures["max_preference_error"] = round(error, 9)
         if not error <= STATE_ERROR_LIMIT:
@@ -232,12 +236,9 @@ def encoder_swap(run: Run) -> dict[str, Any]:
             arena.pause(arena.rng.uniform(0.0, 6.0))
             arena.move(*(("rollback",) if number % 2 else ("activate", SECOND)), kill=number != 2)
         arena.measure_recovery()
-        exempt = [_lack_the_folder(arena)]
+        arena.lacking_ms = _lack_the_folder(arena)
         arena.pause(3.0)
-        arena.load.stop()
-        until_ms = _now_ms()
         arena.measure_recovery()
-        arena.judge_lists(until_ms, exempt)
         return arena.finish()
 
 
