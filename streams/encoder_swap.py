@@ -43,6 +43,7 @@ from streams.update import fold_pending
 log = structlog.get_logger(__name__)
 
 _LOOK_S = 0.3
+_LONGEST_LOOK_S = 2.0
 _AGAIN_S = 5.0
 """After which a folder that was missing, or a map that could not be fitted, is looked for again."""
 _SETTLE_S = 10.0
@@ -94,6 +95,7 @@ class EncoderSwap:
                     await self._fit_wanted()
             except EncoderError as error:
                 self._complain(target.version if target is not None else "", str(error))
+                await self._fit_wanted()
                 await self._pause(target, _AGAIN_S)
             await asyncio.sleep(_LOOK_S)
 
@@ -155,8 +157,11 @@ class EncoderSwap:
         feed = SpaceFeed(self._settings, space, self._runtime, self._metrics, self._catalog_id, failed)
         try:
             feed.start_encoding()
+            looks = 0
             while not await self._is_filled(target):
-                await asyncio.sleep(_LOOK_S)
+                looks += 1
+                await asyncio.sleep(min(_LOOK_S * looks, _LONGEST_LOOK_S))
+                await self._fit_wanted()
                 if failures:
                     raise EncoderError(f"The catalog can't be encoded with it: {failures[0]!r}.")
                 if not self._wanted(target):

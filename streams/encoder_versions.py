@@ -28,9 +28,14 @@ class EncoderVersions:
                 states.pop(version, None)
                 continue
             try:
-                states[version] = decode(EncoderState, message.value())
+                state = decode(EncoderState, message.value())
             except DecodeError as error:
                 log.warning("a record of the encoders topic can't be read", version=version, problem=error.detail)
+                continue
+            known = states.get(version)
+            # a tail that broke off reads again from the beginning: what was is not to come back
+            if known is None or (state.active_since_ms or 0) >= (known.active_since_ms or 0):
+                states[version] = state
         self.states = states  # at once: readers see one state of things
 
     @property

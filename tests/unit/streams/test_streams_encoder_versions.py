@@ -56,6 +56,12 @@ def test_a_removed_version_is_gone_and_a_broken_record_changes_nothing() -> None
     assert [one.version for one in known.activated] == ["v1"]
 
 
+def test_reading_the_topic_again_brings_nothing_back() -> None:
+    known = versions(state("v1", 5), state("v2", 9), state("v1", 12))
+    known.see([record("v1", encode(state("v1", 5)))])
+    assert known.active == state("v1", 12)
+
+
 class FakeConsumer:
     """Answers for a group and a log of three partitions."""
 
