@@ -63,11 +63,14 @@ class Recommender:
                 popular = self._popular()
                 for place in np.flatnonzero(~known).tolist():
                     lists[place] = encode(trending_items(popular, barred[place], index, self._k))
-        with self._metrics.stage("produce"):
             # an empty list is sent too: it replaces one that is no longer true
             newest = table.times[slots, 0].tolist()
-            for items, cause, newest_ms in zip(lists, causes.tolist(), newest, strict=True):
-                self._send(events, cause, items, term, newest_ms)
+            messages = [
+                self._message(events, cause, items, term, newest_ms)
+                for items, cause, newest_ms in zip(lists, causes.tolist(), newest, strict=True)
+            ]
+        with self._metrics.stage("produce"):
+            self._emitter.recommend_all(messages)
             received = events.received[causes]
             self._metrics.latency(np.maximum(0, _now_ms() - received[received > 0]) / 1000.0)
             self._metrics.recommendations("personal", int(known.sum()))
@@ -80,7 +83,8 @@ class Recommender:
         available = self._index.available(np.array(rows, np.int64))
         return [(row, score) for row, (_, score), ok in zip(rows, top, available.tolist(), strict=True) if ok]
 
-    def _send(self, events: EventBatch, cause: int, items: bytes, term: int, newest_ms: int) -> None:
+    def _message(self, events: EventBatch, cause: int, items: bytes, term: int, newest_ms: int) -> tuple[str, bytes]:
+        """User and message of one list."""
         self._sequence += 1
         user_id = events.user_ids[cause]
         message = Recommendation(
@@ -99,7 +103,7 @@ class Recommender:
             received_ms=int(events.received[cause]),
             emitted_ms=_now_ms(),
         )
-        self._emitter.recommend(user_id, encode(message))
+        return user_id, encode(message)
 
 
 def _now_ms() -> int:
