@@ -30,6 +30,7 @@ from streams.tail import Tail
 from streams.topic_ids import TopicIds
 from streams.topics import (
     CATALOG,
+    COMMANDS,
     ENCODERS,
     TopicNames,
     check_inputs,
@@ -255,6 +256,8 @@ class Worker:
         )
         app.max_batch_records = settings.kafka.max_batch_records
         app.fetch_max_wait_ms = _SIMULATOR_FETCH_WAIT_MS if self.simulator is not None else _FETCH_WAIT_MS
+        # a command that is read again comes before all events: what its user did since is not forgotten with it
+        app.read_first = {self._names.full(COMMANDS)}
         app.epoch = 0
         app.before_revoke = self._hand_over
         app.after_assign = self._take_over

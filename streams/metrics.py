@@ -1,6 +1,6 @@
 """What a worker counts, for Prometheus. Every metric carries the namespace as a label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -79,7 +79,7 @@ class Metrics:
         finally:
             self._stage.labels(self._namespace, name).observe(perf_counter() - start)
 
-    def latency(self, seconds: list[float]) -> None:
+    def latency(self, seconds: Iterable[float]) -> None:
         """Event to recommendation, an observation a recommendation."""
         observe = self._latency.labels(self._namespace).observe
         for value in seconds:

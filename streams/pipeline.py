@@ -265,8 +265,7 @@ class Pipeline:
         columns = (commands.user_ids, commands.sources, commands.offsets, commands.received)
         for user, source, offset, written_ms in zip(*columns, strict=True):
             slot = slots[user]
-            if offset >= self._table.fence(slot, source):
-                self._table.set_fence(slot, source, offset + 1)
+            if self._table.pass_fence(slot, source, offset):
                 self._table.wipe(slot, written_ms)
                 forgotten.append(user)
                 log.info("forgot a user", partition=int(self._table.partition[slot]))

@@ -8,6 +8,7 @@ from encoders.manifest import Encoder
 from encoders.runtime import Runtime
 from schemas.events import EVENT_TYPES
 from streams.index_updates import IndexUpdates
+from streams.list_encoding import ListEncoder
 from streams.space_map import SpaceMap
 from streams.update import SumsConfig
 
@@ -18,6 +19,7 @@ class Space:
     def __init__(self, version: str, index: ItemIndex, updates: IndexUpdates, graph: RankingGraph, sums: SumsConfig):
         self.version = version
         self.index, self.updates, self.graph, self.sums = index, updates, graph, sums
+        self.lists = ListEncoder(index)
         self.maps: dict[str, SpaceMap] = {}
         """From other versions' spaces into this one."""
         self.wanted: set[str] = set()
