@@ -21,13 +21,11 @@ import structlog
 
 from encoders.errors import EncoderError
 from encoders.graph import HeadInputs
-from encoders.index import ItemIndex
 from encoders.runtime import Runtime
 from encoders.shelf import Shelf
 from schemas.encoder_state import EncoderState
-from streams.clients import make_tail_consumer
 from streams.encoder_versions import EncoderVersions
-from streams.index_updates import IndexUpdates
+from streams.map_fitting import MapFitter, note_map
 from streams.metrics import Metrics
 from streams.moving import carry, change_space
 from streams.profiles import ProfileShape, ProfileTable
@@ -35,9 +33,6 @@ from streams.recommend import Recommender
 from streams.settings import Settings
 from streams.space import Serving, Space
 from streams.space_feed import FillWatch, SpaceFeed
-from streams.space_map import SpaceMap, fit
-from streams.tail import Tail
-from streams.topics import TopicNames
 from streams.update import fold_pending
 
 log = structlog.get_logger(__name__)
@@ -45,7 +40,9 @@ log = structlog.get_logger(__name__)
 _LOOK_S = 0.3
 _LONGEST_LOOK_S = 2.0
 _AGAIN_S = 5.0
-"""After which a folder that was missing, or a map that could not be fitted, is looked for again."""
+"""After which a folder that was missing or broken is looked for again."""
+_MAPS_AGAIN_S = 30.0
+"""After which a map that could not be fitted is tried again."""
 _SETTLE_S = 10.0
 """For which users who come from another worker wait for a version that is filled."""
 
@@ -71,11 +68,13 @@ class EncoderSwap:
     ) -> None:
         """``boundary`` is held while the space changes; ``fail`` ends the worker, and may be called in a thread."""
         self._settings, self._shelf, self._versions, self._runtime = settings, shelf, versions, runtime
-        self._serving, self.feed = serving, feed
+        self._serving = serving
+        self.feed = feed
+        """That of the space that serves."""
         self._table, self._shape, self._recommender = table, shape, recommender
         self._boundary, self._metrics = boundary, metrics
         self._catalog_id, self._fail = catalog_id, fail
-        self._names = TopicNames(settings.namespace)
+        self._maps = MapFitter(settings, versions)
         self._fills = FillWatch(settings)
         self._switched = asyncio.Condition()
         self._maps_after = 0.0
@@ -145,7 +144,6 @@ class EncoderSwap:
         """Fill the version and let it serve, unless another one is named meanwhile."""
         encoder = await asyncio.to_thread(self._shelf.take, target.version)
         space = await asyncio.to_thread(Space.load, encoder, self._runtime)
-        self._solved()
         log.info("filling an encoder version", version=space.version, serving=self._serving.space.version)
         failures: list[BaseException] = []
 
@@ -179,13 +177,10 @@ class EncoderSwap:
     async def _prepare_maps(self, space: Space) -> None:
         """The map from the space that serves, and from those that users in memory have sums of."""
         serving = self._serving.space
-        found = await asyncio.to_thread(
-            fit, serving.index, space.index, serving.sums.half_life_s.tolist(), space.sums.half_life_s.tolist()
-        )
-        self._note_map(space, serving.version, found)
+        await self._maps.from_space(serving, space)
         held = {part.encoder for parts in self._table.other_sums.values() for part in parts}
         for version in sorted(held - {space.version, serving.version}):
-            self._note_map(space, version, await self._fit_from_topic(space, version))
+            note_map(space, version, await self._maps.from_topic(version, space))
 
     async def _switch(self, target: EncoderState, space: Space, feed: SpaceFeed) -> SpaceFeed:
         """Let the space serve; returns the feed that is to be closed: the former one, or ours if it is late."""
@@ -221,7 +216,7 @@ class EncoderSwap:
         for state in self._versions.activated:
             space = self._serving.space
             if state.version != space.version:
-                self._note_map(space, state.version, await self._fit_from_topic(space, state.version))
+                note_map(space, state.version, await self._maps.from_topic(state.version, space))
                 return
 
     async def _fit_wanted(self) -> None:
@@ -229,62 +224,23 @@ class EncoderSwap:
         space = self._serving.space
         if not space.wanted or time.monotonic() < self._maps_after:
             return
-        self._maps_after = time.monotonic() + _AGAIN_S
+        self._maps_after = time.monotonic() + _MAPS_AGAIN_S
         for version in sorted(space.wanted):
-            found = await self._fit_from_topic(space, version)
+            found = await self._maps.from_topic(version, space)
+            if self._serving.space is not space:
+                return
+            note_map(space, version, found)
             if found is None:
                 continue
             async with self._boundary:
                 if self._serving.space is not space:
                     return
-                self._note_map(space, version, found)
                 slots = [
                     slot for slot, parts in self._table.other_sums.items() if any(p.encoder == version for p in parts)
                 ]
                 space.wanted |= carry(self._table, slots, space.maps, space.sums.half_life_s)
                 space.wanted.discard(version)
                 self._recommender.note_preferences(np.array(slots, np.intp))
-
-    def _note_map(self, space: Space, version: str, found: SpaceMap | None) -> None:
-        if found is None:
-            log.warning("sums of an encoder version are kept, but can't be seen", version=version, by=space.version)
-            return
-        space.maps[version] = found
-        log.info(
-            "a map between encoder versions",
-            version=version,
-            to=space.version,
-            items=found.common,
-            explained=round(found.explained, 4),
-        )
-
-    async def _fit_from_topic(self, space: Space, version: str) -> SpaceMap | None:
-        """A map from a version that nothing here serves: its item vectors are read once."""
-        state = self._versions.states.get(version)
-        topic = self._names.item_vectors(version)
-        if state is None or not state.half_lives_s or not await asyncio.to_thread(self._has_topic, topic):
-            return None
-        index, updates = ItemIndex(state.dimension), IndexUpdates(state.dimension, version)
-        tail = Tail(topic, lambda: make_tail_consumer(self._settings.kafka), updates.collect)
-        tail.start()
-        try:
-            while updates.waiting or not tail.caught_up.is_set():
-                await asyncio.sleep(0.002 if updates.waiting else 0.02)
-                updates.apply(index)
-        finally:
-            await asyncio.to_thread(tail.stop)
-        return await asyncio.to_thread(fit, index, space.index, state.half_lives_s, space.sums.half_life_s.tolist())
-
-    def _has_topic(self, topic: str) -> bool:
-        consumer = make_tail_consumer(self._settings.kafka)
-        try:
-            # all topics: asking for one by name makes it on brokers that create topics on first use
-            return topic in consumer.list_topics(timeout=5.0).topics
-        except Exception as error:
-            log.warning("the topics can't be listed", problem=str(error))
-            return False
-        finally:
-            consumer.close()
 
 
 def _try_out(space: Space) -> None:
