@@ -22,6 +22,9 @@ KEPT = 2
 """Parts of other versions that a row keeps beside that of the version that serves; of more, the oldest is moved over
 for good (it stays a sum of the same events, in another space)."""
 
+_AT_ONCE = 4_096
+"""Users whose parts are mapped in one go: some MB, which stay in a core's cache."""
+
 Maps = Mapping[str, SpaceMap]
 
 
@@ -41,11 +44,17 @@ def change_space(
         table.other_sums.setdefault(slot, []).append(part)
     table.set_space(shape)
     table.rows[slots] = -1
-    for slot in list(table.other_sums):
-        own = [part for part in table.other_sums[slot] if part.encoder == version and fits(part, shape)]
-        if own:
-            set_sums(table, slot, own[0])
-            drop_part(table, slot, own[0])
+    own = [
+        (slot, part)
+        for slot, parts in table.other_sums.items()
+        for part in parts
+        if part.encoder == version and fits(part, shape)
+    ]
+    if own:
+        owners = np.array([slot for slot, _ in own], np.intp)
+        table.sums[owners], table.mass[owners], table.sums_time[owners] = _unpack([part for _, part in own])
+        for slot, part in own:
+            drop_part(table, slot, part)
     return carry(table, list(table.other_sums), maps, half_life_s)
 
 
@@ -80,13 +89,19 @@ def carry(table: ProfileTable, slots: Iterable[int], maps: Maps, half_life_s: Fl
     with_parts = [slot for slot in slots if slot in table.other_sums]
     table.drop_carried(np.array(with_parts, np.intp))
     for slot in with_parts:
-        _move_oldest(table, slot, maps, half_life_s)
+        if len(table.other_sums[slot]) > KEPT:
+            _move_oldest(table, slot, maps, half_life_s)
         for place, part in enumerate(table.other_sums.get(slot, ())):
             if part.encoder not in maps:
                 unknown.add(part.encoder)
             elif _is_sound(part, maps[part.encoder]):
                 groups[part.encoder, place].append((slot, part))  # by place: no slot twice in a group
-    for (version, _), found in groups.items():
+    chunks = [
+        (version, found[start : start + _AT_ONCE])
+        for (version, _), found in groups.items()
+        for start in range(0, len(found), _AT_ONCE)
+    ]
+    for version, found in chunks:
         owners = np.array([slot for slot, _ in found], np.intp)
         before = Sums(
             table.carried[owners].astype(np.float64),
@@ -115,12 +130,16 @@ def _move_oldest(table: ProfileTable, slot: int, maps: Maps, half_life_s: Float6
 
 
 def _is_sound(part: OtherSums, to: SpaceMap) -> bool:
-    half_lives = len(part.mass) // 4
-    return half_lives > int(to.half_life.max()) and len(part.sums) == 4 * half_lives * to.matrix.shape[0]
+    return len(part.mass) == 4 * to.half_lives and len(part.sums) == len(part.mass) * to.matrix.shape[0]
 
 
 def _mapped(parts: list[OtherSums], to: SpaceMap) -> Sums:
-    half_lives = len(parts[0].mass) // 4
-    sums = np.stack([floats(part.sums).reshape(half_lives, -1) for part in parts]).astype(np.float64)  # (S, T, d)
-    mass = np.stack([floats(part.mass) for part in parts]).astype(np.float64)
-    return to.apply(sums, mass, np.array([part.time_ms for part in parts], np.int64))
+    return to.apply(*_unpack(parts))
+
+
+def _unpack(parts: list[OtherSums]) -> Sums:
+    """Parts of one version as arrays."""
+    mass = floats(b"".join([part.mass for part in parts])).reshape(len(parts), -1)  # (S, T)
+    sums = floats(b"".join([part.sums for part in parts])).reshape(*mass.shape, -1)  # (S, T, d)
+    times_ms = np.array([part.time_ms for part in parts], np.int64)
+    return Sums(sums.astype(np.float64), mass.astype(np.float64), times_ms)

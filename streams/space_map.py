@@ -20,6 +20,7 @@ class SpaceMap:
     """Moves decayed sums of item vectors: a linear map moves a sum exactly as it moves the sum's parts."""
 
     matrix: Float64Array  # (d, d')
+    half_lives: int  # T, of the former
     half_life: IntpArray  # (T',) which of the former half-lives stands in for each: the nearest by ratio
     explained: float
     """Share of the common items' squared length that the map meets: 1 for spaces that are linearly related."""
@@ -78,6 +79,7 @@ def fit(
     missed = target_length - 2 * float((matrix * across).sum()) + float((matrix * (scatter @ matrix)).sum())
     return SpaceMap(
         matrix,
+        len(former_half_lives_s),
         nearest_half_lives(former_half_lives_s, half_lives_s),
         max(0.0, 1.0 - missed / target_length),
         common,

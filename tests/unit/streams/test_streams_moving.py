@@ -11,7 +11,7 @@ from streams.moving import KEPT, carry, change_space
 from streams.preference import NO_TIME, Float64Array, Sums, fold
 from streams.profile_rows import encode_rows, end_save, fill_slot, take_snapshot
 from streams.profile_state import decode_state
-from streams.profiles import PendingEvent, ProfileShape, ProfileTable
+from streams.profiles import OtherSums, PendingEvent, ProfileShape, ProfileTable
 from streams.ranking import head_inputs
 from streams.space_map import SpaceMap, fit, nearest_half_lives
 from streams.stores.base import StoredProfile
@@ -249,11 +249,21 @@ def test_the_next_user_of_a_slot_carries_nothing() -> None:
 
 
 def test_sums_go_on_under_the_nearest_half_life() -> None:
-    to = SpaceMap(np.eye(2), nearest_half_lives([10.0, 1_000.0], [900.0, 12.0, 1e7]), 1.0, 1)
+    to = SpaceMap(np.eye(2), 2, nearest_half_lives([10.0, 1_000.0], [900.0, 12.0, 1e7]), 1.0, 1)
     sums = np.array([[[1.0, 0.0], [0.0, 2.0]]])
     moved = to.apply(sums, np.array([[1.0, 2.0]]), np.array([5]))
     assert moved.sums.tolist() == [[[0.0, 2.0], [1.0, 0.0], [0.0, 2.0]]]
     assert moved.mass.tolist() == [[2.0, 1.0, 2.0]]
+
+
+def test_a_part_of_another_size_is_left_as_it_is() -> None:
+    worker = Worker("v2")
+    odd = OtherSums("v1", b"\0" * 4 * DIMENSION, b"\0" * 4, 5)
+    worker.table.allocate(["anna"], PARTITION, 1)
+    worker.table.other_sums[worker.table.slot_of["anna"]] = [odd] * 4
+    assert carry(worker.table, [worker.table.slot_of["anna"]], MAPS["v2"], CONFIG.half_life_s) == set()
+    assert worker.older().time_ms[0] == NO_TIME
+    assert worker.table.other_sums == {worker.table.slot_of["anna"]: [odd] * 4}
 
 
 def test_a_map_needs_items_that_both_know() -> None:
