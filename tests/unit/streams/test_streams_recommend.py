@@ -12,6 +12,7 @@ from schemas.recommendation import Recommendation
 from schemas.trending import TrendingCounts
 from streams.index_updates import IndexUpdates
 from streams.metrics import Metrics
+from streams.moving import change_space
 from streams.profiles import ProfileShape, ProfileTable
 from streams.ranking import Rules
 from streams.recommend import Recommender
@@ -38,12 +39,13 @@ class Shop:
         rng = np.random.default_rng(5)
         self.index.put(ITEMS, rng.standard_normal((len(ITEMS), DIMENSION)).astype(np.float32))
         self.trending = Trending(3_600, [1.0, 0.5, 4.0])
+        self.serving = Serving(Space(VERSION, self.index, IndexUpdates(DIMENSION, VERSION), graph, CONFIG))
         emitter = SimpleNamespace(
             recommend_all=lambda lists: self.sent.extend((user, decode(Recommendation, value)) for user, value in lists)
         )
         self.recommender = Recommender(
             self.table,
-            Serving(Space(VERSION, self.index, IndexUpdates(DIMENSION, VERSION), graph, CONFIG)),
+            self.serving,
             self.trending,
             emitter,  # type: ignore[arg-type]
             Metrics(),
@@ -114,3 +116,30 @@ def test_an_event_without_a_time_of_arrival_gives_a_message_that_can_be_read(sho
     """Regression: it was received at -1, which the message's schema refuses."""
     event = Ev("anna", ITEMS[0], "a1", 0, 0, 0)
     assert shop.refresh([event], {"anna": 0})["anna"].received_ms == 0
+
+
+def test_a_list_is_of_the_version_that_serves_when_its_user_is_ranked(shop: Shop, graph: RankingGraph) -> None:
+    first = shop.refresh([Ev("anna", ITEMS[0], "a1", 0, 1, 0)], {"anna": 0})["anna"]
+    other = ItemIndex(DIMENSION)
+    other.put(ITEMS[::-1][:8], np.random.default_rng(6).standard_normal((8, DIMENSION)).astype(np.float32))
+    space = Space("v2", other, IndexUpdates(DIMENSION, "v2"), graph, CONFIG)
+    change_space(shop.table, VERSION, "v2", SHAPE, {}, CONFIG.half_life_s)
+    shop.serving.space = space
+    shop.index = other
+    slots = shop.table.all_slots()
+    shop.recommender.note_preferences(slots)
+    before = shop.table.preferences[slots].copy()
+    second = shop.refresh([Ev("anna", ITEMS[0], "a2", 0, 2, 1)], {"anna": 0})["anna"]
+    assert (first.encoder_version, second.encoder_version) == (VERSION, "v2")
+    assert {item.item_id for item in second.items} <= set(ITEMS[4:])
+    assert not before.any()  # the second version does not know what she looked at
+
+
+def test_preferences_that_are_noted_are_those_of_a_ranking(shop: Shop) -> None:
+    shop.refresh([Ev("anna", ITEMS[n % 5], f"a{n}", n % 3, n * 1_000, n) for n in range(9)], {"anna": 8})
+    slots = shop.table.all_slots()
+    ranked = shop.table.preferences[slots].copy()
+    shop.table.preferences[slots] = 0
+    shop.recommender.note_preferences(slots)
+    assert np.allclose(shop.table.preferences[slots], ranked, atol=1e-6)
+    assert ranked.any(axis=2).all()
