@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
-.PHONY: help demo test test-unit test-contract test-integration test-e2e faults faults-quick check lock clean
+.PHONY: help demo test test-unit test-contract test-integration test-e2e faults faults-quick bench bench-quick check lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -38,6 +38,12 @@ faults: $(DEV) ## every fault on real Kafka and Cassandra, all profiles checked 
 
 faults-quick: $(DEV) ## the likeliest faults, less of each (4 minutes at most)
 	$(BIN)/python -m tests.faults --all --quick --json
+
+bench: $(DEV) ## speed beside peers, with plots in bench-results/ (15 minutes at most)
+	$(BIN)/python -m tests.bench
+
+bench-quick: $(DEV) ## the figures alone (3 minutes)
+	$(BIN)/python -m tests.bench --quick
 
 check: $(DEV) ## lint, format and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

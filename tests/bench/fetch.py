@@ -25,8 +25,7 @@ def fetch(stack: Stack, count: int) -> dict[str, Any]:
         events = int(count * _SLOW_SHARE) if name in _SLOW else count
         done = subprocess.run(
             [sys.executable, "-m", "tests.bench.fetchers", name, stack.bootstrap_servers, topic, str(events)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=180,
         )

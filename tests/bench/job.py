@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from confluent_kafka.admin import NewTopic
 
 from deploy.local.stack import Stack
@@ -86,8 +87,6 @@ def _run_peer(peer: str, shop: BenchShop, stack: Stack, environments: Path, even
     head = LinearHead()
     vectors = shop.folder / "vectors.npy"
     if not vectors.exists():
-        import numpy as np
-
         np.save(vectors, workload.item_vectors(shop.items))
     job = {
         "bootstrap": stack.bootstrap_servers,
@@ -113,8 +112,7 @@ def _run_peer(peer: str, shop: BenchShop, stack: Stack, environments: Path, even
     path.write_text(json.dumps(job), "utf-8")
     done = subprocess.run(
         [str(python), str(PEERS / f"{peer}_job.py"), str(path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=300,
         # one core, as prefstream's worker

@@ -1,4 +1,4 @@
-"""A namespace of the bench: topics, settings, items whose vectors are clustered as a trained model's, and its events."""
+"""A namespace of the bench: topics, settings, events, and items whose vectors are clustered as a trained model's."""
 
 import tempfile
 from pathlib import Path
@@ -69,5 +69,5 @@ class BenchWorker(WorkerProcess):
     def counts(self) -> tuple[float, float]:
         """Events applied, and users that are not saved yet."""
         page = self.get("/metrics")[1]
-        return sum_of_samples(page, "prefstream_events_total", 'outcome="applied"'), sum_of_samples(page, "prefstream_dirty_users")
-
+        applied = sum_of_samples(page, "prefstream_events_total", 'outcome="applied"')
+        return applied, sum_of_samples(page, "prefstream_dirty_users")
