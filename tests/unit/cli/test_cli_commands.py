@@ -20,6 +20,7 @@ COMMANDS = [
     "worker",
     "replay",
     "watch",
+    "console",
     *(f"topics {name}" for name in ("create", "grow", "list")),
     *(f"dlq {name}" for name in ("list", "show", "replay")),
     *(f"profile {name}" for name in ("show", "forget")),
@@ -67,6 +68,7 @@ def test_the_known_errors_exist() -> None:
     "arguments",
     [
         ("watch",),
+        ("console",),
         ("replay", "events.jsonl"),
         ("dlq", "list"),
         ("dlq", "show", "0:0"),
