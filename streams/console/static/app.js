@@ -77,6 +77,7 @@ function show(view) {
   taste.show(view.taste, view.events);
   if (took !== null) {
     tell(Math.max(1, Math.round(took)), "from click to list");
+    list.rewind();
     const first = view.items[0];
     const spoken = first ? ` First: ${first.product.title}, ${first.because}.` : "";
     write(find("#said"), `New list after ${Math.round(took)} milliseconds: ${change?.fresh ?? 0} new, ${change?.up ?? 0} moved up.${spoken}`);

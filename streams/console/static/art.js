@@ -1,5 +1,5 @@
 // The pictures of products: drawn, not fetched. The department gives the hue, the category the motif, the brand the
-// accent and the item the arrangement, so the same item always looks the same.
+// accent, and the item the arrangement and the key (light, middle or deep), so the same item always looks the same.
 
 const HUES = [152, 40, 300, 235, 85, 195, 5, 265, 120, 335, 62, 215];
 const NS = "http://www.w3.org/2000/svg";
@@ -142,11 +142,12 @@ const MOTIFS = [
 
 /** A picture of a product; it says nothing that the text beside it does not, so it is hidden from screen readers. */
 export function art(product) {
-  const svg = shape("svg", "drawn", { viewBox: `0 0 ${W} ${H}`, preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true", focusable: "false" });
-  const hue = hueOf(product.department);
-  svg.style.setProperty("--h", String(hue));
-  svg.style.setProperty("--a", String((hue + 110 + (hash(product.brand) % 8) * 20) % 360));
+  const random = dice(hash(product.item_id));
+  const svg = shape("svg", `drawn key${Math.floor(3 * random())}`, { viewBox: `0 0 ${W} ${H}`, preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true", focusable: "false" });
+  const hue = hueOf(product.department) + 24 * (random() - 0.5);
+  svg.style.setProperty("--h", hue.toFixed(1));
+  svg.style.setProperty("--a", ((hue + 110 + (hash(product.brand) % 8) * 20) % 360).toFixed(1));
   const motif = categories.get(`${product.department}\n${product.category}`) ?? hash(product.category);
-  svg.append(shape("rect", "ground", { width: W, height: H }), ...MOTIFS[motif % MOTIFS.length](dice(hash(product.item_id))));
+  svg.append(shape("rect", "ground", { width: W, height: H }), ...MOTIFS[motif % MOTIFS.length](random));
   return svg;
 }

@@ -47,6 +47,11 @@ export class List {
     return change;
   }
 
+  /** On a phone the list is a strip: back to its first place. */
+  rewind() {
+    find("#rows").scrollTo({ left: 0, behavior: isCalm() ? "auto" : "smooth" });
+  }
+
   /** Forget the rows: the next list is another shopper's. */
   restart() {
     this.rows.clear();
