@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas.catalog import CatalogItem
 from schemas.codec import encode
+from schemas.events import Click
 from streams.settings import ENV_PREFIX
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +71,13 @@ class Served:
         """Produce a record and wait until the broker has it."""
         self._producer.produce(topic, value, key)
         assert self._producer.flush(10) == 0
+
+    def click(self, user: str, item_id: str) -> None:
+        """A click now."""
+        event = Click(
+            event_id=f"{user}-{item_id}", user_id=user, item_id=item_id, event_time_ms=int(time.time() * 1000)
+        )
+        self.put("clicks", user, encode(event))
 
     def records(self, topic: str) -> list[Any]:
         """Every record of a topic."""

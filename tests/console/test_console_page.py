@@ -35,8 +35,9 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    markup = CatalogItem(item_id="<i>x</i>", title=MARKUP, category=["<u>Odd</u>", "<s>Odder</s>"], brand="<em>B</em>")
-    served = Served(tmp_path_factory.mktemp("console"), [*SHOP.items, markup])
+    served = Served(tmp_path_factory.mktemp("console"), SHOP.items)
+    for number, user in enumerate(("mia", "noah", "aisha", "kenji")):  # who else is there
+        served.click(user, SHOP.items[number * 40 + 3].item_id)
     yield served
     served.stop()
 
@@ -145,9 +146,11 @@ def test_what_is_done_reaches_the_topics_with_the_recommendation_it_came_from(op
 
 
 def test_markup_in_the_catalog_stays_text(open_page: Open, served: Served) -> None:
+    odd = CatalogItem(item_id="<i>x</i>", title=MARKUP, category=["<u>Odd</u>", "<s>Odder</s>"], brand="<em>B</em>")
+    served.put("catalog", odd.item_id, encode(odd))
     page = open_page("<b>mark</b>")
     page.locator("#words").fill("brash")
-    expect(page.locator(".card")).to_have_count(1)
+    expect(page.locator(".card")).to_have_count(1, timeout=DEADLINE_MS)
     expect(page.locator(".card .title")).to_have_text(MARKUP)
     expect(page.locator(".card .kind")).to_have_text("<s>Odder</s>")
     page.locator(".card .open").click()
