@@ -74,6 +74,7 @@ class Shelves:
         self._on_shelf: set[str] = set()
         self.version = 0
         """Grows with every change."""
+        self._counted: tuple[int, list[Department]] = (-1, [])  # the version that was counted, and the counts
 
     def __len__(self) -> int:
         return len(self._order)
@@ -130,6 +131,11 @@ class Shelves:
 
     def departments(self) -> list[Department]:
         """The fullest departments and their fullest categories, each by name."""
+        if self._counted[0] != self.version:
+            self._counted = self.version, self._count()
+        return self._counted[1]
+
+    def _count(self) -> list[Department]:
         counts = Counter((product.department, product.category) for product in self._products())
         totals: Counter[str] = Counter()
         for (department, _), count in counts.items():

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.timeout(180)
 DEADLINE_MS = 10_000
 """From a click to a changed list: some 50 ms on a machine of its own, more where others work beside."""
 SIZES = {"wide": (1440, 900), "phone": (375, 812)}
+NARROWEST = 320
 SCHEMES = ("light", "dark")
 MARKUP = (
     "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script><b>Bold</b> &amp; \"Brash\""
@@ -250,6 +251,9 @@ def test_it_is_accessible_fits_and_can_be_shown(open_page: Open, tmp_path: Path,
         path = folder / f"console-{size}-{scheme}.png"
         page.screenshot(path=path)
         assert path.stat().st_size > 20_000
+    for width in (NARROWEST, 1024):
+        page.set_viewport_size({"width": width, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_a_page_whose_console_has_gone_says_so(open_page: Open, complaints: list[str], served: Served) -> None:
