@@ -1,6 +1,7 @@
 """``prefstream console``: the live page."""
 
 import errno
+import socket
 from typing import Annotated
 
 import typer
@@ -51,7 +52,8 @@ def console(
     try:
         asyncio.run(serve(settings, host, port, names, simulated=broker.is_simulator, ready=ready))
     except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+        known = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
+        if error.errno not in known and not isinstance(error, socket.gaierror):
             raise
         raise CommandError(
             f"The page can't be served on {host}:{port} ({error.strerror}): choose another port with --port, 0 for a "

@@ -83,7 +83,10 @@ class Feed:
             loop.call_soon_threadsafe(_settle, delivered, error)
 
         topic = self._names.full(TOPICS[type(event)])
-        self._producer.produce(topic, encode(event), event.user_id, on_delivery=report)
+        try:
+            self._producer.produce(topic, encode(event), event.user_id, on_delivery=report)
+        except BufferError:
+            raise NotConfirmed("Kafka has not answered for so long that no more events can wait for it.") from None
         try:
             await asyncio.wait_for(delivered, _CONFIRM_S)
         except TimeoutError:

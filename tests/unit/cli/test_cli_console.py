@@ -16,6 +16,12 @@ def test_a_port_that_is_taken_is_one_sentence(run: Any, shop: Any) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_host_that_is_none_is_one_sentence(run: Any, shop: Any) -> None:
+    result = run("--broker", shop.address, "console", "--host", "no such host", "--port", 0)
+    assert result.exit_code == 1
+    assert "can't be served on no such host" in result.stderr
+
+
 def test_topics_that_are_missing_are_one_sentence(run: Any) -> None:
     simulator = Simulator()
     result = run("--broker", simulator.address, "console", "--port", 0)
