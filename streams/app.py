@@ -49,6 +49,9 @@ _HANDOVER_SHARE = 0.8
 _LAST_RESORT = 5
 """Session timeouts after which a worker that was asked to stop ends without more ado."""
 
+_BROKER_PATIENCE_S = 30.0
+"""For which a start waits to hear how far versions are: a broker that has just started is loading its groups."""
+
 _FETCH_WAIT_MS = 500
 _SIMULATOR_FETCH_WAIT_MS = 10
 """The simulator answers an empty fetch at the end of this time only, whatever comes meanwhile."""
@@ -219,7 +222,7 @@ class Worker:
         self._versions_tail.start()
         while not self._versions_tail.caught_up.is_set():
             await asyncio.sleep(0.02)
-        encoder = await choose(self._shelf, self._versions, FillWatch(self.settings))
+        encoder = await choose(self._shelf, self._versions, FillWatch(self.settings, _BROKER_PATIENCE_S))
         topic = self._names.item_vectors(encoder.manifest.version)
         if self.simulator is None:
             check_present(await asyncio.to_thread(partition_counts, self._admin, [topic]), [topic])

@@ -21,6 +21,7 @@ from streams.topics import CATALOG, TopicNames
 log = structlog.get_logger(__name__)
 
 _SAID_EVERY_S = 2.0
+_AGAIN_S = 0.5
 
 
 class SpaceFeed:
@@ -94,20 +95,27 @@ def catalog_consumer(settings: Settings, version: str) -> Consumer:
 class FillWatch:
     """Whether the catalog is encoded for a version."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, patience_s: float = 0.0) -> None:
+        """``patience_s``: how long a broker is asked again that can't say so (yet)."""
+        self._settings, self._patience_s = settings, patience_s
 
     async def covers(self, version: str, ends: list[int]) -> bool:
         """See `CatalogProgress.covers`; a broker that is silent has not said so."""
-        return await asyncio.to_thread(self._covers, version, ends)
+        until = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return await asyncio.to_thread(self._covers, version, ends)
+            except KafkaException as error:
+                why = error.args[0].str()
+                log.warning("how far the catalog is encoded is not known", encoder=version, problem=why)
+            if time.monotonic() > until:
+                return False
+            await asyncio.sleep(_AGAIN_S)
 
     def _covers(self, version: str, ends: list[int]) -> bool:
         catalog = TopicNames(self._settings.namespace).full(CATALOG)
         progress = CatalogProgress(catalog_consumer(self._settings, version), catalog)
         try:
             return progress.covers(ends)
-        except KafkaException as error:
-            log.warning("how far the catalog is encoded is not known", encoder=version, problem=error.args[0].str())
-            return False
         finally:
             progress.close()
