@@ -49,7 +49,6 @@ class Sighting(NamedTuple):
     revision: tuple[int, int]
     version: str
     emitted_ms: int
-    score_of_items: tuple[str, ...]
 
 
 class Lists:
@@ -75,7 +74,6 @@ class Lists:
                             (found["revision"]["term"], found["revision"]["sequence"]),
                             found["encoder_version"],
                             found["emitted_ms"],
-                            tuple(item["item_id"] for item in found["items"]),
                         )
                     )
 
@@ -133,7 +131,6 @@ class EncoderArena(Arena):
         )
         lookup.build(self.shelf / SECOND, ITEMS, vectors, SECOND, user=side)
         self.oracle.spaces = self.spaces
-        self.active = FIRST
         self.moves: list[Move] = []
         self.lacking_ms = (0, 0)
         """When a worker without the second version's folder served."""
@@ -173,9 +170,9 @@ class EncoderArena(Arena):
                 self.pause(self.rng.uniform(0.0, 1.5))  # about as long as it takes
                 self.kill(victim)
                 self.start_worker(ready=False)
-            self.active = json.loads(command.result())["version"]
-        self.wait_served(self.active)
-        self.moves.append(Move(self.active, began_ms, _now_ms(), kill))
+            version = json.loads(command.result())["version"]
+        self.wait_served(version)
+        self.moves.append(Move(version, began_ms, _now_ms(), kill))
         self.run.say(
             f"encoder-swap: {' '.join(words)} after {(_now_ms() - began_ms) / 1000:.1f} s"
             + (", a worker killed" if kill else "")
@@ -243,7 +240,10 @@ def encoder_swap(run: Run) -> dict[str, Any]:
 
 
 def _lack_the_folder(arena: EncoderArena) -> tuple[int, int]:
-    """A worker without the second version's folder: it says so, isn't ready, serves; then the folder is brought."""
+    """A worker without the second version's folder: it says so, isn't ready, serves; then the folder is brought.
+
+    Returns when it began and ended, in UTC milliseconds.
+    """
     began_ms = _now_ms()
     own = arena.folder / "own-shelf"
     config = arena.folder / "without-the-folder.toml"
@@ -253,8 +253,7 @@ def _lack_the_folder(arena: EncoderArena) -> tuple[int, int]:
     arena.stop_worker(first)
     wait_for("the worker to own a part", lambda: arena.assigned(poor) > 0)
     move_ms = _now_ms()
-    state = json.loads(prefstream(arena.shop.config, "encoders", "activate", SECOND, "--json"))
-    arena.active = state["version"]
+    prefstream(arena.shop.config, "encoders", "activate", SECOND)
     wait_for("the other to serve it", lambda: arena.serves(second, SECOND), 60.0)
 
     def complains() -> bool:
