@@ -143,8 +143,12 @@ function listen() {
 }
 
 function update(view) {
-  learn(view.departments);
-  shop.update(view);
+  const redraw = learn(view.departments);
+  shop.update(view, redraw);
+  if (redraw) {
+    list.redraw();
+    others.redraw();
+  }
   const names = find("#shoppers");
   const key = view.shoppers.join("\n");
   if (names.dataset.key === key) return;
