@@ -86,7 +86,7 @@ class Tail:
                     marks = {part.partition: consumer.get_watermark_offsets(part, timeout=5.0) for part in parts}
                     starts = {number: self._start(*span) for number, span in marks.items()}
                     consumer.assign([TopicPartition(self.topic, number, start) for number, start in starts.items()])
-                    return {number: high for number, (low, high) in marks.items() if high > low}
+                    return {number: high for number, (_, high) in marks.items() if high > starts[number]}
                 problem: Any = found.error or "it does not exist: create it with `prefstream topics create`"
             except Exception as error:
                 problem = error

@@ -1,6 +1,6 @@
 """The live page in a real browser: worker, broker (the simulator), console and Chromium, each as a user runs it.
 
-With CONSOLE_SHOTS=docs the screenshots of the README are written there.
+With CONSOLE_SHOTS=FOLDER its screenshots are kept there.
 """
 
 import json

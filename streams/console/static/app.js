@@ -67,8 +67,8 @@ function settle() {
 
 function show(view) {
   if (view.user_id !== user) return;
-  const change = list.show(view);
   const took = view.cause ? answered(view.cause.event_id) : null;
+  const change = list.show(view);
   const known = view.recommendation_id !== null;
   write(find("#cause"), known ? `after you ${view.cause.text}` : "");
   const empty = find("#list-empty");
@@ -143,8 +143,12 @@ function listen() {
 }
 
 function update(view) {
-  learn(view.departments);
-  shop.update(view);
+  const redraw = learn(view.departments);
+  shop.update(view, redraw);
+  if (redraw) {
+    list.redraw();
+    others.redraw();
+  }
   const names = find("#shoppers");
   const key = view.shoppers.join("\n");
   if (names.dataset.key === key) return;

@@ -7,14 +7,19 @@ const W = 120, H = 90;
 
 let departments = new Map();
 let categories = new Map();
+let learnt = "";
 
-/** Learn the shop's departments and categories, so that neighbours differ. */
+/** Learn the shop's departments and categories, so that neighbours differ; true if what is drawn looks old now. */
 export function learn(shop) {
+  const names = JSON.stringify(shop.map((one) => [one.name, one.categories.map((category) => category.name)]));
+  if (names === learnt) return false;
+  learnt = names;
   departments = new Map(shop.map((one, place) => [one.name, place]));
   categories = new Map();
   for (const one of shop) {
     for (const category of one.categories) categories.set(`${one.name}\n${category.name}`, categories.size);
   }
+  return true;
 }
 
 /** FNV-1a, 32 bits. */

@@ -52,6 +52,11 @@ export class List {
     find("#rows").scrollTo({ left: 0, behavior: isCalm() ? "auto" : "smooth" });
   }
 
+  /** Draw the pictures again. */
+  redraw() {
+    for (const row of this.rows.values()) find(".art", row).replaceChildren(art(row.product));
+  }
+
   /** Forget the rows: the next list is another shopper's. */
   restart() {
     this.rows.clear();
@@ -68,6 +73,7 @@ export class List {
 
   row(product) {
     const row = fromTemplate("row");
+    row.product = product;
     const where = () => ({ recommendation_id: this.id, list: "recommendations", position: this.places.get(product.item_id) });
     find(".art", row).append(art(product));
     find(".title", row).textContent = product.title;

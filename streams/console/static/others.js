@@ -32,6 +32,12 @@ export class Others {
     find("#others-empty").hidden = others.length > 0;
   }
 
+  /** Draw the pictures again. */
+  redraw() {
+    for (const row of this.rows.values()) delete row.dataset.key;
+    this.show(this.latest);
+  }
+
   row(user) {
     const row = fromTemplate("other");
     find(".face", row).textContent = [...user][0].toUpperCase();

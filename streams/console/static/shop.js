@@ -26,15 +26,15 @@ export class Shop {
     find("#more").addEventListener("click", () => this.load(true));
   }
 
-  /** What there is to choose from changed. */
-  update(shop) {
+  /** What there is to choose from changed; `redraw` where the pictures did, too. */
+  update(shop, redraw) {
     const before = JSON.stringify(this.departments);
     this.departments = shop.departments;
     if (JSON.stringify(shop.departments) !== before) this.chips();
-    if (shop.products !== this.total) {
-      this.total = shop.products;
-      this.load();
-    }
+    const changed = shop.products !== this.total;
+    this.total = shop.products;
+    // cards that somebody looks at stay, unless there is room for more
+    if (redraw || (changed && this.shown < PAGE)) this.load();
   }
 
   chips() {
@@ -83,7 +83,9 @@ export class Shop {
       find("#cards").append(...cards);
       cards[0]?.querySelector(".open").focus();
     } else {
+      const held = document.activeElement.closest(".card")?.dataset.id;
       find("#cards").replaceChildren(...cards);
+      if (held !== undefined) cards.find((card) => card.dataset.id === held)?.querySelector(".open").focus({ preventScroll: true });
     }
     this.shown = offset + cards.length;
     find("#more").hidden = this.shown >= page.total;
@@ -95,6 +97,7 @@ export class Shop {
 
   card(product) {
     const card = fromTemplate("card");
+    card.dataset.id = product.item_id;
     find(".art", card).append(art(product));
     find(".kind", card).textContent = product.category;
     find(".title", card).textContent = product.title;
