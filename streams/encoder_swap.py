@@ -20,7 +20,6 @@ import numpy as np
 import structlog
 
 from encoders.errors import EncoderError
-from encoders.graph import HeadInputs
 from encoders.runtime import Runtime
 from encoders.shelf import Shelf
 from schemas.encoder_state import EncoderState
@@ -29,6 +28,7 @@ from streams.map_fitting import MapFitter, note_map
 from streams.metrics import Metrics
 from streams.moving import carry, change_space
 from streams.profiles import ProfileShape, ProfileTable
+from streams.ranking import head_inputs
 from streams.recommend import Recommender
 from streams.settings import Settings
 from streams.space import Serving, Space
@@ -167,7 +167,7 @@ class EncoderSwap:
             await feed.read()
             try:
                 await self._prepare_maps(space)
-                await asyncio.to_thread(_try_out, space)
+                await asyncio.to_thread(_try_out, space, self._shape(space))
             except Exception as error:  # whatever is wrong with it, the version that serves is well
                 raise EncoderError(f"It fails when it is tried out: {error!r}.") from error
             feed = await self._switch(target, space, feed)
@@ -243,16 +243,10 @@ class EncoderSwap:
                 self._recommender.note_preferences(np.array(slots, np.intp))
 
 
-def _try_out(space: Space) -> None:
+def _try_out(space: Space, shape: ProfileShape) -> None:
     """Rank a blank user: a graph that can't run must not be found out by users."""
-    manifest = space.graph.encoder.manifest
-    h, T, d = manifest.history, len(manifest.half_lives_s), manifest.dimension
-    blank = HeadInputs(
-        sums=np.zeros((1, T, d), np.float32),
-        mass=np.zeros((1, T), np.float32),
-        recent_vectors=np.zeros((1, h, d), np.float32),
-        recent_types=np.full((1, h), -1, np.int64),
-        recent_ages=np.zeros((1, h), np.float32),
-    )
+    table = ProfileTable(1, shape)
+    slots = table.allocate(["nobody"], 0, 0)
+    inputs = head_inputs(table, slots, space.index, space.graph.encoder.manifest.history)
     nothing = np.empty((1, 0), np.int64)
-    space.graph.rank(blank, space.index.snapshot(), nothing, nothing.astype(np.float32), 1)
+    space.graph.rank(inputs, space.index.snapshot(), nothing, nothing.astype(np.float32), 1)

@@ -1,17 +1,25 @@
-"""When a worker that is given users waits for a new encoder version."""
+"""Before a new encoder version serves: who waits for it, and that it is tried out."""
 
 import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from encoders.graph import RankingGraph
+from encoders.index import ItemIndex
 from schemas.codec import encode
 from schemas.encoder_state import EncoderState
-from streams.encoder_swap import EncoderSwap
+from streams.encoder_swap import EncoderSwap, _try_out
 from streams.encoder_versions import EncoderVersions
+from streams.index_updates import IndexUpdates
 from streams.metrics import Metrics
+from streams.profiles import ProfileShape
 from streams.settings import Settings
+from streams.space import Space
+from streams.update import SumsConfig
+from tests.unit.streams.conftest import DIMENSION
 
 
 class Fills:
@@ -84,3 +92,14 @@ def test_nobody_waits_for_ever(swap: Any, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("streams.encoder_swap._SETTLE_S", 0.01)
     swap._fills.filled = True
     asyncio.run(asyncio.wait_for(swap.settle(), 5))
+
+
+@pytest.mark.parametrize("items", [0, 3])
+def test_a_version_is_tried_out_before_it_serves(graph: RankingGraph, items: int) -> None:
+    index = ItemIndex(DIMENSION)
+    index.put([f"i{n}" for n in range(items)], np.ones((items, DIMENSION), np.float32))
+    sums = SumsConfig(np.array([60.0, 3_600.0]), np.ones((3, 2), np.float32))
+    space = Space("v2", index, IndexUpdates(DIMENSION, "v2"), graph, sums)
+    _try_out(space, ProfileShape(history=4, dimension=DIMENSION, half_lives=2))
+    with pytest.raises(ValueError, match="sums has shape"):
+        _try_out(space, ProfileShape(history=4, dimension=DIMENSION, half_lives=3))
