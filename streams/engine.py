@@ -21,8 +21,10 @@ from streams.clients import make_producer, make_tail_consumer
 from streams.decoding import Decoder
 from streams.emitter import Emitter
 from streams.index_updates import IndexUpdates
+from streams.list_statistics import ListStatistics
 from streams.log_ends import LogEnds
 from streams.metrics import Metrics
+from streams.online_quality import OnlineQuality
 from streams.ownership import Ownership
 from streams.parts import profile_shape, table_capacity
 from streams.pipeline import Pipeline
@@ -78,13 +80,14 @@ class Engine:
         )
         self._updates = IndexUpdates(manifest.dimension, manifest.version)
         vectors_topic = names.item_vectors(manifest.version)
+        watched = {"error_cb": lambda error: metrics.broker_error(error.name())}
         self._tails = [
-            Tail(vectors_topic, lambda: make_tail_consumer(kafka), self._updates.collect),
-            Tail(names.full(TRENDING), lambda: make_tail_consumer(kafka), self._see_trending),
+            Tail(vectors_topic, lambda: make_tail_consumer(kafka, **watched), self._updates.collect),
+            Tail(names.full(TRENDING), lambda: make_tail_consumer(kafka, **watched), self._see_trending),
         ]
         self._log_ends = LogEnds(make_tail_consumer(kafka))
-        self._emitter = Emitter(make_producer(kafka), names)
-        self._catalog_emitter = Emitter(make_producer(kafka), names)
+        self._emitter = Emitter(make_producer(kafka, **watched), names)
+        self._catalog_emitter = Emitter(make_producer(kafka, **watched), names)
         self.checkpoint = Checkpoint(
             self.table,
             store,
@@ -99,6 +102,10 @@ class Engine:
         )
         graph = RankingGraph(runtime, encoder)
         seen = settings.ranking.recently_seen_events if settings.ranking.recently_seen == "exclude" else 0
+        rules = Rules(settings.ranking.exclude_purchased_days, seen)
+        metrics.quality.begin(manifest.version)
+        quality = OnlineQuality(self.table, self.index, self.trending, rules, metrics.quality)
+        self._statistics = ListStatistics(self.index, metrics.quality)
         recommender = Recommender(
             self.table,
             self.index,
@@ -106,8 +113,10 @@ class Engine:
             self.trending,
             self._emitter,
             metrics,
-            Rules(settings.ranking.exclude_purchased_days, seen),
+            rules,
             settings.ranking.k,
+            quality,
+            self._statistics,
         )
         self.pipeline = Pipeline(
             self.table,
@@ -128,6 +137,8 @@ class Engine:
             ),
             settings.checkpoint.max_dirty_users,
             self._log_ends,
+            quality,
+            self._statistics,
         )
         self._catalog_topic = names.full(CATALOG)
         self.catalog = CatalogEncoder(ItemEncoder(runtime, encoder), self._catalog_emitter, metrics, vectors_topic)
@@ -180,6 +191,8 @@ class Engine:
             await asyncio.sleep(1.0)
             async with self.checkpoint.boundary:
                 self.pipeline.apply_index_updates()
+                self._statistics.publish()
+            self._metrics.index_lag(self._tails[0].lag + self._updates.waiting)
             self._metrics.users(len(self.table), self.table.dirty_count)
 
     def _see_trending(self, messages: list[Message]) -> None:

@@ -6,6 +6,8 @@ from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from streams.quality_metrics import QualityMetrics
+
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LATENCY = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
@@ -50,6 +52,9 @@ class Metrics:
         self._encoded = counter("items_encoded", "Catalog items by what became of them.", "outcome")
         self._partitions = gauge("assigned_partitions", "Input partitions this worker owns.")
         self._waits = counter("waits", "Times the worker had to wait, by why.", "reason")
+        self._index_lag = gauge("index_lag_records", "Item vectors written to the topic and not in the index yet.")
+        self._broker_errors = counter("broker_errors", "Errors that Kafka clients report.", "error")
+        self.quality = QualityMetrics(self.registry, namespace)
         self._provider = gauge("onnx_provider_info", "1 for the ONNX Runtime provider that really runs.", "provider")
 
     def events(self, topic: str, outcome: str, count: int = 1) -> None:
@@ -137,6 +142,14 @@ class Metrics:
     def provider(self, name: str) -> None:
         """The ONNX Runtime provider that really runs."""
         self._provider.labels(self._namespace, name).set(1)
+
+    def index_lag(self, records: int) -> None:
+        """Item vectors that are not in the index yet."""
+        self._index_lag.labels(self._namespace).set(records)
+
+    def broker_error(self, name: str) -> None:
+        """An error that a Kafka client reports, by librdkafka's name; called from the clients' threads."""
+        self._broker_errors.labels(self._namespace, name).inc()
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from encoders.graph import LEAST_SCORE, LEAVE_OUT, HeadInputs, Ranked
 from encoders.index import ItemIndex
 from schemas.events import EVENT_TYPES
-from schemas.recommendation import Reason, ReasonKind, RecommendedItem, Share
+from schemas.ids import id_hashes
+from schemas.recommendation import REASON_KINDS, Reason, ReasonKind, RecommendedItem, Share
 from streams.preference import NO_TIME, Float32Array, Int64Array, IntpArray
 from streams.profiles import ProfileTable
 
@@ -87,7 +88,24 @@ def adjustments(rows: Int64Array) -> Float32Array:
     return np.where(rows >= 0, LEAVE_OUT, np.float32(0)).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Popular:
+    """What is trending and may be recommended, the most popular first."""
+
+    rows: Int64Array  # (P,), rows of the index
+    scores: NDArray[np.float64]  # (P,)
+
+
+def popular(top: Sequence[tuple[str, float]], index: ItemIndex) -> Popular:
+    """Of ``Trending.top``, what may be recommended."""
+    rows = index.rows(id_hashes(item for item, _ in top))
+    available = index.available(rows) if len(rows) else np.zeros(0, np.bool_)
+    return Popular(rows[available], np.array([score for _, score in top], np.float64)[available])
+
+
 _KINDS: tuple[ReasonKind, ...] = ("recent", "older", "bonus", "bias")
+_CODES = np.array([REASON_KINDS.index(kind) + 1 for kind in _KINDS], np.uint8)
+TRENDING_CODE = REASON_KINDS.index("trending") + 1
 _DIGITS = 6
 """Decimals of scores and shares as sent: what lies beyond is rounding of float32."""
 
@@ -117,13 +135,17 @@ class ReasonWriter:
         scores = ranked.scores.astype(np.float64)
         self._exact = ranked.exact
         self._item_ids = index.item_ids
-        self._usable = (ranked.scores > LEAST_SCORE).sum(axis=1).tolist()  # sorted: what may not be given stands last
+        usable = ranked.scores > LEAST_SCORE  # sorted: what may not be given stands last
+        self._usable = usable.sum(axis=1).tolist()
+        kinds = np.stack([recents, older, bonus, bias], axis=2).argmax(axis=2)
+        self.rows: Int64Array = np.where(usable, ranked.rows, -1)  # (B, k), -1 behind the last item
+        self.reasons: NDArray[np.uint8] = np.where(usable, _CODES[kinds], 0).astype(np.uint8)  # (B, k), codes
         self._columns = [
             column.tolist()
             for column in (
                 ranked.rows,
                 scores.round(_DIGITS),
-                np.stack([recents, older, bonus, bias], axis=2).argmax(axis=2),
+                kinds,
                 np.take_along_axis(table.rows[slots][:, None, :], events, axis=2),
                 np.take_along_axis(table.types[slots][:, None, :], events, axis=2),
                 named,
@@ -161,22 +183,40 @@ class ReasonWriter:
         ]
 
 
-def trending_items(
-    top: Sequence[tuple[int, float]], left_out_rows: Int64Array, index: ItemIndex, k: int
-) -> list[RecommendedItem]:
-    """The k most popular items that one user may be given.
+def trending_places(rows: Int64Array, left_out_rows: Int64Array, k: int) -> Int64Array:
+    """Which k of the most popular items each of B users is given.
 
     Parameters
     ----------
-    top : rows of the index and scores, best first; all available
-    left_out_rows : int64 array of shape (A,)
+    rows : int64 array of shape (P,), rows of the index, the most popular first; all available
+    left_out_rows : int64 array of shape (B, A), -1 in unused places
+
+    Returns
+    -------
+    int64 array of shape (B, k): places in ``rows``, best first, -1 behind the last.
     """
-    barred = set(left_out_rows.tolist())
-    found = []
-    for row, score in top:
-        if row not in barred:
-            reason = Reason(kind="trending", exact=True, bonus=score)
-            found.append(RecommendedItem(item_id=index.item_ids[row], score=score, reason=reason))
-            if len(found) == k:
-                break
-    return found
+    places = np.full((len(left_out_rows), k), -1, np.int64)
+    rows = rows[: k + left_out_rows.shape[1]]  # more than that can't be needed
+    if len(rows) == 0:
+        return places
+    free = np.ones((len(left_out_rows), len(rows)), np.bool_)
+    order = np.argsort(rows)
+    place = np.minimum(np.searchsorted(rows[order], left_out_rows), len(rows) - 1)  # (B, A)
+    user, column = np.nonzero(rows[order][place] == left_out_rows)
+    free[user, order[place[user, column]]] = False
+    rank = free.cumsum(axis=1) - 1
+    user, place = np.nonzero(free & (rank < k))
+    places[user, rank[user, place]] = place
+    return places
+
+
+def trending_items(popular: Popular, places: Int64Array, index: ItemIndex) -> list[RecommendedItem]:
+    """The popular items of one user, of ``trending_places``."""
+    return [
+        RecommendedItem(
+            item_id=index.item_ids[row],
+            score=score,
+            reason=Reason(kind="trending", exact=True, bonus=score),
+        )
+        for row, score in zip(popular.rows[places].tolist(), popular.scores[places].tolist(), strict=True)
+    ]

@@ -9,13 +9,26 @@ from encoders.graph import RankingGraph
 from encoders.index import ItemIndex
 from schemas.codec import encode
 from schemas.events import EVENT_TYPES
+from schemas.ids import id_hashes
 from schemas.recommendation import Cause, Recommendation, RecommendedItem, Revision
 from streams.batch import EventBatch
 from streams.emitter import Emitter
+from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
+from streams.online_quality import OnlineQuality
 from streams.preference import IntpArray
 from streams.profiles import ProfileTable
-from streams.ranking import ReasonWriter, Rules, adjustments, head_inputs, left_out, trending_items
+from streams.ranking import (
+    TRENDING_CODE,
+    ReasonWriter,
+    Rules,
+    adjustments,
+    head_inputs,
+    left_out,
+    popular,
+    trending_items,
+    trending_places,
+)
 from streams.trending import Trending
 
 
@@ -32,10 +45,13 @@ class Recommender:
         metrics: Metrics,
         rules: Rules,
         k: int,
+        quality: OnlineQuality,
+        statistics: ListStatistics,
     ) -> None:
         self._table, self._index, self._graph = table, index, graph
         self._trending, self._emitter, self._metrics = trending, emitter, metrics
         self._rules, self._k = rules, k
+        self._quality, self._statistics = quality, statistics
         self._sequence = 0
 
     def refresh(self, events: EventBatch, slots: IntpArray, causes: IntpArray, term: int) -> None:
@@ -57,34 +73,39 @@ class Recommender:
         with self._metrics.stage("emit"):
             writer = ReasonWriter(table, slots, index, ranked)
             known = np.asarray(ranked.user.any(axis=1))
-            popular = self._popular() if not known.all() else []
+            rows, reasons = writer.rows, writer.reasons
+            ids = [f"{term:x}-{self._sequence + 1 + place:x}" for place in range(len(slots))]
+            fallback: dict[int, list[RecommendedItem]] = {}
+            unknown = np.flatnonzero(~known)
+            if len(unknown):
+                top = popular(self._trending.top(), index)
+                places = trending_places(top.rows, barred[unknown], rows.shape[1])
+                rows[unknown] = np.where(places >= 0, top.rows[places], -1) if len(top.rows) else -1
+                reasons[unknown] = np.where(places >= 0, TRENDING_CODE, 0)
+                for user, chosen in zip(unknown.tolist(), places, strict=True):
+                    fallback[user] = trending_items(top, chosen[chosen >= 0], index)
             latencies = []
             for place, (slot, cause) in enumerate(zip(slots.tolist(), causes.tolist(), strict=True)):
-                items = writer.items(place) if known[place] else trending_items(popular, barred[place], index, self._k)
                 # an empty list is sent too: it replaces one that is no longer true
-                latency = self._send(events, cause, items, term, int(table.times[slot, 0]))
+                items = writer.items(place) if known[place] else fallback[place]
+                latency = self._send(events, cause, ids[place], items, term, int(table.times[slot, 0]))
                 if latency is not None:
                     latencies.append(latency)
+            self._quality.remember(slots, rows, reasons, id_hashes(ids), self._graph.encoder.manifest.version)
+            self._statistics.recommended(rows, reasons, ranked.user)
             self._metrics.latency(latencies)
             self._metrics.recommendations("personal", int(known.sum()))
             self._metrics.recommendations("trending", int((~known).sum()))
 
-    def _popular(self) -> list[tuple[int, float]]:
-        """Rows and scores of what is trending and may be recommended."""
-        top = self._trending.top()
-        rows = [self._index.row(item) for item, _ in top]
-        available = self._index.available(np.array(rows, np.int64))
-        return [(row, score) for row, (_, score), ok in zip(rows, top, available.tolist(), strict=True) if ok]
-
     def _send(
-        self, events: EventBatch, cause: int, items: Sequence[RecommendedItem], term: int, newest_ms: int
+        self, events: EventBatch, cause: int, id_: str, items: Sequence[RecommendedItem], term: int, newest_ms: int
     ) -> float | None:
         self._sequence += 1
         now_ms = time.time_ns() // 1_000_000
         user_id = events.user_ids[cause]
         received_ms = int(events.received[cause])
         message = Recommendation(
-            recommendation_id=f"{term:x}-{self._sequence:x}",
+            recommendation_id=id_,
             user_id=user_id,
             revision=Revision(term=term, sequence=self._sequence),
             items=list(items),

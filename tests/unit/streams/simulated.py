@@ -22,12 +22,15 @@ from schemas.events import EVENT_CLASSES
 from streams.checkpoint import Checkpoint
 from streams.decoding import Decoder
 from streams.index_updates import IndexUpdates
+from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
+from streams.online_quality import OnlineQuality
 from streams.ownership import Ownership
 from streams.partitioning import partitions_of
 from streams.pipeline import Pipeline
 from streams.profile_state import ProfileState, decode_state
 from streams.profiles import ProfileShape, ProfileTable
+from streams.ranking import Rules
 from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
 from streams.topic_ids import TopicIds
 from streams.topics import TopicNames
@@ -258,6 +261,8 @@ class SimWorker:
             CONFIG,
             1_000,
             lambda source, at_least: len(world.logs[TP(source.topic, source.partition)]) * 2 + 1,
+            OnlineQuality(self.table, self.index, self.trending, Rules(), self.metrics.quality),
+            ListStatistics(self.index, self.metrics.quality),
         )
         self.assigned: frozenset[int] = frozenset()
         self.positions: dict[TP, int] = {}

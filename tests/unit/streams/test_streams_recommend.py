@@ -10,7 +10,9 @@ from encoders.index import ItemIndex
 from schemas.codec import decode
 from schemas.recommendation import Recommendation
 from schemas.trending import TrendingCounts
+from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
+from streams.online_quality import OnlineQuality
 from streams.profiles import ProfileShape, ProfileTable
 from streams.ranking import Rules
 from streams.recommend import Recommender
@@ -35,15 +37,18 @@ class Shop:
         self.index.put(ITEMS, rng.standard_normal((len(ITEMS), DIMENSION)).astype(np.float32))
         self.trending = Trending(3_600, [1.0, 0.5, 4.0])
         emitter = SimpleNamespace(recommend=lambda user, value: self.sent.append((user, decode(Recommendation, value))))
+        metrics = Metrics()
         self.recommender = Recommender(
             self.table,
             self.index,
             graph,
             self.trending,
             emitter,  # type: ignore[arg-type]
-            Metrics(),
+            metrics,
             Rules(),
             3,
+            OnlineQuality(self.table, self.index, self.trending, Rules(), metrics.quality),
+            ListStatistics(self.index, metrics.quality),
         )
 
     def refresh(self, events: list[Ev], causes: dict[str, int], term: int = 7) -> dict[str, Recommendation]:
