@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
-.PHONY: help demo test test-unit test-contract test-integration test-e2e faults faults-quick check lock clean
+.PHONY: help demo test test-unit test-contract test-integration test-e2e dashboards-check faults faults-quick check lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -35,6 +35,9 @@ test-e2e: $(DEV) ## whole workers on real Kafka and Cassandra
 
 faults: $(DEV) ## every fault on real Kafka and Cassandra, all profiles checked after each (25 minutes at most)
 	$(BIN)/python -m tests.faults --all --json
+
+dashboards-check: $(DEV) ## every query of every dashboard and every rule on a real Prometheus and a worker under load
+	$(BIN)/python -m tests.e2e.dashboards
 
 faults-quick: $(DEV) ## the likeliest faults, less of each (4 minutes at most)
 	$(BIN)/python -m tests.faults --all --quick --json

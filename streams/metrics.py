@@ -54,6 +54,11 @@ class Metrics:
         self._waits = counter("waits", "Times the worker had to wait, by why.", "reason")
         self._index_lag = gauge("index_lag_records", "Item vectors written to the topic and not in the index yet.")
         self._broker_errors = counter("broker_errors", "Errors that Kafka clients report.", "error")
+        # a rate needs a zero to rise from, and an operator a line that shows that all is well
+        for operation in ("load", "save", "read"):
+            self._store_errors.labels(namespace, operation)
+        for error in ("_TRANSPORT", "_ALL_BROKERS_DOWN"):
+            self._broker_errors.labels(namespace, error)
         self.quality = QualityMetrics(self.registry, namespace)
         self._provider = gauge("onnx_provider_info", "1 for the ONNX Runtime provider that really runs.", "provider")
 
