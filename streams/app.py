@@ -20,7 +20,7 @@ from streams.metrics import Metrics
 from streams.parts import load_encoder, make_store, uses_simulator
 from streams.settings import Settings
 from streams.simulator import Simulator
-from streams.topics import TopicNames, check_inputs, check_present, partition_counts, wanted_topics
+from streams.topics import COMMANDS, TopicNames, check_inputs, check_present, partition_counts, wanted_topics
 from streams.transport import faust_options
 
 log = structlog.get_logger(__name__)
@@ -210,6 +210,8 @@ class Worker:
         )
         app.max_batch_records = settings.kafka.max_batch_records
         app.fetch_max_wait_ms = _SIMULATOR_FETCH_WAIT_MS if self.simulator is not None else _FETCH_WAIT_MS
+        # a command that is read again comes before all events: what its user did since is not forgotten with it
+        app.read_first = {self._names.full(COMMANDS)}
         app.epoch = 0
         app.before_revoke = self._hand_over
         app.after_assign = self._take_over

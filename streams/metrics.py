@@ -1,6 +1,6 @@
 """What a worker counts, for Prometheus. Every metric carries the namespace as a label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -81,14 +81,14 @@ class Metrics:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage: fetch, decode, load, update, rank, emit, save."""
+        """Time a stage: decode, load, quality, update, rank, encode, produce, save."""
         start = perf_counter()
         try:
             yield
         finally:
             self._stage.labels(self._namespace, name).observe(perf_counter() - start)
 
-    def latency(self, seconds: list[float]) -> None:
+    def latency(self, seconds: Iterable[float]) -> None:
         """Event to recommendation, an observation a recommendation."""
         observe = self._latency.labels(self._namespace).observe
         for value in seconds:

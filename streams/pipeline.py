@@ -244,9 +244,11 @@ class Pipeline:
 
     async def _apply_events(self, batch: RecordBatch, events: EventBatch, slots: dict[str, int], term: int) -> None:
         places = np.fromiter((slots[user] for user in events.user_ids), np.intp, len(events))
-        with self._metrics.stage("update"):
+        with self._metrics.stage("quality"):
             checked = self._quality.check(events, places)
+        with self._metrics.stage("update"):
             applied = apply_batch(self._table, events, places, self._index, self._sums)
+        with self._metrics.stage("quality"):
             self._quality.record(checked, events, places, applied.events)
             self._statistics.demanded(checked.rows[applied.events])
         self._metrics.events(batch.topic, "applied", len(applied.events))
@@ -267,8 +269,7 @@ class Pipeline:
         columns = (commands.user_ids, commands.sources, commands.offsets, commands.received)
         for user, source, offset, written_ms in zip(*columns, strict=True):
             slot = slots[user]
-            if offset >= self._table.fence(slot, source):
-                self._table.set_fence(slot, source, offset + 1)
+            if self._table.pass_fence(slot, source, offset):
                 self._table.wipe(slot, written_ms)
                 forgotten.append(user)
                 log.info("forgot a user", partition=int(self._table.partition[slot]))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from encoders.index import ItemIndex
@@ -16,6 +17,7 @@ from streams.profile_state import (
     Fence,
     Offered,
     ProfileState,
+    SentOn,
     StateError,
     decode_state,
     encode_state,
@@ -68,6 +70,8 @@ def _fill(
     table.seen_count[slot] = len(seen)
     for fence in state.fences:
         table.set_fence(slot, Source(fence.topic, fence.topic_id, fence.partition), fence.next_offset)
+    if state.sent_on:
+        table.sent_on[slot] = {Source(*one[:3]): list(one[3]) for one in map(msgspec.structs.astuple, state.sent_on)}
     # until the user comes back, a forgotten user's row goes on expiring
     table.forgotten[slot] = row.expires_s > 0
     table.forgotten_ms[slot] = state.forgotten_ms
@@ -121,6 +125,7 @@ class Snapshot:
     pending: dict[int, list[PendingEvent]]
     other_sums: dict[int, list[OtherSums]]
     other_fences: dict[int, dict[Source, int]]
+    sent_on: dict[int, dict[Source, list[int]]]
     columns: list[tuple[str, str]]
     models: list[str]
     encoder: str
@@ -147,6 +152,11 @@ def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Snapsh
         pending={slot: list(table.pending[slot]) for slot in chosen if slot in table.pending},
         other_sums={slot: list(table.other_sums[slot]) for slot in chosen if slot in table.other_sums},
         other_fences={slot: dict(table.other_fences[slot]) for slot in chosen if slot in table.other_fences},
+        sent_on={
+            slot: {source: list(offsets) for source, offsets in table.sent_on[slot].items()}
+            for slot in chosen
+            if slot in table.sent_on
+        },
         columns=list(table.columns),
         models=list(table.models),
         encoder=encoder,
@@ -209,6 +219,7 @@ def _encode_row(snapshot: Snapshot, i: int, save_number: int, forget_after_s: in
         purchased_times=a["bought_times"][i, :bought].tobytes(),
         seen_ids=_in_order(a["seen"][i], int(a["seen_count"][i])),
         fences=fences,
+        sent_on=[SentOn(*source, offsets) for source, offsets in snapshot.sent_on.get(slot, {}).items()],
         counters=Counters(
             applied=a["applied"][i].tolist(),
             duplicates=int(a["duplicates"][i]),

@@ -47,11 +47,28 @@ class ProfileShape:
 
 
 class Source(NamedTuple):
-    """A log that events come from: a partition of one life of a topic (a recreated topic has a new id)."""
+    """A log that events come from: a partition of one life of a topic (a recreated topic has a new id).
+
+    Events that were sent on twice come by a path of their own, with another order: ``topic_id`` then ends with ``>``
+    and the partition in between.
+    """
 
     topic: str
     topic_id: str
     partition: int
+
+    def by(self, partition: int) -> "Source":
+        """The path over a partition of ``rerouted`` that was not the last."""
+        return self._replace(topic_id=f"{self.topic_id}>{partition}")
+
+    @property
+    def origin(self) -> "Source":
+        """The log that the events were first written to, whatever their path."""
+        return self._replace(topic_id=self.topic_id.partition(">")[0])
+
+
+SENT_ON_OFFSETS = 64
+"""Of a user's events of one log that were sent on: how many are remembered one by one."""
 
 
 class PendingEvent(NamedTuple):
@@ -127,6 +144,9 @@ class ProfileTable:
         self.columns: list[tuple[str, str]] = []
         self.fences: Int64Array = np.zeros((capacity, 0), np.int64)
         self.other_fences: defaultdict[int, dict[Source, int]] = defaultdict(dict)
+        # Offsets counted lately of events that were sent on, by their origin: one that is sent on again after a crash
+        # may take another path than it took first, if topics have grown in between.
+        self.sent_on: dict[int, dict[Source, list[int]]] = {}
         self._used: Int64Array = np.zeros(capacity, np.int64)  # tick of last use, 0 = free
         self._tick = 1
         self._free = list(range(capacity - 1, -1, -1))
@@ -157,6 +177,7 @@ class ProfileTable:
             self.drop_pending(slot)
             self.other_sums.pop(slot, None)
             self.other_fences.pop(slot, None)
+            self.sent_on.pop(slot, None)
             self.user_ids[slot] = user
             self.slot_of[user] = slot
         self.partition[slots] = partition
@@ -210,6 +231,7 @@ class ProfileTable:
             self.drop_pending(slot)
             self.other_sums.pop(slot, None)
             self.other_fences.pop(slot, None)
+            self.sent_on.pop(slot, None)
             self._free.append(slot)
         self._used[slots] = 0
         self.dirty[slots] = self.saving[slots] = False
@@ -310,6 +332,20 @@ class ProfileTable:
             self.fences[slot, column] = next_offset
         else:
             self.other_fences[slot][source] = next_offset
+
+    def pass_fence(self, slot: int, source: Source, offset: int) -> bool:
+        """Whether a record is new to a slot; from now on it is not."""
+        if offset < self.fence(slot, source):
+            return False
+        self.set_fence(slot, source, offset + 1)
+        if self.column(source, slot) is not None:
+            return True
+        offsets = self.sent_on.setdefault(slot, {}).setdefault(source.origin, [])
+        if offset in offsets:
+            return False
+        offsets.append(offset)
+        del offsets[:-SENT_ON_OFFSETS]
+        return True
 
     def slots_of_partition(self, partition: int) -> IntpArray:
         """Slots of the users of a partition."""

@@ -1,4 +1,4 @@
-"""The rules of the top-k, on arrays: what the head is given, what is left out, and which reason an item carries."""
+"""The rules of the top-k, on arrays: what the head is given, what is left out, and what unknown users get."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.graph import LEAST_SCORE, LEAVE_OUT, HeadInputs, Ranked
+from encoders.graph import LEAVE_OUT, HeadInputs
 from encoders.index import ItemIndex
-from schemas.events import EVENT_TYPES
 from schemas.ids import id_hashes
-from schemas.recommendation import REASON_KINDS, Reason, ReasonKind, RecommendedItem, Share
+from schemas.recommendation import REASON_KINDS, Reason, RecommendedItem
 from streams.preference import NO_TIME, Float32Array, Int64Array, IntpArray
 from streams.profiles import ProfileTable
 
-NAMED_RECENTS = 3
-"""Recent events that a reason names; the others' shares are added up."""
-
+TRENDING_CODE = REASON_KINDS.index("trending") + 1
 _DAY_MS = 86_400_000
 
 
@@ -101,86 +98,6 @@ def popular(top: Sequence[tuple[str, float]], index: ItemIndex) -> Popular:
     rows = index.rows(id_hashes(item for item, _ in top))
     available = index.available(rows) if len(rows) else np.zeros(0, np.bool_)
     return Popular(rows[available], np.array([score for _, score in top], np.float64)[available])
-
-
-_KINDS: tuple[ReasonKind, ...] = ("recent", "older", "bonus", "bias")
-_CODES = np.array([REASON_KINDS.index(kind) + 1 for kind in _KINDS], np.uint8)
-TRENDING_CODE = REASON_KINDS.index("trending") + 1
-_DIGITS = 6
-"""Decimals of scores and shares as sent: what lies beyond is rounding of float32."""
-
-
-class ReasonWriter:
-    """Turns shares of scores into the items of a recommendation, for users of one batch.
-
-    All that can be done on arrays is done here, once for the batch; `items` only puts one user's parts together.
-    """
-
-    def __init__(self, table: ProfileTable, slots: IntpArray, index: ItemIndex, ranked: Ranked) -> None:
-        shares = ranked.recent_shares.astype(np.float64).round(_DIGITS)  # (B, k, h)
-        count = min(NAMED_RECENTS, shares.shape[2], table.shape.history)
-        places = (
-            np.argpartition(-shares, count - 1, axis=2)[:, :, :count] if count else shares[:, :, :0].astype(np.intp)
-        )
-        named = np.take_along_axis(shares, places, axis=2)
-        order = np.argsort(-named, axis=2, kind="stable")
-        places = np.take_along_axis(places, order, axis=2)
-        named = np.take_along_axis(named, order, axis=2)  # (B, k, 3), largest first
-        events = np.minimum(places, table.shape.history - 1)  # a head may take more recents than are kept: those are 0
-        recents = shares.sum(axis=2)
-        older, bonus, bias = (
-            part.astype(np.float64).round(_DIGITS)
-            for part in (ranked.older_shares, ranked.adjust_shares, ranked.bias_shares)
-        )
-        scores = ranked.scores.astype(np.float64)
-        self._exact = ranked.exact
-        self._item_ids = index.item_ids
-        usable = ranked.scores > LEAST_SCORE  # sorted: what may not be given stands last
-        self._usable = usable.sum(axis=1).tolist()
-        kinds = np.stack([recents, older, bonus, bias], axis=2).argmax(axis=2)
-        self.rows: Int64Array = np.where(usable, ranked.rows, -1)  # (B, k), -1 behind the last item
-        self.reasons: NDArray[np.uint8] = np.where(usable, _CODES[kinds], 0).astype(np.uint8)  # (B, k), codes
-        self._columns = [
-            column.tolist()
-            for column in (
-                ranked.rows,
-                scores.round(_DIGITS),
-                kinds,
-                np.take_along_axis(table.rows[slots][:, None, :], events, axis=2),
-                np.take_along_axis(table.types[slots][:, None, :], events, axis=2),
-                named,
-                (recents - named.sum(axis=2)).round(_DIGITS),
-                older,
-                bonus,
-                bias,
-            )
-        ]
-
-    def items(self, user: int) -> list[RecommendedItem]:
-        """The recommended items of the ``user``-th of the batch, best first."""
-        ids, exact, usable = self._item_ids, self._exact, self._usable[user]
-        return [
-            RecommendedItem(
-                item_id=ids[row],
-                score=score,
-                reason=Reason(
-                    kind=_KINDS[kind],
-                    exact=exact,
-                    recents=[
-                        Share(item_id=ids[event], event_type=EVENT_TYPES[kind_of_event], share=share)
-                        for event, kind_of_event, share in zip(event_rows, types, shares, strict=True)
-                        if share and event >= 0
-                    ],
-                    other_recents=rest,
-                    older=older,
-                    bonus=bonus,
-                    bias=bias,
-                ),
-            )
-            for row, score, kind, event_rows, types, shares, rest, older, bonus, bias in zip(
-                *(column[user][:usable] for column in self._columns), strict=True
-            )
-        ]
 
 
 def trending_places(rows: Int64Array, left_out_rows: Int64Array, k: int) -> Int64Array:

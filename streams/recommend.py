@@ -1,8 +1,8 @@
 """Fresh recommendations of the users that a batch touched: rank, explain, encode, send."""
 
 import time
-from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from encoders.graph import RankingGraph
@@ -10,9 +10,10 @@ from encoders.index import ItemIndex
 from schemas.codec import encode
 from schemas.events import EVENT_TYPES
 from schemas.ids import id_hashes
-from schemas.recommendation import Cause, Recommendation, RecommendedItem, Revision
+from schemas.recommendation import Cause, Recommendation, Revision
 from streams.batch import EventBatch
 from streams.emitter import Emitter
+from streams.list_encoding import ListEncoder, reason_codes
 from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
 from streams.online_quality import OnlineQuality
@@ -20,7 +21,6 @@ from streams.preference import IntpArray
 from streams.profiles import ProfileTable
 from streams.ranking import (
     TRENDING_CODE,
-    ReasonWriter,
     Rules,
     adjustments,
     head_inputs,
@@ -52,6 +52,7 @@ class Recommender:
         self._trending, self._emitter, self._metrics = trending, emitter, metrics
         self._rules, self._k = rules, k
         self._quality, self._statistics = quality, statistics
+        self._lists = ListEncoder(index)
         self._sequence = 0
 
     def refresh(self, events: EventBatch, slots: IntpArray, causes: IntpArray, term: int) -> None:
@@ -70,45 +71,49 @@ class Recommender:
             barred = left_out(table, slots, index, self._rules)
             ranked = self._graph.rank(inputs, index.snapshot(), barred, adjustments(barred), self._k)
             table.preferences[slots] = np.stack([ranked.short_term, ranked.long_term, ranked.user], axis=1)
-        with self._metrics.stage("emit"):
-            writer = ReasonWriter(table, slots, index, ranked)
+        with self._metrics.stage("encode"):
             known = np.asarray(ranked.user.any(axis=1))
-            rows, reasons = writer.rows, writer.reasons
-            ids = [f"{term:x}-{self._sequence + 1 + place:x}" for place in range(len(slots))]
-            fallback: dict[int, list[RecommendedItem]] = {}
+            lists = self._lists.encode(table, slots, ranked)
+            reasons = reason_codes(ranked)
+            rows = np.where(reasons > 0, ranked.rows, -1)
             unknown = np.flatnonzero(~known)
             if len(unknown):
                 top = popular(self._trending.top(), index)
                 places = trending_places(top.rows, barred[unknown], rows.shape[1])
-                rows[unknown] = np.where(places >= 0, top.rows[places], -1) if len(top.rows) else -1
-                reasons[unknown] = np.where(places >= 0, TRENDING_CODE, 0)
+                given = places >= 0
+                rows[unknown] = top.rows[places] if len(top.rows) else -1
+                rows[unknown] = np.where(given, rows[unknown], -1)
+                reasons[unknown] = np.where(given, TRENDING_CODE, 0)
                 for user, chosen in zip(unknown.tolist(), places, strict=True):
-                    fallback[user] = trending_items(top, chosen[chosen >= 0], index)
-            latencies = []
-            for place, (slot, cause) in enumerate(zip(slots.tolist(), causes.tolist(), strict=True)):
-                # an empty list is sent too: it replaces one that is no longer true
-                items = writer.items(place) if known[place] else fallback[place]
-                latency = self._send(events, cause, ids[place], items, term, int(table.times[slot, 0]))
-                if latency is not None:
-                    latencies.append(latency)
+                    lists[user] = encode(trending_items(top, chosen[chosen >= 0], index))
+            ids = [f"{term:x}-{self._sequence + 1 + place:x}" for place in range(len(slots))]
+            # an empty list is sent too: it replaces one that is no longer true
+            newest = table.times[slots, 0].tolist()
+            messages = [
+                self._message(events, cause, id_, items, term, newest_ms)
+                for id_, items, cause, newest_ms in zip(ids, lists, causes.tolist(), newest, strict=True)
+            ]
+        with self._metrics.stage("quality"):
             self._quality.remember(slots, rows, reasons, id_hashes(ids), self._graph.encoder.manifest.version)
             self._statistics.recommended(rows, reasons, ranked.user)
-            self._metrics.latency(latencies)
+        with self._metrics.stage("produce"):
+            self._emitter.recommend_all(messages)
+            received = events.received[causes]
+            self._metrics.latency(np.maximum(0, _now_ms() - received[received > 0]) / 1000.0)
             self._metrics.recommendations("personal", int(known.sum()))
             self._metrics.recommendations("trending", int((~known).sum()))
 
-    def _send(
-        self, events: EventBatch, cause: int, id_: str, items: Sequence[RecommendedItem], term: int, newest_ms: int
-    ) -> float | None:
+    def _message(
+        self, events: EventBatch, cause: int, id_: str, items: bytes, term: int, newest_ms: int
+    ) -> tuple[str, bytes]:
+        """User and message of one list."""
         self._sequence += 1
-        now_ms = time.time_ns() // 1_000_000
         user_id = events.user_ids[cause]
-        received_ms = int(events.received[cause])
         message = Recommendation(
             recommendation_id=id_,
             user_id=user_id,
             revision=Revision(term=term, sequence=self._sequence),
-            items=list(items),
+            items=msgspec.Raw(items),  # type: ignore[arg-type]  # encoded already
             cause=Cause(
                 event_id=events.event_ids[cause],
                 event_type=EVENT_TYPES[events.types[cause]],
@@ -117,8 +122,11 @@ class Recommender:
             ),
             encoder_version=self._graph.encoder.manifest.version,
             event_time_ms=newest_ms,
-            received_ms=received_ms,
-            emitted_ms=now_ms,
+            received_ms=int(events.received[cause]),
+            emitted_ms=_now_ms(),
         )
-        self._emitter.recommend(user_id, encode(message))
-        return max(0, now_ms - received_ms) / 1000.0 if received_ms else None
+        return user_id, encode(message)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -3,7 +3,7 @@
 python -m tests.e2e.taobao_quality PATH/UserBehavior.csv
 
 The encoder knows an item's category and how popular it was in the first half of the file; the whole file is replayed,
-and what is reported is the second half. It is a plain encoder, to show that the figures can be trusted, not the best one.
+and what is reported is the second half. A plain encoder, to show that the figures can be trusted, not the best one.
 """
 
 import argparse

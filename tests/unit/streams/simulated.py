@@ -187,6 +187,10 @@ class Delivered:
         self.consumer.ack(self.message)
 
 
+async def _no_ends(partitions: Any) -> dict[TP, int]:
+    return {}
+
+
 def bare_consumer(app: Any) -> Consumer:
     """The product's consumer without a broker behind it: its own parts are made, of Faust's those that acks need."""
 
@@ -198,7 +202,7 @@ def bare_consumer(app: Any) -> Consumer:
         self._commit_fut = None
         self._stopped = SimpleNamespace(is_set=lambda: False)
         self._crashed = self._stopped
-        self._thread = SimpleNamespace(highwater=lambda tp: 1 << 40)
+        self._thread = SimpleNamespace(highwater=lambda tp: 1 << 40, assignment=set, ends=_no_ends)
 
     with mock.patch.object(driver.Consumer, "__init__", without_broker):
         return Consumer(app)

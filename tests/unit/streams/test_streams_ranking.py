@@ -7,11 +7,12 @@ import pytest
 
 from encoders.graph import LEAVE_OUT, RankingGraph
 from encoders.index import ItemIndex
+from schemas.codec import decode
 from schemas.recommendation import RecommendedItem
+from streams.list_encoding import ListEncoder
 from streams.preference import NO_TIME
 from streams.profiles import ProfileShape, ProfileTable
 from streams.ranking import (
-    ReasonWriter,
     Rules,
     adjustments,
     head_inputs,
@@ -139,8 +140,7 @@ def recommend(
     inputs = head_inputs(table, slots, index, HISTORY)
     barred = left_out(table, slots, index, rules)
     ranked = graph.rank(inputs, index.snapshot(), barred, adjustments(barred), K)
-    writer = ReasonWriter(table, slots, index, ranked)
-    return [writer.items(place) for place in range(len(users))]
+    return [decode(list[RecommendedItem], items) for items in ListEncoder(index).encode(table, slots, ranked)]
 
 
 def crowd() -> list[Ev]:

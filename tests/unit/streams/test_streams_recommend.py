@@ -36,7 +36,9 @@ class Shop:
         rng = np.random.default_rng(5)
         self.index.put(ITEMS, rng.standard_normal((len(ITEMS), DIMENSION)).astype(np.float32))
         self.trending = Trending(3_600, [1.0, 0.5, 4.0])
-        emitter = SimpleNamespace(recommend=lambda user, value: self.sent.append((user, decode(Recommendation, value))))
+        emitter = SimpleNamespace(
+            recommend_all=lambda lists: self.sent.extend((user, decode(Recommendation, value)) for user, value in lists)
+        )
         metrics = Metrics()
         self.recommender = Recommender(
             self.table,
