@@ -58,6 +58,7 @@ class OnlineQuality:
         self._rules, self._metrics = rules, metrics
         self._top: list[tuple[str, float]] | None = None
         self._top_rows: Int64Array = np.empty(0, np.int64)
+        self._is_top: NDArray[np.bool_] = np.zeros(1, np.bool_)  # by row; the last one stands for items that are newer
 
     def check(self, batch: EventBatch, slots: IntpArray) -> Checked:
         """Score B events against the table; call before they change it.
@@ -93,10 +94,11 @@ class OnlineQuality:
         top = self._trending.top()
         if top is not self._top:  # made anew each second
             self._top, self._top_rows = top, popular(top, self._index).rows
-        k = self._table.shape.offered
-        near = np.flatnonzero(scored & np.isin(rows, self._top_rows[: k + barred.shape[1]]))
+            self._is_top = np.zeros(len(self._index.item_ids) + 1, np.bool_)
+            self._is_top[self._top_rows] = True
+        near = np.flatnonzero(scored & (rows >= 0) & self._is_top.take(rows, mode="clip"))
         if len(near):
-            places = trending_places(self._top_rows, barred[near], k)  # (n, k)
+            places = trending_places(self._top_rows, barred[near], self._table.shape.offered)  # (n, k)
             same = (places >= 0) & (self._top_rows[places] == rows[near, None])
             ranks[near] = np.where(same.any(axis=1), same.argmax(axis=1), -1)
         return ranks
