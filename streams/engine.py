@@ -104,7 +104,7 @@ class Engine:
         seen = settings.ranking.recently_seen_events if settings.ranking.recently_seen == "exclude" else 0
         rules = Rules(settings.ranking.exclude_purchased_days, seen)
         metrics.quality.begin(manifest.version)
-        quality = OnlineQuality(self.table, self.index, self.trending, rules, metrics.quality)
+        self._quality = OnlineQuality(self.table, self.index, self.trending, rules, metrics.quality)
         self._statistics = ListStatistics(self.index, metrics.quality)
         recommender = Recommender(
             self.table,
@@ -115,7 +115,7 @@ class Engine:
             metrics,
             rules,
             settings.ranking.k,
-            quality,
+            self._quality,
             self._statistics,
         )
         self.pipeline = Pipeline(
@@ -137,7 +137,7 @@ class Engine:
             ),
             settings.checkpoint.max_dirty_users,
             self._log_ends,
-            quality,
+            self._quality,
             self._statistics,
         )
         self._catalog_topic = names.full(CATALOG)
@@ -191,6 +191,7 @@ class Engine:
             await asyncio.sleep(1.0)
             async with self.checkpoint.boundary:
                 self.pipeline.apply_index_updates()
+                self._quality.look_at_trending()
                 self._statistics.publish()
             self._metrics.index_lag(self._tails[0].lag + self._updates.waiting)
             self._metrics.users(len(self.table), self.table.dirty_count)

@@ -56,9 +56,15 @@ class OnlineQuality:
     ) -> None:
         self._table, self._index, self._trending = table, index, trending
         self._rules, self._metrics = rules, metrics
-        self._top: list[tuple[str, float]] | None = None
         self._top_rows: Int64Array = np.empty(0, np.int64)
         self._is_top: NDArray[np.bool_] = np.zeros(1, np.bool_)  # by row; the last one stands for items that are newer
+
+    def look_at_trending(self) -> None:
+        """Note what is trending now, which events are scored against until the next call; call each second or so."""
+        # not Trending.top: what that keeps for a second has to hold the events of the batch that asks for it
+        self._top_rows = popular(self._trending.ranked(), self._index).rows
+        self._is_top = np.zeros(len(self._index.item_ids) + 1, np.bool_)
+        self._is_top[self._top_rows] = True
 
     def check(self, batch: EventBatch, slots: IntpArray) -> Checked:
         """Score B events against the table; call before they change it.
@@ -91,11 +97,6 @@ class OnlineQuality:
 
     def _trending_ranks(self, rows: Int64Array, barred: Int64Array, scored: NDArray[np.bool_]) -> Int64Array:
         ranks = np.full(len(rows), -1, np.int64)
-        top = self._trending.top()
-        if top is not self._top:  # made anew each second
-            self._top, self._top_rows = top, popular(top, self._index).rows
-            self._is_top = np.zeros(len(self._index.item_ids) + 1, np.bool_)
-            self._is_top[self._top_rows] = True
         near = np.flatnonzero(scored & (rows >= 0) & self._is_top.take(rows, mode="clip"))
         if len(near):
             places = trending_places(self._top_rows, barred[near], self._table.shape.offered)  # (n, k)

@@ -24,10 +24,10 @@ from cassandra.cluster import Cluster
 from deploy.local.stack import Stack, running, start_server, stop_server
 from tests.e2e.prometheus_process import PrometheusProcess, QueryFailed
 from tests.e2e.shop import ShopOnStack
-from tests.e2e.worker_process import wait_for
+from tests.e2e.worker_process import INPUTS, backlog, wait_for
 
 DASHBOARDS = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
-VARIABLES = {"$namespace": ".*", "$__rate_interval": "20s"}
+VARIABLES = {"$namespace": ".*", "$__rate_interval": "30s"}
 USERS = [f"user-{n}" for n in range(40)]
 CATEGORIES = ("Tents", "Boots", "Stoves", "Lamps")
 ITEMS = [f"item-{n}" for n in range(80)]
@@ -125,7 +125,15 @@ def run(stack: Stack, folder: Path) -> tuple[list[Evaluated], list[dict[str, Any
             wait_for("a wait for the store", lambda: worker.metric("prefstream_waits_total") > 0)
         finally:
             start_server(stack.folder, "cassandra")
+        inputs = [shop.topic(name) for name in INPUTS]
+
+        def all_read() -> bool:
+            return backlog(shop.admin, shop.settings.group, inputs) == 0
+
+        wait_for("the worker to go on", all_read, timeout_s=90)
         load.run(8.0)
+        wait_for("the worker to have read everything", all_read, timeout_s=90)
+        time.sleep(2.5)  # two scrapes
         wait_for("rules to be evaluated", lambda: all(rule["lastEvaluation"] > "1" for rule in prometheus.rules()))
         return [_evaluate(prometheus, *query) for query in queries()], prometheus.rules()
 

@@ -117,6 +117,7 @@ def test_the_baseline_is_what_the_user_would_have_been_given_of_what_is_trending
     shop.trending.count(
         PARTITION, [ITEMS[n] for n in (7, 7, 7, 7, 6, 6, 6, 5, 5, 4)], np.zeros(10, np.uint8), np.full(10, 1)
     )
+    shop.quality.look_at_trending()
     shop.see(("anna", ITEMS[7], CLICK))
     shop.offer("anna", ITEMS[:3])
     shop.see(("anna", ITEMS[4], CLICK))  # third, as the first is just seen
