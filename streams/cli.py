@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from streams.commands import dlq, profile, stack, topics
+from streams.commands.console import console
 from streams.commands.context import Options
 from streams.commands.demo import demo
 from streams.commands.errors import EXIT_FAILED, EXIT_INTERRUPTED, known_errors
@@ -47,6 +48,7 @@ app.command()(demo)
 app.command()(worker)
 app.command()(replay)
 app.command()(watch)
+app.command()(console)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(profile.app, name="profile")

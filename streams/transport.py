@@ -240,7 +240,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         try:
             await super().perform_seek()
             topics = getattr(self.app, "read_first", ())
-            self._first = await self._thread.ends([tp for tp in self.assignment() if tp.topic in topics])
+            partitions = [tp for tp in self.assignment() if tp.topic in topics]
+            self._first = await self._thread.ends(partitions) if partitions else {}
         except IllegalStateError:
             raise  # another rebalance is under way
         except Exception:
