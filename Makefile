@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
-.PHONY: help demo test test-unit test-contract test-integration test-e2e console-test faults faults-quick \
+.PHONY: help demo test test-unit test-contract test-integration test-e2e console-test dashboards-check faults faults-quick \
 	bench bench-quick check lock clean
 
 help: ## what there is
@@ -41,6 +41,9 @@ console-test: $(DEV) ## the live page in a real browser
 
 faults: $(DEV) ## every fault on real Kafka and Cassandra, all profiles checked after each (25 minutes at most)
 	$(BIN)/python -m tests.faults --all --json
+
+dashboards-check: $(DEV) ## every query of every dashboard and every rule on a real Prometheus and a worker under load
+	$(BIN)/python -m tests.e2e.dashboards
 
 faults-quick: $(DEV) ## the likeliest faults, less of each (4 minutes at most)
 	$(BIN)/python -m tests.faults --all --quick --json

@@ -56,6 +56,7 @@ class ItemIndex:
         self._vectors: FloatArray = np.zeros((capacity, dimension), np.float32)
         self._bias: FloatArray = np.full(capacity, WITHDRAWN)
         self._removed: BoolArray = np.zeros(capacity, np.bool_)  # tombstones: the row waits for its id to return
+        self._hashes: HashArray = np.zeros(capacity, np.uint64)  # of each row's id
         self._source: HashArray = np.zeros(capacity, np.uint64)  # hash of (topic id, partition) last seen
         self._source_offset: IntArray = np.zeros(capacity, np.int64)
         self._tombstones = 0
@@ -68,7 +69,7 @@ class ItemIndex:
     @property
     def nbytes(self) -> int:
         """Bytes held by the arrays (the ids' strings come on top)."""
-        arrays = (self._vectors, self._bias, self._removed, self._source, self._source_offset)
+        arrays = (self._vectors, self._bias, self._removed, self._hashes, self._source, self._source_offset)
         return sum(array.nbytes for array in arrays) + self._table.nbytes
 
     def put(
@@ -156,6 +157,12 @@ class ItemIndex:
         """Row of one id, -1 if it is unknown or removed."""
         return int(self.rows(np.array([id_hash(item_id)], np.uint64))[0])
 
+    def hashes(self, rows: IntArray) -> HashArray:
+        """Id hash of each row: uint64 of the same shape, 0 where the row is -1."""
+        hashes = self._hashes.take(rows, mode="wrap")
+        hashes[rows < 0] = 0
+        return hashes
+
     def gather(self, rows: IntArray) -> FloatArray:
         """Vectors of rows of any shape: float32 of shape (..., d), zeros where the row is -1."""
         vectors = self._vectors.take(rows, axis=0, mode="wrap")  # -1 wraps to the last row, then zeroed
@@ -184,6 +191,7 @@ class ItemIndex:
             rows[new] = np.arange(first, first + len(new))
             self._grow(first + len(new))
             self._table.insert(hashes[new], rows[new])
+            self._hashes[rows[new]] = hashes[new]
             self.item_ids.extend([item_ids[i] for i in turn[new].tolist()])
         return rows
 
@@ -204,6 +212,7 @@ class ItemIndex:
         self._vectors = np.concatenate([self._vectors, np.zeros((extra, self.dimension), np.float32)])
         self._bias = np.concatenate([self._bias, np.full(extra, WITHDRAWN)])
         self._removed = np.concatenate([self._removed, np.zeros(extra, np.bool_)])
+        self._hashes = np.concatenate([self._hashes, np.zeros(extra, np.uint64)])
         self._source = np.concatenate([self._source, np.zeros(extra, np.uint64)])
         self._source_offset = np.concatenate([self._source_offset, np.zeros(extra, np.int64)])
 

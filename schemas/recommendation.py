@@ -1,6 +1,6 @@
 """The refreshed list of a user, what caused the refresh, and why each item is in it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -8,6 +8,9 @@ from schemas.events import EventType
 from schemas.fields import MAX_INT64, EncoderVersion, EventId, EventTimeMs, Id, ItemId, Score, TimeMs, UserId
 
 ReasonKind = Literal["recent", "older", "trending", "bonus", "bias"]
+
+# a kind's code is its place here and one (0 is none); codes are stored, so the order never changes
+REASON_KINDS: Final[tuple[ReasonKind, ...]] = ("recent", "older", "trending", "bonus", "bias")
 
 Counter = Annotated[int, Meta(ge=0, le=MAX_INT64)]
 EventTypeField = Annotated[EventType, Meta(description="What the user did with the item.")]

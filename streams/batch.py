@@ -24,6 +24,7 @@ class EventBatch:
     sources: list[Source]
     source: IntpArray  # place in sources: the log each event was first written to
     offsets: Int64Array  # offset in that log
+    recommendations: UInt64Array  # hashes of the recommendation_ids that events carry, 0 = none
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -43,6 +44,7 @@ class EventBatch:
             sources=self.sources,
             source=self.source[chosen],
             offsets=self.offsets[chosen],
+            recommendations=self.recommendations[chosen],
         )
 
 

@@ -12,7 +12,7 @@ from schemas.dead_letter import DeadLetter
 from schemas.errors import DecodeError, DecodeReason
 from schemas.events import EVENT_TYPES
 from schemas.headers import content_type
-from schemas.ids import id_hashes
+from schemas.ids import id_hash, id_hashes
 from schemas.rerouted import Rerouted
 from streams.batch import CommandBatch, EventBatch
 from streams.partitioning import Partitioner, partitions_of
@@ -191,6 +191,9 @@ def _event_batch(columns: _Columns, logs: list[Source]) -> EventBatch:
         sources=logs,
         source=np.array(columns.source, np.intp),
         offsets=np.array(columns.offsets, np.int64),
+        recommendations=np.array(
+            [id_hash(event.recommendation_id) if event.recommendation_id else 0 for event in events], np.uint64
+        ),
     )
 
 

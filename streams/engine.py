@@ -17,8 +17,10 @@ from streams.decoding import Decoder
 from streams.emitter import Emitter
 from streams.encoder_swap import EncoderSwap
 from streams.encoder_versions import EncoderVersions
+from streams.list_statistics import ListStatistics
 from streams.log_ends import LogEnds
 from streams.metrics import Metrics
+from streams.online_quality import OnlineQuality
 from streams.ownership import Ownership
 from streams.parts import profile_shape, table_capacity
 from streams.pipeline import Pipeline
@@ -76,9 +78,12 @@ class Engine:
         self.ownership = Ownership(
             store, self.table, self.trending, admin, names, topic_ids, metrics, fail, boundary, self._settle
         )
-        self._trending_tail = Tail(names.full(TRENDING), lambda: make_tail_consumer(kafka), self._see_trending)
+        watched = {"error_cb": lambda error: metrics.broker_error(error.name())}
+        self._trending_tail = Tail(
+            names.full(TRENDING), lambda: make_tail_consumer(kafka, **watched), self._see_trending
+        )
         self._log_ends = LogEnds(make_tail_consumer(kafka))
-        self._emitter = Emitter(make_producer(kafka), names)
+        self._emitter = Emitter(make_producer(kafka, **watched), names)
         self.checkpoint = Checkpoint(
             self.table,
             store,
@@ -92,14 +97,19 @@ class Engine:
             boundary,
         )
         seen = settings.ranking.recently_seen_events if settings.ranking.recently_seen == "exclude" else 0
+        rules = Rules(settings.ranking.exclude_purchased_days, seen)
+        self._quality = OnlineQuality(self.table, self._serving, self.trending, rules, metrics.quality)
+        self._statistics = ListStatistics(self._serving, metrics.quality)
         recommender = Recommender(
             self.table,
             self._serving,
             self.trending,
             self._emitter,
             metrics,
-            Rules(settings.ranking.exclude_purchased_days, seen),
+            rules,
             settings.ranking.k,
+            self._quality,
+            self._statistics,
         )
         self.pipeline = Pipeline(
             self.table,
@@ -114,6 +124,8 @@ class Engine:
             metrics,
             settings.checkpoint.max_dirty_users,
             self._log_ends,
+            self._quality,
+            self._statistics,
         )
         self.swap = EncoderSwap(
             settings,
@@ -182,6 +194,9 @@ class Engine:
             await asyncio.sleep(1.0)
             async with self.checkpoint.boundary:
                 self.pipeline.apply_index_updates()
+                self._quality.look_at_trending()
+                self._statistics.publish()
+            self._metrics.index_lag(self.swap.feed.index_lag)
             self._metrics.users(len(self.table), self.table.dirty_count)
 
     def _see_trending(self, messages: list[Message]) -> None:

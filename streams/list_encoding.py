@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from encoders.graph import LEAST_SCORE, Ranked
 from encoders.index import ItemIndex
 from schemas.events import EVENT_TYPES
-from schemas.recommendation import ReasonKind
+from schemas.recommendation import REASON_KINDS, ReasonKind
 from streams.number_text import DECIMALS, decimal_text
 from streams.preference import Float32Array, Int64Array, IntpArray
 from streams.profiles import ProfileTable
@@ -23,6 +23,7 @@ NAMED_RECENTS = 3
 Pieces = NDArray[np.object_]
 
 _KINDS: tuple[ReasonKind, ...] = ("recent", "older", "bonus", "bias")
+_CODES = np.array([REASON_KINDS.index(kind) + 1 for kind in _KINDS], np.uint8)
 _LEAST_SHARE = 0.5 * 10.0**-DECIMALS
 
 
@@ -86,8 +87,7 @@ class ListEncoder:
         places = np.minimum(places, table.shape.history - 1)  # a head may take more recents than are kept: those are 0
         pieces: Pieces = np.empty((users, k, 3 + 2 * shares.shape[2]), object)
         pieces[:, :, 0] = self._texts.opening(rows)
-        kinds = np.stack([recents, older, bonus, bias], axis=2).argmax(axis=2)
-        pieces[:, :, 1] = _kind_texts(ranked.exact)[kinds]
+        pieces[:, :, 1] = _kind_texts(ranked.exact)[reason_codes(ranked)]
         events = (np.arange(users)[:, None, None], places)
         event_rows = table.rows[slots][events]
         named = given[:, :, None] & (event_rows >= 0) & (np.abs(shares) >= _LEAST_SHARE)
@@ -125,6 +125,13 @@ class ListEncoder:
         pieces[..., 1::2] = _strings(text)
 
 
+def reason_codes(ranked: Ranked) -> NDArray[np.uint8]:
+    """The largest part of each score: uint8 array of shape (B, k), as stored; 0 where nothing may be recommended."""
+    shares = (ranked.recent_shares.sum(axis=2), ranked.older_shares, ranked.adjust_shares, ranked.bias_shares)
+    codes = _CODES[np.stack(shares, axis=2).argmax(axis=2)]
+    return np.where(ranked.scores > LEAST_SCORE, codes, 0).astype(np.uint8)
+
+
 def largest(shares: Float32Array, count: int) -> tuple[IntpArray, Float32Array]:
     """Places and values of the ``count`` largest along the last axis, the largest first.
 
@@ -150,7 +157,8 @@ def largest(shares: Float32Array, count: int) -> tuple[IntpArray, Float32Array]:
 
 
 def _kind_texts(exact: bool) -> Pieces:
-    texts = [f'"kind":"{kind}","exact":{str(exact).lower()},"recents":['.encode() for kind in _KINDS]
+    """By code; 0 is of what is cut."""
+    texts = [f'"kind":"{kind}","exact":{str(exact).lower()},"recents":['.encode() for kind in ("", *REASON_KINDS)]
     return np.array(texts, object)
 
 

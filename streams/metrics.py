@@ -6,6 +6,8 @@ from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from streams.quality_metrics import QualityMetrics
+
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LATENCY = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
@@ -51,6 +53,14 @@ class Metrics:
         self._partitions = gauge("assigned_partitions", "Input partitions this worker owns.")
         self._waits = counter("waits", "Times the worker had to wait, by why.", "reason")
         self._encoder = gauge("encoder_info", "1 for the encoder version that serves.", "version")
+        self._index_lag = gauge("index_lag_records", "Item vectors written to the topic and not in the index yet.")
+        self._broker_errors = counter("broker_errors", "Errors that Kafka clients report.", "error")
+        # a rate needs a zero to rise from, and an operator a line that shows that all is well
+        for operation in ("load", "save", "read"):
+            self._store_errors.labels(namespace, operation)
+        for error in ("_TRANSPORT", "_ALL_BROKERS_DOWN"):
+            self._broker_errors.labels(namespace, error)
+        self.quality = QualityMetrics(self.registry, namespace)
         self._provider = gauge("onnx_provider_info", "1 for the ONNX Runtime provider that really runs.", "provider")
 
     def events(self, topic: str, outcome: str, count: int = 1) -> None:
@@ -72,7 +82,7 @@ class Metrics:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage: fetch, decode, load, update, rank, emit, save."""
+        """Time a stage: decode, load, quality, update, rank, encode, produce, save."""
         start = perf_counter()
         try:
             yield
@@ -139,10 +149,19 @@ class Metrics:
         """The encoder version that serves."""
         self._encoder.clear()
         self._encoder.labels(self._namespace, version).set(1)
+        self.quality.begin(version)
 
     def provider(self, name: str) -> None:
         """The ONNX Runtime provider that really runs."""
         self._provider.labels(self._namespace, name).set(1)
+
+    def index_lag(self, records: int) -> None:
+        """Item vectors that are not in the index yet."""
+        self._index_lag.labels(self._namespace).set(records)
+
+    def broker_error(self, name: str) -> None:
+        """An error that a Kafka client reports, by librdkafka's name; called from the clients' threads."""
+        self._broker_errors.labels(self._namespace, name).inc()
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""

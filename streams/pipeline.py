@@ -13,8 +13,10 @@ from streams.batch import CommandBatch, EventBatch
 from streams.checkpoint import Checkpoint
 from streams.decoding import Decoded, Decoder, Refused, dead_letter
 from streams.emitter import Emitter
+from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
 from streams.moving import carry
+from streams.online_quality import OnlineQuality
 from streams.ownership import Assignment, Ownership
 from streams.preference import IntpArray
 from streams.profile_rows import fill_slot
@@ -56,6 +58,8 @@ class Pipeline:
         metrics: Metrics,
         max_dirty_users: int,
         log_end: Callable[[Source, int], int],
+        quality: OnlineQuality,
+        statistics: ListStatistics,
     ) -> None:
         self._table, self._store, self._decoder = table, store, decoder
         self._serving, self._recommender = serving, recommender
@@ -64,6 +68,7 @@ class Pipeline:
         # a batch must fit in beside what is dirty
         self._max_dirty = min(max_dirty_users, table.capacity // 2)
         self._log_end = log_end
+        self._quality, self._statistics = quality, statistics
         self._warn_after = 0.0
         self.accepting = True
         """False while handing over: the batch in hand is finished, no other is begun."""
@@ -244,9 +249,14 @@ class Pipeline:
 
     async def _apply_events(self, batch: RecordBatch, events: EventBatch, slots: dict[str, int], term: int) -> None:
         places = np.fromiter((slots[user] for user in events.user_ids), np.intp, len(events))
+        with self._metrics.stage("quality"):
+            checked = self._quality.check(events, places)
         with self._metrics.stage("update"):
             space = self._serving.space
             applied = apply_batch(self._table, events, places, space.index, space.sums)
+        with self._metrics.stage("quality"):
+            self._quality.record(checked, events, places, applied.events)
+            self._statistics.demanded(checked.rows[applied.events])
         self._metrics.events(batch.topic, "applied", len(applied.events))
         self._metrics.events(batch.topic, "forgotten", applied.forgotten)
         self._metrics.events(batch.topic, "replayed", applied.replayed)

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from encoders.index import ItemIndex
+from schemas.recommendation import REASON_KINDS
 from streams.moving import fits, set_sums
 from streams.preference import NO_TIME, IntpArray
 from streams.profile_state import (
@@ -15,6 +16,7 @@ from streams.profile_state import (
     EncoderSums,
     EventLog,
     Fence,
+    Offered,
     ProfileState,
     SentOn,
     StateError,
@@ -25,7 +27,7 @@ from streams.profile_state import (
     times,
     types,
 )
-from streams.profiles import OtherSums, PendingEvent, ProfileTable, Source
+from streams.profiles import TAKEN, OtherSums, PendingEvent, ProfileTable, Source
 from streams.stores.base import StoredProfile, version
 
 
@@ -76,6 +78,7 @@ def _fill(
     table.forgotten[slot] = row.expires_s > 0
     table.forgotten_ms[slot] = state.forgotten_ms
     _fill_sums(table, slot, state, encoder)
+    _fill_offers(table, slot, state)
     preferences = [floats(part) for part in (row.short_term, row.long_term, row.mixed)]
     if row.encoder == encoder and all(len(part) == table.shape.dimension for part in preferences):
         table.preferences[slot] = preferences
@@ -89,6 +92,21 @@ def _fill_sums(table: ProfileTable, slot: int, state: ProfileState, encoder: str
             set_sums(table, slot, part)
         else:
             table.other_sums.setdefault(slot, []).append(part)
+
+
+def _fill_offers(table: ProfileTable, slot: int, state: ProfileState) -> None:
+    """The last recommendation and what was taken of earlier ones; reasons of a newer release count as none."""
+    if state.offered is not None:
+        items, reasons = hashes(state.offered.items), types(state.offered.reasons)
+        k = min(len(items), table.shape.offered)
+        table.offered_items[slot, :k] = items[:k]
+        table.offered_reasons[slot, :k] = np.where(reasons[:k] <= len(REASON_KINDS), reasons[:k], 0)
+        table.offered_id[slot] = state.offered.id
+        table.offered_model[slot] = table.model(state.offered.encoder)
+    taken, why = hashes(state.taken_items)[-TAKEN:], types(state.taken_reasons)[-TAKEN:]
+    table.taken_items[slot, : len(taken)] = taken
+    table.taken_reasons[slot, : len(taken)] = np.where(why <= len(REASON_KINDS), why, 0)
+    table.taken_count[slot] = len(taken)
 
 
 def _pending_events(log: EventLog, start: int) -> list[PendingEvent]:
@@ -108,6 +126,7 @@ class Snapshot:
     other_fences: dict[int, dict[Source, int]]
     sent_on: dict[int, dict[Source, list[int]]]
     columns: list[tuple[str, str]]
+    models: list[str]
     encoder: str
 
     def __len__(self) -> int:
@@ -118,6 +137,7 @@ _COPIED = [
     *("items", "types", "times", "ids", "sums", "mass", "sums_time", "seen", "seen_count"),
     *("bought_items", "bought_times", "preferences", "applied", "duplicates", "pending_dropped"),
     *("partition", "term", "forgotten", "forgotten_ms", "fences"),
+    *("offered_items", "offered_reasons", "offered_id", "offered_model", "taken_items", "taken_reasons", "taken_count"),
 ]
 
 
@@ -137,6 +157,7 @@ def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Snapsh
             if slot in table.sent_on
         },
         columns=list(table.columns),
+        models=list(table.models),
         encoder=encoder,
     )
     table.dirty[slots] = False
@@ -204,6 +225,9 @@ def _encode_row(snapshot: Snapshot, i: int, save_number: int, forget_after_s: in
             pending_dropped=int(a["pending_dropped"][i]),
         ),
         forgotten_ms=int(a["forgotten_ms"][i]),
+        offered=_offered(snapshot, i),
+        taken_items=_in_order(a["taken_items"][i], int(a["taken_count"][i])),
+        taken_reasons=_in_order(a["taken_reasons"][i], int(a["taken_count"][i])),
     )
     short_term, long_term, mixed = a["preferences"][i]
     return StoredProfile(
@@ -219,6 +243,20 @@ def _encode_row(snapshot: Snapshot, i: int, save_number: int, forget_after_s: in
     )
 
 
+def _offered(snapshot: Snapshot, i: int) -> Offered | None:
+    a = snapshot.arrays
+    model = snapshot.models[a["offered_model"][i]]
+    if not model:
+        return None
+    k = int(np.count_nonzero(a["offered_reasons"][i]))
+    return Offered(
+        items=a["offered_items"][i, :k].tobytes(),
+        reasons=a["offered_reasons"][i, :k].tobytes(),
+        id=int(a["offered_id"][i]),
+        encoder=model,
+    )
+
+
 def _event_log(events: Sequence[PendingEvent]) -> EventLog:
     return EventLog(
         items=np.array([event.item for event in events], np.uint64).tobytes(),
@@ -229,7 +267,7 @@ def _event_log(events: Sequence[PendingEvent]) -> EventLog:
 
 
 def _in_order(ring: Any, count: int) -> bytes:
-    """Ids of the ring from the oldest to the newest."""
+    """Entries of a ring from the oldest to the newest."""
     if count <= len(ring):
         return bytes(ring[:count].tobytes())
     return bytes(np.roll(ring, -(count % len(ring))).tobytes())

@@ -55,6 +55,16 @@ class Counters(msgspec.Struct, kw_only=True):
     pending_dropped: int = 0
 
 
+class Offered(msgspec.Struct, kw_only=True):
+    """The last recommendation: ``items`` u64 (hashes of item ids, best first), ``reasons`` u8 (codes: the place of the
+    kind in REASON_KINDS and one), hash of its id, the encoder version that ranked it."""
+
+    items: bytes
+    reasons: bytes
+    id: int
+    encoder: str
+
+
 class ProfileState(msgspec.Struct, kw_only=True):
     """Everything the store keeps of a user beside the preference vectors."""
 
@@ -70,6 +80,11 @@ class ProfileState(msgspec.Struct, kw_only=True):
     sent_on: list[SentOn] = msgspec.field(default_factory=list)
     forgotten_ms: int = 0
     """Kafka's time of the last command to forget; events written up to then only count, whenever they are read."""
+    offered: Offered | None = None
+    taken_items: bytes = b""
+    """u64, hashes of the recommended items that the user went to, the oldest first."""
+    taken_reasons: bytes = b""
+    """u8, why each was recommended, as in ``Offered``."""
 
 
 class StateError(Exception):

@@ -27,6 +27,9 @@ from streams.preference import (
     merge,
 )
 
+TAKEN = 8
+"""Recommended items that the user went to, remembered: a purchase of one of them is a conversion."""
+
 
 @dataclass(frozen=True)
 class ProfileShape:
@@ -44,13 +47,16 @@ class ProfileShape:
     """Purchases remembered (M)."""
     pending: int = 64
     """Events that wait for their item's vector (P)."""
+    offered: int = 20
+    """Items remembered of the last recommendation (k)."""
 
     @property
     def bytes_per_user(self) -> int:
         """Memory of a slot in bytes, with the user's id and its place in the table (about 250)."""
         recents = self.history * (8 + 8 + 8 + 8 + 1)
         vectors = self.half_lives * (self.dimension + 1) * (8 + 4) + 8 + 3 * self.dimension * 4
-        return recents + vectors + self.duplicate_window * 8 + self.purchases * 16 + 400
+        quality = (self.offered + TAKEN) * (8 + 1) + 8 + 2 + 1
+        return recents + vectors + self.duplicate_window * 8 + self.purchases * 16 + quality + 400
 
 
 class Source(NamedTuple):
@@ -118,6 +124,15 @@ class ProfileTable:
         self.seen_count: Int64Array = np.zeros(capacity, np.int64)
         self.bought_items: UInt64Array = np.zeros((capacity, shape.purchases), np.uint64)
         self.bought_times: Int64Array = np.zeros((capacity, shape.purchases), np.int64)
+        # the last recommendation, for scoring it by what the user does next
+        self.offered_items: UInt64Array = np.zeros((capacity, shape.offered), np.uint64)  # best first, 0 = none
+        self.offered_reasons: NDArray[np.uint8] = np.zeros((capacity, shape.offered), np.uint8)  # codes, 0 = no item
+        self.offered_id: UInt64Array = np.zeros(capacity, np.uint64)  # hash of the recommendation_id
+        self.offered_model: NDArray[np.uint16] = np.zeros(capacity, np.uint16)  # place in models
+        self.models: list[str] = [""]  # encoder versions that recommended
+        self.taken_items: UInt64Array = np.zeros((capacity, TAKEN), np.uint64)  # a ring
+        self.taken_reasons: NDArray[np.uint8] = np.zeros((capacity, TAKEN), np.uint8)
+        self.taken_count: NDArray[np.uint8] = np.zeros(capacity, np.uint8)  # below 2 * TAKEN; full from TAKEN on
         self.applied: Int64Array = np.zeros((capacity, 3), np.int64)
         self.duplicates: Int64Array = np.zeros(capacity, np.int64)
         self.pending_dropped: Int64Array = np.zeros(capacity, np.int64)
@@ -226,6 +241,8 @@ class ProfileTable:
         self.bought_times[slots] = NO_TIME
         self.drop_carried(slots)
         zeroed = (self.items, self.types, self.ids, self.sums, self.mass, self.seen, self.seen_count, self.bought_items)
+        offers = (self.offered_items, self.offered_reasons, self.offered_id, self.offered_model)
+        taken = (self.taken_items, self.taken_reasons, self.taken_count)
         counters = (
             self.preferences,
             self.applied,
@@ -234,7 +251,7 @@ class ProfileTable:
             self.fences,
             self.forgotten_ms,
         )
-        for array in zeroed + counters:
+        for array in zeroed + offers + taken + counters:
             array[slots] = 0
         self.dirty[slots] = self.saving[slots] = self.forgotten[slots] = False
 
@@ -272,10 +289,18 @@ class ProfileTable:
         self.rows[slot] = -1
         self.times[slot] = self.sums_time[slot] = self.bought_times[slot] = NO_TIME
         self.preferences[slot] = 0
+        self.offered_items[slot] = self.offered_reasons[slot] = self.offered_id[slot] = self.offered_model[slot] = 0
+        self.taken_items[slot] = self.taken_reasons[slot] = self.taken_count[slot] = 0
         self.drop_pending(slot)
         self.drop_carried(np.array([slot], np.intp))
         self.other_sums.pop(slot, None)
         self.dirty[slot] = self.forgotten[slot] = True
+
+    def model(self, version: str) -> int:
+        """Place of an encoder version in ``models``."""
+        if version not in self.models:
+            self.models.append(version)
+        return self.models.index(version)
 
     def add_pending(self, slot: int, event: PendingEvent) -> None:
         """Let an event wait for its item's vector; of more than P the oldest is dropped and counted."""

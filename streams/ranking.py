@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from encoders.graph import LEAVE_OUT, HeadInputs
 from encoders.index import ItemIndex
-from schemas.recommendation import Reason, RecommendedItem
+from schemas.ids import id_hashes
+from schemas.recommendation import REASON_KINDS, Reason, RecommendedItem
 from streams.preference import NO_TIME, Float32Array, Float64Array, Int64Array, IntpArray
 from streams.profiles import ProfileTable
 
+TRENDING_CODE = REASON_KINDS.index("trending") + 1
 _DAY_MS = 86_400_000
 
 
@@ -91,22 +93,55 @@ def adjustments(rows: Int64Array) -> Float32Array:
     return np.where(rows >= 0, LEAVE_OUT, np.float32(0)).astype(np.float32)
 
 
-def trending_items(
-    top: Sequence[tuple[int, float]], left_out_rows: Int64Array, index: ItemIndex, k: int
-) -> list[RecommendedItem]:
-    """The k most popular items that one user may be given.
+@dataclass(frozen=True)
+class Popular:
+    """What is trending and may be recommended, the most popular first."""
+
+    rows: Int64Array  # (P,), rows of the index
+    scores: NDArray[np.float64]  # (P,)
+
+
+def popular(top: Sequence[tuple[str, float]], index: ItemIndex) -> Popular:
+    """Of ``Trending.top``, what may be recommended."""
+    rows = index.rows(id_hashes(item for item, _ in top))
+    available = index.available(rows) if len(rows) else np.zeros(0, np.bool_)
+    return Popular(rows[available], np.array([score for _, score in top], np.float64)[available])
+
+
+def trending_places(rows: Int64Array, left_out_rows: Int64Array, k: int) -> Int64Array:
+    """Which k of the most popular items each of B users is given.
 
     Parameters
     ----------
-    top : rows of the index and scores, best first; all available
-    left_out_rows : int64 array of shape (A,)
+    rows : int64 array of shape (P,), rows of the index, the most popular first; all available
+    left_out_rows : int64 array of shape (B, A), -1 in unused places
+
+    Returns
+    -------
+    int64 array of shape (B, k): places in ``rows``, best first, -1 behind the last.
     """
-    barred = set(left_out_rows.tolist())
-    found = []
-    for row, score in top:
-        if row not in barred:
-            reason = Reason(kind="trending", exact=True, bonus=score)
-            found.append(RecommendedItem(item_id=index.item_ids[row], score=score, reason=reason))
-            if len(found) == k:
-                break
-    return found
+    places = np.full((len(left_out_rows), k), -1, np.int64)
+    rows = rows[: k + left_out_rows.shape[1]]  # more than that can't be needed
+    if len(rows) == 0:
+        return places
+    free = np.ones((len(left_out_rows), len(rows)), np.bool_)
+    order = np.argsort(rows)
+    place = np.minimum(np.searchsorted(rows[order], left_out_rows), len(rows) - 1)  # (B, A)
+    user, column = np.nonzero(rows[order][place] == left_out_rows)
+    free[user, order[place[user, column]]] = False
+    rank = free.cumsum(axis=1) - 1
+    user, place = np.nonzero(free & (rank < k))
+    places[user, rank[user, place]] = place
+    return places
+
+
+def trending_items(popular: Popular, places: Int64Array, index: ItemIndex) -> list[RecommendedItem]:
+    """The popular items of one user, of ``trending_places``."""
+    return [
+        RecommendedItem(
+            item_id=index.item_ids[row],
+            score=score,
+            reason=Reason(kind="trending", exact=True, bonus=score),
+        )
+        for row, score in zip(popular.rows[places].tolist(), popular.scores[places].tolist(), strict=True)
+    ]

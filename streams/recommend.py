@@ -6,16 +6,28 @@ import msgspec
 import numpy as np
 
 from encoders.graph import HeadInputs
-from encoders.index import ItemIndex
 from schemas.codec import encode
 from schemas.events import EVENT_TYPES
+from schemas.ids import id_hashes
 from schemas.recommendation import Cause, Recommendation, Revision
 from streams.batch import EventBatch
 from streams.emitter import Emitter
+from streams.list_encoding import reason_codes
+from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
+from streams.online_quality import OnlineQuality
 from streams.preference import IntpArray
 from streams.profiles import ProfileTable
-from streams.ranking import Rules, adjustments, head_inputs, left_out, trending_items
+from streams.ranking import (
+    TRENDING_CODE,
+    Rules,
+    adjustments,
+    head_inputs,
+    left_out,
+    popular,
+    trending_items,
+    trending_places,
+)
 from streams.space import Serving, Space
 from streams.trending import Trending
 
@@ -35,10 +47,13 @@ class Recommender:
         metrics: Metrics,
         rules: Rules,
         k: int,
+        quality: OnlineQuality,
+        statistics: ListStatistics,
     ) -> None:
         self._table, self._serving = table, serving
         self._trending, self._emitter, self._metrics = trending, emitter, metrics
         self._rules, self._k = rules, k
+        self._quality, self._statistics = quality, statistics
         self._sequence = 0
 
     def refresh(self, events: EventBatch, slots: IntpArray, causes: IntpArray, term: int) -> None:
@@ -61,16 +76,28 @@ class Recommender:
         with self._metrics.stage("encode"):
             known = np.asarray(ranked.user.any(axis=1))
             lists = space.lists.encode(table, slots, ranked)
-            if not known.all():
-                popular = self._popular(index)
-                for place in np.flatnonzero(~known).tolist():
-                    lists[place] = encode(trending_items(popular, barred[place], index, self._k))
+            reasons = reason_codes(ranked)
+            rows = np.where(reasons > 0, ranked.rows, -1)
+            unknown = np.flatnonzero(~known)
+            if len(unknown):
+                top = popular(self._trending.top(), index)
+                places = trending_places(top.rows, barred[unknown], rows.shape[1])
+                given = places >= 0
+                rows[unknown] = top.rows[places] if len(top.rows) else -1
+                rows[unknown] = np.where(given, rows[unknown], -1)
+                reasons[unknown] = np.where(given, TRENDING_CODE, 0)
+                for user, chosen in zip(unknown.tolist(), places, strict=True):
+                    lists[user] = encode(trending_items(top, chosen[chosen >= 0], index))
+            ids = [f"{term:x}-{self._sequence + 1 + place:x}" for place in range(len(slots))]
             # an empty list is sent too: it replaces one that is no longer true
             newest = table.times[slots, 0].tolist()
             messages = [
-                self._message(events, cause, items, term, newest_ms, space.version)
-                for items, cause, newest_ms in zip(lists, causes.tolist(), newest, strict=True)
+                self._message(events, cause, id_, items, term, newest_ms, space.version)
+                for id_, items, cause, newest_ms in zip(ids, lists, causes.tolist(), newest, strict=True)
             ]
+        with self._metrics.stage("quality"):
+            self._quality.remember(slots, rows, reasons, id_hashes(ids), space.version)
+            self._statistics.recommended(rows, reasons, ranked.user)
         with self._metrics.stage("produce"):
             self._emitter.recommend_all(messages)
             received = events.received[causes]
@@ -90,21 +117,14 @@ class Recommender:
         history = space.graph.encoder.manifest.history
         return head_inputs(self._table, slots, space.index, history, space.sums.half_life_s)
 
-    def _popular(self, index: ItemIndex) -> list[tuple[int, float]]:
-        """Rows and scores of what is trending and may be recommended."""
-        top = self._trending.top()
-        rows = [index.row(item) for item, _ in top]
-        available = index.available(np.array(rows, np.int64))
-        return [(row, score) for row, (_, score), ok in zip(rows, top, available.tolist(), strict=True) if ok]
-
     def _message(
-        self, events: EventBatch, cause: int, items: bytes, term: int, newest_ms: int, version: str
+        self, events: EventBatch, cause: int, id_: str, items: bytes, term: int, newest_ms: int, version: str
     ) -> tuple[str, bytes]:
         """User and message of one list."""
         self._sequence += 1
         user_id = events.user_ids[cause]
         message = Recommendation(
-            recommendation_id=f"{term:x}-{self._sequence:x}",
+            recommendation_id=id_,
             user_id=user_id,
             revision=Revision(term=term, sequence=self._sequence),
             items=msgspec.Raw(items),  # type: ignore[arg-type]  # encoded already

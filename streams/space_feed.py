@@ -40,11 +40,12 @@ class SpaceFeed:
         self._space = space
         kafka, names = settings.kafka, TopicNames(settings.namespace)
         vectors = names.item_vectors(space.version)
-        self._tail = Tail(vectors, lambda: make_tail_consumer(kafka), space.updates.collect)
+        watched = {"error_cb": lambda error: metrics.broker_error(error.name())}
+        self._tail = Tail(vectors, lambda: make_tail_consumer(kafka, **watched), space.updates.collect)
         self._catalog = CatalogEncoder(
             ItemEncoder(runtime, space.graph.encoder),
             lambda: catalog_consumer(settings, space.version),
-            Emitter(make_producer(kafka), names),
+            Emitter(make_producer(kafka, **watched), names),
             metrics,
             names.full(CATALOG),
             catalog_id,
@@ -56,6 +57,11 @@ class SpaceFeed:
     def lags(self) -> dict[int, int]:
         """Records of the catalog, by partition of our share, that are not encoded yet."""
         return self._catalog.lags
+
+    @property
+    def index_lag(self) -> int:
+        """Item vectors that are written and not in the index yet."""
+        return self._tail.lag + self._space.updates.waiting
 
     def start_encoding(self) -> None:
         """Take a share of the catalog."""

@@ -1,6 +1,7 @@
 """Reads a compacted topic, all of it or what is latest, and goes on reading it: item vectors, trending counts."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ log = structlog.get_logger(__name__)
 _POLL_S = 0.05
 _MAX_RECORDS = 2_000
 _AGAIN_S = 1.0
+_LAG_EVERY_S = 1.0
 
 
 class Tail:
@@ -35,6 +37,8 @@ class Tail:
         self._stopping = threading.Event()
         self.caught_up = threading.Event()
         """Set once everything that was in the topic at the start has been read."""
+        self.lag = 0
+        """Records that are in the topic and not read yet, as of the last second."""
         self._thread = threading.Thread(target=self._run, name=f"tail-{topic}", daemon=True)
 
     def start(self) -> None:
@@ -60,6 +64,7 @@ class Tail:
         consumer = self._make_consumer()
         try:
             ends = self._assign(consumer)
+            look_again = 0.0
             while not self._stopping.is_set():
                 # the first as soon as it comes: `consume` with a timeout would wait it out for more
                 first = consumer.poll(_POLL_S)
@@ -73,6 +78,9 @@ class Tail:
                 if ends is not None and self._reached(consumer, ends):
                     self.caught_up.set()
                     ends = None
+                if time.monotonic() >= look_again:
+                    look_again = time.monotonic() + _LAG_EVERY_S
+                    self.lag = _lag(consumer)
         finally:
             consumer.close()
 
@@ -100,3 +108,12 @@ class Tail:
     def _reached(self, consumer: Consumer, ends: dict[int, int]) -> bool:
         positions = consumer.position([TopicPartition(self.topic, number) for number in ends])
         return all(part.offset >= ends[part.partition] for part in positions)
+
+
+def _lag(consumer: Consumer) -> int:
+    lag = 0
+    for part in consumer.position(consumer.assignment()):
+        low, high = consumer.get_watermark_offsets(part, cached=True)  # of the last fetch: asks nobody
+        # before the first record there is no position
+        lag += max(0, high - max(part.offset, low)) if high >= 0 else 0
+    return lag

@@ -106,16 +106,20 @@ class Trending:
             self._published[counts.partition] = counts
 
     def top(self) -> list[tuple[str, float]]:
-        """Items by their count over all partitions, the largest first; counts are shares of the largest.
-
-        Partitions owned here count as they stand, the others as they were last published. Made anew each second.
-        """
+        """Of ``ranked``, as of the last second."""
         now_s = time.monotonic()
         if not self._top or now_s >= self._top_until:
             self._top_until = now_s + _TOP_EVERY_S
-            own = {partition: self._state(partition) for partition in self._counts}
-            self._top = self._sum({**self._published, **own})
+            self._top = self.ranked()
         return self._top
+
+    def ranked(self) -> list[tuple[str, float]]:
+        """Items by their count over all partitions, the largest first; counts are shares of the largest.
+
+        Partitions owned here count as they stand, the others as they were last published.
+        """
+        own = {partition: self._state(partition) for partition in self._counts}
+        return self._sum({**self._published, **own})
 
     def _sum(self, parts: Mapping[int, TrendingCounts]) -> list[tuple[str, float]]:
         if not parts:

@@ -15,10 +15,14 @@ POM = Path(__file__).with_name("pom.xml")
 PROFILES = ("kafka", "cassandra")
 
 
+def cache_root() -> Path:
+    """Where everything that is fetched once is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prefstream"
+
+
 def cache_folder() -> Path:
     """Where the jars of this version of pom.xml are or will be: a folder for each profile."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "prefstream" / f"jars-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
+    return cache_root() / f"jars-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
 
 
 def fetch(progress: Callable[[str], None]) -> Path:

@@ -16,7 +16,9 @@ from encoders.runtime import Runtime
 from streams.clients import make_producer
 from streams.decoding import Decoder
 from streams.emitter import Emitter
+from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
+from streams.online_quality import OnlineQuality
 from streams.parts import load_encoder, make_store, profile_shape
 from streams.profile_rows import encode_rows, end_save, fill_slot, take_snapshot
 from streams.profiles import ProfileTable
@@ -93,7 +95,10 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
     table.set_columns(columns)
     emitter = Emitter(make_producer(shop.settings.kafka), names)
     trending = Trending(3600.0, [1.0, 0.5, 4.0])
-    recommender = Recommender(table, Serving(space), trending, emitter, metrics, Rules(), workload.K)
+    serving = Serving(space)
+    quality = OnlineQuality(table, serving, trending, Rules(), metrics.quality)
+    statistics = ListStatistics(serving, metrics.quality)
+    recommender = Recommender(table, serving, trending, emitter, metrics, Rules(), workload.K, quality, statistics)
     decoder = Decoder(names, lambda topic: "id", "murmur2")
     store = make_store(shop.settings)
     await store.open()

@@ -21,7 +21,8 @@ WORKERS = ("worker", "worker-gpu")
 def services() -> dict[str, dict[str, Any]]:
     compose: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
     volumes = {mount.split(":")[0] for service in compose["services"].values() for mount in service.get("volumes", [])}
-    assert set(compose["volumes"]) == volumes
+    assert set(compose["volumes"]) == {name for name in volumes if not name.startswith("./")}
+    assert all((COMPOSE.parent / name).is_dir() for name in volumes if name.startswith("./"))
     return compose["services"]
 
 

@@ -34,6 +34,7 @@ class Ev:
     time_ms: int
     offset: int
     source: Source = OWN
+    recommendation: str = ""
 
 
 def batch_of(events: Sequence[Ev]) -> EventBatch:
@@ -51,6 +52,9 @@ def batch_of(events: Sequence[Ev]) -> EventBatch:
         sources=sources,
         source=np.array([sources.index(event.source) for event in events], np.intp),
         offsets=np.array([event.offset for event in events], np.int64),
+        recommendations=np.array(
+            [id_hash(event.recommendation) if event.recommendation else 0 for event in events], np.uint64
+        ),
     )
 
 

@@ -22,12 +22,15 @@ from schemas.events import EVENT_CLASSES
 from streams.checkpoint import Checkpoint
 from streams.decoding import Decoder
 from streams.index_updates import IndexUpdates
+from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
+from streams.online_quality import OnlineQuality
 from streams.ownership import Ownership
 from streams.partitioning import partitions_of
 from streams.pipeline import Pipeline
 from streams.profile_state import ProfileState, decode_state
 from streams.profiles import ProfileShape, ProfileTable
+from streams.ranking import Rules
 from streams.space import Serving, Space
 from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
 from streams.topic_ids import TopicIds
@@ -219,7 +222,7 @@ class SimWorker:
         self.index = ItemIndex(DIMENSION)
         self.index.put(ITEMS, np.array([vector_of(item) for item in ITEMS], np.float32))
         graph = SimpleNamespace(encoder=SimpleNamespace(manifest=SimpleNamespace(version=ENCODER)))
-        serving = Serving(
+        self.serving = Serving(
             Space(ENCODER, self.index, IndexUpdates(DIMENSION, ENCODER), graph, CONFIG)  # type: ignore[arg-type]
         )
         self.emitter = FakeEmitter(world)
@@ -245,7 +248,7 @@ class SimWorker:
             self.ownership,
             self.trending,
             self.metrics,
-            serving,
+            self.serving,
             3_600,
             self._supersede,
             boundary,
@@ -254,7 +257,7 @@ class SimWorker:
             self.table,
             world.store,
             Decoder(NAMES, topic_ids, "murmur2"),
-            serving,
+            self.serving,
             SimpleNamespace(refresh=lambda events, slots, causes, term: None),  # type: ignore[arg-type]
             self.trending,
             self.emitter,  # type: ignore[arg-type]
@@ -263,6 +266,8 @@ class SimWorker:
             self.metrics,
             1_000,
             lambda source, at_least: len(world.logs[TP(source.topic, source.partition)]) * 2 + 1,
+            OnlineQuality(self.table, self.serving, self.trending, Rules(), self.metrics.quality),
+            ListStatistics(self.serving, self.metrics.quality),
         )
         self.assigned: frozenset[int] = frozenset()
         self.positions: dict[TP, int] = {}

@@ -12,7 +12,16 @@ from schemas.recommendation import RecommendedItem
 from streams.list_encoding import ListEncoder
 from streams.preference import NO_TIME
 from streams.profiles import ProfileShape, ProfileTable
-from streams.ranking import Rules, adjustments, head_inputs, left_out, refresh_rows, trending_items
+from streams.ranking import (
+    Rules,
+    adjustments,
+    head_inputs,
+    left_out,
+    popular,
+    refresh_rows,
+    trending_items,
+    trending_places,
+)
 from streams.update import SumsConfig, apply_batch
 from tests.unit.streams.conftest import DIMENSION, HISTORY
 from tests.unit.streams.profile_model import COLUMNS, PARTITION, Ev, batch_of
@@ -202,13 +211,19 @@ def test_a_batch_is_ranked_as_its_users_one_by_one(graph: RankingGraph, index: I
         assert [item.reason.kind for item in alone] == [item.reason.kind for item in items]
 
 
-def test_trending_items_skip_what_is_left_out_and_end_at_k(index: ItemIndex) -> None:
-    top = [(4, 1.0), (2, 0.5), (7, 0.25), (1, 0.1)]
-    found = trending_items(top, np.array([2, -1]), index, 2)
+def test_what_is_trending_skips_what_is_left_out_and_ends_at_k(index: ItemIndex) -> None:
+    top = popular([(ITEMS[row], score) for row, score in [(4, 1.0), (2, 0.5), (7, 0.25), (1, 0.1)]], index)
+    places = trending_places(top.rows, np.array([[2, -1], [-1, -1], [1, 4]]), 2)
+    assert places.tolist() == [[0, 2], [0, 1], [1, 2]]
+    found = trending_items(top, places[0], index)
     assert [(item.item_id, item.score) for item in found] == [(ITEMS[4], 1.0), (ITEMS[7], 0.25)]
     assert {item.reason.kind for item in found} == {"trending"}
     assert all(item.reason.bonus == item.score for item in found)
-    assert [item.item_id for item in trending_items(top, np.array([2, -1]), index, 20)] == [
-        ITEMS[row] for row in (4, 7, 1)
-    ]
-    assert trending_items([], np.array([-1]), index, 2) == []
+    assert trending_places(top.rows, np.array([[2, -1]]), 5).tolist() == [[0, 2, 3, -1, -1]]
+    assert trending_places(popular([], index).rows, np.array([[-1]]), 2).tolist() == [[-1, -1]]
+
+
+def test_what_is_trending_and_unknown_or_withdrawn_is_not_given(index: ItemIndex) -> None:
+    index.withdraw([ITEMS[4]])
+    top = popular([(ITEMS[4], 1.0), ("never-encoded", 0.5), (ITEMS[7], 0.25)], index)
+    assert (top.rows.tolist(), top.scores.tolist()) == ([7], [0.25])

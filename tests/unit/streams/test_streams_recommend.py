@@ -11,8 +11,10 @@ from schemas.codec import decode
 from schemas.recommendation import Recommendation
 from schemas.trending import TrendingCounts
 from streams.index_updates import IndexUpdates
+from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
 from streams.moving import change_space
+from streams.online_quality import OnlineQuality
 from streams.profiles import ProfileShape, ProfileTable
 from streams.ranking import Rules
 from streams.recommend import Recommender
@@ -43,14 +45,17 @@ class Shop:
         emitter = SimpleNamespace(
             recommend_all=lambda lists: self.sent.extend((user, decode(Recommendation, value)) for user, value in lists)
         )
+        metrics = Metrics()
         self.recommender = Recommender(
             self.table,
             self.serving,
             self.trending,
             emitter,  # type: ignore[arg-type]
-            Metrics(),
+            metrics,
             Rules(),
             3,
+            OnlineQuality(self.table, self.serving, self.trending, Rules(), metrics.quality),
+            ListStatistics(self.serving, metrics.quality),
         )
 
     def refresh(self, events: list[Ev], causes: dict[str, int], term: int = 7) -> dict[str, Recommendation]:

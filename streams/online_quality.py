@@ -1,0 +1,215 @@
+"""How good the recommendations are, by what users do next: each event is scored before it changes the state.
+
+Prequential evaluation ("test, then train"; Gama, Sebastiao, Rodrigues: On evaluating stream learning algorithms, 2013):
+an event's item is looked for in the list that its user was last given. The same events are scored against what is
+trending at that moment under the same rules, which is what the user would have been given without personalisation.
+An event is left out where its user had no list yet, or where the rules kept its item out of any list.
+All of it is one vectorised pass a batch; nothing here changes what is recommended.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.index import ItemIndex
+from schemas.events import EVENT_TYPES
+from schemas.recommendation import REASON_KINDS
+from streams.batch import EventBatch
+from streams.preference import Int64Array, IntpArray, UInt64Array, rank_in_group
+from streams.profiles import TAKEN, ProfileTable
+from streams.quality_metrics import QualityMetrics
+from streams.ranking import Rules, left_out, popular, trending_places
+from streams.space import Serving
+from streams.trending import Trending
+
+NEW_USER_EVENTS = 5
+"""A user with fewer events than this counts as new."""
+
+USERS = ("known", "new")
+VIAS = ("list", "visit", "id")
+"""How a purchase followed from a recommendation: its item is in the user's last list; the user went to that item from
+an earlier list; or the event names a recommendation."""
+
+_REASONS = ("", *REASON_KINDS)
+_PURCHASE = EVENT_TYPES.index("purchase")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What B events say of the lists that their users had; arrays of shape (B,)."""
+
+    has_list: NDArray[np.bool_]
+    allowed: NDArray[np.bool_]  # the rules would have let the item be recommended
+    rank: Int64Array  # of the item in the user's list, 0 = first, -1 = not in it
+    reason: NDArray[np.uint8]  # why it was recommended, as a code; 0 where it was not
+    trending_rank: Int64Array  # of the item in what the user would have been given of what is trending, -1 = not in it
+    new: NDArray[np.bool_]
+    model: NDArray[np.uint16]  # that made the list: places in the table's ``models``
+    rows: Int64Array  # of the items in the index, -1 = unknown
+
+
+class OnlineQuality:
+    """Scores events and remembers what was given; the state is the table's."""
+
+    def __init__(
+        self, table: ProfileTable, serving: Serving, trending: Trending, rules: Rules, metrics: QualityMetrics
+    ) -> None:
+        self._table, self._serving, self._trending = table, serving, trending
+        self._rules, self._metrics = rules, metrics
+        self._top_index: ItemIndex | None = None  # whose rows these are
+        self._top_rows: Int64Array = np.empty(0, np.int64)
+        self._is_top: NDArray[np.bool_] = np.zeros(1, np.bool_)  # by row; the last one stands for items that are newer
+
+    @property
+    def _index(self) -> ItemIndex:
+        return self._serving.space.index
+
+    def look_at_trending(self) -> None:
+        """Note what is trending now, which events are scored against until the next call; call each second or so."""
+        # not Trending.top: what that keeps for a second has to hold the events of the batch that asks for it
+        self._top_index = self._index
+        self._top_rows = popular(self._trending.ranked(), self._index).rows
+        self._is_top = np.zeros(len(self._index.item_ids) + 1, np.bool_)
+        self._is_top[self._top_rows] = True
+
+    def check(self, batch: EventBatch, slots: IntpArray) -> Checked:
+        """Score B events against the table; call before they change it.
+
+        Parameters
+        ----------
+        batch : EventBatch of B events
+        slots : intp array of shape (B,), the slot of each event's user
+        """
+        table = self._table
+        rows = self._index.rows(batch.items)
+        reasons = table.offered_reasons[slots]  # (B, k)
+        same = table.offered_items[slots] == batch.items[:, None]
+        rank = np.where(same.any(axis=1), same.argmax(axis=1), -1).astype(np.int64)
+        reason = np.where(rank >= 0, reasons[np.arange(len(slots)), rank], 0).astype(np.uint8)
+        rank[reason == 0] = -1  # a blank place, for an item whose hash is 0
+        barred = left_out(table, slots, self._index, self._rules)  # (B, A)
+        has_list = reasons[:, 0] > 0
+        allowed = (rows < 0) | ~(barred == rows[:, None]).any(axis=1)
+        return Checked(
+            has_list=has_list,
+            allowed=allowed,
+            rank=rank,
+            reason=reason,
+            trending_rank=self._trending_ranks(rows, barred, has_list & allowed),
+            new=table.applied[slots].sum(axis=1) < NEW_USER_EVENTS,
+            model=table.offered_model[slots],
+            rows=rows,
+        )
+
+    def _trending_ranks(self, rows: Int64Array, barred: Int64Array, scored: NDArray[np.bool_]) -> Int64Array:
+        if self._top_index is not self._index:  # another encoder version serves since
+            self.look_at_trending()
+        ranks = np.full(len(rows), -1, np.int64)
+        near = np.flatnonzero(scored & (rows >= 0) & self._is_top.take(rows, mode="clip"))
+        if len(near):
+            places = trending_places(self._top_rows, barred[near], self._table.shape.offered)  # (n, k)
+            same = (places >= 0) & (self._top_rows[places] == rows[near, None])
+            ranks[near] = np.where(same.any(axis=1), same.argmax(axis=1), -1)
+        return ranks
+
+    def record(self, checked: Checked, batch: EventBatch, slots: IntpArray, applied: IntpArray) -> None:
+        """Count what was scored, for the events that were applied: a replayed event or a duplicate says nothing new.
+
+        Parameters
+        ----------
+        checked : of ``check``, B events
+        slots : intp array of shape (B,)
+        applied : intp array of shape (n,), places of the applied events in the batch
+        """
+        table, metrics = self._table, self._metrics
+        scored = applied[(checked.has_list & checked.allowed)[applied]]
+        metrics.unscored("no-list", int((~checked.has_list[applied]).sum()))
+        metrics.unscored("left-out", int((checked.has_list & ~checked.allowed)[applied].sum()))
+        metrics.unknown_items(int((checked.rows[applied] < 0).sum()))
+        for (model, user), events in _grouped(scored, checked.model, checked.new).items():
+            labels = (table.models[model], USERS[user])
+            by_trend = events[checked.trending_rank[events] >= 0]
+            metrics.scored(*labels, len(events))
+            metrics.trending_hits(*labels, len(by_trend), _reciprocal_ranks(checked.trending_rank[by_trend]))
+        hits = scored[checked.rank[scored] >= 0]
+        for (model, user, reason), events in _grouped(hits, checked.model, checked.new, checked.reason).items():
+            ranks = _reciprocal_ranks(checked.rank[events])
+            metrics.hits(table.models[model], USERS[user], _REASONS[reason], len(events), ranks)
+        self._convert(checked, batch, slots, applied[batch.types[applied] == _PURCHASE])
+        self._attribute(batch, slots, applied)
+        self._remember_taken(slots[hits], batch.items[hits], checked.reason[hits])
+
+    def _convert(self, checked: Checked, batch: EventBatch, slots: IntpArray, bought: IntpArray) -> None:
+        """Count purchases, and those that followed from a recommendation, each once."""
+        if len(bought) == 0:
+            return
+        table = self._table
+        self._metrics.purchases(len(bought))
+        same = table.taken_items[slots[bought]] == batch.items[bought, None]  # (n, TAKEN)
+        visited = np.where(same, table.taken_reasons[slots[bought]], 0).max(axis=1)
+        listed, named = checked.reason[bought], batch.recommendations[bought] != 0
+        via = np.select([listed > 0, visited > 0, named], [0, 1, 2], -1)
+        reason = np.where(listed > 0, listed, visited)
+        for (how, why), events in _grouped(np.flatnonzero(via >= 0), via, reason).items():
+            self._metrics.conversions(VIAS[how], _REASONS[why] or "unknown", len(events))
+
+    def _attribute(self, batch: EventBatch, slots: IntpArray, applied: IntpArray) -> None:
+        """Count the events that name a recommendation: the user's last one, or an earlier one."""
+        named = applied[batch.recommendations[applied] != 0]
+        last = batch.recommendations[named] == self._table.offered_id[slots[named]]
+        for (kind, is_last), events in _grouped(np.arange(len(named)), batch.types[named], last).items():
+            self._metrics.attributed(EVENT_TYPES[kind], "last" if is_last else "earlier", len(events))
+
+    def _remember_taken(self, slots: IntpArray, items: UInt64Array, reasons: NDArray[np.uint8]) -> None:
+        if len(slots) == 0:
+            return
+        table = self._table
+        rank = rank_in_group(slots)
+        place = (table.taken_count[slots] + rank) % TAKEN
+        table.taken_items[slots, place] = items
+        table.taken_reasons[slots, place] = reasons
+        users, count = np.unique(slots, return_counts=True)
+        total = table.taken_count[users] + count
+        table.taken_count[users] = np.where(total < TAKEN, total, TAKEN + total % TAKEN)
+
+    def remember(
+        self, slots: IntpArray, rows: Int64Array, reasons: NDArray[np.uint8], ids: UInt64Array, version: str
+    ) -> None:
+        """Note what B users are given now, under the boundary in which it is sent.
+
+        Parameters
+        ----------
+        slots : intp array of shape (B,), each user once
+        rows : int64 array of shape (B, k), rows of the index, best first, -1 behind the last item
+        reasons : uint8 array of shape (B, k), codes, 0 behind the last item
+        ids : uint64 array of shape (B,), hashes of the recommendation ids
+        version : the encoder version that ranked
+        """
+        table = self._table
+        k = rows.shape[1]  # fewer than the table has place for while the catalog is small
+        table.offered_items[slots, :k] = self._index.hashes(rows)
+        table.offered_items[slots, k:] = 0
+        table.offered_reasons[slots, :k] = reasons
+        table.offered_reasons[slots, k:] = 0
+        table.offered_id[slots] = ids
+        table.offered_model[slots] = table.model(version)
+
+
+def _reciprocal_ranks(ranks: Int64Array) -> float:
+    return float((1.0 / (1 + ranks)).sum())
+
+
+def _grouped(events: IntpArray, *columns: NDArray[np.generic]) -> dict[tuple[int, ...], IntpArray]:
+    """Events by their values in the columns (bools or small whole numbers, none below 0): few groups."""
+    if len(events) == 0:
+        return {}
+    values = [column[events].astype(np.int64) for column in columns]
+    code = np.zeros(len(events), np.int64)
+    for value in values:
+        code = code * (int(value.max()) + 1) + value
+    _, first, member = np.unique(code, return_index=True, return_inverse=True)
+    return {
+        tuple(int(value[place]) for value in values): events[member == number]
+        for number, place in enumerate(first.tolist())
+    }
