@@ -7,7 +7,9 @@ An event is left out where its user had no list yet, or where the rules kept its
 All of it is one vectorised pass a batch; nothing here changes what is recommended.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from encoders.index import ItemIndex
 from schemas.events import EVENT_TYPES
 from schemas.recommendation import REASON_KINDS
 from streams.batch import EventBatch
-from streams.preference import Int64Array, IntpArray, UInt64Array, rank_in_group
+from streams.preference import Float64Array, Int64Array, IntpArray, UInt64Array, rank_in_group
 from streams.profiles import TAKEN, ProfileTable
 from streams.quality_metrics import QualityMetrics
 from streams.ranking import Rules, left_out, popular, trending_places
@@ -127,18 +129,20 @@ class OnlineQuality:
         metrics.unscored("no-list", int((~checked.has_list[applied]).sum()))
         metrics.unscored("left-out", int((checked.has_list & ~checked.allowed)[applied].sum()))
         metrics.unknown_items(int((checked.rows[applied] < 0).sum()))
-        for (model, user), events in _grouped(scored, checked.model, checked.new).items():
-            labels = (table.models[model], USERS[user])
-            by_trend = events[checked.trending_rank[events] >= 0]
-            metrics.scored(*labels, len(events))
-            metrics.trending_hits(*labels, len(by_trend), _reciprocal_ranks(checked.trending_rank[by_trend]))
-        hits = scored[checked.rank[scored] >= 0]
-        for (model, user, reason), events in _grouped(hits, checked.model, checked.new, checked.reason).items():
-            ranks = _reciprocal_ranks(checked.rank[events])
-            metrics.hits(table.models[model], USERS[user], _REASONS[reason], len(events), ranks)
+        cohort = 2 * checked.model.astype(np.intp) + checked.new  # of each event: model and kind of user
+        by_trend = checked.trending_rank[scored]
+        for code, events, hits, ranks in _sums(cohort[scored], by_trend >= 0, _reciprocal(by_trend)):
+            labels = (table.models[code // 2], USERS[code % 2])
+            metrics.scored(*labels, events)
+            metrics.trending_hits(*labels, int(hits), ranks)
+        hit = scored[checked.rank[scored] >= 0]
+        hit_codes = len(_REASONS) * cohort[hit] + checked.reason[hit]
+        for code, hits, ranks in _sums(hit_codes, _reciprocal(checked.rank[hit])):
+            group, reason = divmod(code, len(_REASONS))
+            metrics.hits(table.models[group // 2], USERS[group % 2], _REASONS[reason], int(hits), ranks)
         self._convert(checked, batch, slots, applied[batch.types[applied] == _PURCHASE])
         self._attribute(batch, slots, applied)
-        self._remember_taken(slots[hits], batch.items[hits], checked.reason[hits])
+        self._remember_taken(slots[hit], batch.items[hit], checked.reason[hit])
 
     def _convert(self, checked: Checked, batch: EventBatch, slots: IntpArray, bought: IntpArray) -> None:
         """Count purchases, and those that followed from a recommendation, each once."""
@@ -151,15 +155,16 @@ class OnlineQuality:
         listed, named = checked.reason[bought], batch.recommendations[bought] != 0
         via = np.select([listed > 0, visited > 0, named], [0, 1, 2], -1)
         reason = np.where(listed > 0, listed, visited)
-        for (how, why), events in _grouped(np.flatnonzero(via >= 0), via, reason).items():
-            self._metrics.conversions(VIAS[how], _REASONS[why] or "unknown", len(events))
+        for code, purchases in _sums((len(_REASONS) * via + reason)[via >= 0]):
+            how, why = divmod(code, len(_REASONS))
+            self._metrics.conversions(VIAS[how], _REASONS[why] or "unknown", int(purchases))
 
     def _attribute(self, batch: EventBatch, slots: IntpArray, applied: IntpArray) -> None:
         """Count the events that name a recommendation: the user's last one, or an earlier one."""
         named = applied[batch.recommendations[applied] != 0]
         last = batch.recommendations[named] == self._table.offered_id[slots[named]]
-        for (kind, is_last), events in _grouped(np.arange(len(named)), batch.types[named], last).items():
-            self._metrics.attributed(EVENT_TYPES[kind], "last" if is_last else "earlier", len(events))
+        for code, events in _sums(2 * batch.types[named].astype(np.intp) + last):
+            self._metrics.attributed(EVENT_TYPES[code // 2], "last" if code % 2 else "earlier", int(events))
 
     def _remember_taken(self, slots: IntpArray, items: UInt64Array, reasons: NDArray[np.uint8]) -> None:
         if len(slots) == 0:
@@ -196,20 +201,14 @@ class OnlineQuality:
         table.offered_model[slots] = table.model(version)
 
 
-def _reciprocal_ranks(ranks: Int64Array) -> float:
-    return float((1.0 / (1 + ranks)).sum())
+def _reciprocal(ranks: Int64Array) -> Float64Array:
+    """1 for the first place, 1/2 for the second; 0 where there is none (-1)."""
+    return np.where(ranks >= 0, 1.0 / np.maximum(1 + ranks, 1), 0.0)
 
 
-def _grouped(events: IntpArray, *columns: NDArray[np.generic]) -> dict[tuple[int, ...], IntpArray]:
-    """Events by their values in the columns (bools or small whole numbers, none below 0): few groups."""
-    if len(events) == 0:
-        return {}
-    values = [column[events].astype(np.int64) for column in columns]
-    code = np.zeros(len(events), np.int64)
-    for value in values:
-        code = code * (int(value.max()) + 1) + value
-    _, first, member = np.unique(code, return_index=True, return_inverse=True)
-    return {
-        tuple(int(value[place]) for value in values): events[member == number]
-        for number, place in enumerate(first.tolist())
-    }
+def _sums(codes: IntpArray, *values: NDArray[Any]) -> Iterator[tuple[Any, ...]]:
+    """Each code that occurs, how often, and the sum of each of the values over it."""
+    count = np.bincount(codes)
+    sums = [np.bincount(codes, weights=value) for value in values]
+    for code in np.flatnonzero(count).tolist():
+        yield code, int(count[code]), *(float(one[code]) for one in sums)

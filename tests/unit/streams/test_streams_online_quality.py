@@ -150,6 +150,15 @@ def test_a_purchase_converts_by_the_list_by_an_earlier_visit_or_by_its_id() -> N
     assert shop.count("conversions_total", via="id", reason="unknown") == 1
 
 
+def test_several_items_of_a_list_visited_in_one_batch_all_convert_later() -> None:
+    shop = Shop()
+    shop.offer("anna", ITEMS[:3])
+    shop.see(("anna", ITEMS[0], CLICK), ("anna", ITEMS[1], CLICK))
+    shop.offer("anna", ITEMS[4:7])
+    shop.see(("anna", ITEMS[0], PURCHASE), ("anna", ITEMS[1], PURCHASE))
+    assert shop.count("conversions_total", via="visit") == 2
+
+
 def test_events_that_name_a_recommendation_are_attributed() -> None:
     shop = Shop()
     shop.offer("anna", ITEMS[:3], id_="r9")
@@ -182,6 +191,18 @@ def test_what_was_given_and_taken_outlives_the_worker_and_is_forgotten_with_the_
     blank = ProfileTable(1, SHAPE)
     for name in ("offered_items", "offered_reasons", "offered_id", "offered_model", "taken_items", "taken_count"):
         assert np.array_equal(getattr(fresh, name)[0], getattr(blank, name)[0])
+
+
+def test_a_reason_of_a_newer_release_counts_as_none() -> None:
+    shop = Shop()
+    shop.offer("anna", ITEMS[:3])
+    shop.table.offered_reasons[0, 1] = 200
+    row = encode_rows(take_snapshot(shop.table, shop.slots(["anna"]), MODEL), 1, 60)[0]
+    shop.table.evict(shop.slots(["anna"]))
+    slot = int(shop.slots(["anna"])[0])
+    fill_slot(shop.table, slot, row, MODEL, shop.index)
+    shop.see(("anna", ITEMS[1], CLICK), ("anna", ITEMS[2], CLICK))
+    assert (shop.count("online_events_total"), shop.count("online_hits_total")) == (2, 1)
 
 
 USERS = ("anna", "ben", "cleo")
