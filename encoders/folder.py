@@ -55,7 +55,7 @@ def write(
             type_weights=user.sum_weights or {event: [w] * half_lives for event, w in by_type.items()},
             score_scale=user.score_scale,
             item_inputs=item_inputs,
-            head_inputs=head.INPUTS,
+            head_inputs=head.inputs(user.head),
             text_fields=text_fields or {},
             text_buckets=text_buckets,
         ),

@@ -12,7 +12,7 @@ INT64 = onnx.TensorProto.INT64
 FLOAT = onnx.TensorProto.FLOAT
 
 ITEM_INPUTS = {"text": ("feature_ids", "feature_weights"), "lookup": ("item_row",)}
-HEAD_INPUTS = ("sums", "mass", "recent_vectors", "recent_types", "recent_ages")
+HEAD_INPUTS = ("sums", "mass", "recent_vectors", "recent_types", "recent_ages", "recent_rows")
 # input -> output with its weights; a head that gives the weights of all of these that it takes is linear
 PARTS = {"recent_vectors": "recent_weights", "sums": "sum_weights"}
 
@@ -47,6 +47,7 @@ def check_signatures(
         "recent_vectors": Port(FLOAT, (None, history, dimension)),
         "recent_types": Port(INT64, (None, history)),
         "recent_ages": Port(FLOAT, (None, history)),
+        "recent_rows": Port(INT64, (None, history)),
     }
     items, head = _read(items_path).graph, _read(head_path).graph
     _check_inputs(items_path, items, item_inputs, {name: item_ports[name] for name in ITEM_INPUTS[kind]}, whole=True)
@@ -56,7 +57,13 @@ def check_signatures(
         "recent_weights": Port(FLOAT, (None, history)),
         "sum_weights": Port(FLOAT, (None, half_lives)),
     }
-    given = _check_outputs(head_path, head, {"user": Port(FLOAT, (None, dimension))}, linear)
+    optional = linear | {"recent_scores": Port(FLOAT, (None, history))}
+    given = _check_outputs(head_path, head, {"user": Port(FLOAT, (None, dimension))}, optional)
+    if "recent_scores" in given and not {"recent_vectors", "recent_rows"} <= {*head_inputs}:
+        raise EncoderError(
+            f"'{head_path}' gives recent_scores, but takes {_list(head_inputs)}: a head that scores the recents' own "
+            "items takes recent_vectors and recent_rows."
+        )
     weights = given & {*linear}
     needed = {weight for part, weight in PARTS.items() if part in head_inputs}
     if weights and weights != needed:
