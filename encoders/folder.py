@@ -27,7 +27,7 @@ def write(
     *,
     name: str,
     version: str,
-    kind: Literal["text", "lookup"],
+    kind: Literal["text", "lookup", "blend"],
     dimension: int,
     items: onnx.ModelProto,
     item_inputs: list[str],

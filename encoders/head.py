@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from encoders import repeats
-from encoders.onnxfile import FLOAT, INT64, TINY, GraphWriter
+from encoders.onnxfile import FLOAT, INT64, TINY, GraphWriter, Shape
 from encoders.repeats import RepeatScores
 
 HALF_LIVES_S = (7 * 86_400.0, 60 * 86_400.0)  # a week and two months
@@ -114,13 +114,13 @@ def build(head: LinearHead, dimension: int, history: int) -> onnx.ModelProto:
     g.node("Mul", ["mixed", inverse], "user")
     g.node("Mul", ["recent_raw", inverse], "recent_weights")
     g.node("Mul", ["sum_raw", inverse], "sum_weights")
-    takes = {
+    takes: dict[str, tuple[int, Shape]] = {
         "sums": (FLOAT, ("B", half_lives, dimension)),
         "mass": (FLOAT, ("B", half_lives)),
         "recent_vectors": (FLOAT, ("B", history, dimension)),
         "recent_types": (INT64, ("B", history)),
     }
-    gives = {
+    gives: dict[str, tuple[int, Shape]] = {
         "user": (FLOAT, ("B", dimension)),
         "recent_weights": (FLOAT, ("B", history)),
         "sum_weights": (FLOAT, ("B", half_lives)),

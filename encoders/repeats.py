@@ -29,7 +29,8 @@ RANKS = 5  # an item's score depends on the rank of its newest event: 0, 1, 2, 3
 class RepeatScores:
     """Learned scores of items that are among the recents.
 
-    ``score(item) = sum over its events j of by_rank[j] + by_pattern[pattern, min(rank of its newest event, RANKS - 1)]``
+    ``score(item) = sum over its events j of by_rank[j] + by_pattern[pattern, r]``, with r the rank of its newest event,
+    at most RANKS - 1.
     """
 
     by_rank: FloatArray  # (h,), of each event by its rank, the newest first

@@ -11,7 +11,11 @@ from encoders.errors import EncoderError
 INT64 = onnx.TensorProto.INT64
 FLOAT = onnx.TensorProto.FLOAT
 
-ITEM_INPUTS = {"text": ("feature_ids", "feature_weights"), "lookup": ("item_row",)}
+ITEM_INPUTS = {
+    "text": ("feature_ids", "feature_weights"),
+    "lookup": ("item_row",),
+    "blend": ("item_row", "feature_ids", "feature_weights"),
+}
 HEAD_INPUTS = ("sums", "mass", "recent_vectors", "recent_types", "recent_ages", "recent_rows")
 # input -> output with its weights; a head that gives the weights of all of these that it takes is linear
 PARTS = {"recent_vectors": "recent_weights", "sums": "sum_weights"}

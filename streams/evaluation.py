@@ -16,7 +16,7 @@ from schemas.catalog import CatalogItem
 from schemas.events import EVENT_TYPES
 from schemas.ids import id_hashes
 from streams.batch import EventBatch
-from streams.preference import Int64Array, IntpArray
+from streams.preference import IntpArray
 from streams.profiles import ProfileShape, ProfileTable, Source
 from streams.ranking import Rules, adjustments, head_inputs, left_out
 from streams.update import SumsConfig, apply_batch
@@ -148,13 +148,3 @@ def _batch(histories: Sequence[History]) -> tuple[EventBatch, IntpArray]:
         offsets=np.arange(count, dtype=np.int64),
     )
     return batch, owner
-
-
-def ranks(lists: Sequence[Sequence[str]], targets: Sequence[str]) -> Int64Array:
-    """Place of each target in its list, from 0; -1 where it is not in it: int64 (B,).
-
-    >>> ranks([["a", "b"], ["a"]], ["b", "c"]).tolist()
-    [1, -1]
-    """
-    places = [found.index(target) if target in found else -1 for found, target in zip(lists, targets, strict=True)]
-    return np.array(places, np.int64)

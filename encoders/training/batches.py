@@ -1,7 +1,7 @@
 """Batches of predictions with the items that compete in them, of few fixed shapes: each shape is compiled once."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ class Batches:
         return Batch(
             candidates,
             correction,
-            _pad(np.where(there, self._place[examples.histories], none), rows, none),
+            _pad(np.where(there, self._place[examples.histories], none), rows, len(candidates)),
             _pad(np.where(there, examples.types, 3).astype(np.int32), rows, 3),
             _pad(examples.counts.astype(np.int32), rows, 0),
             _pad(self._place[examples.targets], rows, 0),
@@ -93,7 +93,7 @@ class Batches:
         return candidates.astype(np.int32), correction.astype(np.float32)
 
 
-def _pad(values: npt.NDArray[np.generic], rows: int, blank: float) -> npt.NDArray[np.generic]:
+def _pad(values: npt.NDArray[Any], rows: int, blank: float) -> npt.NDArray[Any]:
     short = rows - len(values)
     if short <= 0:
         return values

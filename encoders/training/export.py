@@ -5,12 +5,13 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from encoders import lookup
+from encoders import blend, lookup
 from encoders.folder import UserSide
 from encoders.head import LinearHead
 from encoders.manifest import Encoder
 from encoders.repeats import RepeatScores
 from encoders.training import model
+from encoders.training.features import FeatureTable
 from encoders.training.fit import Trained
 from encoders.training.options import TrainingOptions
 
@@ -36,8 +37,29 @@ def user_side(trained: Trained, options: TrainingOptions) -> UserSide:
     return UserSide(head=head, history=options.history, score_scale=1 / options.temperature)
 
 
-def write(folder: Path, item_ids: list[str], trained: Trained, options: TrainingOptions, version: str) -> Encoder:
-    """Write the folder; items are found by their ids."""
+def write(
+    folder: Path,
+    item_ids: list[str],
+    trained: Trained,
+    options: TrainingOptions,
+    version: str,
+    table: FeatureTable | None = None,
+) -> Encoder:
+    """Write the folder; items are found by their ids, and by what the catalog says where there is a feature table."""
+    if table is not None:
+        return blend.build(
+            folder,
+            item_ids,
+            trained.params["own"],
+            trained.params.get("bias", np.zeros(len(item_ids), np.float32)),
+            table.bucket_of,
+            trained.params["features"],
+            version,
+            field_weights=table.field_weights,
+            buckets=table.buckets,
+            name="trained",
+            user=user_side(trained, options),
+        )
     return lookup.build(
         folder,
         item_ids,

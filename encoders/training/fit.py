@@ -4,7 +4,7 @@ import io
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,8 @@ def fit(
     optimiser = _optimiser(options, batches.steps)
     params = model.initial(items, options, features, _key(options.seed, 0))
     state = (params, optimiser.init(params))
-    best, history, done = params, [], 0
+    best, done = params, 0
+    history: list[Figures] = []
     if checkpoint is not None and checkpoint.is_file():
         state, best, history = _restore(checkpoint, options, state)
         done = len(history)
@@ -151,8 +152,6 @@ class _Validation:
     """Ranks the held-out events among all items."""
 
     def __init__(self, sequences: Sequences, items: int, options: TrainingOptions, features: Features | None) -> None:
-        from dataclasses import replace
-
         self._source = ExampleSource(sequences, options.history)
         self._rng = np.random.default_rng([options.seed, 0])
         places = self._source.all()
@@ -183,7 +182,7 @@ class _Validation:
 
 
 def _save(path: Path, options: TrainingOptions, state: Any, best: Params, history: list[Figures]) -> None:
-    arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves((state, best)))}
+    arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves((state, best)))}
     figures = [[f.recall_at_20, f.mrr_at_20, f.ndcg_at_20] for f in history]
     buffer = io.BytesIO()
     np.savez(buffer, options=json.dumps(options.as_dict()), history=np.array(figures), **arrays)

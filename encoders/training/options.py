@@ -14,9 +14,10 @@ class TrainingOptions:
     temperature: float = 0.07  # scores are cosines divided by it
     epochs: int = 8
     batch: int = 2048  # events predicted in a step
-    candidates: int = 8192  # items that compete in a step, drawn anew for each; 0: all
+    candidates: int = 6144  # items that compete in a step, drawn anew for each; 0: all
     learning_rate: float = 3e-3  # the highest of the one-cycle schedule
     weight_decay: float = 1e-4
+    spread: float = 0.1  # standard deviation of the first vectors
     history_dropout: float = 0.2  # of the components of the recents' vectors
     user_dropout: float = 0.2  # of the components of the user vector
     item_dropout: float = 0.0  # of the components of item vectors, before they are brought to unit length

@@ -85,13 +85,8 @@ class ExampleSource:
         starts = self._sequences.starts
         lengths = starts[order + 1] - starts[order]
         begins = np.cumsum(lengths) - lengths
-        places = np.repeat(starts[order] - begins, lengths) + np.arange(lengths.sum())
-        return places[self._targets[places]]
-
-    def last_of_each(self) -> IntArray:
-        """Places of the last event of every sequence of two events or more."""
-        last = self._sequences.starts[1:] - 1
-        return last[self._targets[last]] if len(last) else last
+        places: IntArray = np.repeat(starts[order] - begins, lengths) + np.arange(lengths.sum())
+        return np.compress(self._targets[places], places)
 
     def all(self) -> IntArray:
         """Places of all events to predict, in order."""
