@@ -13,8 +13,10 @@ from streams.commands import dlq, profile, stack, topics
 from streams.commands.context import Options
 from streams.commands.demo import demo
 from streams.commands.errors import EXIT_FAILED, EXIT_INTERRUPTED, known_errors
+from streams.commands.evaluate import evaluate
 from streams.commands.output import note
 from streams.commands.replay import replay
+from streams.commands.train import train
 from streams.commands.watch import watch
 from streams.commands.worker import worker
 
@@ -47,6 +49,8 @@ app.command()(demo)
 app.command()(worker)
 app.command()(replay)
 app.command()(watch)
+app.command()(train)
+app.command()(evaluate)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(profile.app, name="profile")

@@ -1,7 +1,8 @@
 """How well an encoder predicts: recorded events through the update and the ranking that the worker runs."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +17,7 @@ from schemas.catalog import CatalogItem
 from schemas.events import EVENT_TYPES
 from schemas.ids import id_hashes
 from streams.batch import EventBatch
+from streams.measures import Figure, accuracy, beyond, groups, place_of
 from streams.preference import IntpArray
 from streams.profiles import ProfileShape, ProfileTable, Source
 from streams.ranking import Rules, adjustments, head_inputs, left_out
@@ -148,3 +150,65 @@ def _batch(histories: Sequence[History]) -> tuple[EventBatch, IntpArray]:
         offsets=np.arange(count, dtype=np.int64),
     )
     return batch, owner
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The figures of one model on one set of questions."""
+
+    model: str
+    predictions: int
+    accuracy: dict[str, Figure]  # "recall@5" to "ndcg@20"
+    beyond: dict[str, float]  # coverage, novelty, diversity at 20
+    groups: dict[str, dict[str, Figure]]  # by history length, and for cold items
+    counts: dict[str, int]  # predictions of each group
+    cost: Cost | None = None
+
+
+def evaluate_stream(
+    model: StreamModel,
+    histories: Sequence[History],
+    targets: Sequence[str],
+    trained_on: Container[str],
+    events: Sequence[History],
+    seed: int = 0,
+) -> Report:
+    """Ask the stream, and judge its answers."""
+    lists, _ = model.recommend(histories, 20)
+    name = model.encoder.manifest.version
+    return judge(name, lists, histories, targets, trained_on, events, model.index, seed, model.cost)
+
+
+def judge(
+    name: str,
+    lists: Sequence[Sequence[str]],
+    histories: Sequence[History],
+    targets: Sequence[str],
+    trained_on: Container[str],
+    events: Sequence[History],
+    index: ItemIndex,
+    seed: int = 0,
+    cost: Cost | None = None,
+) -> Report:
+    """Figures of lists.
+
+    Parameters
+    ----------
+    trained_on : ids of items that have a vector of their own; a target that is not among them is cold
+    events : what the popularity of an item, for the novelty of a list, is counted from
+    index : items and vectors, for coverage and diversity
+    """
+    places = place_of(lists, targets)
+    lengths = np.array([len(history.items) for history in histories], np.int64)
+    cold = np.array([target not in trained_on for target in targets], np.bool_)
+    chosen = {group: rows for group, rows in groups(lengths, cold).items() if rows.any()}
+    popularity = Counter(item for history in events for item in history.items)
+    return Report(
+        name,
+        len(targets),
+        accuracy(places, seed),
+        beyond(lists, popularity, index),
+        {group: accuracy(places[rows], seed) for group, rows in chosen.items()},
+        {group: int(rows.sum()) for group, rows in chosen.items()},
+        cost,
+    )

@@ -60,7 +60,8 @@ class Examples:
     @property
     def counts(self) -> IntArray:
         """Events in each history: int64 (P,)."""
-        return np.count_nonzero(self.types >= 0, axis=1).astype(np.int64)
+        counts: IntArray = np.count_nonzero(self.types >= 0, axis=1).astype(np.int64)
+        return counts
 
 
 class ExampleSource:
