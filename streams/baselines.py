@@ -137,8 +137,8 @@ class MatrixFactorisation:
         rows = np.repeat(np.arange(len(train)), [len(sequence) for sequence in train])
         columns = np.array([self._numbers[item] for sequence in train for item in sequence])
         seen = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (len(train), len(self._ids)))
-        self._model = AlternatingLeastSquares(factors=factors, iterations=iterations, random_state=seed)
-        with threadpool_limits(1, user_api="blas"):
+        with threadpool_limits(1, user_api="blas"):  # its own threads and those of BLAS would fight
+            self._model = AlternatingLeastSquares(factors=factors, iterations=iterations, random_state=seed)
             self._model.fit(seen, show_progress=False)
 
     def recommend(self, history: Items, k: int) -> list[str]:
