@@ -20,6 +20,8 @@ COMMANDS = [
     "worker",
     "replay",
     "watch",
+    "train",
+    "evaluate",
     *(f"topics {name}" for name in ("create", "grow", "list")),
     *(f"dlq {name}" for name in ("list", "show", "replay")),
     *(f"profile {name}" for name in ("show", "forget")),

@@ -1,5 +1,6 @@
 """Heads that score items of the recents, and means that are complete without anything older."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def users(rng: np.random.Generator, count: int) -> HeadInputs:
     inputs = reference.make_users(rng, count, 2, DIMENSION, HISTORY)
     rows = np.where(inputs.recent_types >= 0, rng.integers(0, 4, (count, HISTORY)), -1)
     rows[rng.random(rows.shape) < 0.1] = -1
-    return HeadInputs(**{name: getattr(inputs, name) for name in inputs.__slots__ if name != "recent_rows"}, recent_rows=rows)  # fmt: skip
+    return replace(inputs, recent_rows=rows)
 
 
 def naive_scores(scores: RepeatScores, rows: np.ndarray, types: np.ndarray) -> dict[int, float]:
