@@ -1,10 +1,12 @@
 """The blended encoder: a trained vector of each known item, plus vectors of what its text says, which any item has.
 
-    vector = unit(own_row + sum_f weight_f * feature_f)
+    vector = unit(own_row + sum_f weight_f * feature_f + projection(sentence))
 
-An item that was not trained on has its text alone, and so a vector as soon as it is in the catalog.
+with the sentence vector of a transformer, where the folder holds one (see ``sentences.py``). An item that was not
+trained on has its text alone, and so a vector as soon as it is in the catalog.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders import folder as encoder_folder
+from encoders import sentences
 from encoders.folder import UserSide
 from encoders.lookup import write_ids
 from encoders.manifest import Encoder
-from encoders.onnxfile import FLOAT, INT64, GraphWriter
+from encoders.onnxfile import FLOAT, INT64, GraphWriter, Shape
 
-ITEM_INPUTS = ["item_row", "feature_ids", "feature_weights"]
+SENTENCE_INPUT = "sentences"
 
 
 def build(
@@ -33,6 +36,8 @@ def build(
     buckets: int,
     name: str = "blend",
     user: UserSide | None = None,
+    projection: npt.ArrayLike | None = None,
+    sentence_folder: Path | None = None,
 ) -> Encoder:
     """Write a complete encoder folder.
 
@@ -43,6 +48,8 @@ def build(
     bias : array of shape (N,), added to the item's scores; an unknown item has their median
     feature_buckets : int64 array of shape (F,), the bucket of each feature (see ``text.features``), in [0, buckets)
     feature_vectors : array of shape (F, d)
+    projection : array of shape (D, d), from sentence vectors to item vectors; with ``sentence_folder``
+    sentence_folder : Hugging Face folder of the transformer that gives sentence vectors; it is copied
     """
     own, biases, directions = (np.asarray(each, np.float32) for each in (own, bias, feature_vectors))
     n, dimension = own.shape
@@ -69,14 +76,29 @@ def build(
     g.node("MatMul", ["weight_row", "features"], "described_row")
     g.node("Squeeze", ["described_row", "axis_1"], "described")
     g.node("Add", ["own_vectors", "described"], "blended")
-    g.unit("blended", "vectors")
-    items = g.model(
-        "blend",
-        {"item_row": (INT64, ("B",)), "feature_ids": (INT64, ("B", "M")), "feature_weights": (FLOAT, ("B", "M"))},
-        {"vectors": (FLOAT, ("B", dimension)), "bias": (FLOAT, ("B",))},
-    )
+    takes: dict[str, tuple[int, Shape]] = {
+        "item_row": (INT64, ("B",)),
+        "feature_ids": (INT64, ("B", "M")),
+        "feature_weights": (FLOAT, ("B", "M")),
+    }
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if projection is None or sentence_folder is None:
+        g.unit("blended", "vectors")
+    else:
+        matrix = np.asarray(projection, np.float32)
+        g.constant("projection", matrix)
+        g.node("MatMul", [SENTENCE_INPUT, "projection"], "projected")
+        g.node("Add", ["blended", "projected"], "all_blended")
+        g.unit("all_blended", "vectors")
+        takes[SENTENCE_INPUT] = (FLOAT, ("B", len(matrix)))
+        shutil.copyfile(sentences.model_path(sentence_folder), folder / sentences.MODEL_FILE)
+        shutil.copyfile(sentence_folder / sentences.TOKENIZER_FILE, folder / sentences.TOKENIZER_FILE)
+    items = g.model(
+        "blend",
+        takes,
+        {"vectors": (FLOAT, ("B", dimension)), "bias": (FLOAT, ("B",))},
+    )
     write_ids(folder, item_ids)
     return encoder_folder.write(
         folder,
@@ -85,7 +107,7 @@ def build(
         kind="blend",
         dimension=dimension,
         items=items,
-        item_inputs=ITEM_INPUTS,
+        item_inputs=list(takes),
         user=user or UserSide(),
         text_fields=dict(field_weights),
         text_buckets=buckets,

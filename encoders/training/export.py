@@ -53,12 +53,14 @@ def write(
             trained.params["own"],
             trained.params.get("bias", np.zeros(len(item_ids), np.float32)),
             table.bucket_of,
-            trained.params["features"],
+            trained.params["features"][: len(table.bucket_of)],
             version,
             field_weights=table.field_weights,
             buckets=table.buckets,
             name="trained",
             user=user_side(trained, options),
+            projection=trained.params.get("projection"),
+            sentence_folder=table.sentence_folder,
         )
     return lookup.build(
         folder,

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from encoders import text
+from encoders.sentences import SentenceModel, text_of
 from encoders.training.model import Features
 from schemas.catalog import CatalogItem
 
@@ -21,6 +23,7 @@ class FeatureTable:
     ----------
     items : the items, in the order of their numbers; None for one that the catalog does not know
     least_items : a feature of fewer items than this has no vector
+    sentence_model : gives the items' sentence vectors too; ``sentence_folder`` is where it comes from
     """
 
     def __init__(
@@ -29,6 +32,8 @@ class FeatureTable:
         field_weights: Mapping[str, float] = FIELD_WEIGHTS,
         buckets: int = BUCKETS,
         least_items: int = 1,
+        sentence_model: SentenceModel | None = None,
+        sentence_folder: Path | None = None,
     ) -> None:
         self.field_weights, self.buckets = dict(field_weights), buckets
         found = [{} if item is None else text.features(item, field_weights, buckets) for item in items]
@@ -44,4 +49,8 @@ class FeatureTable:
         for i, row in enumerate(rows):
             for j, (feature, weight) in enumerate(row):
                 ids[i, j], weights[i, j] = feature, weight
-        self.features = Features(ids, weights, len(kept))
+        vectors = None
+        if sentence_model is not None:
+            vectors = sentence_model.encode(["" if item is None else text_of(item) for item in items])
+        self.sentence_folder = sentence_folder
+        self.features = Features(ids, weights, len(kept), vectors)

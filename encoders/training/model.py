@@ -1,6 +1,6 @@
 """The model in JAX: item vectors tied on both sides, decayed means of the recents, scores of repeats.
 
-    item_i  = unit(own_i + sum_f weight_if * feature_f)
+    item_i  = unit(own_i + sum_f weight_if * feature_f + projection(sentence_i))
     user    = unit(sum_c mix_c * sum_{j < n} rho_c ** j * w(type_j) * item_j / sum_{j < n} rho_c ** j)
     score_i = user . item_i / temperature + bias_i + repeats_i
 
@@ -32,6 +32,7 @@ class Features(NamedTuple):
     ids: npt.NDArray[np.int32]  # (N, M) feature numbers
     weights: npt.NDArray[np.float32]  # (N, M)
     total: int  # features in all
+    sentences: npt.NDArray[np.float32] | None = None  # (N, D) sentence vectors; zero where there is no text
 
 
 def initial(items: int, options: TrainingOptions, features: Features | None, key: jax.Array) -> Params:
@@ -51,7 +52,11 @@ def initial(items: int, options: TrainingOptions, features: Features | None, key
         params["repeat_last"] = jnp.zeros(())
         params["repeat_patterns"] = jnp.zeros((PATTERNS, RANKS))
     if features is not None:
-        params["features"] = options.spread * jax.random.normal(text, (features.total, options.dimension))
+        params["features"] = options.spread * jax.random.normal(text, (max(features.total, 1), options.dimension))
+        if features.sentences is not None:
+            # a unit sentence vector starts as long as an own one
+            shape = (features.sentences.shape[1], options.dimension)
+            params["projection"] = options.spread * jax.random.normal(jax.random.fold_in(text, 1), shape)
     return params
 
 
@@ -91,6 +96,8 @@ def item_vectors(
     if features is not None:
         described = params["features"][jnp.asarray(features.ids)[numbers]]  # (C, M, d)
         vectors = vectors + jnp.einsum("cm,cmd->cd", jnp.asarray(features.weights)[numbers], described)
+        if features.sentences is not None:
+            vectors = vectors + jnp.asarray(features.sentences)[numbers] @ params["projection"]
     return unit(_dropped(vectors, options.item_dropout, key))
 
 

@@ -22,6 +22,12 @@ def train(
         Path | None,
         typer.Argument(help="Items, one JSON object a line: a new item then has a vector at once.", show_default=False),
     ] = None,
+    text_model: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Hugging Face folder (tokenizer.json, model.onnx) that reads the texts.", show_default=False
+        ),
+    ] = None,
     dimension: Annotated[int, typer.Option(min=1, help="Length of a vector; a score costs in proportion.")] = 100,
     epochs: Annotated[int, typer.Option(min=1, help="Times that all events are gone through.")] = 8,
     validation: Annotated[
@@ -42,6 +48,7 @@ def train(
     \b
     Examples:
       prefstream train events.jsonl -o encoders/v1
+      prefstream train events.jsonl items.jsonl -o encoders/v1 --text-model all-MiniLM-L6-v2
       prefstream train events.parquet items.jsonl -o encoders/v1 --dimension 160 --epochs 10
     """
     try:
@@ -54,6 +61,8 @@ def train(
         raise CommandError(
             f"Training needs {error.name}, which is not installed: `pip install 'prefstream[train]'`."
         ) from None
+    from encoders.runtime import Runtime
+    from encoders.sentences import SentenceModel
     from streams.commands.catalog_files import read_catalog
     from streams.event_logs import read_log
 
@@ -64,9 +73,13 @@ def train(
         [history.items for history in log.histories], [history.types or [] for history in log.histories]
     )
     table = None
+    if text_model is not None and catalog is None:
+        raise CommandError("--text-model reads the texts of a catalog: give one after the events.")
     if catalog is not None:
         found = read_catalog(catalog)
-        table = FeatureTable([found.get(item) for item in sequences.item_ids], least_items=2)
+        sentences = None if text_model is None else SentenceModel(Runtime(), text_model)
+        known = [found.get(item) for item in sequences.item_ids]
+        table = FeatureTable(known, least_items=2, sentence_model=sentences, sentence_folder=text_model)
     options = TrainingOptions(
         dimension=dimension,
         epochs=epochs,

@@ -149,3 +149,19 @@ def test_texts_stand_for_items_that_were_not_trained_on(tmp_path: Path) -> None:
 def test_options_that_make_no_sense_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(TINY, **wrong)
+
+
+def test_sentence_vectors_are_projected(tmp_path: Path) -> None:
+    """Items whose sentences point one way follow each other; the projection has to find the way."""
+    rng = np.random.default_rng(4)
+    kinds = [[f"{kind}{i}" for i in range(8)] for kind in ("tea", "pot")]
+    sequences = from_lists([rng.choice(kinds[number % 2], 4).tolist() for number in range(300)])
+    table = FeatureTable([None] * len(sequences.item_ids), {})
+    is_tea = np.array([item.startswith("tea") for item in sequences.item_ids])
+    sentences = np.where(is_tea[:, None], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]).astype(np.float32)
+    options = replace(TINY, epochs=6, own_dropout=0.5)
+    params = fit(sequences, options, table.features._replace(sentences=sentences)).params
+    projected = params["projection"] / np.linalg.norm(params["projection"], axis=1, keepdims=True)
+    own = params["own"] + sentences @ params["projection"]
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
+    assert (own[is_tea] @ projected[0]).mean() > (own[~is_tea] @ projected[0]).mean() + 0.3
