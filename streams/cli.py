@@ -15,6 +15,7 @@ from streams.commands.demo import demo
 from streams.commands.errors import EXIT_FAILED, EXIT_INTERRUPTED, known_errors
 from streams.commands.evaluate import evaluate
 from streams.commands.output import note
+from streams.commands.quantise import quantise
 from streams.commands.replay import replay
 from streams.commands.train import train
 from streams.commands.watch import watch
@@ -51,6 +52,7 @@ app.command()(replay)
 app.command()(watch)
 app.command()(train)
 app.command()(evaluate)
+app.command()(quantise)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(profile.app, name="profile")

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from encoders.runtime import Runtime
+from encoders.sentences import SentenceModel
 from encoders.training import export
 from encoders.training.features import FeatureTable
 from encoders.training.fit import Progress, fit
@@ -127,8 +128,8 @@ def cold(folder: Path, work: Path) -> None:
             "ndcg_at_10": round(float(found["ndcg"].mean()), 5),
         }
 
-    without, _ = trained(Dataset(warm, data.catalog, [], []), COLD, work / "cold", with_text=True)
-    model, _ = trained(data, COLD, work / "all", with_text=True)
+    without, _ = trained(Dataset(warm, data.catalog, [], []), COLD, work / "cold", with_text=True, reads=_text_model)
+    model, _ = trained(data, COLD, work / "all", with_text=True, reads=_text_model)
     say(row("prefstream", without.recommend(cold_histories, 10)[0], model.recommend(data.histories, 10)[0]))
     chance = random.Random(1)
     say(row("random", *([chance.sample(ids, 10) for _ in each] for each in (cold_histories, data.histories))))
@@ -137,13 +138,21 @@ def cold(folder: Path, work: Path) -> None:
         say(row(name, cold_lists, answers(made(name, data.train)[0], data.histories, 10)))
 
 
-def trained(data: Dataset, options: TrainingOptions, folder: Path, *, with_text: bool) -> tuple[StreamModel, float]:
+def trained(
+    data: Dataset, options: TrainingOptions, folder: Path, *, with_text: bool, reads: Path | None = None
+) -> tuple[StreamModel, float]:
     """prefstream, trained anew (or gone on from where it was stopped) and loaded; and the seconds it took."""
     began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     sequences = from_lists([sequence for sequence in data.train if len(sequence) > 1])
     catalog = {item.item_id: item for item in data.catalog}
-    table = FeatureTable([catalog.get(item) for item in sequences.item_ids], {"title": 1.0, "brand": 0.5})
+    sentences = None if reads is None else SentenceModel(Runtime("cpu", threads=1), reads)
+    table = FeatureTable(
+        [catalog.get(item) for item in sequences.item_ids],
+        {"title": 1.0, "brand": 0.5},
+        sentence_model=sentences,
+        sentence_folder=reads,
+    )
     features = table.features if with_text else None
     model = fit(sequences, options, features, folder / "training.npz", tell)
     encoder = export.write(
@@ -178,18 +187,20 @@ def say(row: Row) -> None:
 
 
 _as_json = False
+_text_model: Path | None = None
 _RUNS: dict[str, Callable[[Path, Path], None]] = {"sessions": sessions, "amazon": amazon, "cold": cold}
 
 
 def main() -> None:
-    global _as_json
+    global _as_json, _text_model
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=_RUNS)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--text-model", type=Path, help="cold: a Hugging Face folder that reads the texts")
     parser.add_argument("--work", type=Path, help="keep the training and the encoder here; a stopped run goes on")
     chosen = parser.parse_args()
-    _as_json = chosen.json
+    _as_json, _text_model = chosen.json, chosen.text_model
     if chosen.work is not None:
         _RUNS[chosen.data](chosen.folder, chosen.work)
         return

@@ -22,6 +22,7 @@ COMMANDS = [
     "watch",
     "train",
     "evaluate",
+    "quantise",
     *(f"topics {name}" for name in ("create", "grow", "list")),
     *(f"dlq {name}" for name in ("list", "show", "replay")),
     *(f"profile {name}" for name in ("show", "forget")),

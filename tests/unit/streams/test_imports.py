@@ -75,8 +75,8 @@ def test_the_cassandra_driver_is_imported_by_the_cassandra_store_only() -> None:
     assert all(name.startswith("streams/stores/cassandra") for name in users), users
 
 
-def test_onnx_runtime_is_imported_by_one_module() -> None:
-    assert importers("onnxruntime") == {"encoders/runtime.py"}
+def test_onnx_runtime_is_imported_by_one_module_and_its_tools_by_another() -> None:
+    assert importers("onnxruntime") == {"encoders/runtime.py", "encoders/quantise.py"}
 
 
 @pytest.mark.parametrize("library", ["jax", "optax", "implicit", "scipy", "pyarrow"])
