@@ -34,6 +34,9 @@ def train(
         float, typer.Option(min=0.0, max=0.9, help="Share of the users, the latest ones, that only measure; 0: none.")
     ] = 0.05,
     patience: Annotated[int, typer.Option(min=0, help="Stop after so many epochs without a better figure.")] = 3,
+    popularity: Annotated[
+        bool, typer.Option("--popularity", help="Learn a bias an item too: what is wanted by all.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="The same seed and data give the same encoder on one machine.")] = 0,
     version: Annotated[
         str | None, typer.Option(help="Version of the encoder; left out: of the data's checksum.", show_default=False)
@@ -86,6 +89,7 @@ def train(
         validation=validation,
         patience=patience,
         seed=seed,
+        popularity=popularity,
         own_dropout=0.0 if table is None else 0.1,
     )
     note(
