@@ -38,7 +38,7 @@ def read_leave_one_out(folder: Path) -> Dataset:
     who validate on it.
     """
     sequences = [line.split()[1:] for line in _lines(folder / "sequences.txt")]
-    words = dict(line.split("\t", 1) for line in _lines(folder / "items.tsv"))
+    words = {item: text for item, _, text in (line.partition("\t") for line in _lines(folder / "items.tsv"))}
     known = dict.fromkeys(item for sequence in sequences for item in sequence)
     return Dataset(
         [sequence[:-2] for sequence in sequences if len(sequence) > 3],
