@@ -1,4 +1,5 @@
-# `make demo` and `make test` do everything themselves on a machine with Python 3.11+ (and, for the tests, a JDK 17 and Maven).
+# `make demo` and `make test` do everything themselves on a machine with Python 3.11+ (and, for the tests, a JDK 17, Maven
+# and Chromium).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,20 +7,22 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
-.PHONY: help demo test test-unit test-contract test-integration test-e2e faults faults-quick check lock clean
+.PHONY: help demo test test-unit test-contract test-integration test-e2e console-test faults faults-quick \
+	bench bench-quick check lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-demo: $(RUN) ## a seeded shop in this terminal: no server, no Java
+demo: $(RUN) ## a seeded shop in this terminal and on a page to join it: no server, no Java
 	$(BIN)/prefstream demo
 
 test: $(DEV) ## everything: unit, contract, integration, end to end, some faults; on real Kafka and Cassandra
 	@$(BIN)/python -m deploy.local check
+	@$(BIN)/python -m tests.console.browser
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tests.faults --all --quick --json
-	$(BIN)/python -m pytest tests/unit tests/contract tests/integration tests/e2e
+	$(BIN)/python -m pytest tests/unit tests/contract tests/integration tests/e2e tests/console
 
 test-unit: $(DEV) ## fast tests only: no server, no clock
 	$(BIN)/python -m pytest tests/unit
@@ -33,11 +36,20 @@ test-integration: $(DEV) ## parts on real Kafka and Cassandra
 test-e2e: $(DEV) ## whole workers on real Kafka and Cassandra
 	$(BIN)/python -m pytest tests/e2e
 
+console-test: $(DEV) ## the live page in a real browser
+	$(BIN)/python -m pytest tests/unit/console tests/console
+
 faults: $(DEV) ## every fault on real Kafka and Cassandra, all profiles checked after each (25 minutes at most)
 	$(BIN)/python -m tests.faults --all --json
 
 faults-quick: $(DEV) ## the likeliest faults, less of each (4 minutes at most)
 	$(BIN)/python -m tests.faults --all --quick --json
+
+bench: $(DEV) ## speed beside peers, with plots in bench-results/ (15 minutes at most)
+	$(BIN)/python -m tests.bench
+
+bench-quick: $(DEV) ## the figures alone (3 minutes)
+	$(BIN)/python -m tests.bench --quick
 
 check: $(DEV) ## lint, format and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

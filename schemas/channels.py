@@ -136,7 +136,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     ),
     Channel(
         topic="encoders",
-        summary="The encoder versions, and which one is active.",
+        summary="The encoder versions, and which one is active; written by `prefstream encoders`.",
         key="The version, UTF-8.",
         messages=("encoder-state",),
         actions=("receive",),

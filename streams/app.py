@@ -11,16 +11,33 @@ from typing import Any
 import faust
 import structlog
 
+from encoders.manifest import Encoder
 from encoders.runtime import Runtime
-from streams.agents import add_agents
-from streams.clients import check_broker, committed_partitions, make_admin
+from encoders.shelf import Shelf
+from streams.agents import add_agent
+from streams.clients import check_broker, committed_partitions, make_admin, make_tail_consumer
+from streams.encoder_choice import choose
+from streams.encoder_versions import EncoderVersions
 from streams.engine import Engine
 from streams.health import HealthServer
 from streams.metrics import Metrics
 from streams.parts import load_encoder, make_store, uses_simulator
 from streams.settings import Settings
 from streams.simulator import Simulator
-from streams.topics import TopicNames, check_inputs, check_present, partition_counts, wanted_topics
+from streams.space import Space
+from streams.space_feed import FillWatch
+from streams.tail import Tail
+from streams.topic_ids import TopicIds
+from streams.topics import (
+    CATALOG,
+    COMMANDS,
+    ENCODERS,
+    TopicNames,
+    check_inputs,
+    check_present,
+    partition_counts,
+    wanted_topics,
+)
 from streams.transport import faust_options
 
 log = structlog.get_logger(__name__)
@@ -31,6 +48,9 @@ _HANDOVER_SHARE = 0.8
 
 _LAST_RESORT = 5
 """Session timeouts after which a worker that was asked to stop ends without more ado."""
+
+_BROKER_PATIENCE_S = 30.0
+"""For which a start waits to hear how far versions are: a broker that has just started is loading its groups."""
 
 _FETCH_WAIT_MS = 500
 _SIMULATOR_FETCH_WAIT_MS = 10
@@ -61,9 +81,15 @@ class Worker:
         self.simulator = simulator
         self.metrics = Metrics(settings.namespace)
         self.encoder = load_encoder(settings)
+        """That which serves first: the folder of the settings, until the topic is read."""
+        self._shelf = Shelf(self.encoder, settings.encoder.folders)
+        self._versions = EncoderVersions()
         self.store = make_store(settings)
         self._names = TopicNames(settings.namespace)
         self._runtime = Runtime(settings.encoder.device, settings.encoder.threads)
+        self._versions_tail = Tail(
+            self._names.full(ENCODERS), lambda: make_tail_consumer(settings.kafka), self._versions.see
+        )
         self._admin = make_admin(settings.kafka)
         self._health = HealthServer(settings.server.host, settings.server.port, self.metrics, self.problem)
         self._engine: Engine | None = None
@@ -101,7 +127,7 @@ class Worker:
             return "starting"
         if not self._engine.ownership.ready:
             return "no partitions assigned yet, or no term from the store"
-        return None
+        return self._engine.swap.problem
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, or until something fails; the failure is raised."""
@@ -139,25 +165,35 @@ class Worker:
 
         Raises `BrokerUnavailable`, `TopicsError` or `StoreError`, each with a sentence.
         """
-        settings, version = self.settings, self.encoder.manifest.version
+        settings = self.settings
         self.metrics.provider(self._runtime.provider)
-        log.info("encoder", version=version, provider=self._runtime.provider)
-        log.debug("encoder", not_cuda_because=self._runtime.reason or None)
         self.port = await self._health.start()
         log.info("health server", host=settings.server.host, port=self.port)
         await asyncio.to_thread(check_broker, self._admin, settings.kafka)
         counts = await asyncio.to_thread(self._check_topics)
+        self.encoder = await self._choose_encoder()
+        log.info("encoder", version=self.encoder.manifest.version, provider=self._runtime.provider)
+        log.debug("encoder", not_cuda_because=self._runtime.reason or None)
         await self.store.open()
         await self._check_store(counts)
+        topic_ids = TopicIds(self._admin, self._names, self.simulator.id if self.simulator is not None else None)
+        loop = asyncio.get_running_loop()
+
+        def fail_soon(error: BaseException) -> None:
+            loop.call_soon_threadsafe(self.fail, error)
+
         self._engine = Engine(
             settings,
-            self.encoder,
+            Space.load(self.encoder, self._runtime),
+            self._shelf,
+            self._versions,
             self._runtime,
             self.store,
             self._admin,
             self.metrics,
-            self.simulator.id if self.simulator is not None else None,
-            self.fail,
+            topic_ids,
+            await topic_ids.one(self._names.full(CATALOG)),
+            fail_soon,
             self._rejoin,
         )
         await self._engine.catch_up()
@@ -165,19 +201,32 @@ class Worker:
         await self._app.start()
         self._spawn(self._engine.checkpoint.run_forever(settings.checkpoint.interval_s))
         self._spawn(self._engine.housekeeping())
+        self._spawn(self._engine.swap.run_forever())
         self._spawn(self._engine.watch_topics(settings.kafka.metadata_max_age_s))
         self._spawn(self._watch(self._app))
         log.info("worker started", broker=settings.kafka.bootstrap_servers, store=settings.store.kind)
 
     def _check_topics(self) -> dict[str, int]:
-        """The partition counts of the inputs, all topics being there."""
+        """The partition counts of the inputs, all topics being there but for the item vectors'."""
+        vectors = self._names.item_vectors(self.encoder.manifest.version)
         wanted = [topic.topic for topic in wanted_topics(self.settings, self.encoder.manifest.version)]
         if self.simulator is not None:
             self.simulator.create_topics(wanted)
         counts = partition_counts(self._admin, wanted)
-        check_present(counts, wanted)
+        check_present(counts, [name for name in wanted if name != vectors])
         check_inputs(counts, self._names)
         return {name: counts[name] for name in self._names.inputs}
+
+    async def _choose_encoder(self) -> Encoder:
+        """The version to start with, whose topic of item vectors is there."""
+        self._versions_tail.start()
+        while not self._versions_tail.caught_up.is_set():
+            await asyncio.sleep(0.02)
+        encoder = await choose(self._shelf, self._versions, FillWatch(self.settings, _BROKER_PATIENCE_S))
+        topic = self._names.item_vectors(encoder.manifest.version)
+        if self.simulator is None:
+            check_present(await asyncio.to_thread(partition_counts, self._admin, [topic]), [topic])
+        return encoder
 
     async def _check_store(self, counts: dict[str, int]) -> None:
         """A group that has read on with another store must not go on with this one: its state would miss the events."""
@@ -210,10 +259,12 @@ class Worker:
         )
         app.max_batch_records = settings.kafka.max_batch_records
         app.fetch_max_wait_ms = _SIMULATOR_FETCH_WAIT_MS if self.simulator is not None else _FETCH_WAIT_MS
+        # a command that is read again comes before all events: what its user did since is not forgotten with it
+        app.read_first = {self._names.full(COMMANDS)}
         app.epoch = 0
         app.before_revoke = self._hand_over
         app.after_assign = self._take_over
-        add_agents(app, self._names, engine.pipeline.process, engine.catalog.process, self.fail)
+        add_agent(app, self._names, engine.pipeline.process, self.fail)
         app.finalize()
         return app
 
@@ -255,6 +306,8 @@ class Worker:
             self.metrics.forget_lags()
             for tp, lag in app.consumer.lags().items():
                 self.metrics.lag(tp.topic, tp.partition, lag)
+            for partition, lag in self.engine.swap.feed.lags.items():
+                self.metrics.lag(self._names.full(CATALOG), partition, lag)
         raise ConsumerFailed(
             f"The Kafka consumer failed: {app.crash_reason!r}. Nothing is lost: what was not acked is read again when "
             "the worker is started again."
@@ -269,6 +322,7 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._versions_tail.stop)
         if self._engine is not None:
             await self._engine.close()
         await self.store.close()

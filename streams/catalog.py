@@ -1,9 +1,18 @@
-"""The catalog agent's work: new and changed items to vectors, in batches, onto the item-vectors topic."""
+"""The catalog to item vectors: new and changed items, in batches, onto the item-vectors topic of one encoder version.
 
-import asyncio
-from typing import Any
+Each version has a consumer group of its own on the catalog, ``<group>.catalog-<version>``. So Kafka shares the catalog
+out over just the workers that have the version's folder, a new version begins where the catalog begins, a share whose
+worker died is taken over where it was committed, and a version that is activated again catches up with what it
+missed. "All of the catalog is encoded" is a fact of the group's committed offsets, the same for every worker.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from encoders.items import ItemEncoder
 from schemas.catalog import CatalogItem, ItemVector
@@ -13,56 +22,147 @@ from schemas.headers import content_type
 from streams.decoding import Refused, dead_letter
 from streams.emitter import Emitter
 from streams.metrics import Metrics
-from streams.retry import Backoff
-from streams.transport import RecordBatch
 
 log = structlog.get_logger(__name__)
 
+_AT_ONCE = 1_000
+_POLL_S = 0.1
+_AGAIN_S = 1.0
+_LAGS_EVERY_S = 1.0
+
+
+def catalog_group(group: str, version: str) -> str:
+    """The consumer group of one encoder version on the catalog."""
+    return f"{group}.catalog-{version}"
+
+
+class CatalogRecord(NamedTuple):
+    """A record of the catalog, by the names that dead letters are made from."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+    @classmethod
+    def of(cls, message: Message) -> "CatalogRecord":
+        """The record of librdkafka's message."""
+        kind, timestamp = message.timestamp()
+        return cls(
+            str(message.topic()),
+            int(message.partition() or 0),
+            int(message.offset() or 0),
+            timestamp if kind else None,
+            message.key(),
+            message.value(),
+            list(message.headers() or []),
+        )
+
 
 class CatalogEncoder:
-    """Encodes this worker's share of the catalog. It keeps no state: a replay publishes the same vectors again.
-
-    Its emitter is its own: what it produces is confirmed batch by batch, not by checkpoints.
+    """A thread that encodes this worker's share of the catalog. It keeps no state: what is read again is published
+    again, the same. Its emitter is its own: offsets are committed once Kafka has the vectors.
     """
 
-    def __init__(self, encoder: ItemEncoder, emitter: Emitter, metrics: Metrics, topic: str) -> None:
+    def __init__(
+        self,
+        encoder: ItemEncoder,
+        make_consumer: Callable[[], Consumer],
+        emitter: Emitter,
+        metrics: Metrics,
+        catalog: str,
+        catalog_id: str,
+        vectors_topic: str,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """``catalog_id`` is Kafka's id of the catalog topic; ``fail`` is called in the thread, which ends then."""
         self._encoder, self._emitter, self._metrics = encoder, emitter, metrics
-        self._topic = topic
-        self.topic_id = ""
-        """Of the catalog; orders the updates of an item."""
-        self._busy = asyncio.Lock()
-        self._past_epoch = 0
+        self._make_consumer, self._fail = make_consumer, fail
+        self._catalog, self._catalog_id, self._topic = catalog, catalog_id, vectors_topic
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="catalog", daemon=True)
+        self.lags: dict[int, int] = {}
+        """Records of each partition of our share that are not encoded yet."""
 
-    async def process(self, event: Any) -> None:
-        """Encode a batch, publish the vectors, and ack once Kafka has them; a batch of a past assignment is dropped."""
-        async with self._busy:
-            if event.value.epoch > self._past_epoch:
-                await self._process(event)
+    def start(self) -> None:
+        """Join the group."""
+        self._thread.start()
 
-    async def pause(self, epoch: int) -> None:
-        """Finish the batch in hand and begin no other of this assignment or an earlier one.
+    def stop(self) -> None:
+        """Leave the group and let go of the producer; waits for the batch in hand."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(10.0)
+        self._emitter.close()
 
-        The topic is compacted: what a former owner publishes after the next one's newer vector would outlive it.
-        """
-        async with self._busy:
-            self._past_epoch = epoch
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._read()
+            except KafkaException as error:
+                log.warning("reading the catalog broke off and begins again", problem=str(error))
+                self._stopping.wait(_AGAIN_S)
+            except Exception as error:
+                self._fail(error)
+                return
 
-    async def _process(self, event: Any) -> None:
-        batch: RecordBatch = event.value
-        self._metrics.batch(batch.topic, len(batch))
-        await asyncio.to_thread(self._publish, batch)
-        backoff = Backoff()
+    def _read(self) -> None:
+        consumer = self._make_consumer()
+        try:
+            consumer.subscribe([self._catalog])
+            looked = 0.0
+            while not self._stopping.is_set():
+                messages = consumer.consume(_AT_ONCE, timeout=_POLL_S)
+                records = [message for message in messages if message.error() is None]
+                if records and not self._encode([CatalogRecord.of(message) for message in records]):
+                    return
+                self._commit(consumer, messages)
+                if time.monotonic() > looked + _LAGS_EVERY_S:
+                    looked = time.monotonic()
+                    self.lags = _lags(consumer)
+        finally:
+            self.lags = {}
+            consumer.close()
+
+    def _commit(self, consumer: Consumer, messages: list[Message]) -> None:
+        offsets: dict[int, int] = {}
+        for message in messages:
+            error, partition, offset = message.error(), message.partition(), message.offset()
+            if error is None:
+                offsets[int(partition or 0)] = int(offset or 0) + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # the end lies beyond the last record where others were compacted away or are marks of transactions
+                offsets[int(partition or 0)] = int(offset or 0)
+            elif not error.retriable():
+                log.warning("catalog", problem=error.str())
+        if not offsets:
+            return
+        try:
+            consumer.commit(
+                offsets=[TopicPartition(self._catalog, *pair) for pair in offsets.items()], asynchronous=False
+            )
+        except KafkaException as error:  # no longer ours: the next owner encodes these again
+            log.info("the catalog's offsets were not taken", problem=error.args[0].str())
+
+    def _encode(self, records: list[CatalogRecord]) -> bool:
+        """Publish the vectors of a batch and wait until Kafka has them; False if the worker ends before."""
+        self._metrics.batch(self._catalog, len(records))
+        self._publish(records)
         deliveries = self._emitter.swap()
-        while not await asyncio.to_thread(deliveries.wait, 5.0):
+        while not deliveries.wait(_AGAIN_S):
+            if self._stopping.is_set():
+                return False
             log.warning("waiting for Kafka to confirm item vectors", records=deliveries.produced)
-            await backoff.sleep()
-        event.ack()
+        return True
 
-    def _publish(self, batch: RecordBatch) -> None:
+    def _publish(self, batch: list[CatalogRecord]) -> None:
         items: list[CatalogItem] = []
-        records: list[Any] = []
+        records: list[CatalogRecord] = []
         removed = 0
-        for record in batch.records:
+        for record in batch:
             if record.value is None and record.key:
                 self._emitter.item_vector(self._topic, record.key.decode("utf-8", "replace"), None)
                 removed += 1
@@ -74,7 +174,7 @@ class CatalogEncoder:
                 records.append(record)
             except DecodeError as error:
                 self._emitter.refuse([Refused(record, dead_letter(record, error))])
-                self._metrics.dead_letter(batch.topic, str(error.reason))
+                self._metrics.dead_letter(record.topic, str(error.reason))
         with self._metrics.stage("encode"):
             vectors, known = self._encoder.encode(items)
             bias = self._encoder.bias(items)
@@ -89,7 +189,7 @@ class CatalogEncoder:
                 encoder_version=version,
                 available=item.available,
                 bias=float(extra),
-                source_topic_id=self.topic_id,
+                source_topic_id=self._catalog_id,
                 source_partition=record.partition,
                 source_offset=record.offset,
             )
@@ -100,9 +200,49 @@ class CatalogEncoder:
         self._metrics.encoded("removed", removed)
 
 
+def _lags(consumer: Consumer) -> dict[int, int]:
+    lags = {}
+    for part in consumer.position(consumer.assignment()):
+        low, high = consumer.get_watermark_offsets(part, cached=True)
+        if high >= 0:
+            lags[int(part.partition)] = max(0, high - (part.offset if part.offset >= 0 else max(low, 0)))
+    return lags
+
+
 def _check_key(key: bytes | None, item_id: str) -> None:
     """The topic is compacted by key, and a removal names its item by the key alone."""
     if key != item_id.encode():
         shown = "no key" if key is None else f"the key {key[:80]!r}"
         detail = f"the record of item {item_id[:80]!r} has {shown}: the key must be the item's id"
         raise DecodeError(DecodeReason.MALFORMED, "item_id", detail)
+
+
+class CatalogProgress:
+    """How far a version has encoded the catalog, by its group's committed offsets; asks, never joins."""
+
+    def __init__(self, consumer: Consumer, catalog: str) -> None:
+        """``consumer`` has the version's group as its own."""
+        self._consumer, self._catalog = consumer, catalog
+
+    def look(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Committed offset (-1: none) and end offset of each partition; `KafkaException` if the broker is silent."""
+        found: Any = self._consumer.list_topics(self._catalog, timeout=5.0).topics[self._catalog]
+        parts = [TopicPartition(self._catalog, number) for number in found.partitions]
+        ends = {part.partition: self._consumer.get_watermark_offsets(part, timeout=5.0)[1] for part in parts}
+        return {part.partition: max(-1, part.offset) for part in self._consumer.committed(parts, timeout=5.0)}, ends
+
+    def covers(self, wanted: list[int]) -> bool:
+        """Whether what lay before these end offsets (by partition) is encoded; with none, whether anything is.
+
+        A catalog that was made again ends earlier than it did: then its present end counts.
+        """
+        committed, ends = self.look()
+        if not wanted:
+            return any(offset > 0 for offset in committed.values()) or not any(ends.values())
+        return all(
+            max(0, committed.get(number, 0)) >= min(end, ends.get(number, 0)) for number, end in enumerate(wanted)
+        )
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._consumer.close()

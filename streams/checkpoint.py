@@ -21,6 +21,7 @@ from streams.ownership import Assignment, Ownership
 from streams.profile_rows import Snapshot, encode_rows, end_save, take_snapshot
 from streams.profiles import ProfileTable
 from streams.retry import Backoff
+from streams.space import Serving
 from streams.stores.base import ProfileStore, StoreError, StoreMisconfigured
 from streams.stores.base import version as store_version
 from streams.trending import Trending
@@ -52,14 +53,14 @@ class Checkpoint:
         ownership: Ownership,
         trending: Trending,
         metrics: Metrics,
-        encoder_version: str,
+        serving: Serving,
         forget_after_s: int,
         superseded: Callable[[], None],
         boundary: asyncio.Lock,
     ) -> None:
         self._table, self._store, self._emitter = table, store, emitter
         self._ownership, self._trending, self._metrics = ownership, trending, metrics
-        self._encoder_version = encoder_version
+        self._serving = serving
         self._forget_after_s = forget_after_s
         self._superseded = superseded
         self.boundary = boundary
@@ -140,9 +141,8 @@ class Checkpoint:
             return None
         events, self._events = self._events, []
         deliveries, self._undelivered = [*self._undelivered, self._emitter.swap()], []
-        return _Frozen(
-            assignment, take_snapshot(self._table, dirty, self._encoder_version), events, deliveries, trending
-        )
+        snapshot = take_snapshot(self._table, dirty, self._serving.space.version)
+        return _Frozen(assignment, snapshot, events, deliveries, trending)
 
     async def _save(self, frozen: _Frozen) -> bool:
         for deliveries in frozen.deliveries:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from streams.commands import dlq, profile, stack, topics
+from streams.commands import dlq, encoders, profile, stack, topics
+from streams.commands.console import console
 from streams.commands.context import Options
 from streams.commands.demo import demo
 from streams.commands.errors import EXIT_FAILED, EXIT_INTERRUPTED, known_errors
@@ -53,9 +54,11 @@ app.command()(watch)
 app.command()(train)
 app.command()(evaluate)
 app.command()(quantise)
+app.command()(console)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(profile.app, name="profile")
+app.add_typer(encoders.app, name="encoders")
 app.add_typer(stack.app, name="stack")
 
 

@@ -160,13 +160,12 @@ class Decoder:
         wrong = np.flatnonzero(right != partition)
         for i in wrong.tolist():
             source = logs[columns.source[i]]
-            topic_id = source.topic_id
             if again:
                 # topics grew while it was under way. Later records of its log may overtake it on the direct path, so
                 # this path gets fences of its own
-                topic_id += f">{partition}"
+                source = source.by(partition)
             origin = Rerouted(
-                topic=source.topic, topic_id=topic_id, partition=source.partition, offset=columns.offsets[i]
+                topic=source.topic, topic_id=source.topic_id, partition=source.partition, offset=columns.offsets[i]
             )
             misplaced.append(Misplaced(columns.records[i], columns.values[i].user_id, int(right[i]), origin))
         if len(wrong):

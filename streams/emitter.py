@@ -55,11 +55,11 @@ class Deliveries:
             if self.reported >= self.produced:
                 self._done.set()
 
-    def add(self, late: bool = False) -> bool:
-        """Count a record that is about to be produced; False if this count is closed, to all but ``late`` ones."""
+    def add(self, records: int = 1, late: bool = False) -> bool:
+        """Count records that are about to be produced; False if this count is closed, to all but ``late`` ones."""
         with self._lock:
             counts = late or not self._closed
-            self.produced += counts
+            self.produced += records * counts
             return counts
 
     @property
@@ -101,6 +101,38 @@ class Emitter:
     def recommend(self, user_id: str, value: bytes | None) -> None:
         """Send a user's refreshed list, or a tombstone."""
         self._send(self._recommendations, user_id, value)
+
+    def recommend_all(self, lists: Sequence[tuple[str, bytes]]) -> None:
+        """Send the refreshed lists of users, each user once: one call for all of them."""
+        if not lists:
+            return
+        deliveries = self._open_count(len(lists))
+        messages: list[dict[str, Any]] = [{"key": user_id, "value": value} for user_id, value in lists]
+        while messages:
+            try:
+                self._producer.produce_batch(self._recommendations, messages, on_delivery=deliveries.report)
+            except KafkaException as error:
+                raise DeliveryFailed(_refused(self._recommendations, error.args[0].str())) from None
+            messages = [message for message in messages if "_error" in message]
+            for message in messages:
+                refusal = message.pop("_error")
+                if refusal.code() != KafkaError._QUEUE_FULL:
+                    raise DeliveryFailed(_refused(self._recommendations, refusal.str()))
+            if messages:
+                self._wait_for_room(self._recommendations)
+
+    def _open_count(self, records: int) -> Deliveries:
+        """The deliveries that these records count to."""
+        deliveries = self._deliveries
+        while not deliveries.add(records):  # a checkpoint swapped it meanwhile
+            deliveries = self._deliveries
+        return deliveries
+
+    def _wait_for_room(self, topic: str) -> None:
+        """The queue is full: Kafka is slow or away, and so must we be."""
+        if self._stopping.is_set():
+            raise DeliveryFailed(f"The worker ended before Kafka took a record for {topic}.")
+        time.sleep(0.01)  # the polling thread makes room
 
     def refuse(self, refused: Sequence[Refused]) -> None:
         """Send records to the dead letters, byte for byte."""
@@ -147,9 +179,7 @@ class Emitter:
         on_refusal: Callable[[Deliveries], None] | None = None,
         **extra: Any,
     ) -> None:
-        deliveries = self._deliveries
-        while not deliveries.add():  # a checkpoint swapped it meanwhile
-            deliveries = self._deliveries
+        deliveries = self._open_count(1)
         counted, report = deliveries, deliveries.report
         if on_refusal is not None:
 
@@ -162,10 +192,8 @@ class Emitter:
         while True:
             try:
                 self._producer.produce(topic, value, key, headers=headers or [], on_delivery=report, **extra)
-            except BufferError:  # the queue is full: Kafka is slow or away, and so must we be
-                if self._stopping.is_set():
-                    raise DeliveryFailed(f"The worker ended before Kafka took a record for {topic}.") from None
-                time.sleep(0.01)  # the polling thread makes room
+            except BufferError:
+                self._wait_for_room(topic)
             except KafkaException as error:
                 raise DeliveryFailed(_refused(topic, error.args[0].str())) from None
             else:

@@ -1,26 +1,22 @@
 """What stands between the consumer and the outside: the parts that a batch runs through, wired up."""
 
 import asyncio
-import time
 from collections.abc import Callable
 
-import numpy as np
 import structlog
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
-from encoders.graph import RankingGraph
 from encoders.index import ItemIndex
-from encoders.items import ItemEncoder
-from encoders.manifest import Encoder
 from encoders.runtime import Runtime
+from encoders.shelf import Shelf
 from schemas.events import EVENT_TYPES
-from streams.catalog import CatalogEncoder
 from streams.checkpoint import Checkpoint
 from streams.clients import make_producer, make_tail_consumer
 from streams.decoding import Decoder
 from streams.emitter import Emitter
-from streams.index_updates import IndexUpdates
+from streams.encoder_swap import EncoderSwap
+from streams.encoder_versions import EncoderVersions
 from streams.log_ends import LogEnds
 from streams.metrics import Metrics
 from streams.ownership import Ownership
@@ -31,16 +27,16 @@ from streams.ranking import Rules
 from streams.recommend import Recommender
 from streams.retry import Backoff
 from streams.settings import Settings
+from streams.space import Serving, Space
+from streams.space_feed import SpaceFeed
 from streams.stores.base import ProfileStore
 from streams.tail import Tail
 from streams.topic_ids import BrokerSilent, TopicIds
-from streams.topics import CATALOG, TRENDING, TopicNames
+from streams.topics import TRENDING, TopicNames
 from streams.trending import Trending, decode_published
-from streams.update import SumsConfig
 
 log = structlog.get_logger(__name__)
 
-_SAID_EVERY_S = 2.0
 _LONGEST_TTL_S = 20 * 365 * 86_400
 """Cassandra takes no longer time to live."""
 
@@ -51,40 +47,38 @@ class Engine:
     def __init__(
         self,
         settings: Settings,
-        encoder: Encoder,
+        space: Space,
+        shelf: Shelf,
+        versions: EncoderVersions,
         runtime: Runtime,
         store: ProfileStore,
         admin: AdminClient,
         metrics: Metrics,
-        simulator_id: str | None,
+        topic_ids: TopicIds,
+        catalog_id: str,
         fail: Callable[[BaseException], None],
         rejoin: Callable[[], None],
     ) -> None:
-        kafka, manifest = settings.kafka, encoder.manifest
+        """``space`` serves first; ``catalog_id`` is Kafka's id of the catalog; ``fail`` may be called in a thread."""
+        kafka = settings.kafka
         names = TopicNames(settings.namespace)
-        shape = profile_shape(settings, encoder)
+        shape = profile_shape(settings, space.graph.encoder)
         weights = settings.ranking.trending_weights
         self.table = ProfileTable(table_capacity(settings, shape), shape)
-        self.index = ItemIndex(manifest.dimension)
+        self._serving = Serving(space)
         self.trending = Trending(
             settings.ranking.trending_half_life_s, [float(getattr(weights, kind)) for kind in EVENT_TYPES]
         )
         self._metrics = metrics
         self._rejoin = rejoin
-        self._topic_ids = TopicIds(admin, names, simulator_id)
+        self._topic_ids = topic_ids
         boundary = asyncio.Lock()
         self.ownership = Ownership(
-            store, self.table, self.trending, admin, names, self._topic_ids, metrics, fail, boundary
+            store, self.table, self.trending, admin, names, topic_ids, metrics, fail, boundary, self._settle
         )
-        self._updates = IndexUpdates(manifest.dimension, manifest.version)
-        vectors_topic = names.item_vectors(manifest.version)
-        self._tails = [
-            Tail(vectors_topic, lambda: make_tail_consumer(kafka), self._updates.collect),
-            Tail(names.full(TRENDING), lambda: make_tail_consumer(kafka), self._see_trending),
-        ]
+        self._trending_tail = Tail(names.full(TRENDING), lambda: make_tail_consumer(kafka), self._see_trending)
         self._log_ends = LogEnds(make_tail_consumer(kafka))
         self._emitter = Emitter(make_producer(kafka), names)
-        self._catalog_emitter = Emitter(make_producer(kafka), names)
         self.checkpoint = Checkpoint(
             self.table,
             store,
@@ -92,17 +86,15 @@ class Engine:
             self.ownership,
             self.trending,
             metrics,
-            manifest.version,
+            self._serving,
             min(max(1, int(kafka.input_retention_h * 3600)), _LONGEST_TTL_S),
             rejoin,
             boundary,
         )
-        graph = RankingGraph(runtime, encoder)
         seen = settings.ranking.recently_seen_events if settings.ranking.recently_seen == "exclude" else 0
         recommender = Recommender(
             self.table,
-            self.index,
-            graph,
+            self._serving,
             self.trending,
             self._emitter,
             metrics,
@@ -113,37 +105,48 @@ class Engine:
             self.table,
             store,
             Decoder(names, self._topic_ids, kafka.input_partitioner, settings.profiles.max_future_s),
-            self.index,
-            self._updates,
-            graph,
+            self._serving,
             recommender,
             self.trending,
             self._emitter,
             self.checkpoint,
             self.ownership,
             metrics,
-            SumsConfig(
-                np.array(manifest.half_lives_s, np.float64),
-                np.array([manifest.type_weights[kind] for kind in EVENT_TYPES], np.float32),
-            ),
             settings.checkpoint.max_dirty_users,
             self._log_ends,
         )
-        self._catalog_topic = names.full(CATALOG)
-        self.catalog = CatalogEncoder(ItemEncoder(runtime, encoder), self._catalog_emitter, metrics, vectors_topic)
+        self.swap = EncoderSwap(
+            settings,
+            shelf,
+            versions,
+            runtime,
+            self._serving,
+            SpaceFeed(settings, space, runtime, metrics, catalog_id, fail),
+            self.table,
+            lambda other: profile_shape(settings, other.graph.encoder),
+            recommender,
+            boundary,
+            metrics,
+            catalog_id,
+            fail,
+        )
+
+    @property
+    def index(self) -> ItemIndex:
+        """The items of the version that serves."""
+        return self._serving.space.index
+
+    async def _settle(self) -> None:
+        await self.swap.settle()
 
     async def catch_up(self) -> None:
         """Read item vectors and trending counts up to where they end now: ranking starts with a full index."""
-        self.catalog.topic_id = await self._topic_ids.one(self._catalog_topic)
-        for tail in self._tails:
-            tail.start()
-        said = time.monotonic()
-        while self._updates.waiting or not all(tail.caught_up.is_set() for tail in self._tails):
-            await asyncio.sleep(0.002 if self._updates.waiting else 0.02)
-            self._updates.apply(self.index)
-            if time.monotonic() - said > _SAID_EVERY_S:
-                said = time.monotonic()
-                log.info("reading item vectors", items=len(self.index))
+        self._trending_tail.start()
+        self.swap.feed.start_encoding()
+        await self.swap.feed.read()
+        await self.swap.fit_former()
+        while not self._trending_tail.caught_up.is_set():
+            await asyncio.sleep(0.02)
         self._metrics.items(len(self.index))
 
     async def save_all(self, within_s: float) -> None:
@@ -152,7 +155,6 @@ class Engine:
         backoff = Backoff(0.05, 1.0)
         try:
             async with asyncio.timeout(within_s):
-                await self.catalog.pause(self.ownership.epoch)
                 while not await self.checkpoint.run():
                     await backoff.sleep()
         except TimeoutError:
@@ -190,8 +192,7 @@ class Engine:
 
     async def close(self) -> None:
         """Stop reading and send what is left; the state is not saved here."""
-        for tail in self._tails:
-            await asyncio.to_thread(tail.stop)
-        for emitter in (self._emitter, self._catalog_emitter):
-            await asyncio.to_thread(emitter.close)
+        await asyncio.to_thread(self._trending_tail.stop)
+        await asyncio.to_thread(self.swap.feed.close)
+        await asyncio.to_thread(self._emitter.close)
         self._log_ends.close()

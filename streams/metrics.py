@@ -1,6 +1,6 @@
 """What a worker counts, for Prometheus. Every metric carries the namespace as a label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -50,6 +50,7 @@ class Metrics:
         self._encoded = counter("items_encoded", "Catalog items by what became of them.", "outcome")
         self._partitions = gauge("assigned_partitions", "Input partitions this worker owns.")
         self._waits = counter("waits", "Times the worker had to wait, by why.", "reason")
+        self._encoder = gauge("encoder_info", "1 for the encoder version that serves.", "version")
         self._provider = gauge("onnx_provider_info", "1 for the ONNX Runtime provider that really runs.", "provider")
 
     def events(self, topic: str, outcome: str, count: int = 1) -> None:
@@ -78,7 +79,7 @@ class Metrics:
         finally:
             self._stage.labels(self._namespace, name).observe(perf_counter() - start)
 
-    def latency(self, seconds: list[float]) -> None:
+    def latency(self, seconds: Iterable[float]) -> None:
         """Event to recommendation, an observation a recommendation."""
         observe = self._latency.labels(self._namespace).observe
         for value in seconds:
@@ -133,6 +134,11 @@ class Metrics:
     def wait(self, reason: str) -> None:
         """The worker had to wait: unequal-partitions, dirty-budget, store, term."""
         self._waits.labels(self._namespace, reason).inc()
+
+    def encoder(self, version: str) -> None:
+        """The encoder version that serves."""
+        self._encoder.clear()
+        self._encoder.labels(self._namespace, version).set(1)
 
     def provider(self, name: str) -> None:
         """The ONNX Runtime provider that really runs."""

@@ -50,10 +50,13 @@ class Ownership:
         metrics: Metrics,
         fail: Callable[[BaseException], None],
         boundary: asyncio.Lock,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """``prepare`` is awaited at each assignment, before anything is processed under it."""
         self._store, self._table, self._trending = store, table, trending
         self._admin, self._names, self._metrics = admin, names, metrics
         self._fail = fail
+        self._prepare = prepare
         self._boundary = boundary  # held while table or trending change
         self.topic_ids = topic_ids
         self.worker = uuid.uuid4().hex
@@ -113,6 +116,8 @@ class Ownership:
             self._fail(error)
 
     async def _take(self, epoch: int, partitions: frozenset[int]) -> None:
+        if self._prepare is not None:
+            await self._prepare()
         count = await self._partition_count(partitions)
         await self._retry(self.topic_ids.refresh)
         term = 0

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import structlog
 
-from encoders.graph import RankingGraph
-from encoders.index import ItemIndex
 from schemas.errors import DecodeError, DecodeReason
 from streams.batch import CommandBatch, EventBatch
 from streams.checkpoint import Checkpoint
 from streams.decoding import Decoded, Decoder, Refused, dead_letter
 from streams.emitter import Emitter
-from streams.index_updates import IndexUpdates
 from streams.metrics import Metrics
+from streams.moving import carry
 from streams.ownership import Assignment, Ownership
 from streams.preference import IntpArray
 from streams.profile_rows import fill_slot
@@ -24,10 +22,11 @@ from streams.profile_state import StateError
 from streams.profiles import ProfileTable, Source, TableFull
 from streams.recommend import Recommender
 from streams.retry import Backoff
+from streams.space import Serving
 from streams.stores.base import ProfileStore, StoredProfile, StoreError, StoreMisconfigured
 from streams.transport import RecordBatch
 from streams.trending import Trending
-from streams.update import SumsConfig, apply_batch, fold_pending, fold_spilled
+from streams.update import apply_batch, fold_pending, fold_spilled
 
 log = structlog.get_logger(__name__)
 
@@ -48,23 +47,20 @@ class Pipeline:
         table: ProfileTable,
         store: ProfileStore,
         decoder: Decoder,
-        index: ItemIndex,
-        updates: IndexUpdates,
-        graph: RankingGraph,
+        serving: Serving,
         recommender: Recommender,
         trending: Trending,
         emitter: Emitter,
         checkpoint: Checkpoint,
         ownership: Ownership,
         metrics: Metrics,
-        sums: SumsConfig,
         max_dirty_users: int,
         log_end: Callable[[Source, int], int],
     ) -> None:
         self._table, self._store, self._decoder = table, store, decoder
-        self._index, self._updates, self._graph, self._recommender = index, updates, graph, recommender
+        self._serving, self._recommender = serving, recommender
         self._trending, self._emitter, self._checkpoint = trending, emitter, checkpoint
-        self._ownership, self._metrics, self._sums = ownership, metrics, sums
+        self._ownership, self._metrics = ownership, metrics
         # a batch must fit in beside what is dirty
         self._max_dirty = min(max_dirty_users, table.capacity // 2)
         self._log_end = log_end
@@ -141,20 +137,28 @@ class Pipeline:
         slots = self._table.find(users)
         absent = [user for user, slot in zip(users, slots.tolist(), strict=True) if slot < 0]
         if absent:
+            space = self._serving.space
             fresh = self._table.allocate(absent, partition, term)
             waiting: set[int] = set()
+            moved: list[int] = []
             for user, slot in zip(absent, fresh.tolist(), strict=True):
                 row = rows.get(user)
                 if row is not None:
                     try:
-                        spilled = fill_slot(self._table, slot, row, self._graph.encoder.manifest.version, self._index)
+                        spilled = fill_slot(self._table, slot, row, space.version, space.index)
                     except StateError as error:
                         self._set_aside(decoded, slot, user, error)
                         continue
-                    fold_spilled(self._table, slot, spilled, self._index, self._sums)
+                    fold_spilled(self._table, slot, spilled, space.index, space.sums)
+                    if row.encoder != space.version and row.mixed:
+                        moved.append(slot)
                     self._check_fences(slot, user)
                     waiting.update(event.item for event in self._table.pending.get(slot, ()))
-            fold_pending(self._table, waiting, self._index, self._sums)
+            fold_pending(self._table, waiting, space.index, space.sums)
+            space.wanted |= carry(self._table, fresh.tolist(), space.maps, space.sums.half_life_s)
+            # not all of them are ranked in this batch, and all may be saved
+            if moved:
+                self._recommender.note_preferences(np.array(moved, np.intp))
             slots = self._table.find(users)
         return dict(zip(users, slots.tolist(), strict=True))
 
@@ -232,15 +236,17 @@ class Pipeline:
 
     def apply_index_updates(self) -> None:
         """New item vectors into the index, and what waited for them into the sums; call with the boundary held."""
-        changed = self._updates.apply(self._index)
+        space = self._serving.space
+        changed = space.updates.apply(space.index)
         if changed:
-            fold_pending(self._table, changed & self._table.waiting_for.keys(), self._index, self._sums)
-            self._metrics.items(len(self._index))
+            fold_pending(self._table, changed & self._table.waiting_for.keys(), space.index, space.sums)
+            self._metrics.items(len(space.index))
 
     async def _apply_events(self, batch: RecordBatch, events: EventBatch, slots: dict[str, int], term: int) -> None:
         places = np.fromiter((slots[user] for user in events.user_ids), np.intp, len(events))
         with self._metrics.stage("update"):
-            applied = apply_batch(self._table, events, places, self._index, self._sums)
+            space = self._serving.space
+            applied = apply_batch(self._table, events, places, space.index, space.sums)
         self._metrics.events(batch.topic, "applied", len(applied.events))
         self._metrics.events(batch.topic, "forgotten", applied.forgotten)
         self._metrics.events(batch.topic, "replayed", applied.replayed)
@@ -259,8 +265,7 @@ class Pipeline:
         columns = (commands.user_ids, commands.sources, commands.offsets, commands.received)
         for user, source, offset, written_ms in zip(*columns, strict=True):
             slot = slots[user]
-            if offset >= self._table.fence(slot, source):
-                self._table.set_fence(slot, source, offset + 1)
+            if self._table.pass_fence(slot, source, offset):
                 self._table.wipe(slot, written_ms)
                 forgotten.append(user)
                 log.info("forgot a user", partition=int(self._table.partition[slot]))

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from encoders.index import ItemIndex
+from streams.moving import fits, set_sums
 from streams.preference import NO_TIME, IntpArray
 from streams.profile_state import (
     Counters,
@@ -14,6 +16,7 @@ from streams.profile_state import (
     EventLog,
     Fence,
     ProfileState,
+    SentOn,
     StateError,
     decode_state,
     encode_state,
@@ -29,8 +32,9 @@ from streams.stores.base import StoredProfile, version
 def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, index: ItemIndex) -> list[PendingEvent]:
     """Put a stored profile into its blank slot.
 
-    Returns the events that the row keeps one by one and for which the slot, of a shorter history, has no place: they
-    belong into the sums. `StateError` if the row can't be read; the slot is in no state to be used then.
+    Sums of other encoder versions wait in ``other_sums`` for `streams.moving.carry`. Returns the events that the row
+    keeps one by one and for which the slot, of a shorter history, has no place: they belong into the sums.
+    `StateError` if the row can't be read; the slot is in no state to be used then.
     """
     state = decode_state(row.state, row.user_id)
     try:
@@ -66,6 +70,8 @@ def _fill(
     table.seen_count[slot] = len(seen)
     for fence in state.fences:
         table.set_fence(slot, Source(fence.topic, fence.topic_id, fence.partition), fence.next_offset)
+    if state.sent_on:
+        table.sent_on[slot] = {Source(*one[:3]): list(one[3]) for one in map(msgspec.structs.astuple, state.sent_on)}
     # until the user comes back, a forgotten user's row goes on expiring
     table.forgotten[slot] = row.expires_s > 0
     table.forgotten_ms[slot] = state.forgotten_ms
@@ -77,15 +83,12 @@ def _fill(
 
 
 def _fill_sums(table: ProfileTable, slot: int, state: ProfileState, encoder: str) -> None:
-    shape = table.shape
     for sums in state.sums:
-        values, mass = floats(sums.sums), floats(sums.mass)
-        if sums.encoder == encoder and len(mass) == shape.half_lives and values.size == mass.size * shape.dimension:
-            table.sums[slot] = values.reshape(shape.half_lives, shape.dimension)
-            table.mass[slot] = mass
-            table.sums_time[slot] = sums.time_ms
+        part = OtherSums(sums.encoder, sums.sums, sums.mass, sums.time_ms)
+        if part.encoder == encoder and fits(part, table.shape):
+            set_sums(table, slot, part)
         else:
-            table.other_sums.setdefault(slot, []).append(OtherSums(sums.encoder, sums.sums, sums.mass, sums.time_ms))
+            table.other_sums.setdefault(slot, []).append(part)
 
 
 def _pending_events(log: EventLog, start: int) -> list[PendingEvent]:
@@ -103,6 +106,7 @@ class Snapshot:
     pending: dict[int, list[PendingEvent]]
     other_sums: dict[int, list[OtherSums]]
     other_fences: dict[int, dict[Source, int]]
+    sent_on: dict[int, dict[Source, list[int]]]
     columns: list[tuple[str, str]]
     encoder: str
 
@@ -127,6 +131,11 @@ def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Snapsh
         pending={slot: list(table.pending[slot]) for slot in chosen if slot in table.pending},
         other_sums={slot: list(table.other_sums[slot]) for slot in chosen if slot in table.other_sums},
         other_fences={slot: dict(table.other_fences[slot]) for slot in chosen if slot in table.other_fences},
+        sent_on={
+            slot: {source: list(offsets) for source, offsets in table.sent_on[slot].items()}
+            for slot in chosen
+            if slot in table.sent_on
+        },
         columns=list(table.columns),
         encoder=encoder,
     )
@@ -188,6 +197,7 @@ def _encode_row(snapshot: Snapshot, i: int, save_number: int, forget_after_s: in
         purchased_times=a["bought_times"][i, :bought].tobytes(),
         seen_ids=_in_order(a["seen"][i], int(a["seen_count"][i])),
         fences=fences,
+        sent_on=[SentOn(*source, offsets) for source, offsets in snapshot.sent_on.get(slot, {}).items()],
         counters=Counters(
             applied=a["applied"][i].tolist(),
             duplicates=int(a["duplicates"][i]),

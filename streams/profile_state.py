@@ -38,6 +38,15 @@ class Fence(msgspec.Struct, array_like=True, frozen=True):
     next_offset: int
 
 
+class SentOn(msgspec.Struct, array_like=True, frozen=True):
+    """Events of this log that are in the profile and came by way of ``rerouted``: the offsets of the last ones."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offsets: list[int]
+
+
 class Counters(msgspec.Struct, kw_only=True):
     """Events applied by type (click, browse, purchase), duplicates dropped, events dropped from a full ``pending``."""
 
@@ -58,6 +67,7 @@ class ProfileState(msgspec.Struct, kw_only=True):
     seen_ids: bytes = b""
     fences: list[Fence] = msgspec.field(default_factory=list)
     counters: Counters = msgspec.field(default_factory=Counters)
+    sent_on: list[SentOn] = msgspec.field(default_factory=list)
     forgotten_ms: int = 0
     """Kafka's time of the last command to forget; events written up to then only count, whenever they are read."""
 

@@ -2,6 +2,10 @@
 
 A slot belongs to the partition its user hashes to and carries the term under which it was loaded; state of another
 term is never saved.
+
+The older events of a user are parts, one for each encoder version that folded events of the user, each in its own space
+and never changed by another version. `sums` is the part of the version that serves; `other_sums` holds the others as
+they are stored, and `carried` what a `streams.moving.Mover` makes of those in the space that serves.
 """
 
 from collections import defaultdict
@@ -12,7 +16,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.preference import NO_TIME, Float32Array, Float64Array, Int64Array, IntpArray, UInt64Array
+from streams.preference import (
+    NO_TIME,
+    Float32Array,
+    Float64Array,
+    Int64Array,
+    IntpArray,
+    Sums,
+    UInt64Array,
+    merge,
+)
 
 
 @dataclass(frozen=True)
@@ -36,16 +49,33 @@ class ProfileShape:
     def bytes_per_user(self) -> int:
         """Memory of a slot in bytes, with the user's id and its place in the table (about 250)."""
         recents = self.history * (8 + 8 + 8 + 8 + 1)
-        vectors = self.half_lives * (self.dimension + 1) * 8 + 3 * self.dimension * 4
+        vectors = self.half_lives * (self.dimension + 1) * (8 + 4) + 8 + 3 * self.dimension * 4
         return recents + vectors + self.duplicate_window * 8 + self.purchases * 16 + 400
 
 
 class Source(NamedTuple):
-    """A log that events come from: a partition of one life of a topic (a recreated topic has a new id)."""
+    """A log that events come from: a partition of one life of a topic (a recreated topic has a new id).
+
+    Events that were sent on twice come by a path of their own, with another order: ``topic_id`` then ends with ``>``
+    and the partition in between.
+    """
 
     topic: str
     topic_id: str
     partition: int
+
+    def by(self, partition: int) -> "Source":
+        """The path over a partition of ``rerouted`` that was not the last."""
+        return self._replace(topic_id=f"{self.topic_id}>{partition}")
+
+    @property
+    def origin(self) -> "Source":
+        """The log that the events were first written to, whatever their path."""
+        return self._replace(topic_id=self.topic_id.partition(">")[0])
+
+
+SENT_ON_OFFSETS = 64
+"""Of a user's events of one log that were sent on: how many are remembered one by one."""
 
 
 class PendingEvent(NamedTuple):
@@ -58,7 +88,7 @@ class PendingEvent(NamedTuple):
 
 
 class OtherSums(NamedTuple):
-    """Sums in another encoder's space, carried along untouched: two spaces never meet."""
+    """Sums in another encoder version's space, as they are stored."""
 
     encoder: str
     sums: bytes
@@ -76,22 +106,18 @@ class ProfileTable:
     def __init__(self, capacity: int, shape: ProfileShape) -> None:
         self.capacity = capacity
         self.shape = shape
-        L, T, d = shape.history, shape.half_lives, shape.dimension
+        L = shape.history
         # untouched pages of zeros cost nothing, so the whole budget is laid out at once
         self.items: UInt64Array = np.zeros((capacity, L), np.uint64)  # newest first, hashes of item ids
         self.rows: Int64Array = np.zeros((capacity, L), np.int64)  # of the items in the index, -1 = not known yet
         self.types: NDArray[np.uint8] = np.zeros((capacity, L), np.uint8)
         self.times: Int64Array = np.zeros((capacity, L), np.int64)
         self.ids: UInt64Array = np.zeros((capacity, L), np.uint64)
-        # float64, though stored as float32: a busy user's sums decay thousands of times, and roundings would add up
-        self.sums: Float64Array = np.zeros((capacity, T, d), np.float64)
-        self.mass: Float64Array = np.zeros((capacity, T), np.float64)
-        self.sums_time: Int64Array = np.zeros(capacity, np.int64)
+        self.set_space(shape)
         self.seen: UInt64Array = np.zeros((capacity, shape.duplicate_window), np.uint64)  # a ring
         self.seen_count: Int64Array = np.zeros(capacity, np.int64)
         self.bought_items: UInt64Array = np.zeros((capacity, shape.purchases), np.uint64)
         self.bought_times: Int64Array = np.zeros((capacity, shape.purchases), np.int64)
-        self.preferences: Float32Array = np.zeros((capacity, 3, d), np.float32)  # short-term, long-term, mixed
         self.applied: Int64Array = np.zeros((capacity, 3), np.int64)
         self.duplicates: Int64Array = np.zeros(capacity, np.int64)
         self.pending_dropped: Int64Array = np.zeros(capacity, np.int64)
@@ -112,9 +138,37 @@ class ProfileTable:
         self.columns: list[tuple[str, str]] = []
         self.fences: Int64Array = np.zeros((capacity, 0), np.int64)
         self.other_fences: defaultdict[int, dict[Source, int]] = defaultdict(dict)
+        # Offsets counted lately of events that were sent on, by their origin: one that is sent on again after a crash
+        # may take another path than it took first, if topics have grown in between.
+        self.sent_on: dict[int, dict[Source, list[int]]] = {}
         self._used: Int64Array = np.zeros(capacity, np.int64)  # tick of last use, 0 = free
         self._tick = 1
         self._free = list(range(capacity - 1, -1, -1))
+
+    def set_space(self, shape: ProfileShape) -> None:
+        """Blank sums and preferences for another encoder's dimension and number of half-lives."""
+        self.shape = shape
+        capacity, T, d = self.capacity, shape.half_lives, shape.dimension
+        # float64, though stored as float32: a busy user's sums decay thousands of times, and roundings would add up
+        self.sums: Float64Array = np.zeros((capacity, T, d), np.float64)
+        self.mass: Float64Array = np.zeros((capacity, T), np.float64)
+        self.sums_time: Int64Array = np.full(capacity, NO_TIME, np.int64)
+        self.carried: Float32Array = np.zeros((capacity, T, d), np.float32)
+        self.carried_mass: Float32Array = np.zeros((capacity, T), np.float32)
+        self.carried_time: Int64Array = np.full(capacity, NO_TIME, np.int64)
+        self.preferences: Float32Array = np.zeros((capacity, 3, d), np.float32)  # short-term, long-term, mixed
+
+    def older(self, slots: IntpArray, half_life_s: Float64Array) -> Sums:
+        """All that has left the recents of B users, in the space that serves: their own sums and the carried ones."""
+        own = Sums(self.sums[slots], self.mass[slots], self.sums_time[slots])
+        if (self.carried_time[slots] == NO_TIME).all():
+            return own
+        carried = Sums(
+            self.carried[slots].astype(np.float64),
+            self.carried_mass[slots].astype(np.float64),
+            self.carried_time[slots],
+        )
+        return merge(own, carried, half_life_s)
 
     def __len__(self) -> int:
         return len(self.slot_of)
@@ -142,6 +196,7 @@ class ProfileTable:
             self.drop_pending(slot)
             self.other_sums.pop(slot, None)
             self.other_fences.pop(slot, None)
+            self.sent_on.pop(slot, None)
             self.user_ids[slot] = user
             self.slot_of[user] = slot
         self.partition[slots] = partition
@@ -169,6 +224,7 @@ class ProfileTable:
         self.times[slots] = NO_TIME
         self.sums_time[slots] = NO_TIME
         self.bought_times[slots] = NO_TIME
+        self.drop_carried(slots)
         zeroed = (self.items, self.types, self.ids, self.sums, self.mass, self.seen, self.seen_count, self.bought_items)
         counters = (
             self.preferences,
@@ -182,6 +238,12 @@ class ProfileTable:
             array[slots] = 0
         self.dirty[slots] = self.saving[slots] = self.forgotten[slots] = False
 
+    def drop_carried(self, slots: IntpArray) -> None:
+        """Nothing of other versions' sums is seen in the space that serves."""
+        slots = slots[self.carried_time[slots] != NO_TIME]
+        self.carried[slots] = self.carried_mass[slots] = 0
+        self.carried_time[slots] = NO_TIME
+
     def evict(self, slots: IntpArray) -> None:
         """Free slots, saved or not: what is not saved is lost here, and replayed from Kafka by whoever owns it."""
         for slot in slots.tolist():
@@ -193,6 +255,7 @@ class ProfileTable:
             self.drop_pending(slot)
             self.other_sums.pop(slot, None)
             self.other_fences.pop(slot, None)
+            self.sent_on.pop(slot, None)
             self._free.append(slot)
         self._used[slots] = 0
         self.dirty[slots] = self.saving[slots] = False
@@ -210,6 +273,7 @@ class ProfileTable:
         self.times[slot] = self.sums_time[slot] = self.bought_times[slot] = NO_TIME
         self.preferences[slot] = 0
         self.drop_pending(slot)
+        self.drop_carried(np.array([slot], np.intp))
         self.other_sums.pop(slot, None)
         self.dirty[slot] = self.forgotten[slot] = True
 
@@ -285,6 +349,20 @@ class ProfileTable:
             self.fences[slot, column] = next_offset
         else:
             self.other_fences[slot][source] = next_offset
+
+    def pass_fence(self, slot: int, source: Source, offset: int) -> bool:
+        """Whether a record is new to a slot; from now on it is not."""
+        if offset < self.fence(slot, source):
+            return False
+        self.set_fence(slot, source, offset + 1)
+        if self.column(source, slot) is not None:
+            return True
+        offsets = self.sent_on.setdefault(slot, {}).setdefault(source.origin, [])
+        if offset in offsets:
+            return False
+        offsets.append(offset)
+        del offsets[:-SENT_ON_OFFSETS]
+        return True
 
     def slots_of_partition(self, partition: int) -> IntpArray:
         """Slots of the users of a partition."""

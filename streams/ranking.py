@@ -1,4 +1,4 @@
-"""The rules of the top-k, on arrays: what the head is given, what is left out, and which reason an item carries."""
+"""The rules of the top-k, on arrays: what the head is given, what is left out, and what unknown users get."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.graph import LEAST_SCORE, LEAVE_OUT, HeadInputs, Ranked
+from encoders.graph import LEAVE_OUT, HeadInputs
 from encoders.index import ItemIndex
-from schemas.events import EVENT_TYPES
-from schemas.recommendation import Reason, ReasonKind, RecommendedItem, Share
-from streams.preference import NO_TIME, Float32Array, Int64Array, IntpArray
+from schemas.recommendation import Reason, RecommendedItem
+from streams.preference import NO_TIME, Float32Array, Float64Array, Int64Array, IntpArray
 from streams.profiles import ProfileTable
-
-NAMED_RECENTS = 3
-"""Recent events that a reason names; the others' shares are added up."""
 
 _DAY_MS = 86_400_000
 
@@ -29,16 +25,24 @@ class Rules:
     """How many of the latest events' items are left out; 0 keeps them."""
 
 
-def head_inputs(table: ProfileTable, slots: IntpArray, index: ItemIndex, history: int) -> HeadInputs:
-    """What a head reads of B users; recents beyond ``history`` are cut, missing ones are padded."""
+def head_inputs(
+    table: ProfileTable, slots: IntpArray, index: ItemIndex, history: int, half_life_s: Float64Array | None = None
+) -> HeadInputs:
+    """What a head reads of B users; recents beyond ``history`` are cut, missing ones are padded.
+
+    ``half_life_s`` (T,) adds what the users carry of other encoder versions' sums; without it, nothing is carried.
+    """
     refresh_rows(table, slots, index)
+    sums, mass = table.sums[slots], table.mass[slots]
+    if half_life_s is not None:
+        sums, mass, _ = table.older(slots, half_life_s)
     times = _widen(table.times[slots], history, NO_TIME)  # (B, h)
     present = times != NO_TIME
     rows = _widen(table.rows[slots], history, -1)
     ages = np.where(present, times[:, :1] - times, 0) / 1000.0
     return HeadInputs(
-        sums=table.sums[slots].astype(np.float32),
-        mass=table.mass[slots].astype(np.float32),
+        sums=sums.astype(np.float32),
+        mass=mass.astype(np.float32),
         recent_vectors=index.gather(np.where(present, rows, -1)),
         recent_types=np.where(present, _widen(table.types[slots], history, 0).astype(np.int64), -1),
         recent_ages=ages.astype(np.float32),
@@ -86,80 +90,6 @@ def left_out(table: ProfileTable, slots: IntpArray, index: ItemIndex, rules: Rul
 def adjustments(rows: Int64Array) -> Float32Array:
     """The score adjustment that leaves rows out; 0 in unused places."""
     return np.where(rows >= 0, LEAVE_OUT, np.float32(0)).astype(np.float32)
-
-
-_KINDS: tuple[ReasonKind, ...] = ("recent", "older", "bonus", "bias")
-_DIGITS = 6
-"""Decimals of scores and shares as sent: what lies beyond is rounding of float32."""
-
-
-class ReasonWriter:
-    """Turns shares of scores into the items of a recommendation, for users of one batch.
-
-    All that can be done on arrays is done here, once for the batch; `items` only puts one user's parts together.
-    """
-
-    def __init__(self, table: ProfileTable, slots: IntpArray, index: ItemIndex, ranked: Ranked) -> None:
-        shares = ranked.recent_shares.astype(np.float64).round(_DIGITS)  # (B, k, h)
-        count = min(NAMED_RECENTS, shares.shape[2], table.shape.history)
-        places = (
-            np.argpartition(-shares, count - 1, axis=2)[:, :, :count] if count else shares[:, :, :0].astype(np.intp)
-        )
-        named = np.take_along_axis(shares, places, axis=2)
-        order = np.argsort(-named, axis=2, kind="stable")
-        places = np.take_along_axis(places, order, axis=2)
-        named = np.take_along_axis(named, order, axis=2)  # (B, k, 3), largest first
-        events = np.minimum(places, table.shape.history - 1)  # a head may take more recents than are kept: those are 0
-        recents = shares.sum(axis=2)
-        older, bonus, bias = (
-            part.astype(np.float64).round(_DIGITS)
-            for part in (ranked.older_shares, ranked.adjust_shares, ranked.bias_shares)
-        )
-        scores = ranked.scores.astype(np.float64)
-        self._exact = ranked.exact
-        self._item_ids = index.item_ids
-        self._usable = (ranked.scores > LEAST_SCORE).sum(axis=1).tolist()  # sorted: what may not be given stands last
-        self._columns = [
-            column.tolist()
-            for column in (
-                ranked.rows,
-                scores.round(_DIGITS),
-                np.stack([recents, older, bonus, bias], axis=2).argmax(axis=2),
-                np.take_along_axis(table.rows[slots][:, None, :], events, axis=2),
-                np.take_along_axis(table.types[slots][:, None, :], events, axis=2),
-                named,
-                (recents - named.sum(axis=2)).round(_DIGITS),
-                older,
-                bonus,
-                bias,
-            )
-        ]
-
-    def items(self, user: int) -> list[RecommendedItem]:
-        """The recommended items of the ``user``-th of the batch, best first."""
-        ids, exact, usable = self._item_ids, self._exact, self._usable[user]
-        return [
-            RecommendedItem(
-                item_id=ids[row],
-                score=score,
-                reason=Reason(
-                    kind=_KINDS[kind],
-                    exact=exact,
-                    recents=[
-                        Share(item_id=ids[event], event_type=EVENT_TYPES[kind_of_event], share=share)
-                        for event, kind_of_event, share in zip(event_rows, types, shares, strict=True)
-                        if share and event >= 0
-                    ],
-                    other_recents=rest,
-                    older=older,
-                    bonus=bonus,
-                    bias=bias,
-                ),
-            )
-            for row, score, kind, event_rows, types, shares, rest, older, bonus, bias in zip(
-                *(column[user][:usable] for column in self._columns), strict=True
-            )
-        ]
 
 
 def trending_items(

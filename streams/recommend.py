@@ -1,22 +1,26 @@
 """Fresh recommendations of the users that a batch touched: rank, explain, encode, send."""
 
 import time
-from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
-from encoders.graph import RankingGraph
+from encoders.graph import HeadInputs
 from encoders.index import ItemIndex
 from schemas.codec import encode
 from schemas.events import EVENT_TYPES
-from schemas.recommendation import Cause, Recommendation, RecommendedItem, Revision
+from schemas.recommendation import Cause, Recommendation, Revision
 from streams.batch import EventBatch
 from streams.emitter import Emitter
 from streams.metrics import Metrics
 from streams.preference import IntpArray
 from streams.profiles import ProfileTable
-from streams.ranking import ReasonWriter, Rules, adjustments, head_inputs, left_out, trending_items
+from streams.ranking import Rules, adjustments, head_inputs, left_out, trending_items
+from streams.space import Serving, Space
 from streams.trending import Trending
+
+_AT_ONCE = 4_096
+"""Users whose preference vectors are worked out in one go: some 25 MB of recents' vectors."""
 
 
 class Recommender:
@@ -25,15 +29,14 @@ class Recommender:
     def __init__(
         self,
         table: ProfileTable,
-        index: ItemIndex,
-        graph: RankingGraph,
+        serving: Serving,
         trending: Trending,
         emitter: Emitter,
         metrics: Metrics,
         rules: Rules,
         k: int,
     ) -> None:
-        self._table, self._index, self._graph = table, index, graph
+        self._table, self._serving = table, serving
         self._trending, self._emitter, self._metrics = trending, emitter, metrics
         self._rules, self._k = rules, k
         self._sequence = 0
@@ -48,56 +51,76 @@ class Recommender:
         causes : intp array of shape (B,), the place in ``events`` of the last event of each
         term : the term under which the revision counts
         """
-        table, index = self._table, self._index
+        table, space = self._table, self._serving.space
+        index = space.index
         with self._metrics.stage("rank"):
-            inputs = head_inputs(table, slots, index, self._graph.encoder.manifest.history)
+            inputs = self._head_inputs(space, slots)
             barred = left_out(table, slots, index, self._rules)
-            ranked = self._graph.rank(inputs, index.snapshot(), barred, adjustments(barred), self._k)
+            ranked = space.graph.rank(inputs, index.snapshot(), barred, adjustments(barred), self._k)
             table.preferences[slots] = np.stack([ranked.short_term, ranked.long_term, ranked.user], axis=1)
-        with self._metrics.stage("emit"):
-            writer = ReasonWriter(table, slots, index, ranked)
+        with self._metrics.stage("encode"):
             known = np.asarray(ranked.user.any(axis=1))
-            popular = self._popular() if not known.all() else []
-            latencies = []
-            for place, (slot, cause) in enumerate(zip(slots.tolist(), causes.tolist(), strict=True)):
-                items = writer.items(place) if known[place] else trending_items(popular, barred[place], index, self._k)
-                # an empty list is sent too: it replaces one that is no longer true
-                latency = self._send(events, cause, items, term, int(table.times[slot, 0]))
-                if latency is not None:
-                    latencies.append(latency)
-            self._metrics.latency(latencies)
+            lists = space.lists.encode(table, slots, ranked)
+            if not known.all():
+                popular = self._popular(index)
+                for place in np.flatnonzero(~known).tolist():
+                    lists[place] = encode(trending_items(popular, barred[place], index, self._k))
+            # an empty list is sent too: it replaces one that is no longer true
+            newest = table.times[slots, 0].tolist()
+            messages = [
+                self._message(events, cause, items, term, newest_ms, space.version)
+                for items, cause, newest_ms in zip(lists, causes.tolist(), newest, strict=True)
+            ]
+        with self._metrics.stage("produce"):
+            self._emitter.recommend_all(messages)
+            received = events.received[causes]
+            self._metrics.latency(np.maximum(0, _now_ms() - received[received > 0]) / 1000.0)
             self._metrics.recommendations("personal", int(known.sum()))
             self._metrics.recommendations("trending", int((~known).sum()))
 
-    def _popular(self) -> list[tuple[int, float]]:
+    def note_preferences(self, slots: IntpArray) -> None:
+        """Work out the preference vectors of users who are not ranked now, in the space that serves now."""
+        for start in range(0, len(slots), _AT_ONCE):
+            some = slots[start : start + _AT_ONCE]
+            space = self._serving.space
+            user, short_term, long_term = space.graph.vectors(self._head_inputs(space, some))
+            self._table.preferences[some] = np.stack([short_term, long_term, user], axis=1)
+
+    def _head_inputs(self, space: Space, slots: IntpArray) -> HeadInputs:
+        history = space.graph.encoder.manifest.history
+        return head_inputs(self._table, slots, space.index, history, space.sums.half_life_s)
+
+    def _popular(self, index: ItemIndex) -> list[tuple[int, float]]:
         """Rows and scores of what is trending and may be recommended."""
         top = self._trending.top()
-        rows = [self._index.row(item) for item, _ in top]
-        available = self._index.available(np.array(rows, np.int64))
+        rows = [index.row(item) for item, _ in top]
+        available = index.available(np.array(rows, np.int64))
         return [(row, score) for row, (_, score), ok in zip(rows, top, available.tolist(), strict=True) if ok]
 
-    def _send(
-        self, events: EventBatch, cause: int, items: Sequence[RecommendedItem], term: int, newest_ms: int
-    ) -> float | None:
+    def _message(
+        self, events: EventBatch, cause: int, items: bytes, term: int, newest_ms: int, version: str
+    ) -> tuple[str, bytes]:
+        """User and message of one list."""
         self._sequence += 1
-        now_ms = time.time_ns() // 1_000_000
         user_id = events.user_ids[cause]
-        received_ms = int(events.received[cause])
         message = Recommendation(
             recommendation_id=f"{term:x}-{self._sequence:x}",
             user_id=user_id,
             revision=Revision(term=term, sequence=self._sequence),
-            items=list(items),
+            items=msgspec.Raw(items),  # type: ignore[arg-type]  # encoded already
             cause=Cause(
                 event_id=events.event_ids[cause],
                 event_type=EVENT_TYPES[events.types[cause]],
                 item_id=events.item_ids[cause],
                 event_time_ms=int(events.times[cause]),
             ),
-            encoder_version=self._graph.encoder.manifest.version,
+            encoder_version=version,
             event_time_ms=newest_ms,
-            received_ms=received_ms,
-            emitted_ms=now_ms,
+            received_ms=int(events.received[cause]),
+            emitted_ms=_now_ms(),
         )
-        self._emitter.recommend(user_id, encode(message))
-        return max(0, now_ms - received_ms) / 1000.0 if received_ms else None
+        return user_id, encode(message)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

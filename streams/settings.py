@@ -142,7 +142,9 @@ class Encoder(Section):
     """The encoder folder; without one the built-in hashed text encoder is made on first use."""
 
     folder: Path | None = None
-    """The encoder folder; none: the built-in hashed text encoder."""
+    """The encoder folder that serves while no version is activated; none: the built-in hashed text encoder."""
+    folders: Path | None = None
+    """A folder of encoder folders, one a version, for `prefstream encoders activate`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where ONNX Runtime runs; `auto` takes CUDA if it really loads."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0

@@ -1,4 +1,4 @@
-"""Reads the whole of a compacted topic and goes on reading it: item vectors, trending counts."""
+"""Reads a compacted topic, all of it or what is latest, and goes on reading it: item vectors, trending counts."""
 
 import threading
 from collections.abc import Callable
@@ -18,12 +18,20 @@ class Tail:
     """A thread with a plain consumer, no group: every worker reads everything, from the beginning."""
 
     def __init__(
-        self, topic: str, make_consumer: Callable[[], Consumer], on_records: Callable[[list[Message]], None]
+        self,
+        topic: str,
+        make_consumer: Callable[[], Consumer],
+        on_records: Callable[[list[Message]], None],
+        last: int | None = None,
     ) -> None:
-        """``on_records`` is called in this thread with what a poll brought; it may block to slow the reading down."""
+        """``on_records`` is called in this thread with what a poll brought; it may block to slow the reading down.
+
+        ``last``: begin so many offsets before the end of each partition; None: at the beginning.
+        """
         self.topic = topic
         self._make_consumer = make_consumer
         self._on_records = on_records
+        self._last = last
         self._stopping = threading.Event()
         self.caught_up = threading.Event()
         """Set once everything that was in the topic at the start has been read."""
@@ -53,7 +61,9 @@ class Tail:
         try:
             ends = self._assign(consumer)
             while not self._stopping.is_set():
-                messages = consumer.consume(_MAX_RECORDS, timeout=_POLL_S)
+                # the first as soon as it comes: `consume` with a timeout would wait it out for more
+                first = consumer.poll(_POLL_S)
+                messages = [] if first is None else [first, *consumer.consume(_MAX_RECORDS, timeout=0)]
                 records = [message for message in messages if message.error() is None]
                 for message in messages:
                     if message.error() is not None and not message.error().retriable():
@@ -67,21 +77,25 @@ class Tail:
             consumer.close()
 
     def _assign(self, consumer: Consumer) -> dict[int, int] | None:
-        """Assign every partition from its beginning; returns the end offsets to reach before we are caught up."""
+        """Assign every partition from where reading begins; returns the ends to reach before we are caught up."""
         while not self._stopping.is_set():
             try:
                 found = consumer.list_topics(self.topic, timeout=5.0).topics[self.topic]
                 if found.error is None and found.partitions:
                     parts = [TopicPartition(self.topic, number) for number in found.partitions]
                     marks = {part.partition: consumer.get_watermark_offsets(part, timeout=5.0) for part in parts}
-                    consumer.assign([TopicPartition(self.topic, number, low) for number, (low, _) in marks.items()])
-                    return {number: high for number, (low, high) in marks.items() if high > low}
+                    starts = {number: self._start(*span) for number, span in marks.items()}
+                    consumer.assign([TopicPartition(self.topic, number, start) for number, start in starts.items()])
+                    return {number: high for number, (_, high) in marks.items() if high > starts[number]}
                 problem: Any = found.error or "it does not exist: create it with `prefstream topics create`"
             except Exception as error:
                 problem = error
             log.warning("waiting for a topic", topic=self.topic, problem=str(problem))
             self._stopping.wait(1.0)
         return None
+
+    def _start(self, low: int, high: int) -> int:
+        return low if self._last is None else max(low, high - self._last)
 
     def _reached(self, consumer: Consumer, ends: dict[int, int]) -> bool:
         positions = consumer.position([TopicPartition(self.topic, number) for number in ends])

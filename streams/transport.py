@@ -9,11 +9,12 @@ can drop it (it does, while its flow is stopped), so what lies between two batch
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import faust
+from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -104,6 +105,21 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             await consumer.seek_to_beginning(*fresh)
         return {TP(partition.topic, partition.partition): offset for partition, offset in offsets.items()}
 
+    async def ends(self, partitions: Collection[TP]) -> dict[TP, int]:
+        """Where these partitions end now."""
+        consumer = self._ensure_consumer()
+        found = await self.call_thread(consumer.end_offsets, [TopicPartition(*tp) for tp in partitions])
+        return {tp: found[tp] for tp in partitions}
+
+    async def behind(self, ends: Mapping[TP, int]) -> set[TP]:
+        """Those of the partitions that are not read up to these ends yet."""
+        found: set[TP] = await self.call_thread(self._behind, dict(ends))
+        return found
+
+    async def _behind(self, ends: Mapping[TP, int]) -> set[TP]:
+        consumer = self._ensure_consumer()
+        return {tp for tp, end in ends.items() if await consumer.position(TopicPartition(*tp)) < end}
+
 
 class _NothingRead(dict[TP, None]):
     """Faust's note of what was read, by which it would drop messages: here every message that was fetched counts."""
@@ -122,7 +138,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     """The aiokafka consumer of Faust, a batch at a time.
 
     ``app.before_revoke`` and ``app.after_assign``, where set, are awaited at the two ends of an assignment;
-    ``app.epoch`` is stamped on what is fetched; ``app.max_batch_records`` bounds a batch.
+    ``app.epoch`` is stamped on what is fetched; ``app.max_batch_records`` bounds a batch. What the topics of
+    ``app.read_first`` hold at an assignment is delivered before all else.
     ``before_revoke(revoked)`` runs while acks still count: it drains, checkpoints and acks, and the offsets are
     committed before Faust drops its state.
     """
@@ -134,6 +151,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         self._read_offset = _NothingRead()
         self._in_flight: dict[TP, deque[RecordBatch]] = {}
         self._delivered: dict[TP, int] = {}  # largest offset fetched since the last seek
+        self._first: dict[TP, int] = {}  # partitions to be read up to these ends before any other
         self._handing_over = False
         self.max_batch_records = getattr(self.app, "max_batch_records", self.max_batch_records)
 
@@ -141,6 +159,15 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[RecordBatch]]:
+        first = self._first
+        if first:
+            try:
+                behind = await self._thread.behind(first)
+            except IllegalStateError:
+                return {}  # a rebalance is under way
+            for tp in first.keys() - behind:
+                del first[tp]
+            active_partitions = behind & (active_partitions or behind) or active_partitions
         fetched = await super()._getmany(active_partitions, timeout)
         size = self.max_batch_records
         return {
@@ -212,6 +239,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             return
         try:
             await super().perform_seek()
+            topics = getattr(self.app, "read_first", ())
+            partitions = [tp for tp in self.assignment() if tp.topic in topics]
+            self._first = await self._thread.ends(partitions) if partitions else {}
         except IllegalStateError:
             raise  # another rebalance is under way
         except Exception:

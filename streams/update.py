@@ -25,8 +25,9 @@ from streams.profiles import PendingEvent, ProfileTable
 
 PURCHASE = EVENT_TYPES.index("purchase")
 _BLANK = {"times": NO_TIME, "rows": -1}
-_ROUND = 8
-"""Events of one user handled at once: the padding of a vectorised step stays small when one user has hundreds."""
+_ROUNDS = np.cumsum([4, 8, 16, *[32] * 4096])
+"""Where the rounds end in which a user's events of a batch are handled: the padding of a vectorised step stays small
+where all users are in it, and the steps few where one user has hundreds of events."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def apply_batch(
     events = np.flatnonzero(fresh)
     # a replayed event changes nothing, but its slot's fence may have moved on
     table.dirty[slots[events]] = True
-    rounds = rank_in_group(slots[events]) // _ROUND
+    rounds = np.searchsorted(_ROUNDS, rank_in_group(slots[events]), side="right")
     counted = [
         _apply_round(table, batch, events[rounds == number], slots, index, config)
         for number in range(int(rounds.max()) + 1 if len(rounds) else 0)
@@ -109,10 +110,7 @@ def _pass_fences(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> ND
     for i, (slot, place, offset) in enumerate(
         zip(slots.tolist(), batch.source.tolist(), batch.offsets.tolist(), strict=True)
     ):
-        source = batch.sources[place]
-        fresh[i] = offset >= table.fence(slot, source)
-        if fresh[i]:
-            table.set_fence(slot, source, offset + 1)
+        fresh[i] = table.pass_fence(slot, batch.sources[place], offset)
     return fresh
 
 

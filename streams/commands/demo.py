@@ -8,11 +8,17 @@ import typer
 def demo(
     seconds: Annotated[
         float | None,
-        typer.Option(min=1, help="End after this long; left out: Ctrl-C ends it on a terminal.", show_default=False),
+        typer.Option(
+            min=1, help="End after this long; left out: Ctrl-C ends it, off a terminal 20.", show_default=False
+        ),
     ] = None,
     shoppers: Annotated[int, typer.Option(min=1, max=10_000, help="How many shoppers walk through the shop.")] = 40,
     seed: Annotated[int, typer.Option(help="The same seed gives the same shop and the same tastes.")] = 1,
     plain: Annotated[bool, typer.Option("--plain", help="Lines instead of a live table.")] = False,
+    page: Annotated[
+        bool | None,
+        typer.Option(help="The live page, to shop along; left out: on a terminal only.", show_default=False),
+    ] = None,
 ) -> None:
     """Watch recommendations follow the tastes of simulated shoppers: no server, no Java, nothing to set up.
 
@@ -20,7 +26,8 @@ def demo(
     Examples:
       prefstream demo
       prefstream demo --seconds 20 --plain
+      prefstream demo --page --plain
     """
     from streams.demo.run import run_demo
 
-    raise typer.Exit(run_demo(seconds, shoppers, seed, plain))
+    raise typer.Exit(run_demo(seconds, shoppers, seed, plain, page))

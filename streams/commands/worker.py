@@ -64,5 +64,6 @@ def _tell(simulator: "Simulator", words: str) -> None:
         f"The broker is librdkafka's protocol simulator in this process, at {simulator.address}; it ends with the "
         "worker.\nIn another terminal:\n"
         f"  {words} replay events.jsonl --catalog items.jsonl\n"
-        f"  {words} watch"
+        f"  {words} watch\n"
+        f"  {words} console --open"
     )

@@ -6,7 +6,7 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 
@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.live import Live
 
 from streams.app import Worker
+from streams.console.run import HOST, PORT, address, show
+from streams.console.server import ConsoleServer
 from streams.demo.mall import Mall
 from streams.demo.quiet import quiet_logs
 from streams.demo.score import RANDOM, RECOMMENDED, TRENDING
@@ -71,15 +73,16 @@ def demo_settings(folder: Path) -> Settings:
     )
 
 
-def run_demo(seconds: float | None, shoppers: int, seed: int, plain: bool) -> int:
+def run_demo(seconds: float | None, shoppers: int, seed: int, plain: bool, page: bool | None = None) -> int:
     """Run the demo in this process.
 
     Parameters
     ----------
-    seconds : how long the shop is open; None is until Ctrl-C on a terminal, and 20 s elsewhere
+    seconds : how long the shop is open; None is until Ctrl-C on a terminal or with the page, and 20 s elsewhere
     shoppers : how many simulated shoppers there are
     seed : of the shop, the shoppers and their tastes
     plain : no live table, also on a terminal
+    page : whether the live page is served, to join the shoppers; None is on a terminal only
 
     Returns
     -------
@@ -89,11 +92,12 @@ def run_demo(seconds: float | None, shoppers: int, seed: int, plain: bool) -> in
     # a pipe has no width to wrap at
     console.soft_wrap = not console.is_terminal
     live = console.is_terminal and not plain
-    if seconds is None and not live:
+    page = console.is_terminal if page is None else page
+    if seconds is None and not page:
         seconds = PLAIN_SECONDS
     with tempfile.TemporaryDirectory(prefix="prefstream-demo-") as folder, quiet_logs(live):
         try:
-            return asyncio.run(_Demo(console, live, seconds, shoppers, seed).run(demo_settings(Path(folder))))
+            return asyncio.run(_Demo(console, live, page, seconds, shoppers, seed).run(demo_settings(Path(folder))))
         except (DemoFailed, StorefrontFailed) as error:
             console.print(str(error), style="red")
             return 1
@@ -108,8 +112,10 @@ def _unencoded(known: int) -> str | None:
 class _Demo:
     """One run."""
 
-    def __init__(self, console: Console, live: bool, seconds: float | None, shoppers: int, seed: int) -> None:
-        self._console, self._live, self._seconds = console, live, seconds
+    def __init__(
+        self, console: Console, live: bool, page: bool, seconds: float | None, shoppers: int, seed: int
+    ) -> None:
+        self._console, self._live, self._page, self._seconds = console, live, page, seconds
         seed %= 1 << 63  # numpy takes no negative ones
         self._shop = make_shop(PRODUCTS, seed)
         self._mall = Mall(self._shop, shoppers, seed, max(PAUSE_S, shoppers / MOST_EVENTS_A_SECOND))
@@ -137,7 +143,9 @@ class _Demo:
             if self._closing.is_set():
                 return _INTERRUPTED
             say(f"open after {perf_counter() - self._began_s:.1f} s", style="dim")
-            await self._trade(storefront, working, self._facts(worker))
+            async with self._served(worker.settings) as url:
+                facts = self._facts(worker)
+                await self._trade(storefront, working, facts if url is None else f"page: {url} · {facts}")
         finally:
             await asyncio.to_thread(storefront.stop)
             working.cancel()
@@ -146,6 +154,26 @@ class _Demo:
         say()
         say(summary(self._mall, self._closed_s - self._opened_s))
         return 0 if verdict(self._mall)[0] else 1
+
+    @contextlib.asynccontextmanager
+    async def _served(self, settings: Settings) -> AsyncIterator[str | None]:
+        """The live page, where it is wanted: yields its address, and shows it where there is a display."""
+        if not self._page:
+            yield None
+            return
+        server = ConsoleServer(settings, simulated=True)
+        try:
+            port = await server.start(HOST, PORT)
+        except OSError:  # somebody else is there
+            port = await server.start(HOST, 0)
+        try:
+            url = address(HOST, port)
+            self._console.print(f"join the shoppers: {url} (Ctrl-C ends)", style="bold")
+            if self._console.is_terminal:
+                await asyncio.to_thread(show, url)
+            yield url
+        finally:
+            await server.stop()
 
     def _facts(self, worker: Worker) -> str:
         manifest = worker.encoder.manifest

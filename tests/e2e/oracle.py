@@ -39,6 +39,8 @@ class Oracle:
     half_lives_s: list[float]
     type_weights: dict[str, list[float]]
     dimension: int
+    spaces: dict[str, np.ndarray] = field(default_factory=dict)
+    """Encoder version -> matrix (d, d') with orthonormal rows that turns the items' vectors into that version's."""
     _vectors: dict[str, np.ndarray] = field(default_factory=dict)
 
     def vector(self, item_id: str) -> np.ndarray:
@@ -133,19 +135,36 @@ class Oracle:
             return float("inf")
         if not folded:
             return float("inf") if any(any(np.frombuffer(s["mass"], "<f4")) for s in state["sums"]) else 0.0
+        sums, mass, newest = self.sums(folded)
+        parts = state["sums"]
+        if len({part["encoder"] for part in parts}) != max(1, len(parts)) or len(parts) > max(1, len(self.spaces)):
+            return float("inf")
+        if max(part["time_ms"] for part in parts) != newest:
+            return float("inf")
+        stored_sums, stored_mass = np.zeros_like(sums), np.zeros_like(mass)
+        for part in parts:
+            kept = 2.0 ** (-(newest - part["time_ms"]) / 1000 / np.array(self.half_lives_s))
+            part_sums = np.frombuffer(part["sums"], "<f4").reshape(len(mass), -1)
+            if part["encoder"] in self.spaces:
+                part_sums = part_sums @ self.spaces[part["encoder"]].T
+            stored_sums += kept[:, None] * part_sums
+            stored_mass += kept * np.frombuffer(part["mass"], "<f4")
+        mass_error = np.abs(stored_mass - mass) / mass
+        sums_error = np.linalg.norm(stored_sums - sums, axis=1) / np.linalg.norm(sums, axis=1)
+        return float(max(mass_error.max(), sums_error.max()))
+
+    def sums(self, folded: list[Sent]) -> tuple[np.ndarray, np.ndarray, int]:
+        """Decayed sums (T, d) and mass (T,) of events, and the time that they are of."""
         newest = max(event.time_ms for event in folded)
         age_s = np.array([(newest - event.time_ms) / 1000 for event in folded])
         weights = np.array([self.type_weights[event.type] for event in folded])  # (E, T)
         weights = weights * 2.0 ** (-age_s[:, None] / np.array(self.half_lives_s))
         vectors = np.stack([self.vector(event.item_id) for event in folded]).astype(np.float64)
-        sums, mass = weights.T @ vectors, weights.sum(axis=0)
-        if len(state["sums"]) != 1 or state["sums"][0]["time_ms"] != newest:
-            return float("inf")
-        stored_mass = np.frombuffer(state["sums"][0]["mass"], "<f4")
-        stored_sums = np.frombuffer(state["sums"][0]["sums"], "<f4").reshape(sums.shape)
-        mass_error = np.abs(stored_mass - mass) / mass
-        sums_error = np.linalg.norm(stored_sums - sums, axis=1) / np.linalg.norm(sums, axis=1)
-        return float(max(mass_error.max(), sums_error.max()))
+        return weights.T @ vectors, weights.sum(axis=0), newest
+
+    def counted(self, sent: list[Sent], duplicate_window: int | None = None) -> dict[str, list[Sent]]:
+        """Each user's events that count."""
+        return _without_duplicates(sent, duplicate_window)[0]
 
 
 def _without_duplicates(sent: list[Sent], window: int | None) -> tuple[dict[str, list[Sent]], Counter[str]]:

@@ -1,10 +1,13 @@
 """The demo as a newcomer runs it: a process of its own, off a terminal, with somebody's settings lying about."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -70,3 +73,26 @@ def test_every_event_is_answered_by_a_fresh_list(finished):
     assert counts
     assert int(counts[1]) > 300
     assert counts[1] == counts[2]
+
+
+def test_with_the_page_it_stays_open_until_it_is_ended(tmp_path):
+    command = [sys.executable, "-m", "streams.cli", "demo", "--page", "--plain"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        url = next(found[0] for line in process.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+/", line)))
+        deadline = time.monotonic() + 30
+        while True:
+            with urllib.request.urlopen(url + "api/shop", timeout=10) as answer:
+                shop = json.load(answer)
+            if shop["products"] == 300 and "mia" in shop["shoppers"]:
+                break
+            assert time.monotonic() < deadline, shop
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=40)
+    finally:
+        process.kill()
+    assert "events in" in said
+    assert process.returncode in (0, 1)  # 1 where so short a run says too little

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.stack import running, up
-from tests.faults import disk, records, servers, topics, workers
+from tests.faults import disk, encoders, records, servers, topics, workers
 from tests.faults.arena import Run
 from tests.faults.workers import Scenario
 
@@ -29,6 +29,7 @@ SCENARIOS: dict[str, Scenario] = {
     "forget": records.forget,
     "repartition": topics.repartition,
     "recreate": topics.recreate,
+    "encoder-swap": encoders.encoder_swap,
     "disk": disk.disk,
     "cassandra-slow": servers.cassandra_slow,
     "cassandra-down": servers.cassandra_down,

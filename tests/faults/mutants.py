@@ -121,6 +121,16 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "other-versions-sums-dropped",
+        "encoder-swap",
+        (("streams/profile_rows.py", "        for s in snapshot.other_sums.get(slot, ())\n", "        for s in ()\n"),),
+    ),
+    Mutant(
+        "recents-not-looked-up-again",
+        "encoder-swap",
+        (("streams/moving.py", "    table.rows[slots] = -1\n", ""),),
+    ),
+    Mutant(
         "topic-ids-not-heeded",
         "recreate",
         (("streams/topic_ids.py", '        return self._ids.get(topic, "")\n', '        return ""\n'),),

@@ -67,7 +67,7 @@ def _send_back(arena: Arena, place: str, path: Path, record: Record) -> tuple[st
 def forget(run: Run) -> dict[str, Any]:
     """Users are forgotten under load and workers killed at once: what is replayed brings nobody back.
 
-    Some users come back by themselves afterwards, with events of their own.
+    Some users come back by themselves at once, with events of their own, which stay.
     """
     # small batches, so that a replay mixes the topics in another order than they were read first
     sections = {"checkpoint": {"interval_s": 5.0}, "kafka": {"max_batch_records": 5}}
@@ -82,13 +82,13 @@ def forget(run: Run) -> dict[str, Any]:
             arena.watch.wait_progress()
             users = [f"private-{number}-{place}" for place in range(_FORGOTTEN)]
             _forget(arena, reader, users)
+            # what these do next is written after the commands, so it stays, in whatever order a replay reads the topics
+            for user in users[: _FORGOTTEN // 3]:
+                arena.load.send_event(_click(user, "after"))
             for worker in list(arena.workers) if number % 2 == 0 else [arena.rng.choice(arena.workers)]:
                 arena.kill(worker)
                 arena.start_worker(ready=False)
-            # not before the commands are behind the workers: a replayed one may be read after what its user does next
             arena.measure_recovery()
-            for user in users[: _FORGOTTEN // 3]:
-                arena.load.send_event(_click(user, "after"))
             run.say(f"forget: {number + 1} of {rounds}")
         reader.close()
         arena.measure_recovery()

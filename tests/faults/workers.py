@@ -105,10 +105,12 @@ def zombie(run: Run) -> dict[str, Any]:
         arena.load.start()
         rounds = 2 if run.quick else 6
         for number in range(rounds):
+            in_checkpoint = number % 2 == 0
+            if in_checkpoint:
+                arena.wait_assigned()  # a term is taken by the same connection
             wait_for("both workers to own a part", lambda: arena.assigned(sleeper) and arena.assigned(other))
             arena.watch.wait_progress()
             arena.pause(arena.rng.uniform(0.0, 1.0))
-            in_checkpoint = number % 2 == 0
             if in_checkpoint:
                 proxy.hold()
                 wait_for("a checkpoint to be on its way", lambda: proxy.held_bytes > _SAVE_BYTES, every_s=0.005)

@@ -23,9 +23,11 @@ COMMANDS = [
     "train",
     "evaluate",
     "quantise",
+    "console",
     *(f"topics {name}" for name in ("create", "grow", "list")),
     *(f"dlq {name}" for name in ("list", "show", "replay")),
     *(f"profile {name}" for name in ("show", "forget")),
+    *(f"encoders {name}" for name in ("list", "activate", "rollback")),
     *(f"stack {name}" for name in ("up", "down", "status")),
 ]
 
@@ -70,6 +72,7 @@ def test_the_known_errors_exist() -> None:
     "arguments",
     [
         ("watch",),
+        ("console",),
         ("replay", "events.jsonl"),
         ("dlq", "list"),
         ("dlq", "show", "0:0"),
@@ -201,7 +204,9 @@ def test_the_demo_gets_its_options_and_gives_its_exit_code(run: Any, monkeypatch
     called: list[Any] = []
     monkeypatch.setattr("streams.demo.run.run_demo", lambda *given: called.append(given) or 3)
     assert run("demo", "--seconds", 5, "--shoppers", 7, "--seed", 9, "--plain").exit_code == 3
-    assert called == [(5.0, 7, 9, True)]
+    assert called == [(5.0, 7, 9, True, None)]
+    assert run("demo", "--page").exit_code == 3
+    assert called[1] == (None, 40, 1, False, True)
 
 
 def test_status_and_down_where_no_stack_was(run: Any) -> None:

@@ -74,7 +74,14 @@ def test_only_the_gpu_worker_asks_for_a_gpu_and_only_in_its_profile(services: di
     assert services["worker"]["build"]["target"] == "cpu"
 
 
-@pytest.mark.parametrize("name", ["topics", *WORKERS])
+def test_the_page_is_reached_from_this_machine_alone(services: dict[str, dict[str, Any]]) -> None:
+    console = services["console"]
+    assert console["ports"] == ["127.0.0.1:8090:8090"]
+    assert console["command"] == ["console", "--host", "0.0.0.0", "--port", "8090"]
+    assert "http://127.0.0.1:8090/" in console["healthcheck"]["test"][-1]
+
+
+@pytest.mark.parametrize("name", ["topics", "console", *WORKERS])
 def test_the_variables_are_settings(
     services: dict[str, dict[str, Any]], name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

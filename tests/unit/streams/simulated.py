@@ -28,6 +28,7 @@ from streams.partitioning import partitions_of
 from streams.pipeline import Pipeline
 from streams.profile_state import ProfileState, decode_state
 from streams.profiles import ProfileShape, ProfileTable
+from streams.space import Serving, Space
 from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
 from streams.topic_ids import TopicIds
 from streams.topics import TopicNames
@@ -184,6 +185,10 @@ class Delivered:
         self.consumer.ack(self.message)
 
 
+async def _no_ends(partitions: Any) -> dict[TP, int]:
+    return {}
+
+
 def bare_consumer(app: Any) -> Consumer:
     """The product's consumer without a broker behind it: its own parts are made, of Faust's those that acks need."""
 
@@ -195,7 +200,7 @@ def bare_consumer(app: Any) -> Consumer:
         self._commit_fut = None
         self._stopped = SimpleNamespace(is_set=lambda: False)
         self._crashed = self._stopped
-        self._thread = SimpleNamespace(highwater=lambda tp: 1 << 40)
+        self._thread = SimpleNamespace(highwater=lambda tp: 1 << 40, assignment=set, ends=_no_ends)
 
     with mock.patch.object(driver.Consumer, "__init__", without_broker):
         return Consumer(app)
@@ -213,6 +218,10 @@ class SimWorker:
         self.table = ProfileTable(64, SHAPE)
         self.index = ItemIndex(DIMENSION)
         self.index.put(ITEMS, np.array([vector_of(item) for item in ITEMS], np.float32))
+        graph = SimpleNamespace(encoder=SimpleNamespace(manifest=SimpleNamespace(version=ENCODER)))
+        serving = Serving(
+            Space(ENCODER, self.index, IndexUpdates(DIMENSION, ENCODER), graph, CONFIG)  # type: ignore[arg-type]
+        )
         self.emitter = FakeEmitter(world)
         self.trending = Trending(3_600, [1.0, 0.5, 4.0])
         self.errors: list[BaseException] = []
@@ -236,26 +245,22 @@ class SimWorker:
             self.ownership,
             self.trending,
             self.metrics,
-            ENCODER,
+            serving,
             3_600,
             self._supersede,
             boundary,
         )
-        graph = SimpleNamespace(encoder=SimpleNamespace(manifest=SimpleNamespace(version=ENCODER)))
         self.pipeline = Pipeline(
             self.table,
             world.store,
             Decoder(NAMES, topic_ids, "murmur2"),
-            self.index,
-            IndexUpdates(DIMENSION, ENCODER),
-            graph,  # type: ignore[arg-type]
+            serving,
             SimpleNamespace(refresh=lambda events, slots, causes, term: None),  # type: ignore[arg-type]
             self.trending,
             self.emitter,  # type: ignore[arg-type]
             self.checkpoint,
             self.ownership,
             self.metrics,
-            CONFIG,
             1_000,
             lambda source, at_least: len(world.logs[TP(source.topic, source.partition)]) * 2 + 1,
         )

@@ -33,6 +33,18 @@ class FakeProducer:
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
         self.taken.append({"topic": topic, "value": value, "key": key, "report": on_delivery, **more})
 
+    def produce_batch(self, topic: str, messages: list[dict[str, Any]], on_delivery: Any) -> int:
+        taken = 0
+        for message in messages:
+            try:
+                self.produce(topic, message["value"], message["key"], on_delivery)
+                taken += 1
+            except BufferError:
+                message["_error"] = KafkaError(KafkaError._QUEUE_FULL)
+            except KafkaException as error:
+                message["_error"] = error.args[0]
+        return taken
+
     def poll(self, timeout: float) -> int:
         return 0
 
@@ -81,6 +93,37 @@ def test_what_comes_after_a_swap_does_not_hold_it_back(emitter: Emitter, produce
     emitter.recommend("anna", b"newer")
     assert done.wait(0)
     assert not emitter.swap().wait(0)
+
+
+def test_lists_are_sent_together_and_wait_for_room(
+    emitter: Emitter, producer: FakeProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer.full.set()
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        assert not producer.taken
+        producer.full.clear()
+
+    monkeypatch.setattr("streams.emitter.time.sleep", sleep)
+    emitter.recommend_all([])
+    emitter.recommend_all([("anna", b"list"), ("ben", b"[]")])
+    assert len(waits) == 1
+    assert [(one["topic"], one["key"], one["value"]) for one in producer.taken] == [
+        ("shop1.recommendations", "anna", b"list"),
+        ("shop1.recommendations", "ben", b"[]"),
+    ]
+    done = emitter.swap()
+    assert (done.produced, done.wait(0)) == (2, False)
+    producer.confirm()
+    assert done.confirmed
+
+
+def test_a_list_that_kafka_refuses_is_an_error(emitter: Emitter, producer: FakeProducer) -> None:
+    producer.largest = 3
+    with pytest.raises(DeliveryFailed, match=r"shop1\.recommendations"):
+        emitter.recommend_all([("anna", b"ok"), ("ben", b"too long")])
 
 
 def test_a_dead_letter_too_large_for_its_topic_goes_without_its_value(emitter: Emitter, producer: FakeProducer) -> None:

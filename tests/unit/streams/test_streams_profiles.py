@@ -11,7 +11,7 @@ from schemas.ids import id_hash
 from streams.preference import NO_TIME
 from streams.profile_rows import encode_rows, end_save, fill_slot, take_snapshot
 from streams.profile_state import EncoderSums, EventLog, ProfileState, encode_state
-from streams.profiles import PendingEvent, ProfileShape, ProfileTable, Source, TableFull
+from streams.profiles import SENT_ON_OFFSETS, PendingEvent, ProfileShape, ProfileTable, Source, TableFull
 from streams.stores.base import StoredProfile
 from streams.update import apply_batch, fold_pending, fold_spilled
 from tests.unit.streams.profile_model import (
@@ -350,3 +350,24 @@ def test_a_profiles_size_is_what_its_arrays_hold() -> None:
     table = ProfileTable(10, shape)
     held = sum(array.nbytes for array in vars(table).values() if isinstance(array, np.ndarray)) / 10
     assert held <= shape.bytes_per_user <= held + 500
+
+
+def test_a_record_that_was_sent_on_over_two_paths_passes_once() -> None:
+    """Regression: after topics grew, a crash sent events on again by a new path, whose fence knew nothing of them."""
+    table = ProfileTable(2, SHAPE)
+    table.set_columns(COLUMNS)
+    slot = int(table.allocate(["anna"], OWN.partition, 1)[0])
+    direct = Source("clicks", "id-1", 9)
+    detour = direct.by(3)
+    assert detour.origin == direct
+    assert table.pass_fence(slot, direct, 5)
+    assert not table.pass_fence(slot, detour, 5)
+    # what only the detour brings is older than what came directly, and new all the same
+    assert table.pass_fence(slot, detour.origin.by(4), 2)
+    assert not table.pass_fence(slot, detour, 2)
+    assert not table.pass_fence(slot, direct, 2)
+    for offset in range(10, 10 + 2 * SENT_ON_OFFSETS):
+        assert table.pass_fence(slot, direct, offset)
+    assert len(table.sent_on[slot][direct]) == SENT_ON_OFFSETS
+    assert table.pass_fence(slot, OWN, 0)
+    assert set(table.sent_on[slot]) == {direct}

@@ -12,10 +12,12 @@ from encoders.head import LinearHead
 from encoders.index import ItemIndex
 from encoders.repeats import PATTERNS, RANKS, RepeatScores
 from encoders.runtime import Runtime
+from schemas.codec import decode
 from schemas.recommendation import RecommendedItem
+from streams.list_encoding import ListEncoder
 from streams.preference import NO_TIME
 from streams.profiles import ProfileShape, ProfileTable
-from streams.ranking import ReasonWriter, Rules, adjustments, head_inputs, left_out, refresh_rows, trending_items
+from streams.ranking import Rules, adjustments, head_inputs, left_out, refresh_rows, trending_items
 from streams.update import SumsConfig, apply_batch
 from tests.unit.streams.conftest import DIMENSION, HISTORY
 from tests.unit.streams.profile_model import COLUMNS, PARTITION, Ev, batch_of
@@ -134,8 +136,7 @@ def recommend(
     inputs = head_inputs(table, slots, index, HISTORY)
     barred = left_out(table, slots, index, rules)
     ranked = graph.rank(inputs, index.snapshot(), barred, adjustments(barred), K)
-    writer = ReasonWriter(table, slots, index, ranked)
-    return [writer.items(place) for place in range(len(users))]
+    return [decode(list[RecommendedItem], items) for items in ListEncoder(index).encode(table, slots, ranked)]
 
 
 def crowd() -> list[Ev]:

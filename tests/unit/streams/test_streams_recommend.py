@@ -10,10 +10,13 @@ from encoders.index import ItemIndex
 from schemas.codec import decode
 from schemas.recommendation import Recommendation
 from schemas.trending import TrendingCounts
+from streams.index_updates import IndexUpdates
 from streams.metrics import Metrics
+from streams.moving import change_space
 from streams.profiles import ProfileShape, ProfileTable
 from streams.ranking import Rules
 from streams.recommend import Recommender
+from streams.space import Serving, Space
 from streams.trending import Trending
 from streams.update import SumsConfig, apply_batch
 from tests.unit.streams.conftest import DIMENSION
@@ -21,6 +24,8 @@ from tests.unit.streams.profile_model import COLUMNS, PARTITION, Ev, batch_of
 
 SHAPE = ProfileShape(history=4, dimension=DIMENSION, half_lives=2, duplicate_window=8, purchases=3, pending=9)
 ITEMS = [f"item-{n}" for n in range(12)]
+VERSION = "v1"
+CONFIG = SumsConfig(np.array([3_600.0, 86_400.0]), np.ones((3, 2), np.float32))
 
 
 class Shop:
@@ -34,11 +39,13 @@ class Shop:
         rng = np.random.default_rng(5)
         self.index.put(ITEMS, rng.standard_normal((len(ITEMS), DIMENSION)).astype(np.float32))
         self.trending = Trending(3_600, [1.0, 0.5, 4.0])
-        emitter = SimpleNamespace(recommend=lambda user, value: self.sent.append((user, decode(Recommendation, value))))
+        self.serving = Serving(Space(VERSION, self.index, IndexUpdates(DIMENSION, VERSION), graph, CONFIG))
+        emitter = SimpleNamespace(
+            recommend_all=lambda lists: self.sent.extend((user, decode(Recommendation, value)) for user, value in lists)
+        )
         self.recommender = Recommender(
             self.table,
-            self.index,
-            graph,
+            self.serving,
             self.trending,
             emitter,  # type: ignore[arg-type]
             Metrics(),
@@ -50,8 +57,7 @@ class Shop:
         users = [user for user in dict.fromkeys(event.user for event in events) if user not in self.table.slot_of]
         self.table.allocate(users, PARTITION, term)
         batch = batch_of(events)
-        config = SumsConfig(np.array([3_600.0, 86_400.0]), np.ones((3, 2), np.float32))
-        apply_batch(self.table, batch, self.table.find(batch.user_ids), self.index, config)
+        apply_batch(self.table, batch, self.table.find(batch.user_ids), self.index, CONFIG)
         slots = self.table.find(list(causes))
         self.sent.clear()
         self.recommender.refresh(batch, slots, np.array(list(causes.values()), np.intp), term)
@@ -110,3 +116,30 @@ def test_an_event_without_a_time_of_arrival_gives_a_message_that_can_be_read(sho
     """Regression: it was received at -1, which the message's schema refuses."""
     event = Ev("anna", ITEMS[0], "a1", 0, 0, 0)
     assert shop.refresh([event], {"anna": 0})["anna"].received_ms == 0
+
+
+def test_a_list_is_of_the_version_that_serves_when_its_user_is_ranked(shop: Shop, graph: RankingGraph) -> None:
+    first = shop.refresh([Ev("anna", ITEMS[0], "a1", 0, 1, 0)], {"anna": 0})["anna"]
+    other = ItemIndex(DIMENSION)
+    other.put(ITEMS[::-1][:8], np.random.default_rng(6).standard_normal((8, DIMENSION)).astype(np.float32))
+    space = Space("v2", other, IndexUpdates(DIMENSION, "v2"), graph, CONFIG)
+    change_space(shop.table, VERSION, "v2", SHAPE, {}, CONFIG.half_life_s)
+    shop.serving.space = space
+    shop.index = other
+    slots = shop.table.all_slots()
+    shop.recommender.note_preferences(slots)
+    before = shop.table.preferences[slots].copy()
+    second = shop.refresh([Ev("anna", ITEMS[0], "a2", 0, 2, 1)], {"anna": 0})["anna"]
+    assert (first.encoder_version, second.encoder_version) == (VERSION, "v2")
+    assert {item.item_id for item in second.items} <= set(ITEMS[4:])
+    assert not before.any()  # the second version does not know what she looked at
+
+
+def test_preferences_that_are_noted_are_those_of_a_ranking(shop: Shop) -> None:
+    shop.refresh([Ev("anna", ITEMS[n % 5], f"a{n}", n % 3, n * 1_000, n) for n in range(9)], {"anna": 8})
+    slots = shop.table.all_slots()
+    ranked = shop.table.preferences[slots].copy()
+    shop.table.preferences[slots] = 0
+    shop.recommender.note_preferences(slots)
+    assert np.allclose(shop.table.preferences[slots], ranked, atol=1e-6)
+    assert ranked.any(axis=2).all()

@@ -16,6 +16,7 @@ from streams.transport import NO_EPOCH, BatchSchema, Consumer, ConsumerThread, R
 from tests.unit.streams.simulated import bare_consumer
 
 A, B, C = TP("clicks", 0), TP("clicks", 1), TP("clicks", 2)
+D = TP("browses", 0)
 
 
 def records(*offsets: int) -> list[Any]:
@@ -197,6 +198,34 @@ def test_a_seek_goes_back_on_partitions_without_a_commit_too() -> None:
     found = asyncio.run(ConsumerThread._seek_to_committed(thread))  # type: ignore[arg-type]
     assert found == {A: 12, B: 0, C: None}
     assert set(sought) == {("seek", A, 12), ("seek", B, 0), ("beginning", C, None)}
+
+
+def test_what_is_to_be_read_first_is_fetched_alone_until_its_end(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that is read again must come before the events that are."""
+    asked: list[Any] = []
+    positions = {A: 4}
+
+    async def fetched(self: Any, active: Any, timeout: float) -> dict[TP, list[Any]]:
+        asked.append(active)
+        positions[A] += 1
+        return {}
+
+    async def behind(ends: dict[TP, int]) -> set[TP]:
+        return {tp for tp, end in ends.items() if positions[tp] < end}
+
+    async def ends(partitions: list[TP]) -> dict[TP, int]:
+        return dict.fromkeys(partitions, 6)
+
+    monkeypatch.setattr(driver.Consumer, "_getmany", fetched)
+    monkeypatch.setattr(driver.Consumer, "assignment", lambda self: {A, D})
+    consumer.app.read_first = {A.topic}
+    consumer._thread.behind, consumer._thread.ends = behind, ends
+    seek_back(consumer, monkeypatch, 4)
+    for _ in range(3):
+        asyncio.run(consumer._getmany({A, D}, 1.0))
+    assert asked == [{A}, {A}, {A, D}]
 
 
 @pytest.fixture

@@ -1,0 +1,202 @@
+"""`prefstream console`: the page, what it asks for, and the events by which it hears of new lists."""
+
+import asyncio
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from schemas.codec import encode
+from streams.console.feed import CatalogChange, Feed, ListChange, NotConfirmed
+from streams.console.guard import Refusal, add_headers, guard
+from streams.console.requests import MOST_PRODUCTS, number_of, read_action, user_of
+from streams.console.shelves import Shelves, product_of
+from streams.console.shoppers import Known, Shoppers
+from streams.console.views import Views
+from streams.settings import Settings
+from streams.topics import TopicNames
+
+_STATIC = Path(__file__).parent / "static"
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+_MOST_STREAMS = 100
+_MOST_BODY_BYTES = 16 << 10
+_TICK_S = 1.5
+"""Between two looks at what others get: every list of a busy shop would be too much to watch."""
+_ALIVE_S = 15.0
+"""Of silence after which a stream is shown to be alive."""
+_PRODUCTS = 24
+
+
+class ConsoleServer:
+    """Serves on one port, in the running event loop."""
+
+    def __init__(self, settings: Settings, *, simulated: bool, names: frozenset[str] = frozenset()) -> None:
+        """``simulated``: the broker is the simulator; ``names``: host names, besides localhost, that it answers to."""
+        self._feed = Feed(settings.kafka, TopicNames(settings.namespace), simulated=simulated)
+        self._shelves, self._shoppers = Shelves(), Shoppers()
+        self._views = Views(settings.namespace, self._shelves, self._shoppers, settings.ranking.trending_weights)
+        self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._streams = 0
+        self._closing = False
+        self._runner: web.AppRunner | None = None
+        self._names = names
+
+    async def start(self, host: str, port: int) -> int:
+        """Read the topics and listen; returns the port, which the system chose if it was 0.
+
+        Raises `OSError` where it can't listen.
+        """
+        self._closing = False
+        app = web.Application(middlewares=[guard(self._names)], client_max_size=_MOST_BODY_BYTES)
+        app.on_response_prepare.append(add_headers)
+        app.on_shutdown.append(self._end_streams)
+        for path in sorted(_STATIC.iterdir()):
+            app.router.add_get("/" if path.name == "index.html" else f"/static/{path.name}", _page(path))
+        app.router.add_get("/api/shop", self._shop)
+        app.router.add_get("/api/products", self._products)
+        app.router.add_get("/api/stream", self._stream)
+        app.router.add_post("/api/events", self._act)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        self._feed.start(self._take_catalog, self._take_lists)
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """End the streams, stop listening, close the clients."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        await self._feed.stop()
+
+    def _take_catalog(self, changes: list[CatalogChange]) -> None:
+        for item_id, item in changes:
+            if item is None:
+                self._shelves.remove(item_id)
+            else:
+                self._shelves.put(product_of(item), item.available)
+
+    def _take_lists(self, changes: list[ListChange]) -> None:
+        for user_id, recommendation in changes:
+            if recommendation is None:
+                self._shoppers.forget(user_id)
+            elif not self._shoppers.receive(recommendation):
+                continue
+            self._wake(user_id)
+
+    def _wake(self, user_id: str) -> None:
+        for watcher in self._watchers.get(user_id, ()):
+            watcher.set()
+
+    async def _end_streams(self, _: web.Application) -> None:
+        self._closing = True
+        for user_id in list(self._watchers):
+            self._wake(user_id)
+
+    async def _shop(self, _: web.Request) -> web.Response:
+        return _json(self._views.shop())
+
+    async def _products(self, request: web.Request) -> web.Response:
+        return _json(
+            self._shelves.page(
+                number_of(request, "offset", 0, 10**8),
+                number_of(request, "limit", _PRODUCTS, MOST_PRODUCTS),
+                request.query.get("department", ""),
+                request.query.get("category", ""),
+                request.query.get("words", ""),
+            )
+        )
+
+    async def _act(self, request: web.Request) -> web.Response:
+        action = read_action(await request.read())
+        product = self._shelves.get(action.item_id)
+        if product is None or not self._shelves.sells(action.item_id):
+            raise Refusal(404, "The shop does not have this item (any more).")
+        event = action.event(product, time.time_ns() // 1_000_000)
+        try:
+            await self._feed.send(event)
+        except NotConfirmed as error:
+            raise Refusal(503, str(error)) from None
+        self._shoppers.acted(
+            action.user_id, Known(event_id=action.event_id, event_type=action.type, item_id=action.item_id)
+        )
+        self._wake(action.user_id)
+        return web.Response(status=204)
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events: ``list`` when the shopper's list or taste changes, ``others`` and ``shop`` at times."""
+        user_id = user_of(request)
+        if self._streams >= _MOST_STREAMS:
+            raise Refusal(503, f"{_MOST_STREAMS} pages are open already: close one.")
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+        await response.prepare(request)
+        changed = asyncio.Event()
+        self._streams += 1
+        self._watchers[user_id].add(changed)
+        try:
+            await self._follow(response, user_id, changed)
+        except ConnectionResetError:
+            pass  # the page has gone
+        finally:
+            self._streams -= 1
+            self._watchers[user_id].discard(changed)
+            if not self._watchers[user_id]:
+                del self._watchers[user_id]
+        return response
+
+    async def _follow(self, response: web.StreamResponse, user_id: str, changed: asyncio.Event) -> None:
+        """Send what is new until the page or the server goes. A slow page misses states, never the latest."""
+        seen: dict[str, bytes] = {}
+
+        async def send(name: str, view: Any) -> None:
+            data = encode(view)
+            if seen.get(name) != data:
+                seen[name] = data
+                await response.write(b"event: %b\ndata: %b\n\n" % (name.encode(), data))
+
+        others: list[str] = []
+        versions = (-1, -1)
+        heard_s = next_look_s = time.monotonic()
+        while not self._closing:
+            changed.clear()
+            await send("list", self._views.list_of(user_id))
+            now = time.monotonic()
+            if now >= next_look_s:
+                next_look_s = now + _TICK_S
+                if versions != (versions := (self._shelves.version, self._shoppers.version)):
+                    beside = self._views.others(user_id, others)
+                    others = [other.user_id for other in beside]
+                    await send("others", beside)
+                    await send("shop", self._views.shop())
+                    heard_s = now
+                elif now - heard_s > _ALIVE_S:
+                    heard_s = now
+                    await response.write(b": alive\n\n")
+            try:
+                await asyncio.wait_for(changed.wait(), next_look_s - time.monotonic())
+            except TimeoutError:
+                continue
+
+
+def _page(path: Path) -> Any:
+    """A handler that serves a file of the page."""
+    body = path.read_bytes()
+    content_type = _TYPES[path.suffix]
+
+    async def serve(_: web.Request) -> web.Response:
+        return web.Response(
+            body=body, content_type=content_type, charset="utf-8", headers={"Cache-Control": "no-cache"}
+        )
+
+    return serve
+
+
+def _json(view: Any) -> web.Response:
+    return web.Response(body=encode(view), content_type="application/json")

@@ -1,0 +1,184 @@
+"""What the page is sent: lists with titles and reasons, the taste, and what others get. Plain text, never markup."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from schemas.recommendation import RecommendedItem
+from streams.console.shelves import NO_CATEGORY, Department, Product, Shelves
+from streams.console.shoppers import Shopper, Shoppers
+from streams.console.taste import TasteRow, taste
+from streams.settings import TypeWeights
+from streams.texts import did, reason_text, safe
+
+LISTED = 10
+"""Places of a list that the page shows."""
+_OTHERS = 4
+_OTHERS_ITEMS = 5
+_MOST_SHOPPERS = 60
+"""Names of shoppers to choose from."""
+
+
+class Part(Struct, frozen=True, kw_only=True, gc=False):
+    """A part of an item's score that speaks for it."""
+
+    label: str
+    department: str | None
+    """Of the event's item; None where the part is no single event's."""
+    share: float
+    """Of all parts that speak for the item; they add up to 1."""
+
+
+class Recommended(Struct, frozen=True, kw_only=True):
+    """A place of the list."""
+
+    product: Product
+    because: str
+    parts: list[Part]
+    exact: bool
+
+
+class CauseView(Struct, frozen=True, kw_only=True):
+    """The event that caused a list."""
+
+    event_id: str
+    text: str
+    """Such as "clicked Smoky Lapsang"."""
+
+
+class ListView(Struct, frozen=True, kw_only=True):
+    """All that is shown of one shopper."""
+
+    user_id: str
+    recommendation_id: str | None
+    """None: there is no list (yet, or any more)."""
+    cause: CauseView | None
+    worker_ms: int | None
+    """From when the worker had the event to when it sent the list."""
+    items: list[Recommended]
+    taste: list[TasteRow]
+    events: int
+    """How many of the shopper's events are known here."""
+
+
+class OtherView(Struct, frozen=True, kw_only=True):
+    """Another shopper, beside this one."""
+
+    user_id: str
+    did: str
+    items: list[Product]
+    common: int
+    """Of the places shown, how many items are also in this shopper's."""
+
+
+class ShopView(Struct, frozen=True, kw_only=True):
+    """What there is to choose from."""
+
+    namespace: str
+    products: int
+    departments: list[Department]
+    shoppers: list[str]
+
+
+class Views:
+    """Makes them of what the topics told."""
+
+    def __init__(self, namespace: str, shelves: Shelves, shoppers: Shoppers, weights: TypeWeights) -> None:
+        self._namespace, self._shelves, self._shoppers, self._weights = namespace, shelves, shoppers, weights
+
+    def shop(self) -> ShopView:
+        """The shop as a whole."""
+        names = [user_id for user_id, _ in self._shoppers.latest_first()]
+        return ShopView(
+            namespace=self._namespace,
+            products=len(self._shelves),
+            departments=self._shelves.departments(),
+            shoppers=sorted(names[:_MOST_SHOPPERS]),
+        )
+
+    def list_of(self, user_id: str) -> ListView:
+        """A shopper's list and taste; empty for one that nothing is known of."""
+        shopper = self._shoppers.get(user_id) or Shopper()
+        latest = shopper.latest
+        cause = None
+        if latest is not None:
+            text = f"{did(latest.cause.event_type)} {self._title(latest.cause.item_id)}"
+            cause = CauseView(event_id=latest.cause.event_id, text=text)
+        return ListView(
+            user_id=user_id,
+            recommendation_id=None if latest is None else latest.recommendation_id,
+            cause=cause,
+            worker_ms=None if latest is None else max(0, latest.emitted_ms - latest.received_ms),
+            items=[] if latest is None else [self._recommended(item) for item in latest.items[:LISTED]],
+            taste=taste(latest, shopper.events, self._shelves.get, self._weights),
+            events=len(shopper.events),
+        )
+
+    def others(self, user_id: str, before: Iterable[str] = ()) -> list[OtherView]:
+        """Some shoppers beside this one: those shown ``before`` while they have a list, then who acted last."""
+        mine = set(self._top(user_id))
+        names = [name for name, _ in self._shoppers.latest_first()]
+        wanted = dict.fromkeys(name for name in (*before, *names) if name != user_id and self._top(name))
+        return [self._other(name, mine) for name in list(wanted)[:_OTHERS]]
+
+    def _other(self, user_id: str, mine: set[str]) -> OtherView:
+        shopper = self._shoppers.get(user_id)
+        assert shopper is not None, "one with a list"
+        assert shopper.latest is not None, "one with a list"
+        cause, top = shopper.latest.cause, self._top(user_id)
+        return OtherView(
+            user_id=user_id,
+            did=f"{did(cause.event_type)} {self._title(cause.item_id)}",
+            items=[self._product(item_id) for item_id in top[:_OTHERS_ITEMS]],
+            common=len(mine.intersection(top)),
+        )
+
+    def _top(self, user_id: str) -> list[str]:
+        shopper = self._shoppers.get(user_id)
+        if shopper is None or shopper.latest is None:
+            return []
+        return [item.item_id for item in shopper.latest.items[:LISTED]]
+
+    def _recommended(self, item: RecommendedItem) -> Recommended:
+        recents = item.reason.recents
+        return Recommended(
+            product=self._product(item.item_id),
+            because=reason_text(item.reason, self._title(recents[0].item_id) if recents else ""),
+            parts=self._parts(item),
+            exact=item.reason.exact,
+        )
+
+    def _parts(self, item: RecommendedItem) -> list[Part]:
+        reason = item.reason
+        found: list[tuple[str, str | None, float]] = []
+        for share in reason.recents:
+            product = self._shelves.get(share.item_id)
+            label = f"{did(share.event_type)} {self._title(share.item_id)}"
+            found.append((label, None if product is None else product.department, share.share))
+        found += [
+            ("other recent events", None, reason.other_recents),
+            ("everything before", None, reason.older),
+            ("rules of the shop", None, reason.bonus),
+            ("for every shopper", None, reason.bias),
+        ]
+        total = sum(part for _, _, part in found if part > 0)
+        return [
+            Part(label=label, department=department, share=part / total)
+            for label, department, part in found
+            if part > 0
+        ]
+
+    def _product(self, item_id: str) -> Product:
+        return self._shelves.get(item_id) or Product(
+            item_id=item_id,
+            title=item_id,
+            department=NO_CATEGORY,
+            category=NO_CATEGORY,
+            brand="",
+            price=None,
+            currency=None,
+        )
+
+    def _title(self, item_id: str) -> str:
+        product = self._shelves.get(item_id)
+        return safe(item_id if product is None else product.title, 80)

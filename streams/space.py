@@ -1,0 +1,46 @@
+"""One encoder version at work: its graph, its item index, and the maps by which it sees other versions' sums."""
+
+import numpy as np
+
+from encoders.graph import RankingGraph
+from encoders.index import ItemIndex
+from encoders.manifest import Encoder
+from encoders.runtime import Runtime
+from schemas.events import EVENT_TYPES
+from streams.index_updates import IndexUpdates
+from streams.list_encoding import ListEncoder
+from streams.space_map import SpaceMap
+from streams.update import SumsConfig
+
+
+class Space:
+    """All that has vectors of one version in it, but for the users'."""
+
+    def __init__(self, version: str, index: ItemIndex, updates: IndexUpdates, graph: RankingGraph, sums: SumsConfig):
+        self.version = version
+        self.index, self.updates, self.graph, self.sums = index, updates, graph, sums
+        self.lists = ListEncoder(index)
+        self.maps: dict[str, SpaceMap] = {}
+        """From other versions' spaces into this one."""
+        self.wanted: set[str] = set()
+        """Versions that users have sums of and no map is known for."""
+
+    @classmethod
+    def load(cls, encoder: Encoder, runtime: Runtime) -> "Space":
+        """Load an encoder's graph; its index is empty."""
+        manifest = encoder.manifest
+        weights = np.array([manifest.type_weights[kind] for kind in EVENT_TYPES], np.float32)
+        return cls(
+            manifest.version,
+            ItemIndex(manifest.dimension),
+            IndexUpdates(manifest.dimension, manifest.version),
+            RankingGraph(runtime, encoder),
+            SumsConfig(np.array(manifest.half_lives_s, np.float64), weights),
+        )
+
+
+class Serving:
+    """Which space serves: read and changed with the batch boundary held, so a batch sees one from end to end."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space

@@ -1,0 +1,114 @@
+"""The only source of prefstream's speed figures, measured beside its peers in one run.
+
+python -m tests.bench --quick --json
+python -m tests.bench                      # tables; JSON and plots in bench-results/
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from deploy.local.stack import running, up
+from tests.bench import report
+from tests.bench.fetch import fetch
+from tests.bench.job import beside_peers, prefstream
+from tests.bench.latency import latency
+from tests.bench.scoring import scoring
+from tests.bench.stages import stage_costs
+
+_LOADS = {"10 %": 0.1, "50 %": 0.5, "80 %": 0.8}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, show, write down."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="3 minutes instead of 15")
+    parser.add_argument("--json", action="store_true", help="one object with the figures, nothing else")
+    parser.add_argument("--results", type=Path, default=Path("bench-results"), help="folder for JSON and plots")
+    parser.add_argument("--environments", type=Path, default=Path(".bench"), help="folder for the peers' environments")
+    parser.add_argument("--stack", type=Path, help="the folder of a stack that runs and is left running")
+    given = parser.parse_args(arguments)
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:6.1f} s  {line}", file=sys.stderr, flush=True)
+
+    with ExitStack() as ending:
+        folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="prefstream-bench-")))
+        if given.stack:
+            stack = up(given.stack, progress=say)
+        else:
+            stack = ending.enter_context(running(folder / "stack", progress=say))
+        details = measure(stack, folder, given.environments.resolve(), given.quick, say)
+    figures = figures_of(details)
+    report.write(given.results, figures, details)
+    if given.json:
+        print(json.dumps(figures), flush=True)
+    else:
+        report.show(figures, details)
+    return 0
+
+
+def measure(stack: Any, folder: Path, environments: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """Everything, section by section."""
+    details: dict[str, Any] = {}
+    say("fetch")
+    details["fetch"] = fetch(stack, 200_000 if quick else 1_000_000)
+    say("stages")
+    batches = 8 if quick else 20
+    details["stages"] = {users: stage_costs(stack, folder, users, 10_000, batches) for users in ("zipf", "uniform")}
+    for items in (10_000, 100_000) if quick else (1_000, 10_000, 100_000, 1_000_000):
+        say(f"scoring {items:,} items")
+        details[f"scoring {items}"] = scoring(items)
+    say("the whole job, beside its peers")
+    details["job"] = beside_peers(stack, folder, environments, 10_000, 2_000 if quick else 10_000, 40_000)
+    say("two workers")
+    events = 40_000 if quick else 200_000
+    for workers in (1, 2):
+        details[f"workers {workers}"] = prefstream(stack, folder, 10_000, "zipf", events, workers)
+    if not quick:
+        for users, items in (("uniform", 10_000), ("zipf", 100_000)):
+            say(f"the whole job, {users} users, {items:,} items")
+            details[f"job {users} {items}"] = prefstream(stack, folder, items, users, events)
+    say("latency")
+    peak = details["workers 1"]["warm"]["events_s"]
+    rates = {name: peak * share for name, share in _LOADS.items() if not quick or share == 0.5}
+    details["latency"] = latency(stack, folder, 10_000, rates, 8.0 if quick else 30.0)
+    return details
+
+
+def figures_of(details: dict[str, Any]) -> dict[str, float]:
+    """The figures that have goals, in the order of the goals."""
+    stages = details["stages"]["zipf"]
+    fetched, jobs = details["fetch"], details["job"]
+    users = stages["users_per_event"]
+    per_user = stages["us_per_user"]["encode"] + stages["us_per_user"]["produce"]
+    found = {
+        "fetch_ratio_vs_stock_faust": fetched["faust-stock"]["cpu_us"] / fetched["faust-batch"]["cpu_us"],
+        "job_ratio_vs_quix": jobs["quix"]["cpu_us"] / jobs["prefstream"]["cpu_us"],
+        "job_ratio_vs_stock_faust": jobs["faust"]["cpu_us"] / jobs["prefstream"]["cpu_us"],
+        "cpu_us_per_event": fetched["faust-batch"]["cpu_us"]
+        + stages["us_per_event"]["decode"]
+        + stages["us_per_event"]["update"]
+        + per_user * users,
+        "save_us_per_user": stages["us_per_user"]["save"],
+        "latency_ms_p50": details["latency"]["50 %"]["worker"]["p50"],
+        "latency_ms_p99": details["latency"]["50 %"]["worker"]["p99"],
+        "two_workers_speedup": 2 * details["workers 1"]["warm"]["cpu_us"] / details["workers 2"]["warm"]["cpu_us"],
+    }
+    for items, name in ((10_000, "10k"), (100_000, "100k"), (1_000_000, "1m")):
+        if f"scoring {items}" in details:
+            found[f"score_us_{name}"] = details[f"scoring {items}"]["score_us"]
+            if items > 10_000:
+                found[f"recall_{name}"] = details[f"scoring {items}"]["recall"]
+    return {name: round(found[name], 3) for name in report.GOALS if name in found}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Event to recommendation at a fixed rate that waits for nobody: a late answer delays no later event."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from deploy.local.stack import Stack
+from tests.bench import workload
+from tests.bench.shop import BenchShop
+
+_TICK_S = 0.001
+_QUANTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
+
+
+def latency(stack: Stack, folder: Path, items: int, rates: dict[str, float], seconds: float) -> dict[str, Any]:
+    """Milliseconds by load.
+
+    ``end_to_end``: from the moment an event was due to be produced until its list was read from the topic. ``worker``:
+    from Kafka's time of the event until the list was handed to the producer, by the message's own times. A list stands
+    for the last event of its user in a batch, as the worker sends one for each.
+    """
+    shop = BenchShop(stack, folder, items)
+    worker = shop.start_workers()[0]
+    reader = _Reader(shop)
+    try:
+        # users and ONNX Runtime warm up
+        warm = workload.events("zipf", 20_000, items, 5, int(time.time() * 1000))
+        shop.send_all(warm)
+        reader.wait_quiet()
+        found = {}
+        for number, (name, rate) in enumerate(rates.items()):
+            due = _produce(shop, rate, seconds, items, 100 + number)
+            reader.wait_quiet()
+            found[name] = {"rate": rate, **reader.take(due)}
+        return found
+    finally:
+        reader.close()
+        worker.stop()
+
+
+def _produce(shop: BenchShop, rate: float, seconds: float, items: int, seed: int) -> dict[str, float]:
+    """Produce at ``rate``; returns when each event was due, in seconds since 1970."""
+    events = workload.events("zipf", int(rate * seconds), items, seed, int(time.time() * 1000))
+    producer = Producer({"bootstrap.servers": shop.bootstrap, "partitioner": "murmur2_random", "linger.ms": 0})
+    start = time.time() + 0.1
+    due = {}
+    for number, event in enumerate(events):
+        due_s = start + number / rate
+        if number % 16 == 0:
+            while time.time() < due_s:
+                producer.poll(0)
+                time.sleep(_TICK_S)
+        due[event.event_id] = due_s
+        topic = shop.topic(workload.TOPIC_OF[event.type])
+        producer.produce(topic, workload.event_json(event._replace(time_ms=int(due_s * 1000))), event.user_id)
+        producer.poll(0)
+    producer.flush(30)
+    return due
+
+
+class _Reader:
+    """A thread that notes when each list was read."""
+
+    def __init__(self, shop: BenchShop) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": shop.bootstrap,
+                "group.id": "bench",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 5,
+            }
+        )
+        topic = shop.topic("recommendations")
+        partitions = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        self._consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        self._seen: list[tuple[float, bytes]] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while not self._stopping.is_set():
+            for message in self._consumer.consume(500, timeout=0.05):
+                if message.error() is None and message.value():
+                    self._seen.append((time.time(), message.value()))
+
+    def wait_quiet(self) -> None:
+        """Until no list has come for two seconds."""
+        count = -1
+        while count != len(self._seen) or count == 0:
+            count = len(self._seen)
+            time.sleep(2.0)
+
+    def take(self, due: dict[str, float]) -> dict[str, Any]:
+        """What was read since the last time, as quantiles."""
+        seen, self._seen = self._seen, []
+        end_to_end, worker = [], []
+        for read_s, value in seen:
+            message = json.loads(value)
+            due_s = due.get(message["cause"]["event_id"])
+            if due_s is not None:
+                end_to_end.append((read_s - due_s) * 1000)
+                worker.append(message["emitted_ms"] - message["received_ms"])
+        return {
+            "lists": len(worker),
+            "end_to_end": _quantiles(end_to_end),
+            "worker": _quantiles(worker),
+        }
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self._thread.join(5)
+        self._consumer.close()
+
+
+def _quantiles(values: list[float]) -> dict[str, float]:
+    return {name: round(float(np.percentile(values, at)), 1) for name, at in _QUANTILES.items()} if values else {}

@@ -1,0 +1,79 @@
+"""What the bench writes down: JSON, tables on the terminal, and plots."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+GOALS: dict[str, tuple[str, float]] = {
+    "fetch_ratio_vs_stock_faust": (">=", 30),
+    "job_ratio_vs_quix": (">=", 5),
+    "job_ratio_vs_stock_faust": (">=", 10),
+    "cpu_us_per_event": ("<=", 15),
+    "save_us_per_user": ("<=", 20),
+    "score_us_10k": ("<=", 24),
+    "score_us_100k": ("<=", 40),
+    "recall_100k": (">=", 0.97),
+    "score_us_1m": ("<=", 60),
+    "recall_1m": (">=", 0.97),
+    "latency_ms_p50": ("<=", 10),
+    "latency_ms_p99": ("<=", 50),
+    "two_workers_speedup": (">=", 1.9),
+}
+
+
+def show(figures: dict[str, float], details: dict[str, Any]) -> None:
+    """Tables: the figures beside their goals, then everything that was measured."""
+    console = Console(width=110)
+    table = Table("figure", "measured", "goal", "met", title="prefstream bench")
+    for name, value in figures.items():
+        sign, goal = GOALS[name]
+        met = value >= goal if sign == ">=" else value <= goal
+        table.add_row(name, f"{value:g}", f"{sign} {goal:g}", "yes" if met else "no")
+    console.print(table)
+    for section, found in details.items():
+        table = Table("what", "value", title=section)
+        for name, value in _flat(found):
+            table.add_row(name, f"{value:,.2f}" if isinstance(value, float) else str(value))
+        console.print(table)
+
+
+def write(folder: Path, figures: dict[str, float], details: dict[str, Any]) -> None:
+    """``bench.json`` and the plots."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.json").write_text(json.dumps({"figures": figures, "details": details}, indent=1), "utf-8")
+    _plots(folder, details)
+
+
+def _plots(folder: Path, details: dict[str, Any]) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (jobs, delays) = plt.subplots(1, 2, figsize=(11, 4))
+    peers = details["job"]
+    jobs.barh(list(peers), [row["cpu_us"] for row in peers.values()])
+    jobs.set_xlabel("CPU microseconds an event, the whole job")
+    loads = details["latency"]
+    for name in ("p50", "p99", "p99.9"):
+        delays.plot(
+            [row["rate"] for row in loads.values()],
+            [row["end_to_end"].get(name) for row in loads.values()],
+            marker="o",
+            label=name,
+        )
+    delays.set_xlabel("events a second")
+    delays.set_ylabel("event to list, ms, end to end")
+    delays.set_yscale("log")
+    delays.legend()
+    figure.tight_layout()
+    figure.savefig(folder / "bench.png", dpi=120)
+
+
+def _flat(found: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(found, dict):
+        return [(prefix, found)]
+    return [row for name, value in found.items() for row in _flat(value, f"{prefix}.{name}" if prefix else str(name))]

@@ -1,0 +1,55 @@
+"""Scoring on one core: CPU a user and recall, by catalog size, on items spread as by a trained model."""
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from encoders import lookup
+from encoders.graph import HeadInputs, RankingGraph
+from encoders.index import ItemIndex
+from encoders.runtime import Runtime
+from streams.ranking import adjustments
+from tests.bench import workload
+
+_USERS = 256
+
+
+def scoring(items: int, repeats: int = 5) -> dict[str, Any]:
+    """Microseconds of CPU a user to rank ``items`` exactly: head, scores, top-k, shares."""
+    with tempfile.TemporaryDirectory() as folder:
+        few = workload.item_vectors(64)
+        encoder = lookup.build(Path(folder) / "encoder", workload.item_ids(len(few)), few, "scoring")
+        graph = RankingGraph(Runtime("cpu", 1), encoder)
+        index = ItemIndex(workload.DIMENSION, items)
+        index.put(workload.item_ids(items), workload.item_vectors(items))
+        inputs, rows = _users(index, items)
+        snapshot, adjust = index.snapshot(), adjustments(rows)
+        costs = []
+        for _ in range(repeats + 1):
+            start = time.process_time()
+            graph.rank(inputs, snapshot, rows, adjust, workload.K)
+            costs.append((time.process_time() - start) / _USERS * 1e6)
+        return {"score_us": round(median(costs[1:]), 1), "recall": 1.0, "index_bytes": index.nbytes}
+
+
+def _users(index: ItemIndex, items: int) -> tuple[HeadInputs, Any]:
+    """Users as shops have them: what one looks at lies close together."""
+    rng = np.random.default_rng(9)
+    start = rng.integers(0, items, _USERS)
+    step = rng.integers(0, max(2, items // 500), (_USERS, workload.HISTORY))
+    rows = (start[:, None] + step) % items
+    half_lives = 2
+    return (
+        HeadInputs(
+            sums=index.gather(rows[:, :half_lives]) * 3,
+            mass=np.full((_USERS, half_lives), 3, np.float32),
+            recent_vectors=index.gather(rows),
+            recent_types=rng.integers(0, 3, rows.shape),
+            recent_ages=np.zeros(rows.shape, np.float32),
+        ),
+        rows,
+    )

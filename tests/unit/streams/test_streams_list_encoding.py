@@ -1,0 +1,114 @@
+"""Lists as JSON: any reader gets what the arrays say, and the schema takes it."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from encoders.graph import LEAVE_OUT, Ranked
+from encoders.index import ItemIndex
+from schemas.codec import decode
+from schemas.recommendation import RecommendedItem
+from streams.list_encoding import ListEncoder, largest
+from streams.profiles import ProfileShape, ProfileTable
+
+DIMENSION, HISTORY = 4, 5
+ITEMS = ["plain", 'with "quotes"', "back\\slash", "größe", "line\nend", *(f"item-{n}" for n in range(20))]
+
+
+@pytest.fixture
+def index() -> ItemIndex:
+    made = ItemIndex(DIMENSION)
+    made.put(ITEMS, np.ones((len(ITEMS), DIMENSION), np.float32))
+    return made
+
+
+def table_of(rows: list[list[int]]) -> tuple[ProfileTable, Any]:
+    shape = ProfileShape(history=HISTORY, dimension=DIMENSION)
+    table = ProfileTable(8, shape)
+    slots = table.allocate([f"u{n}" for n in range(len(rows))], 0, 1)
+    table.rows[slots] = rows
+    table.types[slots] = np.arange(HISTORY) % 3
+    return table, slots
+
+
+def ranked_of(scores: Any, rows: Any, recent: Any, **parts: Any) -> Ranked:
+    scores = np.array(scores, np.float32)
+    users = np.zeros((len(scores), DIMENSION), np.float32)
+    given = {name: np.zeros(scores.shape, np.float32) for name in ("older_shares", "bias_shares", "adjust_shares")}
+    given |= {name: np.array(part, np.float32) for name, part in parts.items()}
+    return Ranked(users, users, users, scores, np.array(rows), np.array(recent, np.float32), exact=True, **given)
+
+
+def test_a_list_says_what_the_arrays_say(index: ItemIndex) -> None:
+    table, slots = table_of([[0, 1, 2, 3, 4]])
+    ranked = ranked_of(
+        [[0.9, -0.25]],
+        [[1, 7]],
+        [[[0.1, 0.5, 0.0, 0.2, -0.05], [-0.1, -0.2, 0, 0, 0]]],
+        older_shares=[[0.15, 0.05]],
+    )
+    first, second = decode(list[RecommendedItem], ListEncoder(index).encode(table, slots, ranked)[0])
+    assert (first.item_id, first.score) == ('with "quotes"', 0.9)
+    reason = first.reason
+    assert (reason.kind, reason.exact, reason.older, reason.bonus, reason.bias) == ("recent", True, 0.15, 0.0, 0.0)
+    assert [(share.item_id, share.event_type, share.share) for share in reason.recents] == [
+        ('with "quotes"', "browse", 0.5),
+        ("größe", "click", 0.2),
+        ("plain", "click", 0.1),
+    ]
+    assert reason.other_recents == pytest.approx(-0.05)
+    assert (second.item_id, second.score, second.reason.kind) == ("item-2", -0.25, "older")
+    # what had no part is not named, what spoke against could be
+    assert second.reason.recents == []
+    assert second.reason.other_recents == pytest.approx(-0.3)
+
+
+def test_an_event_of_an_unknown_item_is_not_named_but_counts(index: ItemIndex) -> None:
+    table, slots = table_of([[-1, 1, -1, 3, 4]])
+    ranked = ranked_of([[1.0]], [[5]], [[[0.6, 0.3, 0.1, 0.0, 0.0]]])
+    found = decode(list[RecommendedItem], ListEncoder(index).encode(table, slots, ranked)[0])[0]
+    assert [share.item_id for share in found.reason.recents] == [ITEMS[1]]
+    assert found.reason.other_recents == pytest.approx(0.7)
+
+
+def test_lists_are_cut_where_nothing_may_be_given_any_more(index: ItemIndex) -> None:
+    table, slots = table_of([[0, 1, 2, 3, 4]] * 3)
+    scores = [[1.0, 0.5], [1.0, LEAVE_OUT], [LEAVE_OUT, -np.inf]]
+    ranked = ranked_of(scores, [[5, 6]] * 3, np.full((3, 2, HISTORY), 0.1), bias_shares=[[0, 0], [0, -np.inf], [0, 0]])
+    lists = ListEncoder(index).encode(table, slots, ranked)
+    assert [[item["item_id"] for item in json.loads(one)] for one in lists] == [["item-0", "item-1"], ["item-0"], []]
+    alone = ranked_of([[LEAVE_OUT]], [[5]], np.zeros((1, 1, HISTORY)))
+    assert ListEncoder(index).encode(table, slots[:1], alone) == [b"[]"]
+    nobody = ranked_of(np.zeros((0, 2)), np.zeros((0, 2), np.int64), np.zeros((0, 2, HISTORY)))
+    assert ListEncoder(index).encode(table, slots[:0], nobody) == []
+
+
+def test_a_head_that_takes_more_or_fewer_recents_than_are_kept(index: ItemIndex) -> None:
+    table, slots = table_of([[0, 1, 2, 3, 4]])
+    for width in (0, 1, HISTORY + 4):
+        recent = np.zeros((1, 1, width), np.float32)
+        recent[..., : min(width, HISTORY)] = 0.25
+        found = decode(
+            list[RecommendedItem], ListEncoder(index).encode(table, slots, ranked_of([[1.0]], [[5]], recent))[0]
+        )
+        assert len(found[0].reason.recents) == min(width, 3)
+
+
+def test_items_that_come_later_have_their_texts_too(index: ItemIndex) -> None:
+    table, slots = table_of([[0, 1, 2, 3, 4]])
+    lists = ListEncoder(index)
+    lists.encode(table, slots, ranked_of([[1.0]], [[5]], np.zeros((1, 1, HISTORY))))
+    index.put(["late"], np.ones((1, DIMENSION), np.float32))
+    found = lists.encode(table, slots, ranked_of([[1.0]], [[index.row("late")]], np.zeros((1, 1, HISTORY))))
+    assert json.loads(found[0])[0]["item_id"] == "late"
+
+
+def test_the_largest_are_found_in_order() -> None:
+    rng = np.random.default_rng(5)
+    shares = rng.standard_normal((3, 4, 9)).astype(np.float32)
+    places, values = largest(shares, 3)
+    assert np.array_equal(values, -np.sort(-shares, axis=2)[..., :3])
+    assert np.array_equal(np.take_along_axis(shares, places, axis=2), values)
+    assert largest(shares, 20)[0].shape == (3, 4, 9)
