@@ -33,6 +33,7 @@ class HeadInputs:
     recent_vectors: FloatArray | None = None  # (B, h, d), newest first; zero rows where none or unknown
     recent_types: IntArray | None = None  # (B, h): 0 click, 1 browse, 2 purchase, -1 none
     recent_ages: FloatArray | None = None  # (B, h), seconds before the user's newest event
+    recent_rows: IntArray | None = None  # (B, h), rows of the recents' items in the index, -1 none or unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,8 @@ class RankingGraph:
     def rank(self, inputs: HeadInputs, snapshot: Snapshot, adjust_rows: IntArray, adjust: FloatArray, k: int) -> Ranked:
         """The k best items of each user.
 
-        ``scores = score_scale * user @ items.T + bias + adjust``
+        ``scores = score_scale * user @ items.T + bias + adjust``, and of items among the recents what the head scores
+        repeats with
 
         Parameters
         ----------
@@ -109,6 +111,8 @@ class RankingGraph:
         if snapshot.items.shape != (n, manifest.dimension):
             raise ValueError(f"items of shape {snapshot.items.shape}, expected ({n}, {manifest.dimension})")
         rows, amounts = _adjustments(adjust_rows, adjust, users, n)
+        if "recent_rows" in head and head["recent_rows"].max(initial=-1) >= n:
+            raise ValueError(f"recent_rows names row {head['recent_rows'].max()}, the snapshot has {n}: take it after")
         k = max(0, min(k, n))
         if users == 0 or k == 0:
             return self._ranked(self._vectors(head, users), users, 0)
@@ -130,6 +134,8 @@ class RankingGraph:
             "adjust_rows": np.zeros((users, 1), np.int64),
             "adjust": np.zeros((users, 1), np.float32),
         }
+        if "recent_rows" in head:
+            nothing["recent_rows"] = np.full_like(head["recent_rows"], -1)
         found = self._run({**head, **nothing}, one, 1, users)
         return {name: array for name, array in found.items() if "k" not in RANKED_AXES[name]}
 

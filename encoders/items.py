@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from encoders import lookup, text
+from encoders import blend, lookup, text
 from encoders.manifest import ITEMS_MODEL, Encoder
 from encoders.runtime import Array, Runtime
+from encoders.sentences import SentenceModel, text_of
 from schemas.catalog import CatalogItem
 
 FloatArray = npt.NDArray[np.float32]
@@ -23,7 +24,9 @@ class ItemEncoder:
         self.encoder = encoder
         self._manifest = encoder.manifest
         self._session = runtime.session(encoder.path(ITEMS_MODEL))
-        self._rows = lookup.read_rows(encoder) if self._manifest.kind == "lookup" else {}
+        reads = blend.SENTENCE_INPUT in self._manifest.item_inputs
+        self._sentences = SentenceModel(runtime, encoder.folder) if reads else None
+        self._rows = lookup.read_rows(encoder) if self._manifest.kind != "text" else {}
 
     def encode(self, items: Sequence[CatalogItem]) -> tuple[FloatArray, BoolArray]:
         """Vectors of items.
@@ -53,18 +56,27 @@ class ItemEncoder:
 
     def _feeds(self, items: Sequence[CatalogItem]) -> tuple[dict[str, Array], npt.NDArray[np.int64]]:
         """Inputs of the graph, and which of the items they stand for."""
+        rows = np.fromiter((self._rows.get(item.item_id, -1) for item in items), np.int64, len(items))
         if self._manifest.kind == "lookup":
-            rows = np.fromiter((self._rows.get(item.item_id, -1) for item in items), np.int64, len(items))
             where = np.flatnonzero(rows >= 0)
             return {"item_row": rows[where]}, where
         fields, buckets = self._manifest.text_fields, self._manifest.text_buckets
         found = [text.features(item, fields, buckets) for item in items]
         counts = np.fromiter(map(len, found), np.int64, len(found))
-        where = np.flatnonzero(counts)
-        counts = counts[where]
-        used = np.arange(counts.max(initial=0)) < counts[:, None]  # (B, M)
+        # one that is known by its own vector needs no text
+        known = (counts > 0) | (rows >= 0)
+        sentences = None
+        if self._sentences is not None:
+            sentences = self._sentences.encode([text_of(item) for item in items])
+            known |= sentences.any(axis=1)
+        where = np.flatnonzero(known)
+        found, counts = [found[i] for i in where.tolist()], counts[where]
+        used = np.arange(counts.max(initial=1)) < counts[:, None]  # (B, M)
         ids = np.zeros(used.shape, np.int64)
         weights = np.zeros(used.shape, np.float32)
         ids[used] = np.fromiter((i for each in found for i in each), np.int64)
         weights[used] = np.fromiter((w for each in found for w in each.values()), np.float32)
-        return {"feature_ids": ids, "feature_weights": weights}, where
+        feeds: dict[str, Array] = {"feature_ids": ids, "feature_weights": weights}
+        if sentences is not None:
+            feeds[blend.SENTENCE_INPUT] = sentences[where]
+        return feeds | ({"item_row": rows[where]} if self._manifest.kind == "blend" else {}), where

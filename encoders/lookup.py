@@ -62,8 +62,7 @@ def build(
     )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # one JSON string a line: an id may hold anything, a line break too
-    (folder / ITEM_IDS_FILE).write_bytes(b"".join(msgspec.json.encode(item_id) + b"\n" for item_id in item_ids))
+    write_ids(folder, item_ids)
     return encoder_folder.write(
         folder,
         name=name,
@@ -76,8 +75,14 @@ def build(
     )
 
 
+def write_ids(folder: Path, item_ids: Sequence[str]) -> None:
+    """Write the ids of the rows."""
+    # one JSON string a line: an id may hold anything, a line break too
+    (folder / ITEM_IDS_FILE).write_bytes(b"".join(msgspec.json.encode(item_id) + b"\n" for item_id in item_ids))
+
+
 def read_rows(encoder: Encoder) -> dict[str, int]:
-    """Row of each item id of a lookup encoder."""
+    """Row of each item id of an encoder that was trained on items."""
     path = encoder.path(ITEM_IDS_FILE)
     try:
         ids = msgspec.json.Decoder(str).decode_lines(path.read_bytes())

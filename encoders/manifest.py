@@ -17,7 +17,7 @@ from schemas.events import EVENT_TYPES
 MANIFEST_FILE = "encoder.json"
 ITEMS_MODEL = "items.onnx"  # the item encoder
 HEAD_MODEL = "head.onnx"  # the user head
-ITEM_IDS_FILE = "items.txt"  # lookup encoders: the row of each id
+ITEM_IDS_FILE = "items.txt"  # lookup and blend encoders: the row of each id
 FORMAT = 1
 
 
@@ -27,7 +27,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True):
     format: int = FORMAT
     name: str
     version: Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[A-Za-z0-9._-]+\Z")]  # part of a topic's name
-    kind: Literal["text", "lookup"]
+    kind: Literal["text", "lookup", "blend"]
     dimension: Annotated[int, msgspec.Meta(ge=1, le=MAX_DIMENSION)]  # d
     history: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # h: how many recents the head wants
     half_lives_s: Annotated[list[float], msgspec.Meta(min_length=1, max_length=16)]  # T of them, seconds
@@ -36,8 +36,8 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True):
     item_inputs: list[str]
     head_inputs: list[str]
     files: dict[str, str] = {}  # file name -> sha256
-    text_fields: dict[str, float] = {}  # text: weight of each field's features
-    text_buckets: Annotated[int, msgspec.Meta(ge=0)] = 0  # text: features are hashed into this many
+    text_fields: dict[str, float] = {}  # text, blend: weight of each field's features
+    text_buckets: Annotated[int, msgspec.Meta(ge=0)] = 0  # text, blend: features are hashed into this many
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,12 @@ def _check_fields(path: Path, manifest: Manifest) -> None:
         ("score_scale", "a number above 0", math.isfinite(manifest.score_scale) and manifest.score_scale > 0),
         ("files", f"{ITEMS_MODEL} and {HEAD_MODEL}", {ITEMS_MODEL, HEAD_MODEL} <= {*manifest.files}),
         ("files", "plain file names", all(re.fullmatch(r"[^/\\]+", n) and n != ".." for n in manifest.files)),
-        ("files", f"{ITEM_IDS_FILE} (kind lookup)", manifest.kind != "lookup" or ITEM_IDS_FILE in manifest.files),
-        ("text_buckets", "1 or more (kind text)", manifest.kind != "text" or manifest.text_buckets >= 1),
+        (
+            "files",
+            f"{ITEM_IDS_FILE} (kind {manifest.kind})",
+            manifest.kind == "text" or ITEM_IDS_FILE in manifest.files,
+        ),
+        ("text_buckets", f"1 or more (kind {manifest.kind})", manifest.kind == "lookup" or manifest.text_buckets >= 1),
         ("text_fields", "finite weights", all(math.isfinite(w) for w in manifest.text_fields.values())),
     ]
     for field, expected, good in wrong:

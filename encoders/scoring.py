@@ -18,6 +18,7 @@ HEAD_PORTS = {
     "recent_vectors": (FLOAT, ("B", "h", "d")),
     "recent_types": (INT64, ("B", "h")),
     "recent_ages": (FLOAT, ("B", "h")),
+    "recent_rows": (INT64, ("B", "h")),
 }
 SCORE_PORTS = {
     "items": (FLOAT, ("N", "d")),
@@ -58,8 +59,11 @@ def compose_model(encoder: Encoder) -> ScoringModel:
     head_inputs = [item.name for item in head.graph.input if item.name not in constants]
     exact = bool(given & {*PARTS.values()})
     g = GraphWriter()
-    _score(g, encoder.manifest.score_scale)
-    (_exact_shares if exact else _similarity_shares)(g, head_inputs)
+    repeats = "recent_scores" in given
+    _score(g, encoder.manifest.score_scale, repeats=repeats)
+    (_exact_shares if exact else _similarity_shares)(g, head_inputs, "vector_shares" if repeats else "recent_shares")
+    if repeats:
+        _add_repeats(g)
     written = {"user", *(output for node in g.nodes for output in node.output)}
     outputs = [name for name in RANKED_AXES if name in written]
 
@@ -91,10 +95,19 @@ def _load_head(encoder: Encoder) -> onnx.ModelProto:
     return head
 
 
-def _score(g: GraphWriter, score_scale: float) -> None:
-    """scores = scale * user @ items.T + bias + adjust; the k best of each row, and what is read of their items."""
+def _score(g: GraphWriter, score_scale: float, *, repeats: bool) -> None:
+    """scores = scale * user @ items.T + bias + adjust; the k best of each row, and what is read of their items.
+
+    With ``repeats`` each recent's score is added to its own item, in the same pass as the adjustments.
+    """
     g.node("Gemm", ["user", "items", "bias"], "plain_scores", alpha=score_scale, beta=1.0, transB=1)  # (B, N)
-    g.node("ScatterElements", ["plain_scores", "adjust_rows", "adjust"], "all_scores", axis=1, reduction="add")
+    changed, amounts = "adjust_rows", "adjust"
+    if repeats:
+        g.constant("zero_i", 0, np.int64)
+        g.node("Max", ["recent_rows", "zero_i"], "repeat_rows")  # of an unknown item the score is 0
+        changed = g.node("Concat", ["adjust_rows", "repeat_rows"], "changed_rows", axis=1)
+        amounts = g.node("Concat", ["adjust", "recent_scores"], "changes", axis=1)
+    g.node("ScatterElements", ["plain_scores", changed, amounts], "all_scores", axis=1, reduction="add")
     g.nodes.append(helper.make_node("TopK", ["all_scores", "k"], ["scores", "rows"], name="top", axis=1))
     g.node("Gather", ["items", "rows"], "picked")  # (B, k, d)
     g.node("Gather", ["bias", "rows"], "bias_shares")  # (B, k)
@@ -111,7 +124,16 @@ def _score(g: GraphWriter, score_scale: float) -> None:
     g.node("ReduceSum", ["adjust_parts", "axis_2"], "adjust_shares", keepdims=0)  # (B, k)
 
 
-def _exact_shares(g: GraphWriter, head_inputs: list[str]) -> None:
+def _add_repeats(g: GraphWriter) -> None:
+    """A recent's score of its own item belongs to that recent's share."""
+    g.node("Unsqueeze", ["recent_rows", "axis_1"], "recent_rows_row")  # (B, 1, h)
+    g.node("Equal", ["rows_column", "recent_rows_row"], "is_repeat")  # (B, k, h)
+    g.node("Unsqueeze", ["recent_scores", "axis_1"], "recent_scores_row")
+    g.node("Where", ["is_repeat", "recent_scores_row", "zero"], "repeat_shares")
+    g.node("Add", ["vector_shares", "repeat_shares"], "recent_shares")
+
+
+def _exact_shares(g: GraphWriter, head_inputs: list[str], recent_shares: str) -> None:
     """The head's own weights: every recent's and the sums' share of the dot product."""
     if "recent_vectors" in head_inputs:
         _weighted_sum(g, "recent_weights", "recent_vectors", "short")
@@ -119,7 +141,7 @@ def _exact_shares(g: GraphWriter, head_inputs: list[str]) -> None:
         _dots(g, "recent_vectors", "recent_dots")  # (B, k, h)
         g.node("Unsqueeze", ["recent_weights", "axis_1"], "recent_weights_row")
         g.node("Mul", ["recent_weights_row", "scale"], "recent_scales")
-        g.node("Mul", ["recent_dots", "recent_scales"], "recent_shares")
+        g.node("Mul", ["recent_dots", "recent_scales"], recent_shares)
     if "sums" in head_inputs:
         _weighted_sum(g, "sum_weights", "sums", "long")
         g.unit("long", "long_term")
@@ -129,7 +151,7 @@ def _exact_shares(g: GraphWriter, head_inputs: list[str]) -> None:
         g.node("Mul", ["long_dot", "scale"], "older_shares")
 
 
-def _similarity_shares(g: GraphWriter, head_inputs: list[str]) -> None:
+def _similarity_shares(g: GraphWriter, head_inputs: list[str], recent_shares: str) -> None:
     """For a head that is not linear: the model's part of a score, shared out by positive similarity to the item.
 
     What no recent takes is ``older``, so the shares still add up to the score.
@@ -160,8 +182,8 @@ def _similarity_shares(g: GraphWriter, head_inputs: list[str]) -> None:
         g.constant("least_similarity", 1e-6)  # with less in all, nothing explains the score
         g.node("Max", ["similarity_sum", "least_similarity"], "safe_similarity")
         g.node("Div", ["recent_similarity", "safe_similarity"], "recent_ratio")
-        g.node("Mul", ["recent_ratio", "model_part"], "recent_shares")
-        g.node("ReduceSum", ["recent_shares", "axis_2"], "recent_total", keepdims=1)
+        g.node("Mul", ["recent_ratio", "model_part"], recent_shares)
+        g.node("ReduceSum", [recent_shares, "axis_2"], "recent_total", keepdims=1)
         g.node("Sub", ["model_part", "recent_total"], "older_part")
     else:
         g.node("Identity", ["model_part"], "older_part")

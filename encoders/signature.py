@@ -11,8 +11,13 @@ from encoders.errors import EncoderError
 INT64 = onnx.TensorProto.INT64
 FLOAT = onnx.TensorProto.FLOAT
 
-ITEM_INPUTS = {"text": ("feature_ids", "feature_weights"), "lookup": ("item_row",)}
-HEAD_INPUTS = ("sums", "mass", "recent_vectors", "recent_types", "recent_ages")
+ITEM_INPUTS = {
+    "text": ("feature_ids", "feature_weights"),
+    "lookup": ("item_row",),
+    "blend": ("item_row", "feature_ids", "feature_weights"),
+}
+ITEM_OPTIONAL: dict[str, tuple[str, ...]] = {"text": (), "lookup": (), "blend": ("sentences",)}
+HEAD_INPUTS = ("sums", "mass", "recent_vectors", "recent_types", "recent_ages", "recent_rows")
 # input -> output with its weights; a head that gives the weights of all of these that it takes is linear
 PARTS = {"recent_vectors": "recent_weights", "sums": "sum_weights"}
 
@@ -40,6 +45,7 @@ def check_signatures(
         "feature_ids": Port(INT64, (None, None)),
         "feature_weights": Port(FLOAT, (None, None)),
         "item_row": Port(INT64, (None,)),
+        "sentences": Port(FLOAT, (None, None)),
     }
     head_ports = {
         "sums": Port(FLOAT, (None, half_lives, dimension)),
@@ -47,16 +53,25 @@ def check_signatures(
         "recent_vectors": Port(FLOAT, (None, history, dimension)),
         "recent_types": Port(INT64, (None, history)),
         "recent_ages": Port(FLOAT, (None, history)),
+        "recent_rows": Port(INT64, (None, history)),
     }
     items, head = _read(items_path).graph, _read(head_path).graph
-    _check_inputs(items_path, items, item_inputs, {name: item_ports[name] for name in ITEM_INPUTS[kind]}, whole=True)
+    optional = [name for name in ITEM_OPTIONAL[kind] if name in item_inputs]
+    known = {name: item_ports[name] for name in (*ITEM_INPUTS[kind], *optional)}
+    _check_inputs(items_path, items, item_inputs, known, whole=True)
     _check_outputs(items_path, items, {"vectors": Port(FLOAT, (None, dimension))}, {"bias": Port(FLOAT, (None,))})
     _check_inputs(head_path, head, head_inputs, head_ports, whole=False)
     linear = {
         "recent_weights": Port(FLOAT, (None, history)),
         "sum_weights": Port(FLOAT, (None, half_lives)),
     }
-    given = _check_outputs(head_path, head, {"user": Port(FLOAT, (None, dimension))}, linear)
+    extra = linear | {"recent_scores": Port(FLOAT, (None, history))}
+    given = _check_outputs(head_path, head, {"user": Port(FLOAT, (None, dimension))}, extra)
+    if "recent_scores" in given and not {"recent_vectors", "recent_rows"} <= {*head_inputs}:
+        raise EncoderError(
+            f"'{head_path}' gives recent_scores, but takes {_list(head_inputs)}: a head that scores the recents' own "
+            "items takes recent_vectors and recent_rows."
+        )
     weights = given & {*linear}
     needed = {weight for part, weight in PARTS.items() if part in head_inputs}
     if weights and weights != needed:

@@ -14,8 +14,11 @@ from streams.commands.console import console
 from streams.commands.context import Options
 from streams.commands.demo import demo
 from streams.commands.errors import EXIT_FAILED, EXIT_INTERRUPTED, known_errors
+from streams.commands.evaluate import evaluate
 from streams.commands.output import note
+from streams.commands.quantise import quantise
 from streams.commands.replay import replay
+from streams.commands.train import train
 from streams.commands.watch import watch
 from streams.commands.worker import worker
 
@@ -48,6 +51,9 @@ app.command()(demo)
 app.command()(worker)
 app.command()(replay)
 app.command()(watch)
+app.command()(train)
+app.command()(evaluate)
+app.command()(quantise)
 app.command()(console)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")

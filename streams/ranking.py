@@ -48,6 +48,7 @@ def head_inputs(
         recent_vectors=index.gather(np.where(present, rows, -1)),
         recent_types=np.where(present, _widen(table.types[slots], history, 0).astype(np.int64), -1),
         recent_ages=ages.astype(np.float32),
+        recent_rows=np.where(present, rows, -1),
     )
 
 

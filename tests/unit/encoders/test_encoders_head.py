@@ -11,7 +11,7 @@ from tests.unit.encoders import reference
 def run(runtime: Runtime, params: LinearHead, inputs: HeadInputs) -> list[np.ndarray]:
     _, history, dimension = inputs.recent_vectors.shape
     session = runtime.session(head.build(params, dimension, history).SerializeToString())
-    feeds = {name: getattr(inputs, name) for name in head.INPUTS}
+    feeds = {name: getattr(inputs, name) for name in head.inputs(params)}
     return session.run(["user", "recent_weights", "sum_weights"], feeds)
 
 

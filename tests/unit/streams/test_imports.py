@@ -75,8 +75,27 @@ def test_the_cassandra_driver_is_imported_by_the_cassandra_store_only() -> None:
     assert all(name.startswith("streams/stores/cassandra") for name in users), users
 
 
-def test_onnx_runtime_is_imported_by_one_module() -> None:
-    assert importers("onnxruntime") == {"encoders/runtime.py"}
+def test_onnx_runtime_is_imported_by_one_module_and_its_tools_by_another() -> None:
+    assert importers("onnxruntime") == {"encoders/runtime.py", "encoders/quantise.py"}
+
+
+@pytest.mark.parametrize("library", ["jax", "optax", "implicit", "scipy", "pyarrow"])
+def test_what_only_training_needs_is_imported_by_training_only(library: str) -> None:
+    allowed = {"streams/baselines.py", "streams/event_logs.py"}  # inside of functions
+    assert all(name.startswith("encoders/training/") or name in allowed for name in importers(library))
+
+
+def test_a_worker_does_not_need_the_extra_train() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('jax', 'optax', 'implicit', 'scipy', 'pyarrow'): sys.modules[name] = None\n"
+        "import streams.app, streams.commands.evaluate, streams.commands.train, streams.event_logs, streams.baselines\n"
+        "assert not any(name.startswith('encoders.training') for name in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
 
 
 @pytest.mark.parametrize("path", ["streams/preference.py", "streams/ranking.py", "streams/update.py"])

@@ -5,8 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from encoders import text
+from encoders.folder import UserSide
 from encoders.graph import LEAVE_OUT, RankingGraph
+from encoders.head import LinearHead
 from encoders.index import ItemIndex
+from encoders.repeats import PATTERNS, RANKS, RepeatScores
+from encoders.runtime import Runtime
 from schemas.codec import decode
 from schemas.recommendation import RecommendedItem
 from streams.list_encoding import ListEncoder
@@ -178,6 +183,28 @@ def test_the_parts_of_a_reason_add_up_to_the_score_and_its_kind_is_the_largest(
             assert {share.item_id for share in reason.recents} <= mine
             kinds.add(reason.kind)
     assert kinds == {"recent", "older"}
+
+
+def test_coming_back_to_an_item_is_part_of_its_own_events_share(
+    tmp_path_factory: pytest.TempPathFactory, index: ItemIndex
+) -> None:
+    scores = RepeatScores(np.full(HISTORY, 5.0, np.float32), np.zeros((PATTERNS, RANKS), np.float32))
+    head = LinearHead(half_life_mix=(0.0, 0.0), complete=True, repeats=scores)
+    folder = tmp_path_factory.mktemp("repeats") / "encoder"
+    repeating = RankingGraph(
+        Runtime("cpu", threads=1), text.build(folder, DIMENSION, user=UserSide(history=HISTORY, head=head))
+    )
+    table = table_with(index, events_of("anna", [1, 2, 1]))
+    (items,) = recommend(repeating, table, index, ["anna"], Rules(0, 0))
+    assert [item.item_id for item in items[:2]] == [ITEMS[1], ITEMS[2]]
+    for item, times in zip(items, (2, 1, 0), strict=False):
+        reason = item.reason
+        named = sum(share.share for share in reason.recents)
+        assert item.score == pytest.approx(named + reason.other_recents + reason.older + reason.bias, abs=2e-5)
+        assert item.score == pytest.approx(5.0 * times, abs=1.2)
+    assert {share.item_id for share in items[0].reason.recents[:2]} == {ITEMS[1]}
+    (kept_out,) = recommend(repeating, table, index, ["anna"], Rules(0, 20))
+    assert not {ITEMS[1], ITEMS[2]} & {item.item_id for item in kept_out}
 
 
 def test_nothing_that_is_left_out_or_withdrawn_is_recommended(graph: RankingGraph, index: ItemIndex) -> None:

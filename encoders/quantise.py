@@ -1,0 +1,100 @@
+"""Smaller variants of an encoder folder, by ONNX Runtime's own tools: float16 or int8 weights in the item graphs.
+
+The user head stays as it is: it is small, and its arithmetic is what makes reasons exact. Beside ``runtime.py`` this is
+the one module that imports onnxruntime, for the tools only.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import msgspec
+import numpy as np
+import onnx
+
+from encoders import manifest
+from encoders.items import ItemEncoder
+from encoders.manifest import ITEMS_MODEL, Encoder
+from encoders.runtime import Runtime
+from encoders.sentences import MODEL_FILE
+from schemas.catalog import CatalogItem
+
+Precision = Literal["fp16", "int8"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What a variant costs and saves on the items it was compared on."""
+
+    size_before: int  # bytes of the item graphs
+    size_after: int
+    us_before: float  # microseconds an item, on the given runtime
+    us_after: float
+    least_cosine: float  # of an item's vector before and after; 1 is no loss
+    mean_cosine: float
+
+
+def quantise(encoder: Encoder, folder: Path, precision: Precision) -> Encoder:
+    """Write a variant of an encoder; its version gets the precision as a suffix, for its vectors are others.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a folder already.
+    """
+    folder.mkdir(parents=True)
+    for name in encoder.manifest.files:
+        if name in (ITEMS_MODEL, MODEL_FILE):
+            _convert(encoder.path(name), folder / name, precision)
+        else:
+            shutil.copyfile(encoder.path(name), folder / name)
+    version = f"{encoder.manifest.version}-{precision}"
+    return manifest.save(folder, msgspec.structs.replace(encoder.manifest, version=version))
+
+
+def _convert(source: Path, target: Path, precision: Precision) -> None:
+    if precision == "fp16":
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        model = convert_float_to_float16(onnx.load(source), keep_io_types=True)
+        target.write_bytes(model.SerializeToString(deterministic=True))
+        return
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with TemporaryDirectory() as aside:  # the tool may leave files beside its input
+        copy = Path(aside) / source.name
+        shutil.copyfile(source, copy)
+        quantize_dynamic(copy, target, weight_type=QuantType.QInt8, per_channel=False)
+
+
+def compare(runtime: Runtime, before: Encoder, after: Encoder, items: Sequence[CatalogItem]) -> Lost:
+    """Size, speed and vectors of a variant against the encoder that it was made of."""
+    vectors, seconds = zip(*(_timed(runtime, encoder, items) for encoder in (before, after)), strict=True)
+    known = vectors[0].any(axis=1)
+    cosines = np.einsum("nd,nd->n", vectors[0][known], vectors[1][known])
+    return Lost(
+        _size(before),
+        _size(after),
+        1e6 * seconds[0] / max(len(items), 1),
+        1e6 * seconds[1] / max(len(items), 1),
+        float(cosines.min(initial=1.0)),
+        float(cosines.mean()) if len(cosines) else 1.0,
+    )
+
+
+def _timed(runtime: Runtime, encoder: Encoder, items: Sequence[CatalogItem]) -> tuple[np.ndarray, float]:
+    model = ItemEncoder(runtime, encoder)
+    model.encode(items[:8])  # the first run lays out memory
+    began = time.perf_counter()
+    vectors, _ = model.encode(items)
+    return vectors, time.perf_counter() - began
+
+
+def _size(encoder: Encoder) -> int:
+    return sum(
+        encoder.path(name).stat().st_size for name in encoder.manifest.files if name in (ITEMS_MODEL, MODEL_FILE)
+    )

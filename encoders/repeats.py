@@ -1,0 +1,90 @@
+"""What a user's last items say about coming back to one of them: the pattern of repeats, and the score it gives.
+
+About a fifth of next clicks return to an item of the recents, but which one depends on what came before: after A A the
+last item follows in half of the cases, after four distinct items in one of fifteen. So a pattern is
+
+    which of the four newest events are of one item (6 bits), whether any item came twice, and a class of length,
+
+and each pattern has a learned score for the item seen last, for the one before, and so on.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+NEWEST = 4  # events whose equality is part of the pattern
+PAIRS = tuple((newer, older) for older in range(1, NEWEST) for newer in range(older))  # a bit each
+LENGTH_STEPS = (1, 2, 3, 5, 9, 15)  # a history of up to so many events is of this class, a longer one of the next
+LENGTHS = len(LENGTH_STEPS) + 1
+PATTERNS = 2 ** len(PAIRS) * 2 * LENGTHS
+RANKS = 5  # an item's score depends on the rank of its newest event: 0, 1, 2, 3, or 4 and more
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatScores:
+    """Learned scores of items that are among the recents.
+
+    ``score(item) = sum over its events j of by_rank[j] + by_pattern[pattern, r]``, with r the rank of its newest event,
+    at most RANKS - 1.
+    """
+
+    by_rank: FloatArray  # (h,), of each event by its rank, the newest first
+    by_pattern: FloatArray  # (PATTERNS, RANKS)
+
+    def __post_init__(self) -> None:
+        if self.by_rank.ndim != 1 or self.by_pattern.shape != (PATTERNS, RANKS):
+            raise ValueError(
+                f"by_rank {self.by_rank.shape} and by_pattern {self.by_pattern.shape}, expected (h,) and "
+                f"({PATTERNS}, {RANKS})"
+            )
+
+
+def length_classes(history: int) -> IntArray:
+    """Class of each count of events from 0 to ``history``: int64 of shape (history + 1,)."""
+    return np.searchsorted(LENGTH_STEPS, np.arange(history + 1)).astype(np.int64)
+
+
+def pattern_weights(history: int) -> FloatArray:
+    """What each pair of equal events adds to the pattern's number: float32 of shape (h, h), the older one first."""
+    weights = np.zeros((history, history), np.float32)
+    for bit, (newer, older) in enumerate(PAIRS):
+        if older < history:
+            weights[older, newer] = 2**bit * 2 * LENGTHS
+    return weights
+
+
+def patterns(rows: IntArray, counts: IntArray) -> tuple[IntArray, BoolArray]:
+    """Pattern of each history, and which events are the newest of their item.
+
+    Parameters
+    ----------
+    rows : int64 array of shape (B, h), items of the recents, newest first; -1 where there is none or it is unknown
+    counts : int64 array of shape (B,), how many of the h are events, unknown ones among them
+
+    Returns
+    -------
+    int64 array of shape (B,) in [0, PATTERNS)
+    bool array of shape (B, h); False where the row is -1
+
+    Examples
+    --------
+    >>> patterns(np.array([[7, 5, 7, -1]]), np.array([3]))[1].tolist()
+    [[True, True, False, False]]
+    """
+    history = rows.shape[1]
+    known = rows >= 0
+    older_first = (rows[:, :, None] == rows[:, None, :]) & known[:, :, None]
+    older_first &= np.tri(history, k=-1, dtype=np.bool_)  # [b, older, newer]
+    again = older_first.any(axis=2)  # (B, h): a newer event is of the same item
+    number = np.zeros(len(rows), np.int64)
+    for bit, (newer, older) in enumerate(PAIRS):
+        if older < history:
+            number += older_first[:, older, newer].astype(np.int64) << bit
+    repeated = again.any(axis=1).astype(np.int64)
+    pattern = (number * 2 + repeated) * LENGTHS + length_classes(history)[counts]
+    return pattern, known & ~again

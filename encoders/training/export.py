@@ -1,0 +1,73 @@
+"""A trained model as an encoder folder."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from encoders import blend, lookup
+from encoders.folder import UserSide
+from encoders.head import LinearHead
+from encoders.manifest import Encoder
+from encoders.repeats import RepeatScores
+from encoders.training import model
+from encoders.training.features import FeatureTable
+from encoders.training.fit import Trained
+from encoders.training.options import TrainingOptions
+
+
+def user_side(trained: Trained, options: TrainingOptions) -> UserSide:
+    """The head that computes what the model learned."""
+    params = {name: jnp.asarray(value) for name, value in trained.params.items()}
+    mix = np.asarray(params["mix"], np.float64)
+    mix = np.exp(mix - mix.max())
+    repeats = None
+    if options.repeats:
+        by_rank = np.asarray(model.repeat_by_rank(params, options.history), np.float32)
+        repeats = RepeatScores(by_rank, np.asarray(params["repeat_patterns"], np.float32))
+    click, browse, purchase = np.asarray(model.type_weights(params), np.float64).tolist()
+    head = LinearHead(
+        rank_decays=tuple((1 / (1 + np.exp(-np.asarray(params["decays"], np.float64)))).tolist()),
+        mix=tuple((mix / mix.sum()).tolist()),
+        type_weights=(click, browse, purchase),
+        half_life_mix=(0.0, 0.0),  # what is older than the recents was not trained on
+        complete=True,
+        repeats=repeats,
+    )
+    return UserSide(head=head, history=options.history, score_scale=1 / options.temperature)
+
+
+def write(
+    folder: Path,
+    item_ids: list[str],
+    trained: Trained,
+    options: TrainingOptions,
+    version: str,
+    table: FeatureTable | None = None,
+) -> Encoder:
+    """Write the folder; items are found by their ids, and by what the catalog says where there is a feature table."""
+    if table is not None:
+        return blend.build(
+            folder,
+            item_ids,
+            trained.params["own"],
+            trained.params.get("bias", np.zeros(len(item_ids), np.float32)),
+            table.bucket_of,
+            trained.params["features"][: len(table.bucket_of)],
+            version,
+            field_weights=table.field_weights,
+            buckets=table.buckets,
+            name="trained",
+            user=user_side(trained, options),
+            projection=trained.params.get("projection"),
+            sentence_folder=table.sentence_folder,
+        )
+    return lookup.build(
+        folder,
+        item_ids,
+        trained.params["own"],
+        version,
+        trained.params.get("bias"),
+        name="trained",
+        user=user_side(trained, options),
+    )

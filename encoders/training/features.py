@@ -1,0 +1,56 @@
+"""Catalog texts as the weighted features that a model learns vectors for."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from encoders import text
+from encoders.sentences import SentenceModel, text_of
+from encoders.training.model import Features
+from schemas.catalog import CatalogItem
+
+BUCKETS = 2**18  # of hashed features: only those that were seen get a vector, so many cost little
+FIELD_WEIGHTS = {"title": 1.0, "category": 1.0, "brand": 0.5, "price": 0.3, "attributes": 0.5}
+
+
+class FeatureTable:
+    """The features of a catalog, numbered.
+
+    Parameters
+    ----------
+    items : the items, in the order of their numbers; None for one that the catalog does not know
+    least_items : a feature of fewer items than this has no vector
+    sentence_model : gives the items' sentence vectors too; ``sentence_folder`` is where it comes from
+    """
+
+    def __init__(
+        self,
+        items: Sequence[CatalogItem | None],
+        field_weights: Mapping[str, float] = FIELD_WEIGHTS,
+        buckets: int = BUCKETS,
+        least_items: int = 1,
+        sentence_model: SentenceModel | None = None,
+        sentence_folder: Path | None = None,
+    ) -> None:
+        self.field_weights, self.buckets = dict(field_weights), buckets
+        found = [{} if item is None else text.features(item, field_weights, buckets) for item in items]
+        counts = Counter(bucket for each in found for bucket in each)
+        kept = sorted(bucket for bucket, count in counts.items() if count >= least_items)
+        self.bucket_of: npt.NDArray[np.int64] = np.array(kept, np.int64)
+        """(F,) bucket of each feature number."""
+        number = {bucket: i for i, bucket in enumerate(kept)}
+        rows = [[(number[bucket], weight) for bucket, weight in each.items() if bucket in number] for each in found]
+        width = max(1, max(map(len, rows), default=1))
+        ids = np.zeros((len(items), width), np.int32)
+        weights = np.zeros((len(items), width), np.float32)
+        for i, row in enumerate(rows):
+            for j, (feature, weight) in enumerate(row):
+                ids[i, j], weights[i, j] = feature, weight
+        vectors = None
+        if sentence_model is not None:
+            vectors = sentence_model.encode(["" if item is None else text_of(item) for item in items])
+        self.sentence_folder = sentence_folder
+        self.features = Features(ids, weights, len(kept), vectors)

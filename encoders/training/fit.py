@@ -1,0 +1,205 @@
+"""The training loop: one-cycle AdamW, a figure on held-out sequences after each epoch, and a file to go on from."""
+
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import optax
+
+from encoders.errors import EncoderError
+from encoders.training import model
+from encoders.training.batches import Batch, Batches
+from encoders.training.model import Features, Params
+from encoders.training.options import TrainingOptions
+from encoders.training.sequences import ExampleSource, Sequences
+
+_VALIDATION_BATCH = 256  # its scores of all items are one matrix
+_MOST_VALIDATION = 8192  # predictions; more would only cost time
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How well held-out events are predicted, each among all items; NaN where nothing is held out."""
+
+    recall_at_20: float
+    mrr_at_20: float
+    ndcg_at_20: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the training stands."""
+
+    epoch: int  # from 1
+    step: int  # of the epoch, from 1
+    steps: int  # an epoch
+    loss: float  # mean of the epoch so far
+    figures: Figures | None = None  # at the end of an epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Parameters as arrays, and the figures of every epoch."""
+
+    params: dict[str, npt.NDArray[np.float32]]
+    history: list[Figures]
+    best_epoch: int  # whose parameters these are, from 1
+
+
+def fit(
+    sequences: Sequences,
+    options: TrainingOptions,
+    features: Features | None = None,
+    checkpoint: Path | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Trained:
+    """Train on all but the held-out sequences.
+
+    Parameters
+    ----------
+    sequences : in order of time, so that the last ones are the latest days
+    features : of every item, in the order of ``sequences.item_ids``
+    checkpoint : a file that is written after every epoch, and gone on from if it is there
+    report : called now and then, and at the end of every epoch
+
+    Raises
+    ------
+    EncoderError
+        Nothing to learn from, or a checkpoint of another training.
+    """
+    kept, held_out = sequences.split(options.validation)
+    source = ExampleSource(kept, options.history)
+    if not len(source):
+        raise EncoderError(
+            f"There is nothing to train on: {len(kept)} sequences, none of two events or more. Give more events, or "
+            "hold out fewer."
+        )
+    items = len(sequences.item_ids)
+    batches = Batches(source, items, options)
+    validate = _Validation(held_out, items, options, features)
+    optimiser = _optimiser(options, batches.steps)
+    params = model.initial(items, options, features, _key(options.seed, 0))
+    state = (params, optimiser.init(params))
+    best, done = params, 0
+    history: list[Figures] = []
+    if checkpoint is not None and checkpoint.is_file():
+        state, best, history = _restore(checkpoint, options, state)
+        done = len(history)
+
+    @partial(jax.jit, donate_argnums=(0,))
+    def step(state: Any, batch: Batch, key: jax.Array) -> Any:
+        params, moments = state
+        value, gradient = jax.value_and_grad(model.loss)(params, batch, features, options, key)
+        updates, moments = optimiser.update(gradient, moments, params)
+        return (optax.apply_updates(params, updates), moments), value
+
+    for epoch in range(done, options.epochs):
+        if _is_over(history, options.patience):
+            break
+        rng = np.random.default_rng([options.seed, epoch])
+        total = jnp.zeros(())
+        for number, batch in enumerate(batches.epoch(rng), 1):
+            state, value = step(state, batch, _key(options.seed, 1 + epoch * batches.steps + number))
+            total = total + value
+            if number % 10 == 0 and number < batches.steps:
+                report(Progress(epoch + 1, number, batches.steps, float(total) / number))
+        history.append(validate(state[0]))
+        if _best(history) == epoch:
+            best = jax.tree.map(jnp.copy, state[0])  # a copy: the next step takes the state's memory
+        if checkpoint is not None:
+            _save(checkpoint, options, state, best, history)
+        report(Progress(epoch + 1, batches.steps, batches.steps, float(total) / batches.steps, history[-1]))
+    return Trained({name: np.asarray(value) for name, value in best.items()}, history, _best(history) + 1)
+
+
+def _key(seed: int, number: int) -> jax.Array:
+    """Random bits by a generator that is cheap on a CPU; nobody needs them to be secret."""
+    return jax.random.fold_in(jax.random.key(seed, impl="unsafe_rbg"), number)
+
+
+def _optimiser(options: TrainingOptions, steps: int) -> optax.GradientTransformation:
+    total = options.epochs * steps
+    rate = optax.cosine_onecycle_schedule(
+        max(total, 10), options.learning_rate, pct_start=0.1, div_factor=25, final_div_factor=1e4
+    )
+    return optax.adamw(
+        rate,
+        weight_decay=options.weight_decay,
+        mask=lambda params: {name: name not in model.NOT_DECAYED for name in params},
+    )
+
+
+def _best(history: list[Figures]) -> int:
+    """The epoch with the best figure; the last one where nothing is held out."""
+    figures = [figures.ndcg_at_20 for figures in history]
+    return len(figures) - 1 if np.isnan(figures[-1]) else int(np.argmax(figures))
+
+
+def _is_over(history: list[Figures], patience: int) -> bool:
+    return bool(patience and history) and len(history) - 1 - _best(history) >= patience
+
+
+class _Validation:
+    """Ranks the held-out events among all items."""
+
+    def __init__(self, sequences: Sequences, items: int, options: TrainingOptions, features: Features | None) -> None:
+        self._source = ExampleSource(sequences, options.history)
+        self._rng = np.random.default_rng([options.seed, 0])
+        places = self._source.all()
+        if len(places) > _MOST_VALIDATION:
+            places = np.sort(self._rng.choice(places, _MOST_VALIDATION, replace=False))
+        self._places = places
+        whole = replace(options, candidates=0, batch=_VALIDATION_BATCH)
+        self._batches = Batches(self._source, items, whole)
+
+        @jax.jit
+        def ranks(params: Params, batch: Batch) -> jax.Array:
+            scores = model.logits(params, batch, features, whole, None)
+            target = jnp.take_along_axis(scores, batch.targets[:, None], axis=1)
+            return (scores > target).sum(axis=1)
+
+        self._ranks = ranks
+
+    def __call__(self, params: Params) -> Figures:
+        found = [
+            np.asarray(self._ranks(params, batch))[batch.weight > 0]
+            for batch in self._batches.at(self._places, self._rng)
+        ]
+        if not found:
+            return Figures(np.nan, np.nan, np.nan)
+        ranks = np.concatenate(found)
+        hit = ranks < 20
+        return Figures(float(hit.mean()), float((hit / (ranks + 1)).mean()), float((hit / np.log2(ranks + 2.0)).mean()))
+
+
+def _save(path: Path, options: TrainingOptions, state: Any, best: Params, history: list[Figures]) -> None:
+    arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves((state, best)))}
+    figures = [[f.recall_at_20, f.mrr_at_20, f.ndcg_at_20] for f in history]
+    buffer = io.BytesIO()
+    np.savez(buffer, options=json.dumps(options.as_dict()), history=np.array(figures), **arrays)
+    aside = path.with_suffix(".part")
+    aside.write_bytes(buffer.getvalue())
+    os.replace(aside, path)
+
+
+def _restore(path: Path, options: TrainingOptions, state: Any) -> tuple[Any, Params, list[Figures]]:
+    with np.load(path) as saved:
+        leaves, tree = jax.tree.flatten((state, state[0]))
+        found = [saved[f"leaf_{i}"] for i in range(len(leaves)) if f"leaf_{i}" in saved]
+        same = json.loads(str(saved["options"])) == options.as_dict()
+        if not same or [leaf.shape for leaf in leaves] != [leaf.shape for leaf in found]:
+            raise EncoderError(
+                f"'{path}' was left by a training with other options or other data: delete it to start anew, or give "
+                "the same options to go on."
+            )
+        state, best = jax.tree.unflatten(tree, [jnp.asarray(leaf) for leaf in found])
+        return state, best, [Figures(*row) for row in saved["history"].tolist()]

@@ -1,0 +1,150 @@
+"""The model in JAX: item vectors tied on both sides, decayed means of the recents, scores of repeats.
+
+    item_i  = unit(own_i + sum_f weight_if * feature_f + projection(sentence_i))
+    user    = unit(sum_c mix_c * sum_{j < n} rho_c ** j * w(type_j) * item_j / sum_{j < n} rho_c ** j)
+    score_i = user . item_i / temperature + bias_i + repeats_i
+
+which is what ``encoders.head`` computes with nothing older than the recents, to the last rounding.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from encoders.repeats import PATTERNS, RANKS
+from encoders.training.batches import Batch
+from encoders.training.options import TrainingOptions
+
+Params = dict[str, jax.Array]
+
+_FIRST_DECAYS = (-1.5, 0.0, 1.5, 4.0)  # logits: 0.18, 0.5, 0.82, 0.98
+_FIRST_REPEAT_DECAYS = (-1.0, 2.0)
+# these are few and shared by all: decaying them towards 0 would only be a bias
+NOT_DECAYED = ("decays", "mix", "types", "bias", "repeat_decays", "repeat_gains", "repeat_last")
+
+
+class Features(NamedTuple):
+    """What is known of each item beside who wants it, as weighted features; a padded place has the weight 0."""
+
+    ids: npt.NDArray[np.int32]  # (N, M) feature numbers
+    weights: npt.NDArray[np.float32]  # (N, M)
+    total: int  # features in all
+    sentences: npt.NDArray[np.float32] | None = None  # (N, D) sentence vectors; zero where there is no text
+
+
+def initial(items: int, options: TrainingOptions, features: Features | None, key: jax.Array) -> Params:
+    """Parameters to start from."""
+    own, text = jax.random.split(key)
+    params = {
+        "own": options.spread * jax.random.normal(own, (items, options.dimension)),
+        "decays": jnp.array(np.interp(np.linspace(0, 3, options.components), range(4), _FIRST_DECAYS), jnp.float32),
+        "mix": jnp.zeros(options.components),
+        "types": jnp.zeros(3),
+    }
+    if options.popularity:
+        params["bias"] = jnp.zeros(items)
+    if options.repeats:
+        params["repeat_decays"] = jnp.array(_FIRST_REPEAT_DECAYS)
+        params["repeat_gains"] = jnp.zeros(2)
+        params["repeat_last"] = jnp.zeros(())
+        params["repeat_patterns"] = jnp.zeros((PATTERNS, RANKS))
+    if features is not None:
+        params["features"] = options.spread * jax.random.normal(text, (max(features.total, 1), options.dimension))
+        if features.sentences is not None:
+            # a unit sentence vector starts as long as an own one
+            shape = (features.sentences.shape[1], options.dimension)
+            params["projection"] = options.spread * jax.random.normal(jax.random.fold_in(text, 1), shape)
+    return params
+
+
+def type_weights(params: Params) -> jax.Array:
+    """Weight of each event type, that of a click being 1: (3,)."""
+    return jnp.exp(params["types"] - params["types"][0])
+
+
+def recent_weights(params: Params, history: int) -> jax.Array:
+    """Weight of each rank, by the count of recents: (h + 1, h); each row but the first adds up to 1."""
+    rho = jax.nn.sigmoid(params["decays"])[:, None, None]
+    rank = jnp.arange(history)[None, None, :]
+    powers = jnp.where(rank < jnp.arange(history + 1)[None, :, None], rho**rank, 0.0)  # (C, h + 1, h)
+    totals = jnp.maximum(powers.sum(axis=2, keepdims=True), 1e-9)
+    return jnp.einsum("c,cnj->nj", jax.nn.softmax(params["mix"]), powers / totals)
+
+
+def repeat_by_rank(params: Params, history: int) -> jax.Array:
+    """Score that each recent gives its own item, by rank: (h,)."""
+    rank = jnp.arange(history)
+    faded = jax.nn.sigmoid(params["repeat_decays"])[:, None] ** rank
+    return params["repeat_gains"] @ faded + params["repeat_last"] * (rank == 0)
+
+
+def item_vectors(
+    params: Params,
+    numbers: jax.Array | npt.NDArray[np.int32],
+    features: Features | None,
+    options: TrainingOptions,
+    key: jax.Array | None,
+) -> jax.Array:
+    """Unit vectors of items: (C, d); with a key some components, and some items' own vectors, are dropped."""
+    vectors = params["own"][numbers]
+    if key is not None and options.own_dropout:
+        kept = jax.random.bernoulli(jax.random.fold_in(key, 1), 1 - options.own_dropout, (len(numbers), 1))
+        vectors = vectors * kept
+    if features is not None:
+        described = params["features"][jnp.asarray(features.ids)[numbers]]  # (C, M, d)
+        vectors = vectors + jnp.einsum("cm,cmd->cd", jnp.asarray(features.weights)[numbers], described)
+        if features.sentences is not None:
+            vectors = vectors + jnp.asarray(features.sentences)[numbers] @ params["projection"]
+    return unit(_dropped(vectors, options.item_dropout, key))
+
+
+def logits(
+    params: Params, batch: Batch, features: Features | None, options: TrainingOptions, key: jax.Array | None
+) -> jax.Array:
+    """Scores of the batch's candidates: (R, C)."""
+    keys = (None, None, None) if key is None else tuple(jax.random.split(key, 3))
+    items = item_vectors(params, batch.candidates, features, options, keys[0])
+    recents = items.at[batch.histories].get(mode="fill", fill_value=0.0)  # (R, h, d)
+    recents = _dropped(recents, options.history_dropout, keys[1])
+    by_type = jnp.append(type_weights(params), 0.0)[batch.types]
+    weights = recent_weights(params, options.history)[batch.counts] * by_type  # (R, h)
+    user = unit(jnp.einsum("rj,rjd->rd", weights, recents))
+    user = _dropped(user, options.user_dropout, keys[2])
+    scores = user @ items.T / options.temperature
+    if options.popularity:
+        scores = scores + params["bias"][batch.candidates]
+    if options.repeats:
+        ranks = jnp.minimum(jnp.arange(options.history), RANKS - 1)
+        gains = params["repeat_patterns"][batch.pattern][:, ranks] * batch.newest
+        gains = gains + repeat_by_rank(params, options.history)
+        rows = jnp.arange(len(batch.targets))[:, None]
+        scores = scores.at[rows, batch.histories].add(gains, mode="drop")
+    return scores
+
+
+def loss(
+    params: Params, batch: Batch, features: Features | None, options: TrainingOptions, key: jax.Array
+) -> jax.Array:
+    """Mean cross-entropy of the targets among the candidates, corrected for how these were drawn."""
+    scores = logits(params, batch, features, options, key) + batch.correction
+    hit = jnp.take_along_axis(scores, batch.targets[:, None], axis=1)[:, 0]
+    each = jax.nn.logsumexp(scores, axis=1) - hit
+    mean: jax.Array = (each * batch.weight).sum() / batch.weight.sum()
+    return mean
+
+
+def unit(vectors: jax.Array) -> jax.Array:
+    """Rows at length 1; a zero row stays zero."""
+    squares = (vectors * vectors).sum(axis=-1, keepdims=True)
+    return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-20))
+
+
+def _dropped(values: jax.Array, share: float, key: jax.Array | None) -> jax.Array:
+    if key is None or not share:
+        return values
+    # whole words: with unsafe_rbg on a CPU, bytes took thirty times as long
+    kept = jax.random.bits(key, values.shape, jnp.uint32) >= np.uint32(share * 2**32)
+    return jnp.where(kept, values / (1 - share), 0.0)

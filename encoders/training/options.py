@@ -1,0 +1,42 @@
+"""How a model is trained: sizes, rates, and when to stop."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """The defaults were chosen on the last days of session data, held out of training (see ``encoders/README.md``)."""
+
+    dimension: int = 100
+    history: int = 20  # recents that the head reads
+    components: int = 4  # means that forget at different rates
+    temperature: float = 0.07  # scores are cosines divided by it
+    epochs: int = 8
+    batch: int = 2048  # events predicted in a step
+    candidates: int = 6144  # items that compete in a step, drawn anew for each; 0: all
+    learning_rate: float = 3e-3  # the highest of the one-cycle schedule
+    weight_decay: float = 1e-4
+    spread: float = 0.1  # standard deviation of the first vectors
+    history_dropout: float = 0.2  # of the components of the recents' vectors
+    user_dropout: float = 0.2  # of the components of the user vector
+    item_dropout: float = 0.0  # of the components of item vectors, before they are brought to unit length
+    own_dropout: float = 0.0  # of an item's own vector as a whole, so that its features have to stand for it
+    popularity: bool = False  # learn a bias an item
+    repeats: bool = True  # learn scores of items that are among the recents
+    validation: float = 0.05  # of the sequences, the last ones, held out
+    patience: int = 0  # epochs without a better validation figure after which to stop; 0: never
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("dimension", "history", "components", "epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        for name in ("history_dropout", "user_dropout", "item_dropout", "own_dropout", "validation"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a share in [0, 1)")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature}, expected a number above 0")
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)

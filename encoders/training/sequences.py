@@ -1,0 +1,105 @@
+"""Users' or sessions' events in order, as flat arrays: what a model is trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+TypeArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """S sequences, one after the other, each in order of time."""
+
+    item_ids: list[str]  # id of each item number
+    items: npt.NDArray[np.int32]  # (E,) item numbers
+    types: TypeArray  # (E,) places in EVENT_TYPES
+    starts: IntArray  # (S + 1,) where each sequence starts; the last is E
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def take(self, chosen: IntArray) -> "Sequences":
+        """These sequences, in the order given; the items keep their numbers."""
+        lengths = self.starts[chosen + 1] - self.starts[chosen]
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        where = np.repeat(self.starts[chosen] - starts[:-1], lengths) + np.arange(starts[-1])
+        return Sequences(self.item_ids, self.items[where], self.types[where], starts)
+
+    def split(self, share: float) -> tuple["Sequences", "Sequences"]:
+        """All but the last ``share`` of the sequences, and those: in a log sorted by time they are the latest days."""
+        held_out = round(share * len(self))
+        order = np.arange(len(self))
+        return self.take(order[: len(self) - held_out]), self.take(order[len(self) - held_out :])
+
+
+def from_lists(sequences: Sequence[Sequence[str]], types: Sequence[Sequence[int]] | None = None) -> Sequences:
+    """Sequences of item ids, with the type of each event (clicks, if none is given).
+
+    >>> from_lists([["a", "b"], ["b", "a", "b"]]).items.tolist()
+    [0, 1, 1, 0, 1]
+    """
+    numbers: dict[str, int] = {}
+    flat = [numbers.setdefault(item, len(numbers)) for sequence in sequences for item in sequence]
+    kinds = np.zeros(len(flat), np.uint8) if types is None else np.array([t for each in types for t in each], np.uint8)
+    starts = np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences])]).astype(np.int64)
+    return Sequences(list(numbers), np.array(flat, np.int32), kinds, starts)
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """P predictions: an event, and up to h events before it."""
+
+    histories: IntArray  # (P, h) item numbers, newest first, -1 where there is none
+    types: IntArray  # (P, h) places in EVENT_TYPES, -1 where there is none
+    targets: IntArray  # (P,)
+
+    @property
+    def counts(self) -> IntArray:
+        """Events in each history: int64 (P,)."""
+        counts: IntArray = np.count_nonzero(self.types >= 0, axis=1).astype(np.int64)
+        return counts
+
+
+class ExampleSource:
+    """Every event but the first of each sequence, as something to predict from the events before it."""
+
+    def __init__(self, sequences: Sequences, history: int) -> None:
+        self._sequences = sequences
+        self._history = history
+        lengths = np.diff(sequences.starts)
+        self._first = np.repeat(sequences.starts[:-1], lengths)  # (E,) start of each event's sequence
+        self._targets = np.arange(len(sequences.items)) > self._first
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._targets))
+
+    def shuffled(self, rng: np.random.Generator) -> IntArray:
+        """Places of all events to predict; sequences in random order, the events of each together and in order.
+
+        Together, because a batch whose events share their histories needs fewer item vectors.
+        """
+        order = rng.permutation(len(self._sequences))
+        starts = self._sequences.starts
+        lengths = starts[order + 1] - starts[order]
+        begins = np.cumsum(lengths) - lengths
+        places: IntArray = np.repeat(starts[order] - begins, lengths) + np.arange(lengths.sum())
+        return np.compress(self._targets[places], places)
+
+    def all(self) -> IntArray:
+        """Places of all events to predict, in order."""
+        return np.flatnonzero(self._targets)
+
+    def examples(self, places: IntArray) -> Examples:
+        """The events at these places with their histories."""
+        before = places[:, None] - 1 - np.arange(self._history)  # (P, h)
+        there = before >= self._first[places][:, None]
+        before = np.where(there, before, 0)
+        return Examples(
+            np.where(there, self._sequences.items[before], -1).astype(np.int64),
+            np.where(there, self._sequences.types[before].astype(np.int64), -1),
+            self._sequences.items[places].astype(np.int64),
+        )

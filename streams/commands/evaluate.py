@@ -1,0 +1,115 @@
+"""``prefstream evaluate``: how well an encoder predicts recorded events, beside baselines."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.commands.errors import CommandError
+from streams.commands.output import note, say, say_json, say_table
+
+if TYPE_CHECKING:
+    from streams.evaluation import Report
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="The encoder folder.")],
+    data: Annotated[Path, typer.Argument(help="Events it was not trained on: JSON lines, CSV or Parquet.")],
+    catalog: Annotated[
+        Path | None, typer.Option(help="Items, one JSON object a line: needed for text.", show_default=False)
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="The events it was trained on: baselines learn from them.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Predictions at most; of more a random choice is taken.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Of that choice and of the intervals.")] = 0,
+    html: Annotated[Path | None, typer.Option(help="Write a report with plots.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
+) -> None:
+    """Predict each event from its user's events before it, through the update and the ranking that a worker runs.
+
+    Recall (one item came next, so it is also the hit rate), MRR and NDCG with 95% bootstrap intervals, by length of
+    history and for items that were not trained on; coverage, novelty and diversity of the lists. Items just seen or
+    bought may be recommended. With --train the same questions go to baselines: popularity, item-to-item, VSKNN, VSTAN
+    and matrix factorisation (install the extra `train` for the last).
+
+    \b
+    Examples:
+      prefstream evaluate encoders/v1 tomorrow.jsonl --catalog items.jsonl
+      prefstream evaluate encoders/v1 test.parquet --train train.parquet --html report.html
+    """
+    from encoders import manifest
+    from encoders.lookup import read_rows
+    from encoders.runtime import Runtime
+    from schemas.catalog import CatalogItem
+    from streams.commands.catalog_files import read_catalog
+    from streams.evaluation import StreamModel, evaluate_stream, judge
+    from streams.event_logs import questions, read_log
+
+    encoder = manifest.load(folder)
+    trained_on = {} if encoder.manifest.kind == "text" else read_rows(encoder)
+    items = {} if catalog is None else read_catalog(catalog)
+    items = {item_id: CatalogItem(item_id=item_id, title="") for item_id in trained_on} | items
+    if not items:
+        raise CommandError(f"'{folder}' is a text encoder: it needs the items' texts, give them with --catalog.")
+    log = read_log(data)
+    histories, targets, _ = questions(log.histories, limit, seed)
+    if not histories:
+        raise CommandError(f"'{data}' has no user with two events or more: there is nothing to predict.")
+    note(f"{len(histories):,} predictions of {len(log.histories):,} users, {len(items):,} items")
+    model = StreamModel(encoder, Runtime("cpu"), list(items.values()))
+    reports = [evaluate_stream(model, histories, targets, trained_on, log.histories, seed)]
+    if train is not None:
+        from streams.baselines import BASELINES
+
+        past = [history.items for history in read_log(train).histories]
+        for name, make in BASELINES.items():
+            note(f"baseline {name}")
+            try:
+                baseline = make(past)
+            except ImportError as error:
+                note(f"{name} left out: it needs {error.name}, `pip install 'prefstream[train]'`")
+                continue
+            lists = [baseline.recommend(history.items, 20) for history in histories]
+            reports.append(judge(name, lists, histories, targets, trained_on, log.histories, model.index, seed))
+    if html is not None:
+        from streams.evaluation_page import page
+
+        html.write_text(page(str(folder), str(data), reports), "utf-8")
+    if as_json:
+        say_json([_as_dict(report) for report in reports])
+    else:
+        _say(reports)
+
+
+def _say(reports: "list[Report]") -> None:
+    names = ["recall@5", "recall@10", "recall@20", "mrr@20", "ndcg@20"]
+    rows = []
+    for report in reports:
+        figures = [report.accuracy[name] for name in names]
+        shown = [f"{100 * f.mean:.2f} ({100 * f.low:.2f} to {100 * f.high:.2f})" for f in figures]
+        rows.append([report.model, *shown, *(f"{value:.3f}" for value in report.beyond.values())])
+    say_table(["model", *names, "coverage", "novelty", "diversity"], rows, "per cent, with 95% intervals")
+    groups = list(reports[0].groups)
+    rows = []
+    for report in reports:
+        by_group = [report.groups.get(name) for name in groups]
+        rows.append([report.model, *("" if f is None else f"{100 * f['recall@20'].mean:.2f}" for f in by_group)])
+    counts = reports[0].counts
+    say_table(["recall@20", *(f"{name} ({counts[name]:,})" for name in groups)], rows)
+    cost = reports[0].cost
+    if cost is not None:
+        say(f"update {cost.update_us:.1f} us an event, ranking {cost.rank_us:.0f} us a user, one process")
+
+
+def _as_dict(report: "Report") -> dict[str, Any]:
+    figures: dict[str, Any] = {"model": report.model, "predictions": report.predictions}
+    figures |= {name: figure._asdict() for name, figure in report.accuracy.items()}
+    figures |= report.beyond
+    figures["groups"] = {
+        name: {"predictions": report.counts[name]} | {key: figure._asdict() for key, figure in group.items()}
+        for name, group in report.groups.items()
+    }
+    if report.cost is not None:
+        figures |= {"update_us": report.cost.update_us, "rank_us": report.cost.rank_us}
+    return figures

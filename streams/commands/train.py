@@ -1,0 +1,144 @@
+"""``prefstream train``: from recorded events to an encoder folder."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.commands.errors import CommandError
+from streams.commands.output import note, say
+
+if TYPE_CHECKING:
+    from encoders.training.fit import Progress as TrainingProgress
+
+
+def train(
+    events: Annotated[Path, typer.Argument(help="Events: JSON lines, CSV or Parquet, or Taobao's UserBehavior.csv.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The encoder folder to write.")],
+    catalog: Annotated[
+        Path | None,
+        typer.Argument(help="Items, one JSON object a line: a new item then has a vector at once.", show_default=False),
+    ] = None,
+    text_model: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Hugging Face folder (tokenizer.json, model.onnx) that reads the texts.", show_default=False
+        ),
+    ] = None,
+    dimension: Annotated[int, typer.Option(min=1, help="Length of a vector; a score costs in proportion.")] = 100,
+    epochs: Annotated[int, typer.Option(min=1, help="Times that all events are gone through.")] = 8,
+    validation: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share of the users, the latest ones, that only measure; 0: none.")
+    ] = 0.05,
+    patience: Annotated[int, typer.Option(min=0, help="Stop after so many epochs without a better figure.")] = 3,
+    popularity: Annotated[
+        bool, typer.Option("--popularity", help="Learn a bias an item too: what is wanted by all.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="The same seed and data give the same encoder on one machine.")] = 0,
+    version: Annotated[
+        str | None, typer.Option(help="Version of the encoder; left out: of the data's checksum.", show_default=False)
+    ] = None,
+) -> None:
+    """Train an encoder on recorded events, in JAX (install the extra `train`).
+
+    An event a line as for `prefstream replay`, or a table with the columns user_id (or session_id), item_id, and where
+    there are any type and event_time_ms; without times the order of the rows is the order of time. Ctrl-C stops it, and
+    the same command goes on after the last whole epoch.
+
+    \b
+    Examples:
+      prefstream train events.jsonl -o encoders/v1
+      prefstream train events.jsonl items.jsonl -o encoders/v1 --text-model all-MiniLM-L6-v2
+      prefstream train events.parquet items.jsonl -o encoders/v1 --dimension 160 --epochs 10
+    """
+    try:
+        from encoders.training import export
+        from encoders.training.features import FeatureTable
+        from encoders.training.fit import fit
+        from encoders.training.options import TrainingOptions
+        from encoders.training.sequences import from_lists
+    except ImportError as error:
+        raise CommandError(
+            f"Training needs {error.name}, which is not installed: `pip install 'prefstream[train]'`."
+        ) from None
+    from encoders.runtime import Runtime
+    from encoders.sentences import SentenceModel
+    from streams.commands.catalog_files import read_catalog
+    from streams.event_logs import read_log
+
+    if output.exists() and any(path.suffix != ".npz" for path in output.iterdir()):
+        raise CommandError(f"There is something at '{output}' already: give another folder, or remove it.")
+    log = read_log(events)
+    sequences = from_lists(
+        [history.items for history in log.histories], [history.types or [] for history in log.histories]
+    )
+    table = None
+    if text_model is not None and catalog is None:
+        raise CommandError("--text-model reads the texts of a catalog: give one after the events.")
+    if catalog is not None:
+        found = read_catalog(catalog)
+        sentences = None if text_model is None else SentenceModel(Runtime(), text_model)
+        known = [found.get(item) for item in sequences.item_ids]
+        table = FeatureTable(known, least_items=2, sentence_model=sentences, sentence_folder=text_model)
+    options = TrainingOptions(
+        dimension=dimension,
+        epochs=epochs,
+        validation=validation,
+        patience=patience,
+        seed=seed,
+        popularity=popularity,
+        own_dropout=0.0 if table is None else 0.1,
+    )
+    note(
+        f"{len(sequences.items):,} events of {len(sequences):,} users, {len(sequences.item_ids):,} items"
+        f"{f', {log.skipped:,} lines skipped' if log.skipped else ''}"
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    checkpoint = output / "training.npz"
+    with _shown() as report:
+        trained = fit(sequences, options, None if table is None else table.features, checkpoint, report)
+    checkpoint.unlink()
+    encoder = export.write(output, sequences.item_ids, trained, options, version or _version(events, seed), table)
+    best = trained.history[trained.best_epoch - 1]
+    say(
+        f"{output}: version {encoder.manifest.version}, {len(sequences.item_ids):,} items of {dimension} dimensions, "
+        f"epoch {trained.best_epoch} of {len(trained.history)}"
+        + (f", recall@20 {best.recall_at_20:.4f}, MRR@20 {best.mrr_at_20:.4f} held out" if validation else "")
+    )
+
+
+def _version(events: Path, seed: int) -> str:
+    with events.open("rb") as file:
+        return f"trained-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}-{seed}"
+
+
+@contextmanager
+def _shown() -> "Iterator[Callable[[TrainingProgress], None]]":
+    """A bar on a terminal, a line an epoch elsewhere."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from streams.commands.output import console
+
+    out = console(err=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out, disable=not out.is_terminal) as bar:
+        task = bar.add_task("compiling", total=None)
+
+        def report(progress: "TrainingProgress") -> None:
+            bar.update(
+                task,
+                total=progress.steps,
+                completed=progress.step,
+                description=f"epoch {progress.epoch} loss {progress.loss:.3f}",
+            )
+            figures = progress.figures
+            if figures is not None:
+                note(
+                    f"epoch {progress.epoch}: loss {progress.loss:.4f}, held out recall@20 {figures.recall_at_20:.4f}, "
+                    f"MRR@20 {figures.mrr_at_20:.4f}"
+                )
+
+        yield report

@@ -1,0 +1,178 @@
+"""Whole event logs in memory, for training and evaluation: JSON lines, Taobao's CSV, CSV with a header, Parquet."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import DecodeError
+from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event
+from streams.evaluation import History
+from streams.event_files import EventFileError, LineFile, read_events
+
+_USER = ("user_id", "session_id", "user", "session")
+_ITEM = ("item_id", "item")
+_TYPE = ("type", "event_type", "event")
+_TIME = ("event_time_ms",)
+_CODES = {cls: code for code, cls in enumerate(EVENT_CLASSES)}
+_TYPE_CODES: dict[str, int] = {kind: code for code, kind in enumerate(EVENT_TYPES)}
+
+
+@dataclass(frozen=True, slots=True)
+class EventLog:
+    """Histories, one a user, each in order of time; the user with the earliest last event first."""
+
+    histories: list[History]
+    skipped: int
+    """Lines or rows that are no event."""
+
+
+def read_log(path: Path) -> EventLog:
+    """Read a file of events.
+
+    A table (CSV with a header, Parquet) has the columns ``user_id`` (or ``session_id``) and ``item_id``; it may have
+    ``type`` (click, browse or purchase; a click, if not) and ``event_time_ms``. Without times the order of the rows is
+    the order of time.
+
+    Raises
+    ------
+    EventFileError
+        A file that can't be read, in none of the formats, or without one event.
+    """
+    if path.suffix == ".parquet":
+        rows = _parquet(path)
+    elif _has_header(path):
+        rows = _csv(path)
+    else:
+        rows = _lines(path)
+    users: dict[str, list[tuple[int, str, int]]] = {}
+    skipped = 0
+    timed = True
+    for row in rows:
+        if row is None:
+            skipped += 1
+            continue
+        user, item, kind, time_ms = row
+        timed = timed and time_ms is not None
+        users.setdefault(user, []).append((time_ms or 0, item, kind))
+    if not users:
+        raise EventFileError(
+            f"{str(path)!r} holds no event ({skipped} lines were none): see `prefstream train --help`."
+        )
+    if not timed:
+        return EventLog([_history(events, timed=False) for events in users.values()], skipped)
+    for events in users.values():
+        events.sort(key=lambda event: event[0])  # stable: a tie keeps the order of the file
+    ordered = sorted(users.values(), key=lambda events: events[-1][0])
+    return EventLog([_history(events, timed=True) for events in ordered], skipped)
+
+
+Row = tuple[str, str, int, int | None]
+
+
+def _history(events: Sequence[tuple[int, str, int]], *, timed: bool) -> History:
+    items, types = [event[1] for event in events], [event[2] for event in events]
+    return History(items, types, [event[0] for event in events] if timed else None)
+
+
+def _lines(path: Path) -> Iterator[Row | None]:
+    with LineFile(path) as lines:
+        for _, event in read_events(lines):
+            yield None if isinstance(event, DecodeError) else _row(event)
+
+
+def _row(event: Event) -> Row:
+    return event.user_id, event.item_id, _CODES[type(event)], event.event_time_ms
+
+
+def _has_header(path: Path) -> bool:
+    if path.suffix != ".csv":
+        return False
+    with LineFile(path) as lines:
+        first = (lines.head[0][1] or b"") if lines.head else b""
+    names = [name.strip().strip('"').lower() for name in first.decode("utf-8", "replace").split(",")]
+    return any(name in names for name in _USER[:2]) and "item_id" in names
+
+
+def _csv(path: Path) -> Iterator[Row | None]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        names = _columns(path, [name.strip() for name in reader.fieldnames or ()])
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        for values in reader:
+            yield _table_row(values, names)
+
+
+def _parquet(path: Path) -> Iterator[Row | None]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise EventFileError(
+            f"{str(path)!r} is Parquet, which needs pyarrow: install it with `pip install 'prefstream[train]'`."
+        ) from error
+    try:
+        file = parquet.ParquetFile(path)
+        names = _columns(path, file.schema_arrow.names)
+        for batch in file.iter_batches(columns=[name for name in names.values() if name]):
+            for values in batch.to_pylist():
+                yield _table_row(values, names)
+    except (ArrowException, OSError) as error:
+        raise EventFileError(f"The file {str(path)!r} can't be read as Parquet ({error}): check it.") from None
+
+
+def _columns(path: Path, found: Sequence[str]) -> dict[str, str | None]:
+    """Name in the table of each column that is used."""
+    names = {
+        wanted: next((name for name in known if name in found), None)
+        for wanted, known in (("user", _USER), ("item", _ITEM), ("type", _TYPE), ("time", _TIME))
+    }
+    if names["user"] is None or names["item"] is None:
+        raise EventFileError(
+            f"{str(path)!r} has the columns {', '.join(found)}; expected were user_id (or session_id) and item_id, "
+            "and where there are any type and event_time_ms."
+        )
+    return names
+
+
+def _table_row(values: dict[str, Any], names: dict[str, str | None]) -> Row | None:
+    user, item = (values[names[name] or ""] for name in ("user", "item"))
+    kind = _TYPE_CODES.get(str(values[names["type"]])) if names["type"] else 0
+    if user in (None, "") or item in (None, "") or kind is None:
+        return None
+    if names["time"] is None:
+        return str(user), str(item), kind, None
+    try:
+        return str(user), str(item), kind, int(values[names["time"]])
+    except (TypeError, ValueError):
+        return None
+
+
+def questions(
+    histories: Sequence[History], limit: int, seed: int = 0
+) -> tuple[list[History], list[str], NDArray[np.int64]]:
+    """Events to predict, each with what its user did before: histories, next items, and each one's user's number.
+
+    Of more than ``limit`` a random choice is taken.
+    """
+    counts = np.array([max(len(history.items) - 1, 0) for history in histories], np.int64)
+    owner = np.repeat(np.arange(len(histories)), counts)
+    place = 1 + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    if len(owner) > limit:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(owner), limit, replace=False))
+        owner, place = owner[chosen], place[chosen]
+    asked, targets = [], []
+    for user, at in zip(owner.tolist(), place.tolist(), strict=True):
+        history = histories[user]
+        asked.append(
+            History(
+                history.items[:at],
+                None if history.types is None else history.types[:at],
+                None if history.times_ms is None else history.times_ms[:at],
+            )
+        )
+        targets.append(history.items[at])
+    return asked, targets, owner

@@ -1,0 +1,115 @@
+"""``train`` and ``evaluate``, from files of events to an encoder folder and its figures."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import DecodeError
+from streams.event_files import EventFileError
+from streams.event_logs import questions, read_log
+
+
+def write_events(path: Path, users: int, *, seed: int = 0) -> Path:
+    """Users who walk through twelve items in order, from anywhere."""
+    chance = random.Random(seed)
+    lines = []
+    for user in range(users):
+        start = chance.randrange(12)
+        for step in range(chance.randint(2, 6)):
+            fields = {
+                "type": chance.choice(["click", "browse", "purchase"]),
+                "event_id": f"{user}-{step}",
+                "user_id": f"u{user}",
+                "item_id": f"i{(start + step) % 12}",
+                "event_time_ms": 1_700_000_000_000 + user * 60_000 + step * 1_000,
+            }
+            lines.append(json.dumps(fields))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_an_encoder_is_trained_and_evaluated(run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("jax", reason="training needs the extra `train`")
+    events, test = write_events(tmp_path / "train.jsonl", 150), write_events(tmp_path / "test.jsonl", 30, seed=1)
+    items = tmp_path / "items.jsonl"
+    items.write_text("".join(json.dumps({"item_id": f"i{n}", "title": f"thing {n % 3}"}) + "\n" for n in range(13)))
+    done = run("train", events, items, "-o", tmp_path / "v1", "--dimension", 8, "--epochs", 2)
+    assert done.exit_code == 0, done.stderr
+    assert "held out" in done.stdout
+    assert not (tmp_path / "v1" / "training.npz").exists()
+    again = run("train", events, "-o", tmp_path / "v1")
+    assert again.exit_code == 1
+    assert "give another folder" in again.stderr
+
+    done = run(
+        "evaluate", tmp_path / "v1", test, "--catalog", items, "--html", tmp_path / "report.html", "--json"
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    (figures,) = json.loads(done.stdout)
+    assert figures["recall@20"]["mean"] == 1.0  # thirteen items, all in a list of twenty
+    assert figures["recall@20"]["low"] <= figures["recall@20"]["mean"]
+    assert figures["update_us"] > 0
+    assert "<svg" in (tmp_path / "report.html").read_text()
+
+    done = run("evaluate", tmp_path / "v1", test, "--train", events)
+    assert done.exit_code == 0, done.stderr
+    for name in ("popularity", "item-to-item", "vsknn", "vstan", "matrix-factorisation"):
+        assert name in done.stdout
+
+
+def test_tables_with_and_without_times_are_logs(tmp_path: Path) -> None:
+    timed = tmp_path / "timed.csv"
+    timed.write_text(
+        "user_id,item_id,type,event_time_ms\nu1,b,purchase,2000\nu1,a,click,1000\nu2,c,click,500\nu2,,click,9\nu2,d,view,1\n"
+    )
+    log = read_log(timed)
+    assert [(h.items, h.types, h.times_ms) for h in log.histories] == [
+        (["c"], [0], [500]),
+        (["a", "b"], [0, 2], [1000, 2000]),
+    ]
+    assert log.skipped == 2
+    plain = tmp_path / "plain.csv"
+    plain.write_text("session_id,item_id\ns1,b\ns2,x\ns1,a\n")
+    assert [(h.items, h.times_ms) for h in read_log(plain).histories] == [(["b", "a"], None), (["x"], None)]
+
+
+def test_parquet_is_a_log(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs the extra `train`")
+    from pyarrow import parquet
+
+    path = tmp_path / "events.parquet"
+    parquet.write_table(pyarrow.table({"user_id": [7, 7], "item_id": ["b", "a"], "event_time_ms": [2, 1]}), path)
+    assert [h.items for h in read_log(path).histories] == [["a", "b"]]
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    with pytest.raises(EventFileError, match="can't be read as Parquet"):
+        read_log(tmp_path / "broken.parquet")
+
+
+def test_a_table_without_the_columns_says_what_it_has(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs the extra `train`")
+    from pyarrow import parquet
+
+    path = tmp_path / "events.parquet"
+    parquet.write_table(pyarrow.table({"who": [7]}), path)
+    with pytest.raises(EventFileError, match="has the columns who; expected were user_id"):
+        read_log(path)
+
+
+def test_a_log_without_an_event_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"type": "view"}\n')
+    with pytest.raises((EventFileError, DecodeError), match="holds no event"):
+        read_log(path)
+
+
+def test_every_event_but_the_first_is_a_question(tmp_path: Path) -> None:
+    histories = read_log(write_events(tmp_path / "events.jsonl", 20)).histories
+    asked, targets, owner = questions(histories, 10_000)
+    assert len(asked) == sum(len(history.items) - 1 for history in histories)
+    for history, target, user in zip(asked, targets, owner.tolist(), strict=True):
+        length = len(history.items)
+        assert [*history.items, target] == list(histories[user].items[: length + 1])
+    assert len(questions(histories, 7)[0]) == 7
