@@ -316,6 +316,16 @@ def test_lags_count_from_the_first_record_that_is_not_done(consumer: Consumer, m
     assert consumer.lags() == {A: 40, B: 5}
 
 
+def test_a_partition_that_is_being_sought_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: Faust's look for partitions without progress met one without a position, and crashed the consumer."""
+
+    def assertion(self: Any, now: float, tp: TP) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "verify_event_path", assertion)
+    ConsumerThread.verify_event_path(ConsumerThread.__new__(ConsumerThread), 0.0, A)
+
+
 def test_the_schema_hands_a_batch_on_undecoded() -> None:
     batch = RecordBatch(A, records(1))
     app = SimpleNamespace(create_event=lambda *args: args)
