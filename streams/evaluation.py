@@ -148,6 +148,7 @@ def _batch(histories: Sequence[History]) -> tuple[EventBatch, IntpArray]:
         sources=[_LOG],
         source=np.zeros(count, np.intp),
         offsets=np.arange(count, dtype=np.int64),
+        recommendations=np.zeros(count, np.uint64),
     )
     return batch, owner
 
