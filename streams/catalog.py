@@ -175,7 +175,7 @@ class CatalogEncoder:
             except DecodeError as error:
                 self._emitter.refuse([Refused(record, dead_letter(record, error))])
                 self._metrics.dead_letter(record.topic, str(error.reason))
-        with self._metrics.stage("encode"):
+        with self._metrics.stage("encode_items"):
             vectors, known = self._encoder.encode(items)
             bias = self._encoder.bias(items)
         version = self._encoder.encoder.manifest.version

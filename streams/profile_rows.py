@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from encoders.index import ItemIndex
 from schemas.recommendation import REASON_KINDS
@@ -178,83 +179,122 @@ def end_save(table: ProfileTable, snapshot: Snapshot, saved: bool) -> None:
 
 def encode_rows(snapshot: Snapshot, save_number: int, forget_after_s: int) -> list[StoredProfile]:
     """Rows to store, each with its slot's term and this save's number."""
-    return [_encode_row(snapshot, place, save_number, forget_after_s) for place in range(len(snapshot))]
+    if not len(snapshot):
+        return []
+    rows = _Rows(snapshot)
+    return [rows.encode(place, save_number, forget_after_s) for place in range(len(snapshot))]
 
 
-def _encode_row(snapshot: Snapshot, i: int, save_number: int, forget_after_s: int) -> StoredProfile:
-    a = snapshot.arrays
-    slot = int(snapshot.slots[i])
-    n = int(np.count_nonzero(a["times"][i] != NO_TIME))
-    bought = int(np.count_nonzero(a["bought_times"][i] != NO_TIME))
-    partition = int(a["partition"][i])
-    fences = [
-        Fence(topic, topic_id, partition, int(offset))
-        for (topic, topic_id), offset in zip(snapshot.columns, a["fences"][i], strict=True)
-        if offset
-    ]
-    fences += [Fence(*source, offset) for source, offset in snapshot.other_fences.get(slot, {}).items()]
-    sums = [
-        EncoderSums(encoder=s.encoder, sums=s.sums, mass=s.mass, time_ms=s.time_ms)
-        for s in snapshot.other_sums.get(slot, ())
-    ]
-    if a["sums_time"][i] != NO_TIME:
-        folded = EncoderSums(
-            encoder=snapshot.encoder,
-            sums=a["sums"][i].astype("<f4").tobytes(),
-            mass=a["mass"][i].astype("<f4").tobytes(),
-            time_ms=int(a["sums_time"][i]),
+class _Column:
+    """An array of N rows as bytes, from which rows are cut: N small arrays would cost more than all their bytes."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self._data = np.ascontiguousarray(array).tobytes()
+        self._width = len(self._data) // len(array)
+        self._entry = array.itemsize
+
+    def row(self, i: int) -> bytes:
+        return self._data[i * self._width : (i + 1) * self._width]
+
+    def first(self, i: int, entries: int) -> bytes:
+        start = i * self._width
+        return self._data[start : start + entries * self._entry]
+
+
+class _Rows:
+    """The rows of a snapshot; all that can be done on arrays is done once."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        a = snapshot.arrays
+        self._snapshot = snapshot
+        self._recents = [_Column(a[name]) for name in ("items", "types", "times", "ids")]
+        self._recent_count = (a["times"] != NO_TIME).sum(axis=1).tolist()
+        self._bought = [_Column(a["bought_items"]), _Column(a["bought_times"])]
+        self._bought_count = (a["bought_times"] != NO_TIME).sum(axis=1).tolist()
+        self._sums, self._mass = _Column(a["sums"].astype("<f4")), _Column(a["mass"].astype("<f4"))
+        self._seen = _Column(_in_order(a["seen"], a["seen_count"]))
+        self._seen_count = np.minimum(a["seen_count"], a["seen"].shape[1]).tolist()
+        self._taken = [_Column(_in_order(a[name], a["taken_count"])) for name in ("taken_items", "taken_reasons")]
+        self._taken_count = np.minimum(a["taken_count"], a["taken_items"].shape[1]).tolist()
+        self._offered = [_Column(a["offered_items"]), _Column(a["offered_reasons"])]
+        self._offered_count = (a["offered_reasons"] != 0).sum(axis=1).tolist()
+        self._preferences = [_Column(a["preferences"][:, part]) for part in range(3)]
+        plain = ("partition", "term", "sums_time", "fences", "applied", "duplicates", "pending_dropped")
+        more = ("forgotten", "forgotten_ms", "offered_id", "offered_model")
+        self._plain = {name: a[name].tolist() for name in (*plain, *more)} | {"slots": snapshot.slots.tolist()}
+
+    def encode(self, i: int, save_number: int, forget_after_s: int) -> StoredProfile:
+        """The ``i``-th row."""
+        snapshot, plain = self._snapshot, self._plain
+        slot, bought, taken = plain["slots"][i], self._bought_count[i], self._taken_count[i]
+        pending = snapshot.pending.get(slot)
+        state = ProfileState(
+            recents=self._recents_of(i),
+            pending=_event_log(pending) if pending else EventLog(),
+            sums=self._sums_of(i, slot),
+            purchased_items=self._bought[0].first(i, bought),
+            purchased_times=self._bought[1].first(i, bought),
+            seen_ids=self._seen.first(i, self._seen_count[i]),
+            fences=self._fences(i, slot),
+            sent_on=[SentOn(*source, offsets) for source, offsets in snapshot.sent_on.get(slot, {}).items()],
+            counters=Counters(
+                applied=plain["applied"][i],
+                duplicates=plain["duplicates"][i],
+                pending_dropped=plain["pending_dropped"][i],
+            ),
+            forgotten_ms=plain["forgotten_ms"][i],
+            offered=self._offered_of(i),
+            taken_items=self._taken[0].first(i, taken),
+            taken_reasons=self._taken[1].first(i, taken),
         )
-        sums.insert(0, folded)
-    state = ProfileState(
-        recents=EventLog(
-            items=a["items"][i, :n].tobytes(),
-            types=a["types"][i, :n].tobytes(),
-            times=a["times"][i, :n].tobytes(),
-            ids=a["ids"][i, :n].tobytes(),
-        ),
-        pending=_event_log(snapshot.pending.get(slot, ())),
-        sums=sums,
-        purchased_items=a["bought_items"][i, :bought].tobytes(),
-        purchased_times=a["bought_times"][i, :bought].tobytes(),
-        seen_ids=_in_order(a["seen"][i], int(a["seen_count"][i])),
-        fences=fences,
-        sent_on=[SentOn(*source, offsets) for source, offsets in snapshot.sent_on.get(slot, {}).items()],
-        counters=Counters(
-            applied=a["applied"][i].tolist(),
-            duplicates=int(a["duplicates"][i]),
-            pending_dropped=int(a["pending_dropped"][i]),
-        ),
-        forgotten_ms=int(a["forgotten_ms"][i]),
-        offered=_offered(snapshot, i),
-        taken_items=_in_order(a["taken_items"][i], int(a["taken_count"][i])),
-        taken_reasons=_in_order(a["taken_reasons"][i], int(a["taken_count"][i])),
-    )
-    short_term, long_term, mixed = a["preferences"][i]
-    return StoredProfile(
-        user_id=snapshot.user_ids[i],
-        partition=partition,
-        version=version(int(a["term"][i]), save_number),
-        state=encode_state(state),
-        short_term=short_term.tobytes(),
-        long_term=long_term.tobytes(),
-        mixed=mixed.tobytes(),
-        encoder=snapshot.encoder,
-        expires_s=forget_after_s if a["forgotten"][i] else 0,
-    )
+        short_term, long_term, mixed = (column.row(i) for column in self._preferences)
+        return StoredProfile(
+            user_id=snapshot.user_ids[i],
+            partition=plain["partition"][i],
+            version=version(plain["term"][i], save_number),
+            state=encode_state(state),
+            short_term=short_term,
+            long_term=long_term,
+            mixed=mixed,
+            encoder=snapshot.encoder,
+            expires_s=forget_after_s if plain["forgotten"][i] else 0,
+        )
 
+    def _recents_of(self, i: int) -> EventLog:
+        items, types_, times_, ids = (column.first(i, self._recent_count[i]) for column in self._recents)
+        return EventLog(items=items, types=types_, times=times_, ids=ids)
 
-def _offered(snapshot: Snapshot, i: int) -> Offered | None:
-    a = snapshot.arrays
-    model = snapshot.models[a["offered_model"][i]]
-    if not model:
-        return None
-    k = int(np.count_nonzero(a["offered_reasons"][i]))
-    return Offered(
-        items=a["offered_items"][i, :k].tobytes(),
-        reasons=a["offered_reasons"][i, :k].tobytes(),
-        id=int(a["offered_id"][i]),
-        encoder=model,
-    )
+    def _fences(self, i: int, slot: int) -> list[Fence]:
+        partition = self._plain["partition"][i]
+        fences = [
+            Fence(topic, topic_id, partition, offset)
+            for (topic, topic_id), offset in zip(self._snapshot.columns, self._plain["fences"][i], strict=True)
+            if offset
+        ]
+        others = self._snapshot.other_fences.get(slot)
+        if others:
+            fences += [Fence(*source, offset) for source, offset in others.items()]
+        return fences
+
+    def _sums_of(self, i: int, slot: int) -> list[EncoderSums]:
+        sums = [
+            EncoderSums(encoder=s.encoder, sums=s.sums, mass=s.mass, time_ms=s.time_ms)
+            for s in self._snapshot.other_sums.get(slot, ())
+        ]
+        time_ms = self._plain["sums_time"][i]
+        if time_ms != NO_TIME:
+            own = EncoderSums(
+                encoder=self._snapshot.encoder, sums=self._sums.row(i), mass=self._mass.row(i), time_ms=time_ms
+            )
+            sums.insert(0, own)
+        return sums
+
+    def _offered_of(self, i: int) -> Offered | None:
+        model = self._snapshot.models[self._plain["offered_model"][i]]
+        if not model:
+            return None
+        items, reasons = (column.first(i, self._offered_count[i]) for column in self._offered)
+        return Offered(items=items, reasons=reasons, id=self._plain["offered_id"][i], encoder=model)
 
 
 def _event_log(events: Sequence[PendingEvent]) -> EventLog:
@@ -266,8 +306,8 @@ def _event_log(events: Sequence[PendingEvent]) -> EventLog:
     )
 
 
-def _in_order(ring: Any, count: int) -> bytes:
-    """Entries of a ring from the oldest to the newest."""
-    if count <= len(ring):
-        return bytes(ring[:count].tobytes())
-    return bytes(np.roll(ring, -(count % len(ring))).tobytes())
+def _in_order(rings: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
+    """Rings of shape (N, W) from the oldest entry to the newest, by how many entries each ever got."""
+    width = rings.shape[1]
+    start = np.where(counts > width, counts % width, 0).astype(np.intp)
+    return np.take_along_axis(rings, (start[:, None] + np.arange(width)) % width, axis=1)

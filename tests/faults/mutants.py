@@ -47,7 +47,7 @@ MUTANTS = (
     Mutant(
         "fence-not-stored",
         "kill",
-        (("streams/profile_rows.py", "        fences=fences,\n", "        fences=[],\n"),),
+        (("streams/profile_rows.py", "            fences=self._fences(i, slot),\n", "            fences=[],\n"),),
     ),
     Mutant(
         "term-not-raised",
@@ -90,8 +90,8 @@ MUTANTS = (
         (
             (
                 "streams/profile_rows.py",
-                '        seen_ids=_in_order(a["seen"][i], int(a["seen_count"][i])),\n',
-                '        seen_ids=b"",\n',
+                "            seen_ids=self._seen.first(i, self._seen_count[i]),\n",
+                '            seen_ids=b"",\n',
             ),
         ),
     ),
