@@ -1,6 +1,8 @@
 """A namespace of the bench: topics, settings, events, and items whose vectors are clustered as a trained model's."""
 
+import signal
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,17 @@ class BenchShop(ShopOnStack):
             wait_for("the items", lambda w=worker: w.metric("prefstream_index_items") >= self.items, 300.0)
         return workers
 
-    def send_all(self, events: list[Sent]) -> None:
-        """Produce events as fast as Kafka takes them."""
+    def send_all(self, events: list[Sent], workers: Sequence[WorkerProcess] = ()) -> None:
+        """Produce events as fast as Kafka takes them; ``workers`` are held meanwhile, so that they meet a backlog."""
+        for worker in workers:
+            worker.process.send_signal(signal.SIGSTOP)
+        try:
+            self._send(events)
+        finally:
+            for worker in workers:
+                worker.process.send_signal(signal.SIGCONT)
+
+    def _send(self, events: list[Sent]) -> None:
         producer = Producer({"bootstrap.servers": self.bootstrap, **_FILL})
         for event in events:
             topic = self.topic(workload.TOPIC_OF[event.type])

@@ -123,7 +123,13 @@ MUTANTS = (
     Mutant(
         "other-versions-sums-dropped",
         "encoder-swap",
-        (("streams/profile_rows.py", "            for s in self._snapshot.other_sums.get(slot, ())\n", "        for s in ()\n"),),
+        (
+            (
+                "streams/profile_rows.py",
+                "            for s in self._snapshot.other_sums.get(slot, ())\n",
+                "        for s in ()\n",
+            ),
+        ),
     ),
     Mutant(
         "recents-not-looked-up-again",
