@@ -22,10 +22,11 @@ test: $(DEV) ## everything: unit, contract, integration, end to end, some faults
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tests.faults --all --quick --json
-	$(BIN)/python -m pytest tests/unit tests/contract tests/integration tests/e2e tests/console
+	$(BIN)/python -m pytest -n auto --dist worksteal tests/unit
+	$(BIN)/python -m pytest tests/contract tests/integration tests/e2e tests/console
 
 test-unit: $(DEV) ## fast tests only: no server, no clock
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n auto --dist worksteal tests/unit
 
 test-contract: $(DEV) ## the one suite that every store passes
 	$(BIN)/python -m pytest tests/contract
