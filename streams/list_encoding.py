@@ -65,7 +65,7 @@ class ListEncoder:
     def __init__(self, index: ItemIndex) -> None:
         self._texts = ItemTexts(index)
 
-    def encode(self, table: ProfileTable, slots: IntpArray, ranked: Ranked) -> list[bytes]:
+    def encode(self, table: ProfileTable, slots: IntpArray, ranked: Ranked, reasons: NDArray[np.uint8]) -> list[bytes]:
         """A JSON array of items for each of B users, best first; what may not be recommended is cut."""
         users, k = ranked.rows.shape
         usable = (ranked.scores > LEAST_SCORE).sum(axis=1)  # sorted: what may not be given stands last
@@ -87,7 +87,7 @@ class ListEncoder:
         places = np.minimum(places, table.shape.history - 1)  # a head may take more recents than are kept: those are 0
         pieces: Pieces = np.empty((users, k, 3 + 2 * shares.shape[2]), object)
         pieces[:, :, 0] = self._texts.opening(rows)
-        pieces[:, :, 1] = _kind_texts(ranked.exact)[reason_codes(ranked)]
+        pieces[:, :, 1] = _kind_texts(ranked.exact)[reasons]
         events = (np.arange(users)[:, None, None], places)
         event_rows = table.rows[slots][events]
         named = given[:, :, None] & (event_rows >= 0) & (np.abs(shares) >= _LEAST_SHARE)

@@ -75,25 +75,28 @@ class Recommender:
             table.preferences[slots] = np.stack([ranked.short_term, ranked.long_term, ranked.user], axis=1)
         with self._metrics.stage("encode"):
             known = np.asarray(ranked.user.any(axis=1))
-            lists = space.lists.encode(table, slots, ranked)
             reasons = reason_codes(ranked)
+            lists = space.lists.encode(table, slots, ranked, reasons)
             rows = np.where(reasons > 0, ranked.rows, -1)
             unknown = np.flatnonzero(~known)
             if len(unknown):
                 top = popular(self._trending.top(), index)
                 places = trending_places(top.rows, barred[unknown], rows.shape[1])
                 given = places >= 0
-                rows[unknown] = top.rows[places] if len(top.rows) else -1
-                rows[unknown] = np.where(given, rows[unknown], -1)
+                rows[unknown] = np.where(given, top.rows[places], -1) if len(top.rows) else -1
                 reasons[unknown] = np.where(given, TRENDING_CODE, 0)
                 for user, chosen in zip(unknown.tolist(), places, strict=True):
                     lists[user] = encode(trending_items(top, chosen[chosen >= 0], index))
-            ids = [f"{term:x}-{self._sequence + 1 + place:x}" for place in range(len(slots))]
+            sequences = range(self._sequence + 1, self._sequence + 1 + len(slots))
+            self._sequence += len(slots)
+            ids = [f"{term:x}-{sequence:x}" for sequence in sequences]
             # an empty list is sent too: it replaces one that is no longer true
             newest = table.times[slots, 0].tolist()
             messages = [
-                self._message(events, cause, id_, items, term, newest_ms, space.version)
-                for id_, items, cause, newest_ms in zip(ids, lists, causes.tolist(), newest, strict=True)
+                _message(events, cause, id_, Revision(term=term, sequence=sequence), items, newest_ms, space.version)
+                for id_, sequence, items, cause, newest_ms in zip(
+                    ids, sequences, lists, causes.tolist(), newest, strict=True
+                )
             ]
         with self._metrics.stage("quality"):
             self._quality.remember(slots, rows, reasons, id_hashes(ids), space.version)
@@ -117,29 +120,29 @@ class Recommender:
         history = space.graph.encoder.manifest.history
         return head_inputs(self._table, slots, space.index, history, space.sums.half_life_s)
 
-    def _message(
-        self, events: EventBatch, cause: int, id_: str, items: bytes, term: int, newest_ms: int, version: str
-    ) -> tuple[str, bytes]:
-        """User and message of one list."""
-        self._sequence += 1
-        user_id = events.user_ids[cause]
-        message = Recommendation(
-            recommendation_id=id_,
-            user_id=user_id,
-            revision=Revision(term=term, sequence=self._sequence),
-            items=msgspec.Raw(items),  # type: ignore[arg-type]  # encoded already
-            cause=Cause(
-                event_id=events.event_ids[cause],
-                event_type=EVENT_TYPES[events.types[cause]],
-                item_id=events.item_ids[cause],
-                event_time_ms=int(events.times[cause]),
-            ),
-            encoder_version=version,
-            event_time_ms=newest_ms,
-            received_ms=int(events.received[cause]),
-            emitted_ms=_now_ms(),
-        )
-        return user_id, encode(message)
+
+def _message(
+    events: EventBatch, cause: int, id_: str, revision: Revision, items: bytes, newest_ms: int, version: str
+) -> tuple[str, bytes]:
+    """User and message of one list."""
+    user_id = events.user_ids[cause]
+    message = Recommendation(
+        recommendation_id=id_,
+        user_id=user_id,
+        revision=revision,
+        items=msgspec.Raw(items),  # type: ignore[arg-type]  # encoded already
+        cause=Cause(
+            event_id=events.event_ids[cause],
+            event_type=EVENT_TYPES[events.types[cause]],
+            item_id=events.item_ids[cause],
+            event_time_ms=int(events.times[cause]),
+        ),
+        encoder_version=version,
+        event_time_ms=newest_ms,
+        received_ms=int(events.received[cause]),
+        emitted_ms=_now_ms(),
+    )
+    return user_id, encode(message)
 
 
 def _now_ms() -> int:

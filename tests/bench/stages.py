@@ -151,7 +151,7 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
         "us_per_event": per_event,
         "us_per_user": per_user,
         "row_bytes": round(median(row_bytes)),
-        "message_users": len(table.slot_of),
+        "users": len(table.slot_of),
     }
 
 

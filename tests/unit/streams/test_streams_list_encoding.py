@@ -10,7 +10,7 @@ from encoders.graph import LEAVE_OUT, Ranked
 from encoders.index import ItemIndex
 from schemas.codec import decode
 from schemas.recommendation import RecommendedItem
-from streams.list_encoding import ListEncoder, largest
+from streams.list_encoding import ListEncoder, largest, reason_codes
 from streams.profiles import ProfileShape, ProfileTable
 
 DIMENSION, HISTORY = 4, 5
@@ -41,6 +41,10 @@ def ranked_of(scores: Any, rows: Any, recent: Any, **parts: Any) -> Ranked:
     return Ranked(users, users, users, scores, np.array(rows), np.array(recent, np.float32), exact=True, **given)
 
 
+def encoded(lists: ListEncoder, table: ProfileTable, slots: Any, ranked: Ranked) -> list[bytes]:
+    return lists.encode(table, slots, ranked, reason_codes(ranked))
+
+
 def test_a_list_says_what_the_arrays_say(index: ItemIndex) -> None:
     table, slots = table_of([[0, 1, 2, 3, 4]])
     ranked = ranked_of(
@@ -49,7 +53,7 @@ def test_a_list_says_what_the_arrays_say(index: ItemIndex) -> None:
         [[[0.1, 0.5, 0.0, 0.2, -0.05], [-0.1, -0.2, 0, 0, 0]]],
         older_shares=[[0.15, 0.05]],
     )
-    first, second = decode(list[RecommendedItem], ListEncoder(index).encode(table, slots, ranked)[0])
+    first, second = decode(list[RecommendedItem], encoded(ListEncoder(index), table, slots, ranked)[0])
     assert (first.item_id, first.score) == ('with "quotes"', 0.9)
     reason = first.reason
     assert (reason.kind, reason.exact, reason.older, reason.bonus, reason.bias) == ("recent", True, 0.15, 0.0, 0.0)
@@ -68,7 +72,7 @@ def test_a_list_says_what_the_arrays_say(index: ItemIndex) -> None:
 def test_an_event_of_an_unknown_item_is_not_named_but_counts(index: ItemIndex) -> None:
     table, slots = table_of([[-1, 1, -1, 3, 4]])
     ranked = ranked_of([[1.0]], [[5]], [[[0.6, 0.3, 0.1, 0.0, 0.0]]])
-    found = decode(list[RecommendedItem], ListEncoder(index).encode(table, slots, ranked)[0])[0]
+    found = decode(list[RecommendedItem], encoded(ListEncoder(index), table, slots, ranked)[0])[0]
     assert [share.item_id for share in found.reason.recents] == [ITEMS[1]]
     assert found.reason.other_recents == pytest.approx(0.7)
 
@@ -77,12 +81,12 @@ def test_lists_are_cut_where_nothing_may_be_given_any_more(index: ItemIndex) -> 
     table, slots = table_of([[0, 1, 2, 3, 4]] * 3)
     scores = [[1.0, 0.5], [1.0, LEAVE_OUT], [LEAVE_OUT, -np.inf]]
     ranked = ranked_of(scores, [[5, 6]] * 3, np.full((3, 2, HISTORY), 0.1), bias_shares=[[0, 0], [0, -np.inf], [0, 0]])
-    lists = ListEncoder(index).encode(table, slots, ranked)
+    lists = encoded(ListEncoder(index), table, slots, ranked)
     assert [[item["item_id"] for item in json.loads(one)] for one in lists] == [["item-0", "item-1"], ["item-0"], []]
     alone = ranked_of([[LEAVE_OUT]], [[5]], np.zeros((1, 1, HISTORY)))
-    assert ListEncoder(index).encode(table, slots[:1], alone) == [b"[]"]
+    assert encoded(ListEncoder(index), table, slots[:1], alone) == [b"[]"]
     nobody = ranked_of(np.zeros((0, 2)), np.zeros((0, 2), np.int64), np.zeros((0, 2, HISTORY)))
-    assert ListEncoder(index).encode(table, slots[:0], nobody) == []
+    assert encoded(ListEncoder(index), table, slots[:0], nobody) == []
 
 
 def test_a_head_that_takes_more_or_fewer_recents_than_are_kept(index: ItemIndex) -> None:
@@ -91,7 +95,7 @@ def test_a_head_that_takes_more_or_fewer_recents_than_are_kept(index: ItemIndex)
         recent = np.zeros((1, 1, width), np.float32)
         recent[..., : min(width, HISTORY)] = 0.25
         found = decode(
-            list[RecommendedItem], ListEncoder(index).encode(table, slots, ranked_of([[1.0]], [[5]], recent))[0]
+            list[RecommendedItem], encoded(ListEncoder(index), table, slots, ranked_of([[1.0]], [[5]], recent))[0]
         )
         assert len(found[0].reason.recents) == min(width, 3)
 
@@ -99,9 +103,9 @@ def test_a_head_that_takes_more_or_fewer_recents_than_are_kept(index: ItemIndex)
 def test_items_that_come_later_have_their_texts_too(index: ItemIndex) -> None:
     table, slots = table_of([[0, 1, 2, 3, 4]])
     lists = ListEncoder(index)
-    lists.encode(table, slots, ranked_of([[1.0]], [[5]], np.zeros((1, 1, HISTORY))))
+    encoded(lists, table, slots, ranked_of([[1.0]], [[5]], np.zeros((1, 1, HISTORY))))
     index.put(["late"], np.ones((1, DIMENSION), np.float32))
-    found = lists.encode(table, slots, ranked_of([[1.0]], [[index.row("late")]], np.zeros((1, 1, HISTORY))))
+    found = encoded(lists, table, slots, ranked_of([[1.0]], [[index.row("late")]], np.zeros((1, 1, HISTORY))))
     assert json.loads(found[0])[0]["item_id"] == "late"
 
 

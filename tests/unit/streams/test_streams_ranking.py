@@ -14,7 +14,7 @@ from encoders.repeats import PATTERNS, RANKS, RepeatScores
 from encoders.runtime import Runtime
 from schemas.codec import decode
 from schemas.recommendation import RecommendedItem
-from streams.list_encoding import ListEncoder
+from streams.list_encoding import ListEncoder, reason_codes
 from streams.preference import NO_TIME
 from streams.profiles import ProfileShape, ProfileTable
 from streams.ranking import (
@@ -145,7 +145,8 @@ def recommend(
     inputs = head_inputs(table, slots, index, HISTORY)
     barred = left_out(table, slots, index, rules)
     ranked = graph.rank(inputs, index.snapshot(), barred, adjustments(barred), K)
-    return [decode(list[RecommendedItem], items) for items in ListEncoder(index).encode(table, slots, ranked)]
+    lists = ListEncoder(index).encode(table, slots, ranked, reason_codes(ranked))
+    return [decode(list[RecommendedItem], items) for items in lists]
 
 
 def crowd() -> list[Ev]:
