@@ -5,7 +5,7 @@ import time
 import msgspec
 import numpy as np
 
-from encoders.graph import HeadInputs
+from encoders.ranked import HeadInputs
 from schemas.codec import encode
 from schemas.events import EVENT_TYPES
 from schemas.ids import id_hashes

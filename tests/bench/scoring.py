@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from encoders import lookup
-from encoders.graph import HeadInputs, Ranked, RankingGraph
+from encoders.graph import RankingGraph
 from encoders.index import ItemIndex, Snapshot
+from encoders.ranked import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from streams.ranking import adjustments
 from tests.bench import workload

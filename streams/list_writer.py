@@ -1,0 +1,241 @@
+"""The loops that write recommended items as JSON bytes; see `streams.list_encoding` for what calls them."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.compiled import compiled
+from schemas.events import EVENT_TYPES
+from schemas.recommendation import REASON_KINDS, ReasonKind
+
+DECIMALS = 6
+"""Of scores and shares as sent: what lies beyond is rounding of float32."""
+NAMED_RECENTS = 3
+"""Recent events that a reason names; the others' shares are added up."""
+
+MAX_NUMBER_BYTES = 26
+"""Minus, 12 digits, point, 6 decimals, and the exponent of what is larger."""
+MAX_ITEM_BYTES = 220 + NAMED_RECENTS * 60 + (5 + NAMED_RECENTS) * MAX_NUMBER_BYTES
+"""That an item takes at most, beside the ids in it (its own and those of the named events)."""
+
+_ONE = 10**DECIMALS
+_LEAST_SHARE = 0.5 / _ONE
+_LARGE = 1e12  # beyond, numbers get an exponent: their whole part must fit an int64 in units of 1e-6
+
+
+def _bytes(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode(), np.uint8).copy()
+
+
+def _table(texts: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Texts one after the other, and where each starts; the last entry is the end."""
+    return _bytes("".join(texts)), np.cumsum([0, *map(len, texts)])
+
+
+_KINDS: tuple[ReasonKind, ...] = ("recent", "older", "bonus", "bias")
+_CODES = np.array([REASON_KINDS.index(kind) + 1 for kind in _KINDS], np.uint8)
+
+_ITEM = _bytes('{"item_id":')
+_REASON = _bytes(',"reason":{"kind":"')
+# by code; 0 is of what is cut
+_KIND, _KIND_AT = _table(["", *REASON_KINDS])
+_EXACT, _EXACT_AT = _table(['","exact":false', '","exact":true'])
+_RECENTS = _bytes(',"recents":[')
+_TYPE, _TYPE_AT = _table([f',"event_type":"{kind}","share":' for kind in EVENT_TYPES])
+_REST = _bytes(',"other_recents":')
+_OLDER = _bytes(',"older":')
+_BONUS = _bytes(',"bonus":')
+_BIAS = _bytes(',"bias":')
+_SCORE = _bytes('},"score":')
+_NULL = _bytes("null")
+
+_MINUS, _POINT, _ZERO, _COMMA, _E = (ord(sign) for sign in "-.0,e")
+_OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = (ord(sign) for sign in "{}[]")
+
+
+@compiled()
+def _put(out, at, text, start, end):  # type: ignore[no-untyped-def]
+    for place in range(start, end):
+        out[at] = text[place]
+        at += 1
+    return at
+
+
+@compiled()
+def _put_whole(out, at, whole):  # type: ignore[no-untyped-def]
+    digits = 1
+    bound = 10
+    while whole >= bound:
+        bound *= 10
+        digits += 1
+    for place in range(at + digits - 1, at - 1, -1):
+        out[place] = _ZERO + whole % 10
+        whole //= 10
+    return at + digits
+
+
+@compiled("int64(uint8[::1], int64, float64)")
+def put_number(out: NDArray[np.uint8], at: int, value: float) -> int:
+    """Write a number with up to six decimals at ``out[at:]``; returns where it ends. What is not finite is null."""
+    if not abs(value) < np.inf:
+        return _put(out, at, _NULL, 0, len(_NULL))
+    exponent = 0
+    size = abs(value)
+    while size >= _LARGE:
+        size /= 10
+        exponent += 1
+    units = np.int64(np.rint(size * _ONE))
+    if value < 0 and units:
+        out[at] = _MINUS
+        at += 1
+    whole = units // _ONE
+    at = _put_whole(out, at, whole)
+    units -= whole * _ONE
+    out[at] = _POINT
+    for place in range(at + DECIMALS, at, -1):
+        out[place] = _ZERO + units % 10
+        units //= 10
+    end = at + DECIMALS
+    while end > at + 1 and out[end] == _ZERO:
+        end -= 1
+    at = end + 1
+    if exponent:
+        out[at] = _E
+        at = _put_whole(out, at + 1, exponent)
+    return at
+
+
+@compiled()
+def _put_part(out, at, name, value):  # type: ignore[no-untyped-def]
+    """A field of a reason, left out where it is zero, its default."""
+    if abs(value) < _LEAST_SHARE:
+        return at
+    at = _put(out, at, name, 0, len(name))
+    return put_number(out, at, value)
+
+
+@compiled(
+    "void(uint8[::1], int64[::1], int64[::1], int64[:, ::1], float32[:, ::1], uint8[:, ::1], float32[:, :, ::1], "
+    "float32[:, ::1], float32[:, ::1], float32[:, ::1], int64[:, ::1], uint8[:, ::1], uint8[::1], int64[::1], boolean)"
+)
+def write_lists(
+    out: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    reasons: NDArray[np.uint8],
+    recent_shares: NDArray[np.float32],
+    older_shares: NDArray[np.float32],
+    adjust_shares: NDArray[np.float32],
+    bias_shares: NDArray[np.float32],
+    event_rows: NDArray[np.int64],
+    event_types: NDArray[np.uint8],
+    texts: NDArray[np.uint8],
+    text_at: NDArray[np.int64],
+    exact: bool,
+) -> None:
+    """Write the lists of B users, one behind the other.
+
+    Parameters
+    ----------
+    out : where to; large enough (``MAX_ITEM_BYTES``)
+    ends : (B,), is filled with where each list ends
+    counts : (B,), how many items each user is given
+    rows, scores, reasons, older_shares, adjust_shares, bias_shares : (B, k), of `encoders.graph.Ranked`; reasons are codes
+    recent_shares : (B, k, h)
+    event_rows, event_types : (B, L), the items of the recents in the index (-1 unknown) and what was done with them
+    texts, text_at : the JSON strings of the items' ids, and where each row's starts; one entry more, the end
+    exact : whether the parts of a reason add up to the score
+    """
+    users, history = event_rows.shape
+    width = recent_shares.shape[2]
+    names = min(NAMED_RECENTS, width)
+    chosen = np.empty(NAMED_RECENTS, np.int64)
+    at = 0
+    for user in range(users):
+        out[at] = _OPEN_LIST
+        at += 1
+        for place in range(counts[user]):
+            if place:
+                out[at] = _COMMA
+                at += 1
+            row = rows[user, place]
+            at = _put(out, at, _ITEM, 0, len(_ITEM))
+            at = _put(out, at, texts, text_at[row], text_at[row + 1])
+            at = _put(out, at, _REASON, 0, len(_REASON))
+            code = reasons[user, place]
+            at = _put(out, at, _KIND, _KIND_AT[code], _KIND_AT[code + 1])
+            truth = 1 if exact else 0
+            at = _put(out, at, _EXACT, _EXACT_AT[truth], _EXACT_AT[truth + 1])
+            at = _put(out, at, _RECENTS, 0, len(_RECENTS))
+            shares = recent_shares[user, place]
+            rest = 0.0
+            for event in range(width):
+                rest += shares[event]
+            first = True
+            for number in range(names):
+                best = -1
+                for event in range(width):
+                    taken = False
+                    for earlier in range(number):
+                        taken |= chosen[earlier] == event
+                    if not taken and (best < 0 or shares[event] > shares[best]):
+                        best = event
+                chosen[number] = best
+                # a head may take more recents than are kept: those are zero
+                if best >= history or event_rows[user, best] < 0 or not abs(shares[best]) >= _LEAST_SHARE:
+                    continue
+                if not first:
+                    out[at] = _COMMA
+                    at += 1
+                first = False
+                at = _put(out, at, _ITEM, 0, len(_ITEM))
+                event_row, kind = event_rows[user, best], event_types[user, best]
+                at = _put(out, at, texts, text_at[event_row], text_at[event_row + 1])
+                at = _put(out, at, _TYPE, _TYPE_AT[kind], _TYPE_AT[kind + 1])
+                at = put_number(out, at, shares[best])
+                out[at] = _CLOSE
+                at += 1
+                # what is sent adds up: the rest takes the rounding along
+                rest -= np.rint(np.float64(shares[best]) * _ONE) / _ONE
+            out[at] = _CLOSE_LIST
+            at += 1
+            at = _put_part(out, at, _REST, rest)
+            at = _put_part(out, at, _OLDER, older_shares[user, place])
+            at = _put_part(out, at, _BONUS, adjust_shares[user, place])
+            at = _put_part(out, at, _BIAS, bias_shares[user, place])
+            at = _put(out, at, _SCORE, 0, len(_SCORE))
+            at = put_number(out, at, scores[user, place])
+            out[at] = _CLOSE
+            at += 1
+        out[at] = _CLOSE_LIST
+        at += 1
+        ends[user] = at
+
+
+@compiled("void(uint8[:, ::1], int64[::1], float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1])")
+def note_reasons(
+    reasons: NDArray[np.uint8],
+    counts: NDArray[np.int64],
+    recent_shares: NDArray[np.float32],
+    older_shares: NDArray[np.float32],
+    adjust_shares: NDArray[np.float32],
+    bias_shares: NDArray[np.float32],
+) -> None:
+    """Fill ``reasons`` (B, k) with the code of the largest part of each score, 0 behind the ``counts`` (B,) items."""
+    users, k = reasons.shape
+    for user in range(users):
+        for place in range(k):
+            if place >= counts[user]:
+                reasons[user, place] = 0
+                continue
+            most = np.float32(0.0)
+            for event in range(recent_shares.shape[2]):
+                most += recent_shares[user, place, event]
+            best = 0
+            parts = (older_shares[user, place], adjust_shares[user, place], bias_shares[user, place])
+            for number in range(3):
+                if parts[number] > most:
+                    most = parts[number]
+                    best = number + 1
+            reasons[user, place] = _CODES[best]
