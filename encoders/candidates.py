@@ -1,4 +1,6 @@
-"""Ranks users against the candidates that `encoders.clusters` finds for them: a cost that hardly grows with the items."""
+"""Ranks users against the candidates that `encoders.clusters` finds: a cost that hardly grows with the items."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -7,7 +9,7 @@ from encoders.clusters import Clusters
 from encoders.index import Snapshot
 from encoders.manifest import Encoder
 from encoders.ranked import FloatArray, HeadInputs, IntArray, Ranked, checked_adjustments, head_feeds, ranked
-from encoders.runtime import Array, Runtime
+from encoders.runtime import Array, Runtime, Session
 from encoders.scoring import compose_model, compose_user_model
 
 _CHUNK = 128  # users a run, as in encoders.graph
@@ -58,17 +60,17 @@ class CandidateRanking:
             changes = np.concatenate([amounts, found["recent_scores"]], axis=1)
         candidates = clusters.search(vectors, probes, _SPARE * k + changed.shape[1])
         scores, chosen = np.empty((users, k), np.float32), np.empty((users, k), np.int64)
-        kernels.choose(
-            *(np.ascontiguousarray(part) for part in (vectors, snapshot.items, snapshot.bias, candidates)),
-            *(changed, changes, scores, chosen),
-        )
+        kernels.choose(vectors, snapshot.items, snapshot.bias, candidates, changed, changes, scores, chosen)
         np.maximum(chosen, 0, out=chosen)
         feeds = {**head, "adjust_rows": rows, "adjust": amounts, "rows": chosen}
         shared = {"items": snapshot.items, "bias": snapshot.bias}
         shares = dict(zip(self._outputs, self._runs(self._share_session, self._outputs, feeds, shared), strict=True))
         return ranked(self.encoder, {**shares, "scores": scores, "rows": chosen}, users, k, exact=self.exact)
 
-    def _runs(self, session, outputs, feeds: dict[str, Array], shared: dict[str, Array]) -> list[Array]:
+    def _runs(
+        self, session: Session, outputs: Sequence[str], feeds: dict[str, Array], shared: dict[str, Array]
+    ) -> list[Array]:
+        """The outputs for all users, a chunk of them a run."""
         users = len(next(iter(feeds.values())))
         runs = [
             session.run(outputs, {**shared, **{name: feed[start : start + _CHUNK] for name, feed in feeds.items()}})

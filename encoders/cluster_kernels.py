@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 from encoders.compiled import compiled
 
+Codes = NDArray[np.int8]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
 TILE = 64
 """Items that are scanned together: four AVX-512 registers of scores."""
 AXES = 4
@@ -16,7 +20,7 @@ _BUFFERS = 3  # times what is looked for
 
 
 @compiled()
-def _replace_root(scores, rows, score, row):  # type: ignore[no-untyped-def]
+def _replace_root(scores: Floats, rows: Ints, score: np.float32, row: int) -> None:
     """Put an entry in the place of the least of a heap."""
     size = len(scores)
     at = 0
@@ -36,7 +40,7 @@ def _replace_root(scores, rows, score, row):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _cut(scores, rows, keep):  # type: ignore[no-untyped-def]
+def _cut(scores: Floats, rows: Ints, keep: int) -> np.float32:
     """Move the ``keep`` largest to the front (Hoare's quickselect, 1961); returns the least of them."""
     low, high = 0, len(scores) - 1
     while low < high:
@@ -58,11 +62,12 @@ def _cut(scores, rows, keep):  # type: ignore[no-untyped-def]
             low = left
         else:
             break
-    return scores[:keep].min()
+    least: np.float32 = scores[:keep].min()
+    return least
 
 
 @compiled("void(float32[:, ::1], int64[:, ::1])")
-def largest(scores: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+def largest(scores: Floats, places: Ints) -> None:
     """Fill ``places`` (B, p) with the places of the p largest of each row of ``scores`` (B, n), in no order; p <= n."""
     count = places.shape[1]
     best = np.empty(count, np.float32)
@@ -76,7 +81,7 @@ def largest(scores: NDArray[np.float32], places: NDArray[np.int64]) -> None:
 
 
 @compiled("void(int64[:, ::1], int64[::1], int64[::1])")
-def group(places: NDArray[np.int64], starts: NDArray[np.int64], users: NDArray[np.int64]) -> None:
+def group(places: Ints, starts: Ints, users: Ints) -> None:
     """Who wants which cluster: fill ``users`` with the rows of ``places`` that name a cluster, cluster by cluster.
 
     Parameters
@@ -104,16 +109,16 @@ def group(places: NDArray[np.int64], starts: NDArray[np.int64], users: NDArray[n
     "float32[:, ::1], int64[:, ::1], int64[:, ::1])"
 )
 def scan(
-    users: NDArray[np.float32],
-    starts: NDArray[np.int64],
-    wanting: NDArray[np.int64],
-    first_tile: NDArray[np.int64],
-    next_tile: NDArray[np.int64],
-    tiles: NDArray[np.int8],
-    scales: NDArray[np.float32],
-    biases: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    found: NDArray[np.int64],
+    users: Floats,
+    starts: Ints,
+    wanting: Ints,
+    first_tile: Ints,
+    next_tile: Ints,
+    tiles: Codes,
+    scales: Floats,
+    biases: Floats,
+    rows: Ints,
+    found: Ints,
 ) -> None:
     """Score the items of the clusters that each user wants and keep the best of them; a tile is read once for all.
 
@@ -181,14 +186,14 @@ def scan(
     "float32[:, ::1], int64[:, ::1])"
 )
 def choose(
-    users: NDArray[np.float32],
-    items: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    found: NDArray[np.int64],
-    changed_rows: NDArray[np.int64],
-    amounts: NDArray[np.float32],
-    best: NDArray[np.float32],
-    chosen: NDArray[np.int64],
+    users: Floats,
+    items: Floats,
+    bias: Floats,
+    found: Ints,
+    changed_rows: Ints,
+    amounts: Floats,
+    best: Floats,
+    chosen: Ints,
 ) -> None:
     """The best of what was found and of what is changed, by exact score; best first, -1 behind the last.
 
@@ -240,23 +245,24 @@ def choose(
 
 
 @compiled(
-    "void(int64[::1], int64[::1], int8[:, ::1], float32[::1], float32[::1], int64[::1], int64[::1], int64[::1], int64[::1], int8[:, :, ::1], float32[:, ::1], float32[:, ::1], int64[:, ::1], int64[::1])"
+    "void(int64[::1], int64[::1], int8[:, ::1], float32[::1], float32[::1], int64[::1], int64[::1], int64[::1], "
+    "int64[::1], int8[:, :, ::1], float32[:, ::1], float32[:, ::1], int64[:, ::1], int64[::1])"
 )
 def place(
-    new_rows: NDArray[np.int64],
-    clusters: NDArray[np.int64],
-    vectors: NDArray[np.int8],
-    vector_scales: NDArray[np.float32],
-    vector_biases: NDArray[np.float32],
-    first_tile: NDArray[np.int64],
-    next_tile: NDArray[np.int64],
-    filled: NDArray[np.int64],
-    used: NDArray[np.int64],
-    tiles: NDArray[np.int8],
-    scales: NDArray[np.float32],
-    biases: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    at: NDArray[np.int64],
+    new_rows: Ints,
+    clusters: Ints,
+    vectors: Codes,
+    vector_scales: Floats,
+    vector_biases: Floats,
+    first_tile: Ints,
+    next_tile: Ints,
+    filled: Ints,
+    used: Ints,
+    tiles: Codes,
+    scales: Floats,
+    biases: Floats,
+    rows: Ints,
+    at: Ints,
 ) -> None:
     """Take ``new_rows`` (n,) out of where they are and put them into their ``clusters`` (n,); -1 puts them nowhere.
 

@@ -4,6 +4,9 @@ An inverted file (Jegou, Douze, Schmid: Product quantization for nearest neighbo
 int8 in place of codes. A score is ``user . vector + bias``, so items are clustered with their bias as one more axis.
 """
 
+import threading
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,7 +24,7 @@ _INT8 = np.float32(127.0)
 
 
 class Clusters:
-    """The available items of an index, by cluster. Not thread-safe; ``refresh`` and ``search`` exclude each other.
+    """The available items of an index, by cluster. Thread-safe.
 
     Attributes
     ----------
@@ -32,6 +35,7 @@ class Clusters:
     def __init__(self, centroids: FloatArray, score_scale: float, items: int) -> None:
         self.count = len(centroids)
         self.version = 0
+        self._lock = threading.Lock()  # a search must not meet a tile that is being filled
         self._scale = np.float32(score_scale)
         self._centroids = centroids  # (clusters, d + 1): vectors times the score scale, and bias
         self._offsets = 0.5 * np.einsum("cd,cd->c", centroids, centroids)
@@ -71,7 +75,7 @@ class Clusters:
     @property
     def worn(self) -> bool:
         """Whether so much has changed that a new build would serve better."""
-        return self._used[0] > _WORN * self._trained_tiles
+        return bool(self._used[0] > _WORN * self._trained_tiles)
 
     @property
     def nbytes(self) -> int:
@@ -82,9 +86,10 @@ class Clusters:
     def refresh(self, index: ItemIndex) -> None:
         """Take over what changed in the index since the last time: new items, other vectors, other biases."""
         snapshot = index.snapshot()
-        if snapshot.version != self.version:
-            self._place(snapshot, index.changed_since(self.version))
-            self.version = snapshot.version
+        with self._lock:
+            if snapshot.version != self.version:
+                self._place(snapshot, index.changed_since(self.version))
+                self.version = snapshot.version
 
     def search(self, users: FloatArray, probes: int, count: int) -> IntArray:
         """Rows of the best items in the nearest clusters of each of B users.
@@ -106,8 +111,10 @@ class Clusters:
         nearest = self._nearest(users, probes)
         starts, wanting = np.empty(self.count + 1, np.int64), np.empty(nearest.size, np.int64)
         kernels.group(nearest, starts, wanting)
-        tiles = (self._first_tile, self._next_tile, self._tiles, self._scales, self._biases, self._rows)
-        kernels.scan(np.pad(users, ((0, 0), (0, self._padding))), starts, wanting, *tiles, found)
+        padded = np.pad(users, ((0, 0), (0, self._padding)))
+        with self._lock:
+            tiles = (self._first_tile, self._next_tile, self._tiles, self._scales, self._biases, self._rows)
+            kernels.scan(padded, starts, wanting, *tiles, found)
         return found
 
     def _nearest(self, users: FloatArray, probes: int) -> IntArray:
@@ -145,7 +152,7 @@ class Clusters:
             return
         extra = int(_SPARE * needed) - have
 
-        def grown(array: npt.NDArray[np.generic], blank: float) -> npt.NDArray[np.generic]:
+        def grown(array: npt.NDArray[Any], blank: float) -> npt.NDArray[Any]:
             return np.concatenate([array, np.full((extra, *array.shape[1:]), blank, array.dtype)])
 
         self._next_tile, self._filled = grown(self._next_tile, -1), grown(self._filled, 0)

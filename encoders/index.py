@@ -70,9 +70,9 @@ class ItemIndex:
     @property
     def nbytes(self) -> int:
         """Bytes held by the arrays (the ids' strings come on top)."""
-        arrays = (self._vectors, self._bias, self._removed, self._hashes, self._changed_at)
-        arrays += (self._source, self._source_offset)
-        return sum(array.nbytes for array in arrays) + self._table.nbytes
+        by_item = (self._vectors, self._bias, self._removed, self._hashes, self._changed_at)
+        sources = (self._source, self._source_offset)
+        return sum(array.nbytes for array in (*by_item, *sources)) + self._table.nbytes
 
     def put(
         self,

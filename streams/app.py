@@ -201,6 +201,7 @@ class Worker:
         await self._app.start()
         self._spawn(self._engine.checkpoint.run_forever(settings.checkpoint.interval_s))
         self._spawn(self._engine.housekeeping())
+        self._spawn(self._engine.candidates.watch())
         self._spawn(self._engine.swap.run_forever())
         self._spawn(self._engine.watch_topics(settings.kafka.metadata_max_age_s))
         self._spawn(self._watch(self._app))

@@ -11,6 +11,7 @@ from encoders.index import ItemIndex
 from encoders.runtime import Runtime
 from encoders.shelf import Shelf
 from schemas.events import EVENT_TYPES
+from streams.candidate_search import CandidateSearch
 from streams.checkpoint import Checkpoint
 from streams.clients import make_producer, make_tail_consumer
 from streams.decoding import Decoder
@@ -127,6 +128,7 @@ class Engine:
             self._quality,
             self._statistics,
         )
+        self.candidates = CandidateSearch(settings.ranking, runtime, self.table, self._serving, metrics)
         self.swap = EncoderSwap(
             settings,
             shelf,
@@ -137,6 +139,7 @@ class Engine:
             self.table,
             lambda other: profile_shape(settings, other.graph.encoder),
             recommender,
+            self.candidates,
             boundary,
             metrics,
             catalog_id,
@@ -156,6 +159,7 @@ class Engine:
         self._trending_tail.start()
         self.swap.feed.start_encoding()
         await self.swap.feed.read()
+        await self.candidates.prepare(self._serving.space)
         await self.swap.fit_former()
         while not self._trending_tail.caught_up.is_set():
             await asyncio.sleep(0.02)

@@ -3,6 +3,8 @@
 The bytes are those of `schemas.recommendation.RecommendedItem`, with fields that have their default left out.
 """
 
+from typing import Any
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +75,8 @@ class ListEncoder:
         for start in range(0, len(slots), _AT_ONCE):
             some = [np.ascontiguousarray(column[start : start + _AT_ONCE]) for column in columns]
             ends = np.empty(len(some[0]), np.int64)
-            write_lists(buffer, ends, *some, texts, text_at, ranked.exact)
+            arguments: list[Any] = [buffer, ends, *some, texts, text_at, ranked.exact]
+            write_lists(*arguments)
             written = buffer[: ends[-1]].tobytes()
             begin = 0
             for end in ends.tolist():
@@ -86,10 +89,12 @@ def reason_codes(ranked: Ranked) -> NDArray[np.uint8]:
     """The largest part of each score: uint8 array of shape (B, k), as stored; 0 where nothing may be recommended."""
     codes = np.empty(ranked.rows.shape, np.uint8)
     parts = (ranked.recent_shares, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares)
-    note_reasons(codes, _usable(ranked), *(np.ascontiguousarray(part) for part in parts))
+    whole: list[Any] = [np.ascontiguousarray(part) for part in parts]
+    note_reasons(codes, _usable(ranked), *whole)
     return codes
 
 
 def _usable(ranked: Ranked) -> Int64Array:
     """How many items each user may be given: sorted, so what may not be given stands last."""
-    return (ranked.scores > LEAST_SCORE).sum(axis=1)
+    counts: Int64Array = (ranked.scores > LEAST_SCORE).sum(axis=1)
+    return counts

@@ -7,6 +7,10 @@ from encoders.compiled import compiled
 from schemas.events import EVENT_TYPES
 from schemas.recommendation import REASON_KINDS, ReasonKind
 
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
 DECIMALS = 6
 """Of scores and shares as sent: what lies beyond is rounding of float32."""
 NAMED_RECENTS = 3
@@ -22,11 +26,11 @@ _LEAST_SHARE = 0.5 / _ONE
 _LARGE = 1e12  # beyond, numbers get an exponent: their whole part must fit an int64 in units of 1e-6
 
 
-def _bytes(text: str) -> NDArray[np.uint8]:
+def _bytes(text: str) -> Bytes:
     return np.frombuffer(text.encode(), np.uint8).copy()
 
 
-def _table(texts: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _table(texts: list[str]) -> tuple[Bytes, Ints]:
     """Texts one after the other, and where each starts; the last entry is the end."""
     return _bytes("".join(texts)), np.cumsum([0, *map(len, texts)])
 
@@ -53,7 +57,7 @@ _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = (ord(sign) for sign in "{}[]")
 
 
 @compiled()
-def _put(out, at, text, start, end):  # type: ignore[no-untyped-def]
+def _put(out: Bytes, at: int, text: Bytes, start: int, end: int) -> int:
     for place in range(start, end):
         out[at] = text[place]
         at += 1
@@ -61,7 +65,7 @@ def _put(out, at, text, start, end):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _put_whole(out, at, whole):  # type: ignore[no-untyped-def]
+def _put_whole(out: Bytes, at: int, whole: int) -> int:
     digits = 1
     bound = 10
     while whole >= bound:
@@ -74,7 +78,7 @@ def _put_whole(out, at, whole):  # type: ignore[no-untyped-def]
 
 
 @compiled("int64(uint8[::1], int64, float64)")
-def put_number(out: NDArray[np.uint8], at: int, value: float) -> int:
+def put_number(out: Bytes, at: int, value: float) -> int:
     """Write a number with up to six decimals at ``out[at:]``; returns where it ends. What is not finite is null."""
     if not abs(value) < np.inf:
         return _put(out, at, _NULL, 0, len(_NULL))
@@ -83,7 +87,7 @@ def put_number(out: NDArray[np.uint8], at: int, value: float) -> int:
     while size >= _LARGE:
         size /= 10
         exponent += 1
-    units = np.int64(np.rint(size * _ONE))
+    units: int = np.int64(np.rint(size * _ONE))  # type: ignore[assignment]
     if value < 0 and units:
         out[at] = _MINUS
         at += 1
@@ -105,7 +109,7 @@ def put_number(out: NDArray[np.uint8], at: int, value: float) -> int:
 
 
 @compiled()
-def _put_part(out, at, name, value):  # type: ignore[no-untyped-def]
+def _put_part(out: Bytes, at: int, name: Bytes, value: float) -> int:
     """A field of a reason, left out where it is zero, its default."""
     if abs(value) < _LEAST_SHARE:
         return at
@@ -118,20 +122,20 @@ def _put_part(out, at, name, value):  # type: ignore[no-untyped-def]
     "float32[:, ::1], float32[:, ::1], float32[:, ::1], int64[:, ::1], uint8[:, ::1], uint8[::1], int64[::1], boolean)"
 )
 def write_lists(
-    out: NDArray[np.uint8],
-    ends: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    scores: NDArray[np.float32],
-    reasons: NDArray[np.uint8],
-    recent_shares: NDArray[np.float32],
-    older_shares: NDArray[np.float32],
-    adjust_shares: NDArray[np.float32],
-    bias_shares: NDArray[np.float32],
-    event_rows: NDArray[np.int64],
-    event_types: NDArray[np.uint8],
-    texts: NDArray[np.uint8],
-    text_at: NDArray[np.int64],
+    out: Bytes,
+    ends: Ints,
+    counts: Ints,
+    rows: Ints,
+    scores: Floats,
+    reasons: Bytes,
+    recent_shares: Floats,
+    older_shares: Floats,
+    adjust_shares: Floats,
+    bias_shares: Floats,
+    event_rows: Ints,
+    event_types: Bytes,
+    texts: Bytes,
+    text_at: Ints,
     exact: bool,
 ) -> None:
     """Write the lists of B users, one behind the other.
@@ -141,7 +145,7 @@ def write_lists(
     out : where to; large enough (``MAX_ITEM_BYTES``)
     ends : (B,), is filled with where each list ends
     counts : (B,), how many items each user is given
-    rows, scores, reasons, older_shares, adjust_shares, bias_shares : (B, k), of `encoders.graph.Ranked`; reasons are codes
+    rows, scores, reasons, older_shares, adjust_shares, bias_shares : (B, k), of `encoders.ranked.Ranked`; codes
     recent_shares : (B, k, h)
     event_rows, event_types : (B, L), the items of the recents in the index (-1 unknown) and what was done with them
     texts, text_at : the JSON strings of the items' ids, and where each row's starts; one entry more, the end
@@ -215,12 +219,12 @@ def write_lists(
 
 @compiled("void(uint8[:, ::1], int64[::1], float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1])")
 def note_reasons(
-    reasons: NDArray[np.uint8],
-    counts: NDArray[np.int64],
-    recent_shares: NDArray[np.float32],
-    older_shares: NDArray[np.float32],
-    adjust_shares: NDArray[np.float32],
-    bias_shares: NDArray[np.float32],
+    reasons: Bytes,
+    counts: Ints,
+    recent_shares: Floats,
+    older_shares: Floats,
+    adjust_shares: Floats,
+    bias_shares: Floats,
 ) -> None:
     """Fill ``reasons`` (B, k) with the code of the largest part of each score, 0 behind the ``counts`` (B,) items."""
     users, k = reasons.shape

@@ -49,6 +49,8 @@ class Metrics:
         self._store_errors = counter("store_errors", "Calls of the store that failed.", "operation")
         self._recommendations = counter("recommendations", "Recommendations emitted.", "kind")
         self._items = gauge("index_items", "Items whose vector is known.")
+        self._probes = gauge("candidate_probes", "Clusters of items that a user is ranked from; 0 where all are.")
+        self._recall = gauge("candidate_recall", "Share of the exact top-k among the candidates; 1 where all are.")
         self._encoded = counter("items_encoded", "Catalog items by what became of them.", "outcome")
         self._partitions = gauge("assigned_partitions", "Input partitions this worker owns.")
         self._waits = counter("waits", "Times the worker had to wait, by why.", "reason")
@@ -60,6 +62,7 @@ class Metrics:
             self._store_errors.labels(namespace, operation)
         for error in ("_TRANSPORT", "_ALL_BROKERS_DOWN"):
             self._broker_errors.labels(namespace, error)
+        self.candidates(0, 1.0)
         self.quality = QualityMetrics(self.registry, namespace)
         self._provider = gauge("onnx_provider_info", "1 for the ONNX Runtime provider that really runs.", "provider")
 
@@ -131,6 +134,11 @@ class Metrics:
     def items(self, known: int) -> None:
         """Items in the index."""
         self._items.labels(self._namespace).set(known)
+
+    def candidates(self, probes: int, recall: float) -> None:
+        """How users are ranked where the catalog is large."""
+        self._probes.labels(self._namespace).set(probes)
+        self._recall.labels(self._namespace).set(recall)
 
     def encoded(self, outcome: str, count: int) -> None:
         """Catalog items: encoded, withdrawn, removed, unknown (no vector)."""

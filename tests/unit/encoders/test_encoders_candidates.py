@@ -1,4 +1,4 @@
-"""The candidate search against exact ranking: the same where all clusters are looked into, and fresh as items change."""
+"""The candidate search against exact ranking: the same where all clusters are looked into, and as fresh."""
 
 import numpy as np
 import pytest

@@ -50,6 +50,7 @@ def swap() -> Any:
         unused,
         unused,
         unused,
+        unused,
         asyncio.Lock(),
         Metrics(),
         "id",
