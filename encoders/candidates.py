@@ -13,7 +13,7 @@ from encoders.runtime import Array, Runtime, Session
 from encoders.scoring import compose_model, compose_user_model
 
 _CHUNK = 128  # users a run, as in encoders.graph
-_SPARE = 2  # times k are looked for: int8 scores confuse near equals, and the exact ones then choose
+_SPARE = 1.5  # times k are looked for: int8 scores confuse near equals, and the exact ones then choose
 
 
 class CandidateRanking:
@@ -58,7 +58,7 @@ class CandidateRanking:
         if "recent_scores" in found:
             changed = np.concatenate([rows, head["recent_rows"]], axis=1)
             changes = np.concatenate([amounts, found["recent_scores"]], axis=1)
-        candidates = clusters.search(vectors, probes, _SPARE * k + changed.shape[1])
+        candidates = clusters.search(vectors, probes, int(_SPARE * k) + changed.shape[1])
         scores, chosen = np.empty((users, k), np.float32), np.empty((users, k), np.int64)
         kernels.choose(vectors, snapshot.items, snapshot.bias, candidates, changed, changes, scores, chosen)
         np.maximum(chosen, 0, out=chosen)

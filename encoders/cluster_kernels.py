@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 
 TILE = 64
 """Items that are scanned together: four AVX-512 registers of scores."""
-AXES = 4
+AXES = 8
 """Dimensions are padded to a multiple of this."""
 _BUFFERS = 3  # times what is looked for
 
@@ -40,29 +40,44 @@ def _replace_root(scores: Floats, rows: Ints, score: np.float32, row: int) -> No
 
 
 @compiled()
-def _cut(scores: Floats, rows: Ints, keep: int) -> np.float32:
-    """Move the ``keep`` largest to the front (Hoare's quickselect, 1961); returns the least of them."""
-    low, high = 0, len(scores) - 1
-    while low < high:
-        pivot = scores[(low + high) // 2]
-        left, right = low, high
-        while left <= right:
-            while scores[left] > pivot:
-                left += 1
-            while scores[right] < pivot:
-                right -= 1
-            if left <= right:
-                scores[left], scores[right] = scores[right], scores[left]
-                rows[left], rows[right] = rows[right], rows[left]
-                left += 1
-                right -= 1
-        if keep - 1 <= right:
-            high = right
-        elif keep - 1 >= left:
-            low = left
+def _part(scores: Floats, rows: Ints, low: int, high: int, bound: np.float32, lesser: Floats, lesser_rows: Ints) -> int:
+    """Move what is above ``bound`` to the front of ``low`` to ``high``; returns where the rest starts.
+
+    No branch hangs on a score: a processor would guess it wrong every other time.
+    """
+    at, other = low, 0
+    for place in range(low, high):
+        score, row = scores[place], rows[place]
+        lesser[other], lesser_rows[other] = score, row
+        scores[at], rows[at] = score, row
+        above = score > bound
+        at += above
+        other += not above
+    for place in range(other):
+        scores[at + place], rows[at + place] = lesser[place], lesser_rows[place]
+    return at
+
+
+@compiled()
+def _cut(scores: Floats, rows: Ints, filled: int, keep: int, spare: Floats, spare_rows: Ints) -> np.float32:
+    """Move the ``keep`` largest of ``filled`` entries to the front (quickselect); returns the least of them."""
+    low, high = 0, filled
+    while low < keep < high:
+        first, middle, last = scores[low], scores[(low + high) // 2], scores[high - 1]
+        pivot = max(min(first, middle), min(max(first, middle), last))
+        at = _part(scores, rows, low, high, pivot, spare, spare_rows)
+        if at == low:  # nothing is above it: it is the largest, perhaps many times over
+            at = _part(scores, rows, low, high, np.nextafter(pivot, np.float32(-np.inf)), spare, spare_rows)
+            if at >= keep:
+                break
+            low = at
+        elif at > keep:
+            high = at
         else:
-            break
-    least: np.float32 = scores[:keep].min()
+            low = at
+    least = scores[0]
+    for place in range(1, keep):
+        least = min(least, scores[place])
     return least
 
 
@@ -104,6 +119,27 @@ def group(places: Ints, starts: Ints, users: Ints) -> None:
                 at[place] += 1
 
 
+@compiled()
+def _score_tile(user: Floats, vectors: Floats, scales: Floats, biases: Floats, scores: Floats) -> None:
+    """``scores = user @ vectors * scales + biases``, all of TILE columns."""
+    for column in range(TILE):
+        scores[column] = np.float32(0.0)
+    # eight axes a pass: with one, each pass would wait until the sums of the last are stored
+    for axis in range(0, len(user), AXES):
+        w0, w1, w2, w3 = user[axis], user[axis + 1], user[axis + 2], user[axis + 3]
+        w4, w5, w6, w7 = user[axis + 4], user[axis + 5], user[axis + 6], user[axis + 7]
+        for column in range(TILE):
+            scores[column] += (
+                (w0 * vectors[axis, column] + w1 * vectors[axis + 1, column])
+                + (w2 * vectors[axis + 2, column] + w3 * vectors[axis + 3, column])
+            ) + (
+                (w4 * vectors[axis + 4, column] + w5 * vectors[axis + 5, column])
+                + (w6 * vectors[axis + 6, column] + w7 * vectors[axis + 7, column])
+            )
+    for column in range(TILE):
+        scores[column] = scores[column] * scales[column] + biases[column]
+
+
 @compiled(
     "void(float32[:, ::1], int64[::1], int64[::1], int64[::1], int64[::1], int8[:, :, ::1], float32[:, ::1], "
     "float32[:, ::1], int64[:, ::1], int64[:, ::1])"
@@ -133,9 +169,11 @@ def scan(
     """
     dimension, count = users.shape[1], found.shape[1]
     scores = np.empty(TILE, np.float32)
+    vectors = np.empty((dimension, TILE), np.float32)
     room = _BUFFERS * count + TILE
     best = np.empty((len(users), room), np.float32)
     best_rows = np.empty((len(users), room), np.int64)
+    spare, spare_rows = np.empty(room, np.float32), np.empty(room, np.int64)
     filled = np.zeros(len(users), np.int64)
     least = np.full(len(users), -np.inf, np.float32)
     for cluster in range(len(first_tile)):
@@ -143,24 +181,12 @@ def scan(
             continue
         tile = first_tile[cluster]
         while tile >= 0:
+            for axis in range(dimension):
+                for column in range(TILE):
+                    vectors[axis, column] = np.float32(tiles[tile, axis, column])
             for place in range(starts[cluster], starts[cluster + 1]):
                 user = wanting[place]
-                for column in range(TILE):
-                    scores[column] = np.float32(0.0)
-                # four axes a pass: one would wait for its sums to be stored and read again
-                for axis in range(0, dimension, AXES):
-                    first, second = users[user, axis], users[user, axis + 1]
-                    third, fourth = users[user, axis + 2], users[user, axis + 3]
-                    for column in range(TILE):
-                        scores[column] += (
-                            first * np.float32(tiles[tile, axis, column])
-                            + second * np.float32(tiles[tile, axis + 1, column])
-                        ) + (
-                            third * np.float32(tiles[tile, axis + 2, column])
-                            + fourth * np.float32(tiles[tile, axis + 3, column])
-                        )
-                for column in range(TILE):
-                    scores[column] = scores[column] * scales[tile, column] + biases[tile, column]
+                _score_tile(users[user], vectors, scales[tile], biases[tile], scores)
                 at, bound = filled[user], least[user]
                 for column in range(TILE):
                     if scores[column] > bound:
@@ -168,14 +194,14 @@ def scan(
                         best_rows[user, at] = rows[tile, column]
                         at += 1
                 if at > room - TILE:
-                    least[user] = _cut(best[user, :at], best_rows[user, :at], count)
+                    least[user] = _cut(best[user], best_rows[user], at, count, spare, spare_rows)
                     at = count
                 filled[user] = at
             tile = next_tile[tile]
     for user in range(len(users)):
         at = filled[user]
         if at > count:
-            _cut(best[user, :at], best_rows[user, :at], count)
+            _cut(best[user], best_rows[user], at, count, spare, spare_rows)
             at = count
         found[user, :at] = best_rows[user, :at]
         found[user, at:] = -1

@@ -14,7 +14,7 @@ from encoders import cluster_kernels as kernels
 from encoders.cluster_kernels import AXES, TILE
 from encoders.index import FloatArray, IntArray, ItemIndex, Snapshot
 
-_PER_ROOT = 2.0  # clusters a square root of the items: about what balances choosing and scanning
+_PER_ROOT = 4.0  # clusters a square root of the items: about what balances choosing and scanning
 _TRAINED_ON = 40  # items a cluster that training looks at
 _ROUNDS = 6
 _BLOCK = 2_048  # items or users whose cluster scores are worked out at once
