@@ -75,7 +75,7 @@ def _cut(scores: Floats, rows: Ints, filled: int, keep: int, spare: Floats, spar
             high = at
         else:
             low = at
-    least = scores[0]
+    least: np.float32 = scores[0]
     for place in range(1, keep):
         least = min(least, scores[place])
     return least

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.compiled import compiled
+from encoders.compiled import compiled, copy_bytes
 from schemas.events import EVENT_TYPES
 from schemas.recommendation import REASON_KINDS, ReasonKind
 
@@ -26,46 +26,50 @@ _LEAST_SHARE = 0.5 / _ONE
 _LARGE = 1e12  # beyond, numbers get an exponent: their whole part must fit an int64 in units of 1e-6
 
 
-def _bytes(text: str) -> Bytes:
-    return np.frombuffer(text.encode(), np.uint8).copy()
-
-
-def _table(texts: list[str]) -> tuple[Bytes, Ints]:
-    """Texts one after the other, and where each starts; the last entry is the end."""
-    return _bytes("".join(texts)), np.cumsum([0, *map(len, texts)])
+def _texts(*texts: str) -> tuple[Bytes, Ints]:
+    """ASCII texts one behind the other, and where each starts; one entry more, the end."""
+    return np.frombuffer("".join(texts).encode(), np.uint8).copy(), np.cumsum([0, *map(len, texts)])
 
 
 _KINDS: tuple[ReasonKind, ...] = ("recent", "older", "bonus", "bias")
 _CODES = np.array([REASON_KINDS.index(kind) + 1 for kind in _KINDS], np.uint8)
 
-_ITEM = _bytes('{"item_id":')
-_REASON = _bytes(',"reason":{"kind":"')
-# by code; 0 is of what is cut
-_KIND, _KIND_AT = _table(["", *REASON_KINDS])
-_EXACT, _EXACT_AT = _table(['","exact":false', '","exact":true'])
-_RECENTS = _bytes(',"recents":[')
-_TYPE, _TYPE_AT = _table([f',"event_type":"{kind}","share":' for kind in EVENT_TYPES])
-_REST = _bytes(',"other_recents":')
-_OLDER = _bytes(',"older":')
-_BONUS = _bytes(',"bonus":')
-_BIAS = _bytes(',"bias":')
-_SCORE = _bytes('},"score":')
-_NULL = _bytes("null")
+# by code, 0 is of what is cut; first those of reasons that do not add up, then those that do
+_REASONS, _REASONS_AT = _texts(
+    *(
+        f',"reason":{{"kind":"{kind}","exact":{exact},"recents":['
+        for exact in ("false", "true")
+        for kind in ("", *REASON_KINDS)
+    )
+)
+_THOUSANDS, _ = _texts(*(f"{number:03d}" for number in range(1000)))
+_CODE_COUNT = 1 + len(REASON_KINDS)
+_TYPES, _TYPES_AT = _texts(*(f',"event_type":"{kind}","share":' for kind in EVENT_TYPES))
+_REST, _OLDER, _BONUS, _BIAS, _SCORE, _ITEM, _NEXT_ITEM, _NULL = range(8)
+_PARTS, _PARTS_AT = _texts(
+    ',"other_recents":', ',"older":', ',"bonus":', ',"bias":', '},"score":', '{"item_id":', ',{"item_id":', "null"
+)
 
-_MINUS, _POINT, _ZERO, _COMMA, _E = (ord(sign) for sign in "-.0,e")
-_OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = (ord(sign) for sign in "{}[]")
+_MINUS, _POINT, _ZERO, _E = (ord(sign) for sign in "-.0e")
+_CLOSE, _OPEN_LIST, _CLOSE_LIST = (ord(sign) for sign in "}[]")
 
 
 @compiled()
 def _put(out: Bytes, at: int, text: Bytes, start: int, end: int) -> int:
-    for place in range(start, end):
-        out[at] = text[place]
-        at += 1
-    return at
+    copy_bytes(out, at, text, start, end - start)
+    return at + end - start
+
+
+@compiled()
+def _put_part(out: Bytes, at: int, part: int) -> int:
+    return _put(out, at, _PARTS, _PARTS_AT[part], _PARTS_AT[part + 1])
 
 
 @compiled()
 def _put_whole(out: Bytes, at: int, whole: int) -> int:
+    if whole < 10:
+        out[at] = _ZERO + whole
+        return at + 1
     digits = 1
     bound = 10
     while whole >= bound:
@@ -81,7 +85,7 @@ def _put_whole(out: Bytes, at: int, whole: int) -> int:
 def put_number(out: Bytes, at: int, value: float) -> int:
     """Write a number with up to six decimals at ``out[at:]``; returns where it ends. What is not finite is null."""
     if not abs(value) < np.inf:
-        return _put(out, at, _NULL, 0, len(_NULL))
+        return _put_part(out, at, _NULL)
     exponent = 0
     size = abs(value)
     while size >= _LARGE:
@@ -95,9 +99,8 @@ def put_number(out: Bytes, at: int, value: float) -> int:
     at = _put_whole(out, at, whole)
     units -= whole * _ONE
     out[at] = _POINT
-    for place in range(at + DECIMALS, at, -1):
-        out[place] = _ZERO + units % 10
-        units //= 10
+    copy_bytes(out, at + 1, _THOUSANDS, 3 * (units // 1000), 3)
+    copy_bytes(out, at + 4, _THOUSANDS, 3 * (units % 1000), 3)
     end = at + DECIMALS
     while end > at + 1 and out[end] == _ZERO:
         end -= 1
@@ -109,12 +112,24 @@ def put_number(out: Bytes, at: int, value: float) -> int:
 
 
 @compiled()
-def _put_part(out: Bytes, at: int, name: Bytes, value: float) -> int:
+def _put_share(out: Bytes, at: int, part: int, value: float) -> int:
     """A field of a reason, left out where it is zero, its default."""
     if abs(value) < _LEAST_SHARE:
         return at
-    at = _put(out, at, name, 0, len(name))
-    return put_number(out, at, value)
+    return put_number(out, _put_part(out, at, part), value)
+
+
+@compiled()
+def _largest(shares: Floats, chosen: Ints) -> None:
+    """Fill ``chosen``, of length NAMED_RECENTS, with the places of the largest, the largest first."""
+    for place in range(len(shares)):
+        at = min(place, NAMED_RECENTS)
+        while at > 0 and shares[place] > shares[chosen[at - 1]]:
+            if at < NAMED_RECENTS:
+                chosen[at] = chosen[at - 1]
+            at -= 1
+        if at < NAMED_RECENTS:
+            chosen[at] = place
 
 
 @compiled(
@@ -160,43 +175,27 @@ def write_lists(
         out[at] = _OPEN_LIST
         at += 1
         for place in range(counts[user]):
-            if place:
-                out[at] = _COMMA
-                at += 1
             row = rows[user, place]
-            at = _put(out, at, _ITEM, 0, len(_ITEM))
+            at = _put_part(out, at, _NEXT_ITEM if place else _ITEM)
             at = _put(out, at, texts, text_at[row], text_at[row + 1])
-            at = _put(out, at, _REASON, 0, len(_REASON))
-            code = reasons[user, place]
-            at = _put(out, at, _KIND, _KIND_AT[code], _KIND_AT[code + 1])
-            truth = 1 if exact else 0
-            at = _put(out, at, _EXACT, _EXACT_AT[truth], _EXACT_AT[truth + 1])
-            at = _put(out, at, _RECENTS, 0, len(_RECENTS))
+            reason = reasons[user, place] + (_CODE_COUNT if exact else 0)
+            at = _put(out, at, _REASONS, _REASONS_AT[reason], _REASONS_AT[reason + 1])
             shares = recent_shares[user, place]
             rest = 0.0
             for event in range(width):
                 rest += shares[event]
             first = True
+            _largest(shares, chosen)
             for number in range(names):
-                best = -1
-                for event in range(width):
-                    taken = False
-                    for earlier in range(number):
-                        taken |= chosen[earlier] == event
-                    if not taken and (best < 0 or shares[event] > shares[best]):
-                        best = event
-                chosen[number] = best
+                best = chosen[number]
                 # a head may take more recents than are kept: those are zero
                 if best >= history or event_rows[user, best] < 0 or not abs(shares[best]) >= _LEAST_SHARE:
                     continue
-                if not first:
-                    out[at] = _COMMA
-                    at += 1
+                at = _put_part(out, at, _ITEM if first else _NEXT_ITEM)
                 first = False
-                at = _put(out, at, _ITEM, 0, len(_ITEM))
                 event_row, kind = event_rows[user, best], event_types[user, best]
                 at = _put(out, at, texts, text_at[event_row], text_at[event_row + 1])
-                at = _put(out, at, _TYPE, _TYPE_AT[kind], _TYPE_AT[kind + 1])
+                at = _put(out, at, _TYPES, _TYPES_AT[kind], _TYPES_AT[kind + 1])
                 at = put_number(out, at, shares[best])
                 out[at] = _CLOSE
                 at += 1
@@ -204,11 +203,11 @@ def write_lists(
                 rest -= np.rint(np.float64(shares[best]) * _ONE) / _ONE
             out[at] = _CLOSE_LIST
             at += 1
-            at = _put_part(out, at, _REST, rest)
-            at = _put_part(out, at, _OLDER, older_shares[user, place])
-            at = _put_part(out, at, _BONUS, adjust_shares[user, place])
-            at = _put_part(out, at, _BIAS, bias_shares[user, place])
-            at = _put(out, at, _SCORE, 0, len(_SCORE))
+            at = _put_share(out, at, _REST, rest)
+            at = _put_share(out, at, _OLDER, older_shares[user, place])
+            at = _put_share(out, at, _BONUS, adjust_shares[user, place])
+            at = _put_share(out, at, _BIAS, bias_shares[user, place])
+            at = _put_part(out, at, _SCORE)
             at = put_number(out, at, scores[user, place])
             out[at] = _CLOSE
             at += 1

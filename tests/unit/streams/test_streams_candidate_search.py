@@ -102,7 +102,7 @@ def test_a_search_is_built_anew_when_it_is_worn_only(space: Space) -> None:
     assert space.candidates is first
     assert first is not None
     rng = np.random.default_rng(5)
-    space.index.put([f"new{n}" for n in range(9_000)], rng.standard_normal((9_000, space.index.dimension)))
+    space.index.put([f"new{n}" for n in range(40_000)], rng.standard_normal((40_000, space.index.dimension)))
     first.clusters.refresh(space.index)
     asyncio.run(search.prepare(space))
     assert space.candidates is not first
