@@ -18,6 +18,7 @@ from streams.decoding import Decoder
 from streams.emitter import Emitter
 from streams.encoder_swap import EncoderSwap
 from streams.encoder_versions import EncoderVersions
+from streams.intake import Intake
 from streams.list_statistics import ListStatistics
 from streams.log_ends import LogEnds
 from streams.metrics import Metrics
@@ -112,6 +113,7 @@ class Engine:
             self._quality,
             self._statistics,
         )
+        self.intake = Intake(kafka.max_batch_records, names.events)
         self.pipeline = Pipeline(
             self.table,
             store,
