@@ -6,8 +6,6 @@ import time
 import numpy as np
 import structlog
 
-from encoders.candidates import CandidateRanking
-from encoders.clusters import Clusters
 from encoders.ranked import FloatArray
 from encoders.runtime import Runtime
 from streams.metrics import Metrics
@@ -60,6 +58,10 @@ class CandidateSearch:
             space.candidates = await asyncio.to_thread(self._build, space)
 
     def _build(self, space: Space) -> Candidates:
+        # compiled on a machine's first start, which takes seconds: only large catalogs wait for it
+        from encoders.candidates import CandidateRanking
+        from encoders.clusters import Clusters
+
         start = time.perf_counter()
         encoder = space.graph.encoder
         clusters = Clusters.build(space.index.snapshot(), encoder.manifest.score_scale)

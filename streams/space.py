@@ -1,11 +1,10 @@
 """One encoder version at work: its graph, its item index, and the maps by which it sees other versions' sums."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.candidates import CandidateRanking
-from encoders.clusters import Clusters
 from encoders.graph import RankingGraph
 from encoders.index import ItemIndex
 from encoders.manifest import Encoder
@@ -19,13 +18,17 @@ from streams.ranking import adjustments
 from streams.space_map import SpaceMap
 from streams.update import SumsConfig
 
+if TYPE_CHECKING:  # see streams.candidate_search
+    from encoders.candidates import CandidateRanking
+    from encoders.clusters import Clusters
+
 
 @dataclass
 class Candidates:
     """The search that a large catalog is ranked by."""
 
-    ranking: CandidateRanking
-    clusters: Clusters
+    ranking: "CandidateRanking"
+    clusters: "Clusters"
     probes: int = 1
     """Clusters that a user looks into."""
     recall: float = 0.0
