@@ -8,7 +8,7 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .PHONY: help demo test test-unit test-contract test-integration test-e2e console-test dashboards-check faults faults-quick \
-	bench bench-quick check lock clean
+	bench bench-quick bench-micro check lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -43,7 +43,10 @@ console-test: $(DEV) ## the live page in a real browser
 faults: $(DEV) ## every fault on real Kafka and Cassandra, all profiles checked after each (25 minutes at most)
 	$(BIN)/python -m tests.faults --all --json
 
-dashboards-check: $(DEV) ## every query of every dashboard and every rule on a real Prometheus and a worker under load
+dashboards-bench-micro: $(DEV) ## the pure functions of the hot path alone, to find regressions (1 minute)
+	$(BIN)/python -m pytest -q tests/bench/micro.py
+
+check: $(DEV) ## every query of every dashboard and every rule on a real Prometheus and a worker under load
 	$(BIN)/python -m tests.e2e.dashboards
 
 faults-quick: $(DEV) ## the likeliest faults, less of each (4 minutes at most)
@@ -54,6 +57,9 @@ bench: $(DEV) ## speed beside peers, with plots in bench-results/ (15 minutes at
 
 bench-quick: $(DEV) ## the figures alone (3 minutes)
 	$(BIN)/python -m tests.bench --quick
+
+bench-micro: $(DEV) ## the pure functions of the hot path alone, to find regressions (1 minute)
+	$(BIN)/python -m pytest -q tests/bench/micro.py
 
 check: $(DEV) ## lint, format and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

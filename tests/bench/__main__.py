@@ -17,6 +17,7 @@ from typing import Any
 from deploy.local.stack import running, up
 from tests.bench import report
 from tests.bench.fetch import fetch
+from tests.bench.growth import by_batch, by_users
 from tests.bench.job import beside_peers, prefstream
 from tests.bench.latency import latency
 from tests.bench.scoring import scoring
@@ -66,6 +67,10 @@ def measure(stack: Any, folder: Path, environments: Path, quick: bool, say: Call
     for items in (10_000, 100_000) if quick else (1_000, 10_000, 100_000, 1_000_000):
         say(f"scoring {items:,} items")
         details[f"scoring {items}"] = scoring(items)
+    if not quick:
+        say("growth")
+        details["growth by batch"] = by_batch(folder, (10, 100, 500, 2_000, 8_000))
+        details["growth by users"] = by_users(folder, (10_000, 100_000, 1_000_000))
     say("the whole job, beside its peers")
     details["job"] = beside_peers(stack, folder, environments, 10_000, 2_000 if quick else 10_000, 40_000)
     say("two workers")

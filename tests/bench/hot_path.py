@@ -1,0 +1,97 @@
+"""The hot path without servers: a table of users with a past, a space of items, and batches of new events."""
+
+import time
+from pathlib import Path
+
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP
+
+from encoders import lookup
+from encoders.ranked import HeadInputs, Ranked
+from encoders.runtime import Runtime
+from streams.batch import EventBatch
+from streams.decoding import Decoder
+from streams.preference import IntpArray
+from streams.profiles import ProfileShape, ProfileTable
+from streams.ranking import Rules, head_inputs, left_out
+from streams.space import Space
+from streams.topics import TopicNames
+from streams.transport import RecordBatch
+from streams.update import Applied, apply_batch
+from tests.bench import workload
+
+_NAMES = TopicNames()
+
+
+class HotPath:
+    """Decode, update and rank as the worker does, uniform users, one partition.
+
+    Parameters
+    ----------
+    past : batches of 2,000 events that the users have done already
+    """
+
+    def __init__(self, folder: Path, items: int, users: int, past: int) -> None:
+        few = workload.item_vectors(64)
+        encoder = lookup.build(folder / f"encoder-{items}-{users}", workload.item_ids(len(few)), few, "hot-path")
+        self.items, self.users = items, users
+        self.space = Space.load(encoder, Runtime("cpu", 1))
+        self.space.index.put(workload.item_ids(items), workload.item_vectors(items))
+        self.history = encoder.manifest.history
+        shape = ProfileShape(
+            history=workload.HISTORY,
+            dimension=workload.DIMENSION,
+            half_lives=len(encoder.manifest.half_lives_s),
+            offered=workload.K,
+        )
+        self.table = ProfileTable(users, shape)
+        self.slots = self.table.allocate([f"user-{number}" for number in range(users)], 0, 1)
+        self.table.set_columns([(_NAMES.full(topic), "id") for topic in ("clicks", "browses", "purchases")])
+        self._decoder = Decoder(_NAMES, lambda topic: "id", "murmur2")
+        self._seed = self._offset = 0
+        for _ in range(past):
+            self.update(self.decode(self.records(workload.BATCH)))
+
+    def records(self, count: int) -> RecordBatch:
+        """New events, undecoded."""
+        self._seed += 1
+        self._offset += count
+        now_ms = int(time.time() * 1000)
+        events = workload.events("uniform", count, self.items, self._seed, now_ms, self.users)
+        return RecordBatch(
+            TP("clicks", 0),
+            [
+                ConsumerRecord(
+                    topic="clicks",
+                    partition=0,
+                    offset=self._offset + place,
+                    timestamp=now_ms,
+                    timestamp_type=0,
+                    key=event.user_id.encode(),
+                    value=workload.event_json(event),
+                    checksum=None,
+                    serialized_key_size=0,
+                    serialized_value_size=0,
+                    headers=(),
+                )
+                for place, event in enumerate(events)
+            ],
+        )
+
+    def decode(self, records: RecordBatch) -> EventBatch:
+        """Records to arrays."""
+        events = self._decoder.decode(records, 1).events
+        assert events is not None
+        return events
+
+    def update(self, events: EventBatch) -> Applied:
+        """Events into the table."""
+        return apply_batch(self.table, events, self.table.find(events.user_ids), self.space.index, self.space.sums)
+
+    def inputs(self, slots: IntpArray) -> HeadInputs:
+        """What the head reads of users."""
+        return head_inputs(self.table, slots, self.space.index, self.history)
+
+    def rank(self, slots: IntpArray) -> Ranked:
+        """The users' best items."""
+        return self.space.rank(self.inputs(slots), left_out(self.table, slots, self.space.index, Rules()), workload.K)

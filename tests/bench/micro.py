@@ -1,0 +1,71 @@
+"""Micro-benchmarks of the pure functions of the hot path, a batch a call, to find regressions.
+
+make bench-micro
+python -m pytest tests/bench/micro.py --benchmark-autosave       # keep the figures ...
+python -m pytest tests/bench/micro.py --benchmark-compare        # ... and compare with them
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from encoders.clusters import Clusters
+from streams.list_encoding import reason_codes
+from streams.profile_rows import encode_rows, end_save, take_snapshot
+from tests.bench import workload
+from tests.bench.hot_path import HotPath
+
+ITEMS, USERS = 10_000, 1_000
+ROUNDS: dict[str, Any] = {"rounds": 20, "warmup_rounds": 2}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> HotPath:
+    return HotPath(tmp_path_factory.mktemp("micro"), ITEMS, USERS, past=20)
+
+
+def test_decode_a_batch(benchmark: Any, shop: HotPath) -> None:
+    events = benchmark.pedantic(shop.decode, setup=lambda: ((shop.records(workload.BATCH),), {}), **ROUNDS)
+    assert len(events) == workload.BATCH
+
+
+def test_update_with_a_batch(benchmark: Any, shop: HotPath) -> None:
+    fresh = lambda: ((shop.decode(shop.records(workload.BATCH)),), {})  # noqa: E731
+    assert len(benchmark.pedantic(shop.update, setup=fresh, **ROUNDS).events) == workload.BATCH
+
+
+def test_gather_what_the_head_reads(benchmark: Any, shop: HotPath) -> None:
+    assert len(benchmark.pedantic(shop.inputs, (shop.slots,), **ROUNDS).recent_types) == USERS
+
+
+def test_rank_users_against_10_000_items(benchmark: Any, shop: HotPath) -> None:
+    assert benchmark.pedantic(shop.rank, (shop.slots,), **ROUNDS).rows.shape == (USERS, workload.K)
+
+
+def test_search_candidates_of_users(benchmark: Any, shop: HotPath) -> None:
+    clusters = Clusters.build(shop.space.index.snapshot(), 1.0)
+    users = shop.space.graph.vectors(shop.inputs(shop.slots))[0]
+    assert benchmark.pedantic(clusters.search, (users, 8, 50), **ROUNDS).shape == (USERS, 50)
+
+
+def test_write_lists_with_reasons(benchmark: Any, shop: HotPath) -> None:
+    ranked = shop.rank(shop.slots)
+    reasons = reason_codes(ranked)
+    lists = benchmark.pedantic(shop.space.lists.encode, (shop.table, shop.slots, ranked, reasons), **ROUNDS)
+    assert len(lists) == USERS
+
+
+def test_encode_rows_to_save(benchmark: Any, shop: HotPath) -> None:
+    def save() -> Any:
+        snapshot = take_snapshot(shop.table, shop.slots, shop.space.version)
+        rows = encode_rows(snapshot, 1, 3_600)
+        end_save(shop.table, snapshot, True)
+        return rows
+
+    assert len(benchmark.pedantic(save, **ROUNDS)) == USERS
+
+
+def test_look_items_up(benchmark: Any, shop: HotPath) -> None:
+    hashes = shop.space.index.hashes(np.random.default_rng(1).integers(0, ITEMS, 100_000))
+    assert (benchmark.pedantic(shop.space.index.rows, (hashes,), **ROUNDS) >= 0).all()
