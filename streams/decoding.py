@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from schemas.codec import decode, decode_event
+from schemas.codec import decode, decode_event, decoder
 from schemas.command import ProfileCommand
 from schemas.dead_letter import DeadLetter
 from schemas.errors import DecodeError, DecodeReason
-from schemas.events import EVENT_TYPES
+from schemas.events import EVENT_CLASSES, EVENT_TYPES
 from schemas.headers import content_type
 from schemas.ids import id_hash, id_hashes
 from schemas.rerouted import Rerouted
 from streams.batch import CommandBatch, EventBatch
 from streams.partitioning import Partitioner, partitions_of
+from streams.preference import Int64Array
 from streams.profiles import Source
 from streams.topics import COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
 from streams.transport import RecordBatch
@@ -89,7 +90,10 @@ class Decoder:
         sources: dict[Source, int] = {}
         own = Source(batch.topic, self._topic_id(batch.topic), batch.partition)
         rerouted = batch.topic == self._rerouted
-        for record in batch.records:
+        together = self._read_all(batch)
+        if together is not None:
+            columns, sources = together, {own: 0}
+        for record in batch.records if together is None else ():
             try:
                 source, offset = self._origin(record) if rerouted else (own, record.offset)
                 if source.topic == self._commands:
@@ -123,6 +127,31 @@ class Decoder:
                 received=[max(0, record.timestamp or 0) for record in commands.records],
             )
         return decoded
+
+    def _read_all(self, batch: RecordBatch) -> _Columns | None:
+        """Events without a fault, a third of the cost of one by one; None where a record needs a look of its own."""
+        kind, records = self._types.get(batch.topic), batch.records
+        types = {content_type(record.headers) if record.headers else None for record in records}
+        if kind is None or len(types) > 1:
+            return None
+        try:
+            read = decoder(EVENT_CLASSES[kind], types.pop())
+            values = [read(record.value) for record in records]
+        except (DecodeError, ValueError, RecursionError, TypeError):
+            return None
+        written = np.array([-1 if record.timestamp is None else record.timestamp for record in records], np.int64)
+        times = np.array([value.event_time_ms for value in values], np.int64)
+        if self._has_wrong_time(times, written):
+            return None
+        columns = _Columns(values, [kind] * len(values), list(records), [0] * len(values))
+        columns.offsets = [record.offset for record in records]
+        return columns
+
+    def _has_wrong_time(self, event_time_ms: Int64Array, record_ms: Int64Array) -> bool:
+        """Whether ``_check_time`` would refuse any."""
+        early = (record_ms >= 0) & (event_time_ms > record_ms + self._max_future_ms)
+        seconds = (record_ms > 2 * _DECADE_MS) & (np.abs(event_time_ms * 1000 - record_ms) < _DECADE_MS)
+        return bool((early | seconds).any())
 
     def _kind(self, topic: str) -> int:
         kind = self._types.get(topic)

@@ -1,9 +1,11 @@
 """Records to arrays: every record ends in exactly one place, and always in the same."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from faust.types import TP
 from hypothesis import given, settings
@@ -288,3 +290,46 @@ def test_seconds_where_milliseconds_belong_are_refused_with_what_to_do() -> None
     found = decode(record(event(event_time_ms=NOW_MS // 1000)))
     assert [(one.letter.reason, one.letter.field) for one in found.refused] == [("out-of-range", "event_time_ms")]
     assert "multiply" in found.refused[0].letter.detail
+
+
+class OneByOne(Decoder):
+    """Looks at each record alone, as the decoder does where one of them is at fault."""
+
+    def _read_all(self, batch: Any) -> None:
+        return None
+
+
+times = st.sampled_from([0, 5, NOW_MS // 1000, NOW_MS, NOW_MS + 299_000, NOW_MS + 301_000])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            times,
+            st.sampled_from([None, -1, NOW_MS]),
+            st.sampled_from([(), (("x", b"y"),), (("content-type", b"application/json"),)]),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_records_that_are_read_together_say_what_each_says_alone(drawn: list[Any]) -> None:
+    records = [
+        record(event(event_time_ms=ms, event_id=f"e{number}") if fine else b"{", timestamp=written, headers=headers)
+        for number, (ms, written, headers, fine) in enumerate(drawn)
+    ]
+    for number, one in enumerate(records):
+        one.offset = number
+    together, alone = (
+        decode(*records),
+        decode(*records, decoder=OneByOne(TopicNames(), lambda topic: f"id-of-{topic}", "murmur2")),
+    )
+    assert places(together, records) == places(alone, records)
+    assert (together.events is None) == (alone.events is None)
+    if together.events is not None and alone.events is not None:
+        for field in dataclasses.fields(together.events):
+            ours, theirs = getattr(together.events, field.name), getattr(alone.events, field.name)
+            assert np.array_equal(ours, theirs) if isinstance(ours, np.ndarray) else ours == theirs
+    assert [id(one) for one in together.event_records] == [id(one) for one in alone.event_records]
