@@ -299,6 +299,7 @@ class OneByOne(Decoder):
         return None
 
 
+TYPED = (("content-type", b"application/json"),)
 times = st.sampled_from([0, 5, NOW_MS // 1000, NOW_MS, NOW_MS + 299_000, NOW_MS + 301_000])
 
 
@@ -308,7 +309,7 @@ times = st.sampled_from([0, 5, NOW_MS // 1000, NOW_MS, NOW_MS + 299_000, NOW_MS 
         st.tuples(
             times,
             st.sampled_from([None, -1, NOW_MS]),
-            st.sampled_from([(), (("x", b"y"),), (("content-type", b"application/json"),)]),
+            st.sampled_from([(), (("x", b"y"),), TYPED]),
             st.booleans(),
         ),
         min_size=1,
