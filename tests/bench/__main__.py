@@ -82,9 +82,9 @@ def measure(stack: Any, folder: Path, environments: Path, quick: bool, say: Call
             say(f"the whole job, {users} users, {items:,} items")
             details[f"job {users} {items}"] = prefstream(stack, folder, items, users, events)
     say("latency")
-    peak = details["workers 1"]["warm"]["events_s"]
-    rates = {name: peak * share for name, share in _LOADS.items() if not quick or share == 0.5}
-    details["latency"] = latency(stack, folder, 10_000, rates, 8.0 if quick else 30.0)
+    shares = {name: share for name, share in _LOADS.items() if not quick or share == 0.5}
+    overload = details["workers 1"]["warm"]["events_s"]
+    details["latency"] = latency(stack, folder, 10_000, shares, overload, 8.0 if quick else 30.0)
     return details
 
 

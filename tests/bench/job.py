@@ -72,6 +72,8 @@ def beside_peers(
     running = shop.start_workers()
     try:
         wait_for("the peers' events", lambda: running[0].counts()[0] >= events, 120.0)
+        # what is saved has been sent before
+        wait_for("the saves of the peers' events", lambda: not running[0].counts()[1], 120.0)
         own = _last_lists(shop, "recommendations")
         # the peers' share is too short a run for batches of 2,000
         sent = workload.events("zipf", own_events, items, 12, int(time.time() * 1000))

@@ -12,13 +12,19 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from deploy.local.stack import Stack
 from tests.bench import workload
 from tests.bench.shop import BenchShop
+from tests.e2e.worker_process import wait_for
 
 _TICK_S = 0.001
 _QUANTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 
 
-def latency(stack: Stack, folder: Path, items: int, rates: dict[str, float], seconds: float) -> dict[str, Any]:
-    """Milliseconds by load.
+def latency(
+    stack: Stack, folder: Path, items: int, shares: dict[str, float], overload: float, seconds: float
+) -> dict[str, Any]:
+    """Milliseconds by load, in shares of the peak.
+
+    The peak is what the worker keeps up with while its events are produced and its lists are read on the same cores:
+    events are produced at ``overload`` a second, more than it can take, and the time is noted until all are applied.
 
     ``end_to_end``: from the moment an event was due to be produced until its list was read from the topic. ``worker``:
     from Kafka's time of the event until the list was handed to the producer, by the message's own times. A list stands
@@ -32,11 +38,17 @@ def latency(stack: Stack, folder: Path, items: int, rates: dict[str, float], sec
         warm = workload.events("zipf", 20_000, items, 5, int(time.time() * 1000))
         shop.send_all(warm)
         reader.wait_quiet()
+        before, start = worker.counts()[0], time.monotonic()
+        events = len(_produce(shop, overload, seconds, items, 99))
+        wait_for("the peak's events", lambda: worker.counts()[0] - before >= events, 300.0, every_s=0.1)
+        peak = events / (time.monotonic() - start)
+        reader.wait_quiet()
+        reader.take({})
         found = {}
-        for number, (name, rate) in enumerate(rates.items()):
-            due = _produce(shop, rate, seconds, items, 100 + number)
+        for number, (name, share) in enumerate(shares.items()):
+            due = _produce(shop, peak * share, seconds, items, 100 + number)
             reader.wait_quiet()
-            found[name] = {"rate": rate, **reader.take(due)}
+            found[name] = {"rate": round(peak * share), **reader.take(due)}
         return found
     finally:
         reader.close()
