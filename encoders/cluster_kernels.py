@@ -11,6 +11,7 @@ from encoders.compiled import compiled
 Codes = NDArray[np.int8]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Tiles = NDArray[np.float32]
 
 TILE = 64
 """Items that are scanned together: four AVX-512 registers of scores."""
@@ -81,20 +82,6 @@ def _cut(scores: Floats, rows: Ints, filled: int, keep: int, spare: Floats, spar
     return least
 
 
-@compiled("void(float32[:, ::1], int64[:, ::1])")
-def largest(scores: Floats, places: Ints) -> None:
-    """Fill ``places`` (B, p) with the places of the p largest of each row of ``scores`` (B, n), in no order; p <= n."""
-    count = places.shape[1]
-    best = np.empty(count, np.float32)
-    for user in range(len(scores)):
-        best[:] = -np.inf
-        found = places[user]
-        found[:] = -1
-        for place in range(scores.shape[1]):
-            if scores[user, place] > best[0]:
-                _replace_root(best, found, scores[user, place], place)
-
-
 @compiled("void(int64[:, ::1], int64[::1], int64[::1])")
 def group(places: Ints, starts: Ints, users: Ints) -> None:
     """Who wants which cluster: fill ``users`` with the rows of ``places`` that name a cluster, cluster by cluster.
@@ -138,6 +125,27 @@ def _score_tile(user: Floats, vectors: Floats, scales: Floats, biases: Floats, s
             )
     for column in range(TILE):
         scores[column] = scores[column] * scales[column] + biases[column]
+
+
+@compiled("void(float32[:, ::1], float32[:, :, ::1], float32[:, ::1], int64[:, ::1])")
+def nearest(users: Floats, centroids: Tiles, biases: Floats, places: Ints) -> None:
+    """The clusters with the largest scores.
+
+    Parameters
+    ----------
+    users : (B, D), D the padded dimension
+    centroids : (tiles, D, TILE), a centroid a column
+    biases : (tiles, TILE), -inf of an empty column
+    places : (B, p), is filled with numbers of clusters, in no order; p is at most as many as there are
+    """
+    best = np.full(places.shape, -np.inf, np.float32)
+    scores, ones = np.empty(TILE, np.float32), np.ones(TILE, np.float32)
+    for tile in range(len(centroids)):
+        for user in range(len(users)):
+            _score_tile(users[user], centroids[tile], ones, biases[tile], scores)
+            for column in range(TILE):
+                if scores[column] > best[user, 0]:
+                    _replace_root(best[user], places[user], scores[column], tile * TILE + column)
 
 
 @compiled(

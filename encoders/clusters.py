@@ -42,6 +42,7 @@ class Clusters:
         self._trained_tiles = 0
         dimension = centroids.shape[1] - 1
         self._padding = -dimension % AXES
+        self._centroid_tiles = _tiles(centroids[:, :-1] / self._scale, centroids[:, -1], self._padding)
         self._at: IntArray = np.full(items, -1, np.int64)
         self._first_tile: IntArray = np.full(self.count, -1, np.int64)
         self._used: IntArray = np.zeros(1, np.int64)
@@ -108,22 +109,15 @@ class Clusters:
         users = np.ascontiguousarray(users, np.float32)
         probes = min(probes, self.count)
         found = np.empty((len(users), count), np.int64)
-        nearest = self._nearest(users, probes)
+        padded = np.pad(users, ((0, 0), (0, self._padding)))
+        nearest = np.empty((len(users), probes), np.int64)
+        kernels.nearest(padded, *self._centroid_tiles, nearest)
         starts, wanting = np.empty(self.count + 1, np.int64), np.empty(nearest.size, np.int64)
         kernels.group(nearest, starts, wanting)
-        padded = np.pad(users, ((0, 0), (0, self._padding)))
         with self._lock:
             tiles = (self._first_tile, self._next_tile, self._tiles, self._scales, self._biases, self._rows)
             kernels.scan(padded, starts, wanting, *tiles, found)
         return found
-
-    def _nearest(self, users: FloatArray, probes: int) -> IntArray:
-        vectors, biases = self._centroids[:, :-1] / self._scale, self._centroids[:, -1]
-        places = np.empty((len(users), probes), np.int64)
-        for start in range(0, len(users), _BLOCK):
-            some = slice(start, start + _BLOCK)
-            kernels.largest(users[some] @ vectors.T + biases, places[some])
-        return places
 
     def _place(self, snapshot: Snapshot, rows: IntArray) -> None:
         if len(self._at) < len(snapshot.bias):
@@ -158,6 +152,14 @@ class Clusters:
         self._next_tile, self._filled = grown(self._next_tile, -1), grown(self._filled, 0)
         self._tiles, self._scales = grown(self._tiles, 0), grown(self._scales, 0)
         self._biases, self._rows = grown(self._biases, -np.inf), grown(self._rows, -1)
+
+
+def _tiles(vectors: FloatArray, biases: FloatArray, padding: int) -> tuple[FloatArray, FloatArray]:
+    """Vectors (n, d) as tiles (T, d + padding, TILE), a vector a column, and their biases (T, TILE)."""
+    empty = -len(vectors) % TILE
+    padded = np.pad(vectors, ((0, empty), (0, padding)))
+    tiles = padded.reshape(-1, TILE, padded.shape[1]).transpose(0, 2, 1)
+    return np.ascontiguousarray(tiles), np.pad(biases, (0, empty), constant_values=-np.inf).reshape(-1, TILE)
 
 
 def _points(snapshot: Snapshot, rows: IntArray, scale: np.float32) -> FloatArray:
