@@ -1,9 +1,11 @@
 """The composition root: a worker, started and stopped in order."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Coroutine
 from typing import Any
@@ -45,6 +47,9 @@ log = structlog.get_logger(__name__)
 _HANDOVER_SHARE = 0.8
 """Of the session timeout: what a hand-over may take before the group would give the partitions away."""
 
+
+_TURN_S = 0.0005
+"""For which a thread of Python keeps the interpreter while others want it."""
 
 _LAST_RESORT = 5
 """Session timeouts after which a worker that was asked to stop ends without more ado."""
@@ -131,6 +136,8 @@ class Worker:
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, or until something fails; the failure is raised."""
+        # encoding rows for a save keeps the interpreter: events would wait 5 ms, Python's default, for each turn
+        sys.setswitchinterval(_TURN_S)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
@@ -197,6 +204,9 @@ class Worker:
             self._rejoin,
         )
         await self._engine.catch_up()
+        # what has been read so far stays: the collector need not look through it again and again, with all else waiting
+        gc.collect()
+        gc.freeze()
         self._app = self._make_app(self._engine)
         await self._app.start()
         self._spawn(self._engine.intake.run_forever(self._engine.pipeline.process))
