@@ -64,7 +64,12 @@ class Served:
         self._producer = Producer({"bootstrap.servers": self.address, "partitioner": "murmur2_random", "log_level": 0})
         for item in items:
             self.put("catalog", item.item_id, encode(item))
-        self.console = Process(folder, "--broker", self.address, "console", "--port", "0")
+        self._folder = folder
+        self.start_console(0)
+
+    def start_console(self, port: int) -> None:
+        """A console, at ``url``."""
+        self.console = Process(self._folder, "--broker", self.address, "console", "--port", str(port))
         self.url = self.console.said(r"(http://127\.0\.0\.1:\d+/)")
 
     def put(self, topic: str, key: str, value: bytes) -> None:

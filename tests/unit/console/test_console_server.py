@@ -208,6 +208,7 @@ async def test_what_is_asked_for_has_bounds(console: Console) -> None:
         ("products", {"limit": "1000"}),
         ("products", {"offset": "x"}),
         ("products", {"offset": "9" * 30}),
+        ("products", {"words": "x " * 41}),
     ):
         async with console.session.get(f"{console.url}/api/{path}", params=query) as answer:
             assert answer.status == 400, query
