@@ -141,7 +141,8 @@ class ConsoleServer:
         self._streams += 1
         self._watchers[user_id].add(changed)
         try:
-            await self._follow(response, user_id, changed)
+            with self._shoppers.held(user_id):
+                await self._follow(response, user_id, changed)
         except ConnectionResetError:
             pass  # the page has gone
         finally:

@@ -72,7 +72,7 @@ class Served:
         self.console = Process(self._folder, "--broker", self.address, "console", "--port", str(port))
         self.url = self.console.said(r"(http://127\.0\.0\.1:\d+/)")
 
-    def put(self, topic: str, key: str, value: bytes) -> None:
+    def put(self, topic: str, key: str, value: bytes | None) -> None:
         """Produce a record and wait until the broker has it."""
         self._producer.produce(topic, value, key)
         assert self._producer.flush(10) == 0

@@ -257,6 +257,30 @@ def test_it_is_accessible_fits_and_can_be_shown(open_page: Open, tmp_path: Path,
         assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_names_as_long_as_the_schema_allows_fit_every_screen(open_page: Open, served: Served) -> None:
+    """Regression: the button of a department with a long name was wider than the screen."""
+    long = CatalogItem(
+        item_id="w" * 256,
+        title="W" * 1024,
+        category=["D" * 256, "C" * 256],
+        brand="B" * 256,
+        price=1e12,
+        currency="EUR",
+    )
+    served.put("catalog", long.item_id, encode(long))
+    served.click("u" * 256, long.item_id)
+    page = open_page("x" * 256)
+    expect(page.locator(".chip", has_text="D" * 256)).to_have_count(1, timeout=DEADLINE_MS)
+    page.locator(".chip", has_text="D" * 256).click()
+    page.locator(".card .open").first.click()
+    expect(page.locator("#cause")).to_contain_text("W" * 70, timeout=DEADLINE_MS)
+    expect(page.locator("#others")).to_contain_text("u" * 256, timeout=DEADLINE_MS)
+    for width in (1440, 1024, 375, NARROWEST):
+        page.set_viewport_size({"width": width, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    served.put("catalog", long.item_id, None)
+
+
 def test_two_tabs_of_one_shopper_show_the_same(open_page: Open) -> None:
     one, two = open_page("twin"), open_page("twin")
     one.locator(".card .open").first.click()

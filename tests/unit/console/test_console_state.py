@@ -99,6 +99,21 @@ def test_only_the_shoppers_heard_of_last_are_kept() -> None:
     assert [user for user, _ in shoppers.latest_first()] == ["b", "c"]
 
 
+def test_a_shopper_that_somebody_looks_at_is_kept_whoever_else_comes() -> None:
+    """Regression: in a busy shop the list of a page that stood still was empty after some seconds."""
+    shoppers = Shoppers(most=2)
+    shoppers.receive(recommendation("ann", []))
+    with shoppers.held("ann"), shoppers.held("ann"):
+        for number in range(9):
+            shoppers.receive(recommendation(f"other-{number}", []))
+        assert shoppers.get("ann") is not None
+        assert len(list(shoppers.latest_first())) == 3
+    for number in range(9):
+        shoppers.receive(recommendation(f"other-{number}", [], sequence=2))
+        assert len(list(shoppers.latest_first())) <= 3
+    assert shoppers.get("ann") is None
+
+
 def test_the_taste_sums_shares_lately_and_weights_all_along_by_category() -> None:
     shop = shelves(item("tea", "Food", "Tea"), item("pot", "Kitchen", "Pots"), item("cup", "Kitchen", "Cups"))
     latest = recommendation(
