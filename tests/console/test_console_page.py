@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
@@ -255,6 +256,16 @@ def test_it_is_accessible_fits_and_can_be_shown(open_page: Open, tmp_path: Path,
     for width in (NARROWEST, 1024):
         page.set_viewport_size({"width": width, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_it_listens_on_loopback_and_talks_to_the_broker_alone(open_page: Open, served: Served) -> None:
+    open_page("neighbour")
+    page, broker = urlsplit(served.url).port, int(served.address.rpartition(":")[2])
+    found = psutil.Process(served.console.process.pid).net_connections("inet")
+    listening = [tuple(one.laddr) for one in found if one.status == psutil.CONN_LISTEN]
+    assert listening == [("127.0.0.1", page)]
+    own = {one.raddr.port for one in found if one.raddr and one.laddr.port != page}
+    assert own == {broker}
 
 
 def test_names_as_long_as_the_schema_allows_fit_every_screen(open_page: Open, served: Served) -> None:
