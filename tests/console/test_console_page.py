@@ -280,7 +280,9 @@ def test_names_as_long_as_the_schema_allows_fit_every_screen(open_page: Open, se
     )
     served.put("catalog", long.item_id, encode(long))
     served.click("u" * 256, long.item_id)
-    page = open_page("x" * 256)
+    shopping = open_page("x" * 256)
+    expect(shopping.locator("#shoppers option[value^=uuuu]")).to_have_count(1, timeout=DEADLINE_MS)
+    page = open_page("y" * 256)  # who is shown beside is chosen when the page opens
     expect(page.locator(".chip", has_text="D" * 256)).to_have_count(1, timeout=DEADLINE_MS)
     page.locator(".chip", has_text="D" * 256).click()
     page.locator(".card .open").first.click()

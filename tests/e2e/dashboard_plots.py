@@ -21,8 +21,8 @@ COLUMNS = 24
 UNIT_INCHES = (0.5, 0.235)
 """Of Grafana's grid: width of a column, height of a row."""
 DPI = 100
-COLOURS = 96
-"""In the file: lines and letters need no more, and it is a third of the size."""
+COLOURS = 256
+"""In the file: lines and letters need no more, and it is half the size."""
 LEGEND_SERIES = 6
 PALETTE = ("#3274d9", "#e0752d", "#56a64b", "#a352cc", "#d44a3a", "#2fb5c7", "#b8860b", "#777777")
 LEVELS = {"green": "#3b8c33", "orange": "#e07b1a", "red": "#c9302c"}
@@ -168,7 +168,7 @@ def _figure(axes: Axes, panel: dict[str, Any], found: Sequence[Evaluated]) -> No
         if step["value"] is None or last >= step["value"]:
             colour = LEVELS[step["color"]]
     axes.fill_between(times, np.nan_to_num(values), color=colour, alpha=0.18, lw=0)
-    axes.set_ylim(0, 2.2 * max(float(np.nanmax(values)), 1e-9))
+    axes.set_ylim(0, 2.2 * float(np.nanmax(values)) or 1)
     axes.axis("off")
     text = number(last, panel["fieldConfig"]["defaults"]["unit"])
     axes.text(0.5, 0.62, text, transform=axes.transAxes, fontsize=15, color=colour, ha="center", va="center")

@@ -155,6 +155,7 @@ def run(stack: Stack, folder: Path) -> Run:
         assert worker.port is not None
         prometheus = PrometheusProcess(folder / "prometheus", [worker.port])
         ending.callback(prometheus.stop)
+        wait_for("the first scrape", lambda: prometheus.value("sum(up)") == 1)
         start_s = time.time()
 
         @contextmanager

@@ -15,6 +15,9 @@ def test_no_query_or_rule_fails_every_panel_has_data_and_can_be_drawn(stack: Sta
     assert len(found.evaluated) > 50
     assert len(found.rules) == 20
     assert not problems(found)
+    lags = [one for query in found.evaluated if query.query.panel == "Lag by topic" for one in query.series]
+    # Regression: after a rebalance a worker said of a catalog that was all encoded that all of it was behind
+    assert [one.values[-1] for one in lags if one.labels["topic"].endswith("catalog")] == [0.0]
     for dashboard in DASHBOARDS.glob("*.json"):
         picture = tmp_path / f"{dashboard.stem}.png"
         draw(found, dashboard, picture)
