@@ -65,10 +65,10 @@ class Feed:
 
         def hand_over(read: Callable[[Any], Any], take: Callable[[list[Any]], None]) -> Callable[[list[Any]], None]:
             def collect(messages: list[Any]) -> None:
-                changes = [change for change in map(read, messages) if change is not None]
-                for first in range(0, len(changes), _AT_ONCE):
+                for first in range(0, len(messages), _AT_ONCE):
+                    some = map(read, messages[first : first + _AT_ONCE])
                     taken = threading.Event()
-                    loop.call_soon_threadsafe(_take, take, changes[first : first + _AT_ONCE], taken)
+                    loop.call_soon_threadsafe(_take, take, [change for change in some if change is not None], taken)
                     # no faster than the loop takes it: a large catalog must neither pile up nor hold up the page
                     while not taken.wait(_POLL_S) and not self._stopping.is_set():
                         pass

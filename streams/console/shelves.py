@@ -6,13 +6,15 @@ Made for some 100,000 items: a page of a category is a slice, and what is search
 import sys
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from schemas.catalog import CatalogItem
 from schemas.ids import id_hash
-from streams.console.haystack import Haystack
+from streams.console.haystack import Haystack, Places
 from streams.texts import safe
 
 NO_CATEGORY = "Everything else"
@@ -135,7 +137,8 @@ class Shelves:
         self._everything = Shelf()
         self._departments: dict[str, Shelf] = {}
         self._categories: defaultdict[str, dict[str, Shelf]] = defaultdict(dict)  # of each department
-        self._haystack: Haystack | None = None  # of everything; None: its words are not what they were
+        # of everything: its words, and the hashes of its items; None: they are not what they were
+        self._searched: tuple[Haystack, NDArray[np.uint64]] | None = None
         self.version = 0
         """Grows with every change."""
         self._offered: tuple[int, Offered] | None = None  # and the version that it was worked out for
@@ -149,7 +152,7 @@ class Shelves:
         before = self._known.get(item_id)
         self._known[item_id] = item
         if before is None or (before.words, before.available) != (item.words, item.available):
-            self._haystack = None
+            self._searched = None
         if before is None or _shelf_of(before) != _shelf_of(item):
             if before is not None:
                 self._clear(before)
@@ -166,7 +169,7 @@ class Shelves:
         before = self._known.pop(item_id, None)
         if before is not None:
             self._clear(before)
-            self._haystack = None
+            self._searched = None
         self.version += 1
 
     def _clear(self, item: Stocked) -> None:
@@ -196,13 +199,16 @@ class Shelves:
 
         ``words``: those that hold all of them, first the products in which each begins a word.
         """
-        wanted = [*dict.fromkeys(_letters(words).split())]
-        if wanted:
-            found = self._search(department, category, wanted)
-            return Page(products=[one.product for one in found[offset : offset + limit]], total=len(found))
-        places = self._shelf(department, category).places()
-        shown = places[offset : offset + limit]
-        return Page(products=[self._known[item_id].product for _, item_id in shown], total=len(places))
+        wanted = dict.fromkeys(_letters(words).split())
+        if not wanted:
+            places = self._shelf(department, category).places()
+            return self._shown(places[offset : offset + limit], len(places))
+        everything = self._everything.places()
+        found = self._search(department, category, wanted)
+        return self._shown([everything[number] for number in found[offset : offset + limit].tolist()], len(found))
+
+    def _shown(self, places: list[Place], total: int) -> Page:
+        return Page(products=[self._known[item_id].product for _, item_id in places], total=total)
 
     def _shelf(self, department: str, category: str) -> Shelf:
         if not department:
@@ -211,20 +217,24 @@ class Shelves:
             return self._departments.get(department, Shelf())
         return self._categories.get(department, {}).get(category, Shelf())
 
-    def _search(self, department: str, category: str, wanted: list[bytes]) -> list[Stocked]:
-        places = self._everything.places()
-        if self._haystack is None:
-            self._haystack = Haystack([self._known[item_id].words for _, item_id in places])
-        rarest, *others = sorted(wanted, key=len, reverse=True)  # most likely: the longest
-        found = [self._known[places[number][1]] for number in self._haystack.find(rarest)]
+    def _search(self, department: str, category: str, wanted: Iterable[bytes]) -> Places:
+        """Which places of everything hold these words."""
+        if self._searched is None:
+            places = self._everything.places()
+            self._searched = (
+                Haystack([self._known[item_id].words for _, item_id in places]),
+                _hashes(places),
+            )
+        haystack, hashes = self._searched
+        held = np.arange(len(hashes))
         if department:
-            found = [one for one in found if one.product.department == department]
-        if department and category:
-            found = [one for one in found if one.product.category == category]
-        found = _holding(others, found)
-        first = _holding([b" " + word for word in wanted], found)
-        chosen = {one.product.item_id for one in first}
-        return first + [one for one in found if one.product.item_id not in chosen]
+            held = np.searchsorted(hashes, _hashes(self._shelf(department, category).places()))
+        begun = held
+        for word in wanted:
+            holding, beginning = haystack.find(word)
+            held = np.intersect1d(held, holding, assume_unique=True)
+            begun = np.intersect1d(begun, beginning, assume_unique=True)
+        return np.concatenate([begun, np.setdiff1d(held, begun, assume_unique=True)])
 
     def offered(self) -> Offered:
         """Departments and their categories to choose from, each by name."""
@@ -248,10 +258,8 @@ class Shelves:
         return Offered(departments=departments, others=len(self._departments) - len(departments))
 
 
-def _holding(words: list[bytes], items: list[Stocked]) -> list[Stocked]:
-    for word in words:
-        items = [one for one in items if word in one.words]
-    return items
+def _hashes(places: list[Place]) -> NDArray[np.uint64]:
+    return np.fromiter((number for number, _ in places), np.uint64, len(places))
 
 
 def _shelf_of(item: Stocked) -> tuple[str, str] | None:
