@@ -80,7 +80,10 @@ class Served:
     def click(self, user: str, item_id: str) -> None:
         """A click now."""
         event = Click(
-            event_id=f"{user}-{item_id}", user_id=user, item_id=item_id, event_time_ms=int(time.time() * 1000)
+            event_id=f"{user[:99]}-{item_id[:99]}",
+            user_id=user,
+            item_id=item_id,
+            event_time_ms=int(time.time() * 1000),
         )
         self.put("clicks", user, encode(event))
 
