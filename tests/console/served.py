@@ -89,20 +89,25 @@ class Served:
 
     def records(self, topic: str) -> list[Any]:
         """Every record of a topic."""
-        options = {"bootstrap.servers": self.address, "group.id": "test", "log_level": 0, "fetch.wait.max.ms": 5}
-        consumer = Consumer(options)
-        try:
-            numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            ends = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1] for n in numbers}
-            consumer.assign([TopicPartition(topic, number, 0) for number, end in ends.items() if end])
-            found: list[Any] = []
-            while len(found) < sum(ends.values()):
-                found += consumer.consume(100, timeout=0.1)
-            return found
-        finally:
-            consumer.close()
+        return read_all(self.address, topic)
 
     def stop(self) -> None:
         """Stop both; each has to end well."""
         assert self.console.stop() == 0
         assert self.worker.stop() == 0
+
+
+def read_all(address: str, topic: str) -> list[Any]:
+    """Every record of a topic of the broker at ``address``."""
+    options = {"bootstrap.servers": address, "group.id": "test", "log_level": 0, "fetch.wait.max.ms": 5}
+    consumer = Consumer(options)
+    try:
+        numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        ends = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1] for n in numbers}
+        consumer.assign([TopicPartition(topic, number, 0) for number, end in ends.items() if end])
+        found: list[Any] = []
+        while len(found) < sum(ends.values()):
+            found += consumer.consume(100, timeout=0.1)
+        return found
+    finally:
+        consumer.close()

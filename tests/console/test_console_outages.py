@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from playwright.sync_api import Page, expect
 
 from schemas.codec import encode
@@ -14,7 +14,7 @@ from streams.demo.shop import make_shop
 from streams.simulator import Simulator
 from streams.topics import CATALOG, INPUTS, RECOMMENDATIONS
 from tests.console.browser import running_browser
-from tests.console.served import Process
+from tests.console.served import Process, read_all
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -50,8 +50,8 @@ def test_it_says_that_no_worker_answers_and_then_that_kafka_does_not(page: Page,
     expect(page.locator("#toast")).to_have_text("No list came within 5 seconds. Is a worker running?", timeout=LATE_MS)
     expect(page.locator("#list")).to_have_class("list panel")
     expect(page.locator("#events")).to_have_text("1 event seen")
-    [click] = clicks(address)
-    assert click["user_id"] == "nobody-knows-me"
+    [click] = read_all(address, "clicks")
+    assert json.loads(click.value())["user_id"] == "nobody-knows-me"
 
     del producer
     simulators.clear()
@@ -63,18 +63,3 @@ def test_it_says_that_no_worker_answers_and_then_that_kafka_does_not(page: Page,
     expect(page.locator(".card")).to_have_count(1)  # the shop itself is there all along
     expect(page.locator("#link")).to_have_text("live")
     assert console.stop() == 0
-
-
-def clicks(address: str) -> list[dict[str, str]]:
-    """Everything in `clicks`."""
-    options = {"bootstrap.servers": address, "group.id": "test", "log_level": 0, "fetch.wait.max.ms": 5}
-    consumer = Consumer(options)
-    try:
-        ends = {n: consumer.get_watermark_offsets(TopicPartition("clicks", n), timeout=10)[1] for n in range(4)}
-        consumer.assign([TopicPartition("clicks", number, 0) for number, end in ends.items() if end])
-        found = []
-        while len(found) < sum(ends.values()):
-            found += [json.loads(one.value()) for one in consumer.consume(10, timeout=0.1)]
-        return found
-    finally:
-        consumer.close()
