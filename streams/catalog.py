@@ -114,20 +114,22 @@ class CatalogEncoder:
         try:
             consumer.subscribe([self._catalog])
             looked = 0.0
+            reached: dict[int, int] = {}
             while not self._stopping.is_set():
                 messages = consumer.consume(_AT_ONCE, timeout=_POLL_S)
                 records = [message for message in messages if message.error() is None]
                 if records and not self._encode([CatalogRecord.of(message) for message in records]):
                     return
-                self._commit(consumer, messages)
+                reached |= self._commit(consumer, messages)
                 if time.monotonic() > looked + _LAGS_EVERY_S:
                     looked = time.monotonic()
-                    self.lags = _lags(consumer)
+                    self.lags = _lags(consumer, reached)
         finally:
             self.lags = {}
             consumer.close()
 
-    def _commit(self, consumer: Consumer, messages: list[Message]) -> None:
+    def _commit(self, consumer: Consumer, messages: list[Message]) -> dict[int, int]:
+        """Commit what these messages have come to; returns it, by partition."""
         offsets: dict[int, int] = {}
         for message in messages:
             error, partition, offset = message.error(), message.partition(), message.offset()
@@ -139,13 +141,14 @@ class CatalogEncoder:
             elif not error.retriable():
                 log.warning("catalog", problem=error.str())
         if not offsets:
-            return
+            return offsets
         try:
             consumer.commit(
                 offsets=[TopicPartition(self._catalog, *pair) for pair in offsets.items()], asynchronous=False
             )
         except KafkaException as error:  # no longer ours: the next owner encodes these again
             log.info("the catalog's offsets were not taken", problem=error.args[0].str())
+        return offsets
 
     def _encode(self, records: list[CatalogRecord]) -> bool:
         """Publish the vectors of a batch and wait until Kafka has them; False if the worker ends before."""
@@ -200,12 +203,13 @@ class CatalogEncoder:
         self._metrics.encoded("removed", removed)
 
 
-def _lags(consumer: Consumer) -> dict[int, int]:
+def _lags(consumer: Consumer, reached: dict[int, int]) -> dict[int, int]:
+    # a consumer's own position is unknown after an assignment until a record comes, and where all is encoded none does
     lags = {}
-    for part in consumer.position(consumer.assignment()):
+    for part in consumer.assignment():
         low, high = consumer.get_watermark_offsets(part, cached=True)
         if high >= 0:
-            lags[int(part.partition)] = max(0, high - (part.offset if part.offset >= 0 else max(low, 0)))
+            lags[int(part.partition)] = max(0, high - max(reached.get(int(part.partition), 0), low))
     return lags
 
 

@@ -1,8 +1,12 @@
-"""What is popular now: decayed counts per partition, kept by the partition's owner, summed by everybody."""
+"""What is popular now: decayed counts per partition, kept by the partition's owner, summed by everybody.
+
+An owner counts every item, and knows of the others' partitions what they publish: their largest counts. So the sum is
+exact for one worker, and nearly so for several.
+"""
 
 import heapq
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -11,10 +15,15 @@ from numpy.typing import NDArray
 from schemas.codec import encode
 from schemas.trending import TrendingCounts
 
-PUBLISHED = 200
-"""Items of a partition that are published."""
-_KEPT = 1_000
-_PRUNE_AT = 5_000
+Float64Array = NDArray[np.float64]
+
+PUBLISHED = 500
+"""Items of a partition that are saved and published."""
+_RANKED = 1_100
+"""Items that are ranked: as many as the longest list holds, and some that may be left out."""
+_PRUNE_AT = 200_000
+"""Items counted at which the rarest are dropped: they cost some 200 bytes each, and 8 more a partition."""
+_KEPT = 100_000
 _TOP_EVERY_S = 1.0
 _LEAD_MS = 3_600_000
 """Counts of a time so far ahead come from a wrong clock: they would outweigh everything for years."""
@@ -29,7 +38,9 @@ class Trending:
     def __init__(self, half_life_s: float, type_weights: Sequence[float]) -> None:
         self._half_life_ms = half_life_s * 1000
         self._weights = np.asarray(type_weights, np.float64)
-        self._counts: dict[int, dict[str, float]] = {}
+        self._items: list[str] = []  # counted here, in any partition
+        self._number: dict[str, int] = {}  # of each of them: its place in the arrays of counts
+        self._counts: dict[int, Float64Array] = {}  # by partition: at least as long as the largest number it counted
         self._reference: dict[int, int] = {}  # the time (UTC ms) at which an event counts 1
         self._newest: dict[int, int] = {}  # the largest event time (UTC ms) counted
         self._changed: set[int] = set()
@@ -57,19 +68,47 @@ class Trending:
         reference = self._reference.setdefault(partition, newest)
         if (newest - reference) / self._half_life_ms > _REBASE_AT:
             reference = self._rebase(partition, newest)
-        counts = self._counts.setdefault(partition, {})
         grown = self._weights[types] * np.exp2((times - reference) / self._half_life_ms)
-        for item, amount in zip(item_ids, grown.tolist(), strict=True):
-            counts[item] = counts.get(item, 0.0) + amount
-        if len(counts) > _PRUNE_AT:
-            self._counts[partition] = dict(_largest(counts, _KEPT))
+        numbers = self._numbers(item_ids)
+        np.add.at(self._with_room(partition), numbers, grown)
+        if len(self._items) > _PRUNE_AT:
+            self._prune()
         self._changed.add(partition)
 
+    def _numbers(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
+        known = self._number
+        for item in item_ids:
+            if item not in known:
+                known[item] = len(self._items)
+                self._items.append(item)
+        return np.fromiter(map(known.__getitem__, item_ids), np.intp, len(item_ids))
+
+    def _with_room(self, partition: int) -> Float64Array:
+        """The counts of a partition, with a place for every item."""
+        counts = self._counts.setdefault(partition, np.empty(0))
+        if len(counts) < len(self._items):
+            wider = np.zeros(max(len(self._items), 2 * len(counts)))
+            wider[: len(counts)] = counts
+            self._counts[partition] = counts = wider
+        return counts
+
+    def _prune(self) -> None:
+        """Drop the items that count least, over all partitions."""
+        total = self._own_sum(max(self._newest.values()))
+        kept = np.sort(np.argpartition(total, -_KEPT)[-_KEPT:])
+        self._counts = {partition: self._with_room(partition)[kept] for partition in list(self._counts)}
+        self._items = [self._items[number] for number in kept.tolist()]
+        self._number = {item: number for number, item in enumerate(self._items)}
+
     def _rebase(self, partition: int, time_ms: int) -> int:
-        kept = 2.0 ** (-(time_ms - self._reference[partition]) / self._half_life_ms)
-        self._counts[partition] = {item: count * kept for item, count in self._counts.get(partition, {}).items()}
+        if partition in self._counts:
+            self._counts[partition] *= self._left(self._reference[partition], time_ms)
         self._reference[partition] = time_ms
         return time_ms
+
+    def _left(self, then_ms: int, now_ms: int) -> float:
+        """What is left of a count after that time."""
+        return float(2.0 ** (-(now_ms - then_ms) / self._half_life_ms))
 
     def take_changed(self) -> dict[int, bytes]:
         """Encoded counts of partitions that changed since the last call: what is saved and published."""
@@ -83,15 +122,33 @@ class Trending:
 
     def _state(self, partition: int) -> TrendingCounts:
         newest = self._newest[partition]
-        kept = 2.0 ** (-(newest - self._reference[partition]) / self._half_life_ms)
-        items = [(item, count * kept) for item, count in _largest(self._counts[partition], PUBLISHED)]
-        return TrendingCounts(partition=partition, time_ms=newest, items=items)
+        counts = self._counts[partition] * self._left(self._reference[partition], newest)
+        return TrendingCounts(partition=partition, time_ms=newest, items=self._largest(counts, PUBLISHED))
+
+    def _largest(self, counts: Float64Array, most: int) -> list[tuple[str, float]]:
+        """Of the counts by number, the largest above 0."""
+        numbers = np.flatnonzero(counts > 0)
+        if len(numbers) > most:
+            at_least = np.partition(counts[numbers], -most)[-most]
+            numbers = numbers[counts[numbers] >= at_least]  # all that share the last place: the id decides
+        found = zip((self._items[number] for number in numbers.tolist()), counts[numbers].tolist(), strict=True)
+        return _best(found, most)
+
+    def _own_sum(self, time_ms: int) -> Float64Array:
+        """The counts by number of all partitions owned here, as of a time."""
+        total = np.zeros(len(self._items))
+        for partition, counts in self._counts.items():
+            counted = counts[: len(total)]
+            total[: len(counted)] += counted * self._left(self._reference[partition], time_ms)
+        return total
 
     def adopt(self, partition: int, state: bytes) -> None:
         """Go on from a saved state: the partition is owned here now. One that can't be read is counted anew."""
         counts = decode_published(state)
         if counts is not None and counts.time_ms <= _now_ms() + _LEAD_MS:
-            self._counts[partition] = dict(counts.items)
+            numbers = self._numbers([item for item, _ in counts.items])
+            self._counts.pop(partition, None)
+            self._with_room(partition)[numbers] = [count for _, count in counts.items]
             self._reference[partition] = self._newest[partition] = counts.time_ms
 
     def release_all_but(self, partitions: Collection[int]) -> None:
@@ -118,19 +175,18 @@ class Trending:
 
         Partitions owned here count as they stand, the others as they were last published.
         """
-        own = {partition: self._state(partition) for partition in self._counts}
-        return self._sum({**self._published, **own})
-
-    def _sum(self, parts: Mapping[int, TrendingCounts]) -> list[tuple[str, float]]:
-        if not parts:
-            return []
-        newest = max(counts.time_ms for counts in parts.values())
-        total: dict[str, float] = {}
-        for counts in parts.values():
-            kept = 2.0 ** (-(newest - counts.time_ms) / self._half_life_ms)
+        others = [counts for partition, counts in {**self._published}.items() if partition not in self._counts]
+        newest = max([*self._newest.values(), *(counts.time_ms for counts in others)], default=0)
+        own = self._own_sum(newest)
+        total = dict(self._largest(own, _RANKED))
+        for counts in others:
+            left = self._left(counts.time_ms, newest)
             for item, count in counts.items:
-                total[item] = total.get(item, 0.0) + count * kept
-        ranked = _largest(total, len(total))
+                if item not in total:
+                    number = self._number.get(item)
+                    total[item] = 0.0 if number is None else float(own[number])
+                total[item] += count * left
+        ranked = _best(total.items(), _RANKED)
         largest = ranked[0][1] if ranked else 1.0
         return [(item, count / largest) for item, count in ranked if count > 0]
 
@@ -139,9 +195,9 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _largest(counts: Mapping[str, float], n: int) -> list[tuple[str, float]]:
+def _best(counts: Iterable[tuple[str, float]], most: int) -> list[tuple[str, float]]:
     # the id breaks ties, so that all workers rank alike
-    return heapq.nsmallest(n, counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return heapq.nsmallest(most, counts, key=lambda pair: (-pair[1], pair[0]))
 
 
 def decode_published(value: bytes) -> TrendingCounts | None:

@@ -86,6 +86,7 @@ def build() -> Dashboard:
                 Query(_share("online_baseline_hits_total"), "trending"),
             ],
             "percentunit",
+            width=12,
         ),
         lines(
             "Mean reciprocal rank against popularity",
@@ -95,6 +96,7 @@ def build() -> Dashboard:
                 Query(_share("online_baseline_reciprocal_rank_total"), "trending"),
             ],
             "none",
+            width=12,
         ),
         lines(
             "Events scored, and why others are not",
@@ -132,6 +134,27 @@ def build() -> Dashboard:
                 Query(_share("online_baseline_hits_total", "user"), "{{user}}, trending"),
             ],
             "percentunit",
+        ),
+        lines(
+            "Mean reciprocal rank of new and known users",
+            "A user is new before the fifth event.",
+            [
+                Query(_share("online_reciprocal_rank_total", "user"), "{{user}}"),
+                Query(_share("online_baseline_reciprocal_rank_total", "user"), "{{user}}, trending"),
+            ],
+            "none",
+        ),
+        lines(
+            "Mean reciprocal rank by reason",
+            "By the reason of the item that was hit, over all scored events: the parts add up to the mean.",
+            [
+                Query(
+                    f"{_rate('online_reciprocal_rank_total', 'reason')} / scalar({_rate('online_events_total')} > 0)",
+                    "{{reason}}",
+                ),
+            ],
+            "none",
+            stack=True,
         ),
         lines(
             "Hit rate by model",

@@ -14,18 +14,23 @@ from schemas.events import Browse, Click, Event, Purchase
 from schemas.headers import content_type
 from schemas.recommendation import Recommendation
 from streams.clients import make_producer, make_tail_consumer
+from streams.console.shelves import Stocked, stocked
 from streams.settings import Kafka
 from streams.tail import Tail
 from streams.topics import CATALOG, RECOMMENDATIONS, TopicNames
 
 log = structlog.get_logger(__name__)
 
-CatalogChange = tuple[str, CatalogItem | None]
+CatalogChange = tuple[str, Stocked | None]
 ListChange = tuple[str, Recommendation | None]
 
 TOPICS: dict[type[Event], str] = {Click: "clicks", Browse: "browses", Purchase: "purchases"}
 
 _QUIET = {"log_level": 2}
+_QUEUED_KB = 16 << 10
+"""Of a topic that are fetched and wait to be decoded."""
+_AT_ONCE = 500
+"""Records that the event loop takes in before it looks after the page again."""
 _LATEST_LISTS = 250
 """Of each partition: lists that are there already and are read at the start."""
 _CONFIRM_S = 5.0
@@ -60,9 +65,13 @@ class Feed:
 
         def hand_over(read: Callable[[Any], Any], take: Callable[[list[Any]], None]) -> Callable[[list[Any]], None]:
             def collect(messages: list[Any]) -> None:
-                changes = [change for change in map(read, messages) if change is not None]
-                if changes:
-                    loop.call_soon_threadsafe(take, changes)
+                for first in range(0, len(messages), _AT_ONCE):
+                    some = map(read, messages[first : first + _AT_ONCE])
+                    taken = threading.Event()
+                    loop.call_soon_threadsafe(_take, take, [change for change in some if change is not None], taken)
+                    # no faster than the loop takes it: a large catalog must neither pile up nor hold up the page
+                    while not taken.wait(_POLL_S) and not self._stopping.is_set():
+                        pass
 
             return collect
 
@@ -99,19 +108,26 @@ class Feed:
         await asyncio.to_thread(self._stop)
 
     def _stop(self) -> None:
+        self._stopping.set()
         for tail in self._tails:
             tail.stop()
-        self._stopping.set()
         if self._poller.is_alive():
             self._poller.join(_FLUSH_S)
         self._producer.flush(_FLUSH_S)
 
     def _consumer(self) -> Any:
-        return make_tail_consumer(self._kafka, **self._options)
+        return make_tail_consumer(self._kafka, **self._options, **{"queued.max.messages.kbytes": _QUEUED_KB})
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
             self._producer.poll(_POLL_S)
+
+
+def _take(take: Callable[[list[Any]], None], changes: list[Any], taken: threading.Event) -> None:
+    try:
+        take(changes)
+    finally:
+        taken.set()
 
 
 def _settle(delivered: "asyncio.Future[None]", error: Any) -> None:
@@ -129,7 +145,7 @@ def read_catalog(message: Any) -> CatalogChange | None:
     if message.value() is None:
         return (key, None) if key else None
     item = _decoded(CatalogItem, message)
-    return (key, item) if item is not None and item.item_id == key else None
+    return (key, stocked(item)) if item is not None and item.item_id == key else None
 
 
 def read_list(message: Any) -> ListChange | None:

@@ -14,6 +14,8 @@ from streams.console.shelves import Product
 
 MOST_PRODUCTS = 60
 """Of one page of the shop."""
+_MOST_CHARS = 80
+"""Of a search: each of its words is looked for in every item."""
 
 
 class Action(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +61,14 @@ def user_of(request: web.Request) -> str:
     if not 1 <= len(user_id) <= MAX_ID_CHARS:
         raise Refusal(400, f"`user` has to be 1 to {MAX_ID_CHARS} characters.")
     return user_id
+
+
+def words_of(request: web.Request) -> str:
+    """The words that are searched for."""
+    words = request.query.get("words", "")
+    if len(words) > _MOST_CHARS:
+        raise Refusal(400, f"`words` has to be {_MOST_CHARS} characters at most.")
+    return words
 
 
 def number_of(request: web.Request, name: str, usual: int, largest: int) -> int:

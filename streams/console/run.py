@@ -43,7 +43,7 @@ async def serve(
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = ConsoleServer(settings, simulated=simulated, names=names | {host})
+    server = ConsoleServer(settings, simulated=simulated, names=names | {host.lower()})
     taken = await server.start(host, port)
     try:
         ready(address(host, taken))

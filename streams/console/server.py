@@ -11,8 +11,8 @@ from aiohttp import web
 from schemas.codec import encode
 from streams.console.feed import CatalogChange, Feed, ListChange, NotConfirmed
 from streams.console.guard import Refusal, add_headers, guard
-from streams.console.requests import MOST_PRODUCTS, number_of, read_action, user_of
-from streams.console.shelves import Shelves, product_of
+from streams.console.requests import MOST_PRODUCTS, number_of, read_action, user_of, words_of
+from streams.console.shelves import Shelves
 from streams.console.shoppers import Known, Shoppers
 from streams.console.views import Views
 from streams.settings import Settings
@@ -81,7 +81,7 @@ class ConsoleServer:
             if item is None:
                 self._shelves.remove(item_id)
             else:
-                self._shelves.put(product_of(item), item.available)
+                self._shelves.put(item)
 
     def _take_lists(self, changes: list[ListChange]) -> None:
         for user_id, recommendation in changes:
@@ -110,7 +110,7 @@ class ConsoleServer:
                 number_of(request, "limit", _PRODUCTS, MOST_PRODUCTS),
                 request.query.get("department", ""),
                 request.query.get("category", ""),
-                request.query.get("words", ""),
+                words_of(request),
             )
         )
 
@@ -141,7 +141,8 @@ class ConsoleServer:
         self._streams += 1
         self._watchers[user_id].add(changed)
         try:
-            await self._follow(response, user_id, changed)
+            with self._shoppers.held(user_id):
+                await self._follow(response, user_id, changed)
         except ConnectionResetError:
             pass  # the page has gone
         finally:

@@ -1,18 +1,28 @@
-"""The catalog as the page shows it: what is on the shelves, by category, and found by its words."""
+"""The catalog as the page shows it: what is on the shelves, by category, and found by its words.
 
-from bisect import bisect_left, insort
-from collections import Counter
-from collections.abc import Iterable
+Made for some 100,000 items: a page of a category is a slice, and what is searched is one text.
+"""
 
+import sys
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from schemas.catalog import CatalogItem
 from schemas.ids import id_hash
+from streams.console.haystack import Haystack, Places
 from streams.texts import safe
 
 NO_CATEGORY = "Everything else"
 _MOST_NAMES = 12
-"""Departments, and categories of one, that are offered to choose from: the fullest."""
+"""Departments, and categories of one, that are offered to choose from: of the fullest."""
+
+Place = tuple[int, str]
+"""Hash of an item's id, and the id: by hash, neighbours of the catalog, often alike, are spread over the shop."""
 
 
 class Product(Struct, frozen=True, kw_only=True, gc=False):
@@ -49,108 +59,222 @@ class Department(Struct, frozen=True, kw_only=True):
     name: str
     count: int
     categories: list[Category]
+    others: int
+    """Categories of it that are not offered."""
 
 
-def product_of(item: CatalogItem) -> Product:
-    """The part of a catalog item that is shown."""
+class Offered(Struct, frozen=True, kw_only=True):
+    """The departments to choose from."""
+
+    departments: list[Department]
+    others: int
+    """Departments that are not offered."""
+
+
+class Stocked(Struct, frozen=True, gc=False):
+    """A product, and the words by which it is found."""
+
+    product: Product
+    words: bytes
+    """In small letters, each after a space; UTF-8."""
+    available: bool
+
+
+def stocked(item: CatalogItem) -> Stocked:
+    """The part of a catalog item that is shown or looked for."""
     path = [name for name in map(safe, item.category) if name] or [NO_CATEGORY]
-    return Product(
+    product = Product(
         item_id=item.item_id,
         title=safe(item.title).strip() or item.item_id,
-        department=path[0],
-        category=path[-1],
-        brand=safe(item.brand),
+        # thousands of items have these in common: each is kept once
+        department=sys.intern(path[0]),
+        category=sys.intern(path[-1]),
+        brand=sys.intern(safe(item.brand)),
         price=item.price,
-        currency=item.currency,
+        currency=item.currency and sys.intern(item.currency),
     )
+    words = " ".join(["", product.title, product.brand, product.category, product.department])
+    return Stocked(product, _letters(words), item.available)
+
+
+def _letters(text: str) -> bytes:
+    return text.casefold().encode("utf-8", "replace")
+
+
+class Shelf:
+    """Places in order; put in order when somebody looks, as items come in thousands."""
+
+    def __init__(self) -> None:
+        self._places: list[Place] = []
+        self._in_order = True
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, place: Place) -> None:
+        """Add a place that is not there."""
+        self._places.append(place)
+        self._in_order = False
+
+    def remove(self, place: Place) -> None:
+        """Take away a place that is there."""
+        places = self.places()
+        del places[bisect_left(places, place)]
+
+    def places(self) -> list[Place]:
+        """All of them, in order."""
+        if not self._in_order:
+            self._places.sort()
+            self._in_order = True
+        return self._places
 
 
 class Shelves:
-    """All items by id; those that are available also in one order, mixed but always the same, for browsing."""
+    """All items by id; those that are available also on shelves, in an order that is mixed but always the same."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Product] = {}
-        self._order: list[tuple[int, str]] = []
-        self._on_shelf: set[str] = set()
+        self._known: dict[str, Stocked] = {}
+        self._everything = Shelf()
+        self._departments: dict[str, Shelf] = {}
+        self._categories: defaultdict[str, dict[str, Shelf]] = defaultdict(dict)  # of each department
+        # of everything: its words, and the hashes of its items; None: they are not what they were
+        self._searched: tuple[Haystack, NDArray[np.uint64]] | None = None
         self.version = 0
         """Grows with every change."""
-        self._counted: tuple[int, list[Department]] = (-1, [])  # the version that was counted, and the counts
+        self._offered: tuple[int, Offered] | None = None  # and the version that it was worked out for
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._everything)
 
-    def put(self, product: Product, available: bool) -> None:
+    def put(self, item: Stocked) -> None:
         """Add or replace an item; one that is not available keeps its name, but is on no shelf."""
-        self._known[product.item_id] = product
-        self._place(product.item_id, available)
+        item_id = item.product.item_id
+        before = self._known.get(item_id)
+        self._known[item_id] = item
+        if before is None or (before.words, before.available) != (item.words, item.available):
+            self._searched = None
+        if before is None or _shelf_of(before) != _shelf_of(item):
+            if before is not None:
+                self._clear(before)
+            if item.available:
+                place = id_hash(item_id), item_id
+                department, category = item.product.department, item.product.category
+                self._everything.add(place)
+                self._departments.setdefault(department, Shelf()).add(place)
+                self._categories[department].setdefault(category, Shelf()).add(place)
         self.version += 1
 
     def remove(self, item_id: str) -> None:
         """Forget an item."""
-        self._known.pop(item_id, None)
-        self._place(item_id, False)
+        before = self._known.pop(item_id, None)
+        if before is not None:
+            self._clear(before)
+            self._searched = None
         self.version += 1
 
-    def _place(self, item_id: str, on_shelf: bool) -> None:
-        if on_shelf == (item_id in self._on_shelf):
+    def _clear(self, item: Stocked) -> None:
+        if not item.available:
             return
-        # by hash: neighbours of the catalog, often of one category, are spread over the shop
-        place = id_hash(item_id), item_id
-        if on_shelf:
-            self._on_shelf.add(item_id)
-            insort(self._order, place)
-        else:
-            self._on_shelf.discard(item_id)
-            del self._order[bisect_left(self._order, place)]
+        product = item.product
+        place = id_hash(product.item_id), product.item_id
+        categories = self._categories[product.department]
+        self._everything.remove(place)
+        _take(self._departments, product.department, place)
+        _take(categories, product.category, place)
+        if not categories:
+            del self._categories[product.department]
 
     def get(self, item_id: str) -> Product | None:
         """The item, also one that is not available; None for one that the catalog never had."""
-        return self._known.get(item_id)
+        found = self._known.get(item_id)
+        return None if found is None else found.product
 
     def sells(self, item_id: str) -> bool:
         """Whether the item is there to be clicked and bought."""
-        return item_id in self._on_shelf
+        found = self._known.get(item_id)
+        return found is not None and found.available
 
     def page(self, offset: int, limit: int, department: str = "", category: str = "", words: str = "") -> Page:
-        """Products of a department or category (empty: any) that hold all the words, from ``offset`` on."""
-        wanted = words.casefold().split()
-        found: list[Product] = []
-        total = 0
-        for product in self._products():
-            if (department and product.department != department) or (category and product.category != category):
-                continue
-            if wanted and not _holds(product, wanted):
-                continue
-            total += 1
-            if offset < total <= offset + limit:
-                found.append(product)
-        return Page(products=found, total=total)
+        """Products of a department, or of a category of it (empty: any), from ``offset`` on.
 
-    def _products(self) -> Iterable[Product]:
-        return (self._known[item_id] for _, item_id in self._order)
+        ``words``: those that hold all of them, first the products in which each begins a word.
+        """
+        wanted = dict.fromkeys(_letters(words).split())
+        if not wanted:
+            places = self._shelf(department, category).places()
+            return self._shown(places[offset : offset + limit], len(places))
+        everything = self._everything.places()
+        found = self._search(department, category, wanted)
+        return self._shown([everything[number] for number in found[offset : offset + limit].tolist()], len(found))
 
-    def departments(self) -> list[Department]:
-        """The fullest departments and their fullest categories, each by name."""
-        if self._counted[0] != self.version:
-            self._counted = self.version, self._count()
-        return self._counted[1]
+    def _shown(self, places: list[Place], total: int) -> Page:
+        return Page(products=[self._known[item_id].product for _, item_id in places], total=total)
 
-    def _count(self) -> list[Department]:
-        counts = Counter((product.department, product.category) for product in self._products())
-        totals: Counter[str] = Counter()
-        for (department, _), count in counts.items():
-            totals[department] += count
-        return [
-            Department(name=name, count=count, categories=_categories(counts, name))
-            for name, count in sorted(totals.most_common(_MOST_NAMES))
-        ]
+    def _shelf(self, department: str, category: str) -> Shelf:
+        if not department:
+            return self._everything
+        if not category:
+            return self._departments.get(department, Shelf())
+        return self._categories.get(department, {}).get(category, Shelf())
+
+    def _search(self, department: str, category: str, wanted: Iterable[bytes]) -> Places:
+        """Which places of everything hold these words."""
+        if self._searched is None:
+            places = self._everything.places()
+            self._searched = (
+                Haystack([self._known[item_id].words for _, item_id in places]),
+                _hashes(places),
+            )
+        haystack, hashes = self._searched
+        held = np.arange(len(hashes))
+        if department:
+            held = np.searchsorted(hashes, _hashes(self._shelf(department, category).places()))
+        begun = held
+        for word in wanted:
+            holding, beginning = haystack.find(word)
+            held = np.intersect1d(held, holding, assume_unique=True)
+            begun = np.intersect1d(begun, beginning, assume_unique=True)
+        return np.concatenate([begun, np.setdiff1d(held, begun, assume_unique=True)])
+
+    def offered(self) -> Offered:
+        """Departments and their categories to choose from, each by name."""
+        if self._offered is None or self._offered[0] != self.version:
+            self._offered = self.version, self._offer()
+        return self._offered[1]
+
+    def _offer(self) -> Offered:
+        departments = []
+        for name in _fullest(self._departments):
+            categories = self._categories[name]
+            chosen = _fullest(categories)
+            departments.append(
+                Department(
+                    name=name,
+                    count=len(self._departments[name]),
+                    categories=[Category(name=one, count=len(categories[one])) for one in chosen],
+                    others=len(categories) - len(chosen),
+                )
+            )
+        return Offered(departments=departments, others=len(self._departments) - len(departments))
 
 
-def _categories(counts: Counter[tuple[str, str]], department: str) -> list[Category]:
-    of_it = Counter({category: count for (name, category), count in counts.items() if name == department})
-    return [Category(name=name, count=count) for name, count in sorted(of_it.most_common(_MOST_NAMES))]
+def _hashes(places: list[Place]) -> NDArray[np.uint64]:
+    return np.fromiter((number for number, _ in places), np.uint64, len(places))
 
 
-def _holds(product: Product, words: list[str]) -> bool:
-    text = f"{product.title} {product.brand} {product.category} {product.department}".casefold()
-    return all(word in text for word in words)
+def _shelf_of(item: Stocked) -> tuple[str, str] | None:
+    return (item.product.department, item.product.category) if item.available else None
+
+
+def _take(shelves: dict[str, Shelf], name: str, place: Place) -> None:
+    shelf = shelves[name]
+    shelf.remove(place)
+    if not shelf:
+        del shelves[name]
+
+
+def _fullest(shelves: Mapping[str, Shelf]) -> list[str]:
+    """Names of the fullest shelves, by name. Of counts, only the magnitude matters: else what is offered, and with it
+    the looks of the page, would change with every item that comes or goes."""
+    names = sorted(shelves, key=lambda name: (-len(shelves[name]).bit_length(), name))
+    return sorted(names[:_MOST_NAMES])

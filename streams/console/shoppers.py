@@ -1,7 +1,8 @@
 """What the topics have told of each shopper: the latest list, and the events that are known of them."""
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from msgspec import Struct
 
@@ -38,11 +39,12 @@ class Shopper:
 
 
 class Shoppers:
-    """The shoppers that were heard of last, ``most`` of them at most."""
+    """The shoppers that were heard of last, ``most`` of them at most, and those that somebody looks at."""
 
     def __init__(self, most: int = 1_000) -> None:
         self._most = most
         self._known: OrderedDict[str, Shopper] = OrderedDict()
+        self._held: Counter[str] = Counter()  # how many look at each
         self.version = 0
         """Grows with every change."""
 
@@ -71,12 +73,23 @@ class Shoppers:
         if self._known.pop(user_id, None) is not None:
             self.version += 1
 
+    @contextmanager
+    def held(self, user_id: str) -> Iterator[None]:
+        """Keep a shopper meanwhile, however many others are heard of."""
+        self._held[user_id] += 1
+        try:
+            yield
+        finally:
+            self._held[user_id] -= 1
+            if not self._held[user_id]:
+                del self._held[user_id]
+
     def _touch(self, user_id: str) -> Shopper:
         shopper = self._known.setdefault(user_id, Shopper())
         self._known.move_to_end(user_id)
         self.version += 1
-        while len(self._known) > self._most:
-            self._known.popitem(last=False)
+        if len(self._known) > self._most + len(self._held):
+            del self._known[next(one for one in self._known if one not in self._held)]
         return shopper
 
     def latest_first(self) -> Iterator[tuple[str, Shopper]]:

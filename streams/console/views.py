@@ -1,11 +1,12 @@
 """What the page is sent: lists with titles and reasons, the taste, and what others get. Plain text, never markup."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 from msgspec import Struct
 
 from schemas.recommendation import RecommendedItem
-from streams.console.shelves import NO_CATEGORY, Department, Product, Shelves
+from streams.console.shelves import NO_CATEGORY, Offered, Product, Shelves
 from streams.console.shoppers import Shopper, Shoppers
 from streams.console.taste import TasteRow, taste
 from streams.settings import TypeWeights
@@ -76,7 +77,7 @@ class ShopView(Struct, frozen=True, kw_only=True):
 
     namespace: str
     products: int
-    departments: list[Department]
+    offered: Offered
     shoppers: list[str]
 
 
@@ -92,7 +93,7 @@ class Views:
         return ShopView(
             namespace=self._namespace,
             products=len(self._shelves),
-            departments=self._shelves.departments(),
+            offered=self._shelves.offered(),
             shoppers=sorted(names[:_MOST_SHOPPERS]),
         )
 
@@ -118,8 +119,8 @@ class Views:
         """Some shoppers beside this one: those shown ``before`` while they have a list, then who acted last."""
         mine = set(self._top(user_id))
         names = [name for name, _ in self._shoppers.latest_first()]
-        wanted = dict.fromkeys(name for name in (*before, *names) if name != user_id and self._top(name))
-        return [self._other(name, mine) for name in list(wanted)[:_OTHERS]]
+        wanted = (name for name in dict.fromkeys([*before, *names]) if name != user_id and self._top(name))
+        return [self._other(name, mine) for name in islice(wanted, _OTHERS)]
 
     def _other(self, user_id: str, mine: set[str]) -> OtherView:
         shopper = self._shoppers.get(user_id)

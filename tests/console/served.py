@@ -64,10 +64,15 @@ class Served:
         self._producer = Producer({"bootstrap.servers": self.address, "partitioner": "murmur2_random", "log_level": 0})
         for item in items:
             self.put("catalog", item.item_id, encode(item))
-        self.console = Process(folder, "--broker", self.address, "console", "--port", "0")
+        self._folder = folder
+        self.start_console(0)
+
+    def start_console(self, port: int) -> None:
+        """A console, at ``url``."""
+        self.console = Process(self._folder, "--broker", self.address, "console", "--port", str(port))
         self.url = self.console.said(r"(http://127\.0\.0\.1:\d+/)")
 
-    def put(self, topic: str, key: str, value: bytes) -> None:
+    def put(self, topic: str, key: str, value: bytes | None) -> None:
         """Produce a record and wait until the broker has it."""
         self._producer.produce(topic, value, key)
         assert self._producer.flush(10) == 0
@@ -75,26 +80,34 @@ class Served:
     def click(self, user: str, item_id: str) -> None:
         """A click now."""
         event = Click(
-            event_id=f"{user}-{item_id}", user_id=user, item_id=item_id, event_time_ms=int(time.time() * 1000)
+            event_id=f"{user[:99]}-{item_id[:99]}",
+            user_id=user,
+            item_id=item_id,
+            event_time_ms=int(time.time() * 1000),
         )
         self.put("clicks", user, encode(event))
 
     def records(self, topic: str) -> list[Any]:
         """Every record of a topic."""
-        options = {"bootstrap.servers": self.address, "group.id": "test", "log_level": 0, "fetch.wait.max.ms": 5}
-        consumer = Consumer(options)
-        try:
-            numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            ends = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1] for n in numbers}
-            consumer.assign([TopicPartition(topic, number, 0) for number, end in ends.items() if end])
-            found: list[Any] = []
-            while len(found) < sum(ends.values()):
-                found += consumer.consume(100, timeout=0.1)
-            return found
-        finally:
-            consumer.close()
+        return read_all(self.address, topic)
 
     def stop(self) -> None:
         """Stop both; each has to end well."""
         assert self.console.stop() == 0
         assert self.worker.stop() == 0
+
+
+def read_all(address: str, topic: str) -> list[Any]:
+    """Every record of a topic of the broker at ``address``."""
+    options = {"bootstrap.servers": address, "group.id": "test", "log_level": 0, "fetch.wait.max.ms": 5}
+    consumer = Consumer(options)
+    try:
+        numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        ends = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1] for n in numbers}
+        consumer.assign([TopicPartition(topic, number, 0) for number, end in ends.items() if end])
+        found: list[Any] = []
+        while len(found) < sum(ends.values()):
+            found += consumer.consume(100, timeout=0.1)
+        return found
+    finally:
+        consumer.close()

@@ -8,7 +8,9 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
@@ -256,11 +258,93 @@ def test_it_is_accessible_fits_and_can_be_shown(open_page: Open, tmp_path: Path,
         assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_a_page_whose_console_has_gone_says_so(open_page: Open, complaints: list[str], served: Served) -> None:
+def test_it_listens_on_loopback_and_talks_to_the_broker_alone(open_page: Open, served: Served) -> None:
+    open_page("neighbour")
+    page, broker = urlsplit(served.url).port, int(served.address.rpartition(":")[2])
+    found = psutil.Process(served.console.process.pid).net_connections("inet")
+    listening = [tuple(one.laddr) for one in found if one.status == psutil.CONN_LISTEN]
+    assert listening == [("127.0.0.1", page)]
+    own = {one.raddr.port for one in found if one.raddr and one.laddr.port != page}
+    assert own == {broker}
+
+
+def test_names_as_long_as_the_schema_allows_fit_every_screen(open_page: Open, served: Served) -> None:
+    """Regression: the button of a department with a long name was wider than the screen."""
+    long = CatalogItem(
+        item_id="w" * 256,
+        title="W" * 1024,
+        category=["D" * 256, "C" * 256],
+        brand="B" * 256,
+        price=1e12,
+        currency="EUR",
+    )
+    served.put("catalog", long.item_id, encode(long))
+    served.click("u" * 256, long.item_id)
+    shopping = open_page("x" * 256)
+    expect(shopping.locator("#shoppers option[value^=uuuu]")).to_have_count(1, timeout=DEADLINE_MS)
+    page = open_page("y" * 256)  # who is shown beside is chosen when the page opens
+    expect(page.locator(".chip", has_text="D" * 256)).to_have_count(1, timeout=DEADLINE_MS)
+    page.locator(".chip", has_text="D" * 256).click()
+    page.locator(".card .open").first.click()
+    expect(page.locator("#cause")).to_contain_text("W" * 70, timeout=DEADLINE_MS)
+    expect(page.locator("#others")).to_contain_text("u" * 256, timeout=DEADLINE_MS)
+    for width in (1440, 1024, 375, NARROWEST):
+        page.set_viewport_size({"width": width, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    served.put("catalog", long.item_id, None)
+
+
+def test_two_tabs_of_one_shopper_show_the_same(open_page: Open) -> None:
+    one, two = open_page("twin"), open_page("twin")
+    one.locator(".card .open").first.click()
+    expect(one.locator(".row")).to_have_count(10, timeout=DEADLINE_MS)
+    expect(two.locator("#cause")).to_have_text(one.locator("#cause").inner_text(), timeout=DEADLINE_MS)
+    assert titles(two) == titles(one)
+    expect(one.locator("#ms-words")).to_have_text("from click to list")
+    expect(two.locator("#ms-words")).to_have_text("in the worker")  # it was not this tab that clicked
+
+
+def test_a_tab_that_nobody_looks_at_holds_no_connection_and_catches_up(open_page: Open, served: Served) -> None:
+    """Regression: a browser opens six connections to a server, so the seventh tab hung."""
+    show = """hidden => {
+        Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    tabs = [open_page("busy")]
+    for _ in range(6):
+        tabs[-1].evaluate(show, True)
+        tabs.append(tabs[0].context.new_page())
+        tabs[-1].goto(f"{served.url}?user=busy")
+        expect(tabs[-1].locator(".card")).to_have_count(24)
+    tabs[-1].locator(".card .open").first.click()
+    expect(tabs[-1].locator(".row")).to_have_count(10, timeout=DEADLINE_MS)
+    assert tabs[0].locator(".row").count() == 0
+    tabs[0].evaluate(show, False)
+    expect(tabs[0].locator(".row")).to_have_count(10, timeout=DEADLINE_MS)
+
+
+def test_a_name_that_is_too_long_is_cut(open_page: Open) -> None:
+    """Regression: the stream was refused for ever, and the page said that it was reconnecting."""
+    page = open_page("n" * 300)
+    expect(page.locator("#name")).to_have_text("n" * 256)
+    page.locator(".card .open").first.click()
+    expect(page.locator(".row")).to_have_count(10, timeout=DEADLINE_MS)
+
+
+def test_a_page_whose_console_has_gone_says_so_and_goes_on_when_it_is_back(
+    open_page: Open, complaints: list[str], served: Served
+) -> None:
     """The last test: it takes the console from all others."""
     page = open_page("stranded")
+    port = urlsplit(served.url).port
+    assert port is not None
     assert served.console.stop() == 0
     expect(page.locator("#link")).to_have_text("reconnecting")
     page.locator(".card .open").first.click()
     expect(page.locator("#toast")).to_have_text("The console does not answer any more.")
+    served.start_console(port)
+    expect(page.locator("#link")).to_have_text("live")
+    title = page.locator(".card .title").nth(1).inner_text()
+    page.locator(".card .open").nth(1).click()
+    expect(page.locator("#cause")).to_have_text(f"after you clicked {title}", timeout=DEADLINE_MS)
     complaints.clear()

@@ -1,8 +1,9 @@
 """Every query of every dashboard and every rule, evaluated by a real Prometheus that scrapes a worker under load.
 
 python -m tests.e2e.dashboards
+python -m tests.e2e.dashboards --plots docs    # the pictures of the README
 
-The run provokes what is silent in health: records and a profile that can't be read, a store that is away.
+The run provokes what is silent in health: records and a profile that can't be read, a store and a broker that are away.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,37 +23,74 @@ from typing import Any
 from cassandra.cluster import Cluster
 
 from deploy.local.stack import Stack, running, start_server, stop_server
-from tests.e2e.prometheus_process import PrometheusProcess, QueryFailed
+from tests.e2e.prometheus_process import PrometheusProcess, QueryFailed, Series
 from tests.e2e.shop import ShopOnStack
 from tests.e2e.worker_process import INPUTS, backlog, wait_for
 
 DASHBOARDS = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
-VARIABLES = {"$namespace": ".*", "$__rate_interval": "30s"}
+VARIABLES = {"$namespace": ".*", "$__rate_interval": "10s"}
+STEP_S = 1.0
+PROVOKED = ("Dead letters by reason", "Store errors by operation", "Broker errors", "Waits by reason")
+"""Panels that have to show more than zeros."""
 USERS = [f"user-{n}" for n in range(40)]
 CATEGORIES = ("Tents", "Boots", "Stoves", "Lamps")
 ITEMS = [f"item-{n}" for n in range(80)]
 
 
 @dataclass(frozen=True)
+class Query:
+    """A query of a panel, with Grafana's variables filled in."""
+
+    dashboard: str
+    panel_id: int
+    panel: str
+    expr: str
+    legend: str
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """What one query gave."""
 
-    dashboard: str
-    panel: str
-    expr: str
-    series: int
+    query: Query
+    series: list[Series]
+    """Over the run, with a value at least."""
     problem: str = ""
 
+    @property
+    def peak(self) -> float:
+        """The largest value of any series."""
+        return max((value for one in self.series for value in one.values if math.isfinite(value)), default=0.0)
 
-def queries() -> Iterator[tuple[str, str, str]]:
-    """Dashboard, panel and expression of every query, with Grafana's variables filled in."""
+
+@dataclass(frozen=True)
+class Away:
+    """A server that was killed, in seconds since the start of the run."""
+
+    what: str
+    since_s: float
+    until_s: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every query gave, every rule as Prometheus saw it at the end, and what was done to the servers."""
+
+    evaluated: list[Evaluated]
+    rules: list[dict[str, Any]]
+    away: list[Away]
+    seconds: float
+
+
+def queries() -> Iterator[Query]:
+    """Every query of every dashboard."""
     for path in sorted(DASHBOARDS.glob("*.json")):
         for panel in json.loads(path.read_text("utf-8"))["panels"]:
             for target in panel.get("targets", ()):
                 expr = target["expr"]
                 for name, value in VARIABLES.items():
                     expr = expr.replace(name, value)
-                yield path.stem, panel["title"], expr
+                yield Query(path.stem, panel["id"], panel["title"], expr, target.get("legendFormat", ""))
 
 
 class Load:
@@ -103,11 +141,13 @@ class Load:
         assert self._shop.producer.flush(30) == 0
 
 
-def run(stack: Stack, folder: Path) -> tuple[list[Evaluated], list[dict[str, Any]]]:
-    """Every query's outcome, and every rule as Prometheus sees it at the end."""
+def run(stack: Stack, folder: Path) -> Run:
+    """A run with its troubles, and what Prometheus has of it."""
     shop = ShopOnStack(stack, folder)
     load = Load(shop)
     load.send_catalog()
+    away: list[Away] = []
+    inputs = [shop.topic(name) for name in INPUTS]
     with ExitStack() as ending:
         worker = shop.start_worker()
         ending.callback(worker.stop)
@@ -115,27 +155,44 @@ def run(stack: Stack, folder: Path) -> tuple[list[Evaluated], list[dict[str, Any
         assert worker.port is not None
         prometheus = PrometheusProcess(folder / "prometheus", [worker.port])
         ending.callback(prometheus.stop)
-        load.run(6.0)
+        wait_for("the first scrape", lambda: prometheus.value("sum(up)") == 1)
+        start_s = time.time()
+
+        @contextmanager
+        def without(server: str, what: str) -> Iterator[None]:
+            since_s = time.time() - start_s
+            stop_server(stack.folder, server, kill=True)
+            try:
+                yield
+            finally:
+                start_server(stack.folder, server)
+            away.append(Away(what, since_s, time.time() - start_s))
+
+        def settle() -> None:
+            wait_for(
+                "the worker to have read everything",
+                lambda: backlog(shop.admin, shop.settings.group, inputs) == 0,
+                timeout_s=90,
+            )
+
+        load.run(8.0)
         _break_a_profile(stack, shop)
         shop.click("whose-row-is-broken", ITEMS[0])
         wait_for("the row to be found broken", lambda: worker.metric("prefstream_store_errors_total") > 0)
-        stop_server(stack.folder, "cassandra", kill=True)
-        try:
+        with without("cassandra", "Cassandra"):
             shop.click("unknown-until-now", ITEMS[0])
             wait_for("a wait for the store", lambda: worker.metric("prefstream_waits_total") > 0)
-        finally:
-            start_server(stack.folder, "cassandra")
-        inputs = [shop.topic(name) for name in INPUTS]
-
-        def all_read() -> bool:
-            return backlog(shop.admin, shop.settings.group, inputs) == 0
-
-        wait_for("the worker to go on", all_read, timeout_s=90)
+        settle()
+        load.run(6.0)
+        with without("kafka", "Kafka"):
+            wait_for("an error of the broker", lambda: worker.metric("prefstream_broker_errors_total") > 0)
         load.run(8.0)
-        wait_for("the worker to have read everything", all_read, timeout_s=90)
+        settle()
         time.sleep(2.5)  # two scrapes
         wait_for("rules to be evaluated", lambda: all(rule["lastEvaluation"] > "1" for rule in prometheus.rules()))
-        return [_evaluate(prometheus, *query) for query in queries()], prometheus.rules()
+        end_s = time.time()
+        evaluated = [_evaluate(prometheus, query, start_s, end_s) for query in queries()]
+        return Run(evaluated, prometheus.rules(), away, end_s - start_s)
 
 
 def _break_a_profile(stack: Stack, shop: ShopOnStack) -> None:
@@ -148,44 +205,63 @@ def _break_a_profile(stack: Stack, shop: ShopOnStack) -> None:
         )
 
 
-def _evaluate(prometheus: PrometheusProcess, dashboard: str, panel: str, expr: str) -> Evaluated:
+def _evaluate(prometheus: PrometheusProcess, query: Query, start_s: float, end_s: float) -> Evaluated:
     try:
-        found = prometheus.query(expr)
+        found = prometheus.query_range(query.expr, start_s, end_s, STEP_S)
     except QueryFailed as error:
-        return Evaluated(dashboard, panel, expr, 0, str(error))
-    series = sum(math.isfinite(value) for _, value in found)
-    return Evaluated(dashboard, panel, expr, series, "" if series else "no data")
+        return Evaluated(query, [], str(error))
+    series = [one for one in found if any(map(math.isfinite, one.values))]
+    return Evaluated(query, series, "" if series else "no data")
 
 
-def problems(evaluated: list[Evaluated], rules: list[dict[str, Any]]) -> list[str]:
-    """What is wrong: a query or rule with an error, a panel without data."""
-    return [f"{one.dashboard}: {one.panel}: {one.problem}: {one.expr}" for one in evaluated if one.problem] + [
-        f"rule {rule['name']}: {rule['health']} {rule.get('lastError', '')}" for rule in rules if rule["health"] != "ok"
+def problems(found: Run) -> list[str]:
+    """What is wrong: a query or rule with an error, a panel without data or without the trouble that was made."""
+    failed = [(one.query, one.problem) for one in found.evaluated if one.problem]
+    calm = [one.query.panel for one in found.evaluated if one.query.panel in PROVOKED and one.peak <= 0]
+    return [
+        *(f"{query.dashboard}: {query.panel}: {problem}: {query.expr}" for query, problem in failed),
+        *(f"{panel}: nothing but zeros" for panel in calm),
+        *(f"rule {one['name']}: {one['health']} {one.get('lastError', '')}" for one in found.rules if _is_bad(one)),
     ]
 
 
-def report(evaluated: list[Evaluated], rules: list[dict[str, Any]]) -> Iterator[str]:
+def _is_bad(rule: dict[str, Any]) -> bool:
+    return bool(rule["health"] != "ok")
+
+
+def report(found: Run) -> Iterator[str]:
     """A line for each query and rule."""
-    for one in evaluated:
-        yield f"{one.series:4} series  {one.dashboard:16} {one.panel:42} {one.problem or one.expr}"
-    for rule in rules:
+    for one in found.evaluated:
+        query = one.query
+        yield f"{len(one.series):4} series  {query.dashboard:16} {query.panel:44} {one.problem or query.expr}"
+    for rule in found.rules:
         state = rule.get("state", "recorded")
-        yield f"{rule['health']:>11}  {'rule':16} {rule['name']:58} {state} {rule.get('lastError', '')}"
+        yield f"{rule['health']:>11}  {'rule':16} {rule['name']:60} {state} {rule.get('lastError', '')}"
+    for one in found.away:
+        yield f"{one.what} was away from {one.since_s:.0f} s to {one.until_s:.0f} s of {found.seconds:.0f} s"
 
 
 def main() -> int:
     """Run it on a stack of its own; the exit code is 0 only if every query and rule works and every panel has data."""
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.dashboards", description=__doc__)
-    parser.parse_args()
+    parser.add_argument("--plots", type=Path, help="a folder for a picture of each dashboard")
+    given = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="prefstream-dashboards-") as name,
         running(Path(name) / "stack", progress=lambda line: print(line, file=sys.stderr)) as stack,
     ):
-        evaluated, rules = run(stack, Path(name))
-    print("\n".join(report(evaluated, rules)))
-    wrong = problems(evaluated, rules)
-    panels = len({(one.dashboard, one.panel) for one in evaluated})
-    print(f"{len(evaluated)} queries of {panels} panels, {len(rules)} rules, {len(wrong)} problems")
+        found = run(stack, Path(name))
+    print("\n".join(report(found)))
+    wrong = problems(found)
+    panels = len({(one.query.dashboard, one.query.panel_id) for one in found.evaluated})
+    print(f"{len(found.evaluated)} queries of {panels} panels, {len(found.rules)} rules, {len(wrong)} problems")
+    for problem in wrong:
+        print(problem)
+    if given.plots and not wrong:
+        from tests.e2e.dashboard_plots import draw
+
+        for path in sorted(DASHBOARDS.glob("*.json")):
+            draw(found, path, given.plots / f"dashboard-{path.stem}.png")
     return 1 if wrong else 0
 
 

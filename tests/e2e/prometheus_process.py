@@ -6,6 +6,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,16 @@ RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules"
 
 class QueryFailed(AssertionError):
     """Prometheus refused a query."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series over time."""
+
+    labels: dict[str, str]
+    times: list[float]
+    """Seconds since the start of what was asked for."""
+    values: list[float]
 
 
 class PrometheusProcess:
@@ -69,6 +80,18 @@ class PrometheusProcess:
         if data["resultType"] == "scalar":
             return [({}, float(data["result"][1]))]
         return [(series["metric"], float(series["value"][1])) for series in data["result"]]
+
+    def query_range(self, expr: str, start_s: float, end_s: float, step_s: float) -> list[Series]:
+        """Each series that a query gives between two Unix times, as a panel asks for it; `QueryFailed` if refused."""
+        data = self._get("query_range", query=expr, start=str(start_s), end=str(end_s), step=str(step_s))
+        return [
+            Series(
+                one["metric"],
+                [float(time_s) - start_s for time_s, _ in one["values"]],
+                [float(value) for _, value in one["values"]],
+            )
+            for one in data["result"]
+        ]
 
     def value(self, expr: str) -> float:
         """The one value of a query; 0 where there is no series."""

@@ -7,6 +7,7 @@ import { Others } from "./others.js";
 import { Shop } from "./shop.js";
 import { Taste } from "./taste.js";
 
+const MOST_CHARS = 256;
 const LATE_MS = 5000;
 const AGAIN_MS = 3000;
 const TOAST_MS = 6000;
@@ -34,15 +35,16 @@ async function act(type, product, where) {
   const action = { type, event_id: token(), user_id: user, item_id: product.item_id, session_id: session, ...where };
   sent.set(action.event_id, performance.now());
   find("#list").classList.add("waiting");
-  setTimeout(() => {
-    if (sent.delete(action.event_id)) {
-      settle();
-      toast(`No list came within ${LATE_MS / 1000} seconds. Is a worker running?`);
-    }
-  }, LATE_MS);
   try {
     const answer = await fetch("api/events", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(action) });
     if (!answer.ok) throw new Error((await answer.json()).error);
+    // Kafka has it; what is late from now on is the worker
+    setTimeout(() => {
+      if (sent.delete(action.event_id)) {
+        settle();
+        toast(`No list came within ${LATE_MS / 1000} seconds. Is a worker running?`);
+      }
+    }, LATE_MS);
   } catch (error) {
     if (sent.delete(action.event_id)) toast(error instanceof TypeError ? "The console does not answer any more." : error.message);
     settle();
@@ -109,7 +111,8 @@ function link(state, words) {
 }
 
 /** Shop as somebody: known already, or made up. */
-function become(name) {
+function become(wanted) {
+  const name = wanted.slice(0, MOST_CHARS);
   if (name === user) return;
   user = name;
   sent.clear();
@@ -128,22 +131,38 @@ function become(name) {
 
 function listen() {
   stream?.close();
-  const mine = (stream = new EventSource(`api/stream?${new URLSearchParams({ user })}`));
+  if (document.hidden) return;
+  const address = `api/stream?${new URLSearchParams({ user })}`;
+  const mine = (stream = new EventSource(address));
   const on = (name, take) => mine.addEventListener(name, (event) => mine === stream && take(JSON.parse(event.data)));
   mine.onopen = () => link("live", "live");
   mine.onerror = () => {
     if (mine !== stream) return;
     link("lost", "reconnecting");
     // a refusal closes the stream for good, a broken connection is taken up again by the browser
-    if (mine.readyState === EventSource.CLOSED) setTimeout(() => mine === stream && listen(), AGAIN_MS);
+    if (mine.readyState === EventSource.CLOSED) {
+      explain(address);
+      setTimeout(() => mine === stream && listen(), AGAIN_MS);
+    }
   };
   on("list", show);
   on("others", (view) => others.show(view));
   on("shop", update);
 }
 
+/** Why a stream was refused: an EventSource keeps it to itself. */
+async function explain(address) {
+  const stop = new AbortController();
+  const answer = await fetch(address, { signal: stop.signal }).catch(() => null);
+  if (answer && !answer.ok) toast((await answer.json()).error);
+  stop.abort();
+}
+
+// a browser opens six connections to a server at most: tabs that nobody looks at must not hold them all
+document.addEventListener("visibilitychange", () => user && listen());
+
 function update(view) {
-  const redraw = learn(view.departments);
+  const redraw = learn(view.offered.departments);
   shop.update(view, redraw);
   if (redraw) {
     list.redraw();

@@ -14,7 +14,7 @@ export class Shop {
     this.shown = 0;
     this.asked = 0;
     this.total = -1;
-    this.departments = [];
+    this.offered = { departments: [], others: 0 };
     this.done = new Map();
     let waiting;
     find("#words").addEventListener("input", (event) => {
@@ -28,9 +28,9 @@ export class Shop {
 
   /** What there is to choose from changed; `redraw` where the pictures did, too. */
   update(shop, redraw) {
-    const before = JSON.stringify(this.departments);
-    this.departments = shop.departments;
-    if (JSON.stringify(shop.departments) !== before) this.chips();
+    const before = JSON.stringify(this.offered);
+    this.offered = shop.offered;
+    if (JSON.stringify(shop.offered) !== before) this.chips();
     const changed = shop.products !== this.total;
     this.total = shop.products;
     // cards that somebody looks at stay, unless there is room for more
@@ -38,18 +38,19 @@ export class Shop {
   }
 
   chips() {
-    this.group("#departments", "Everything", this.departments, this.department, (name) => {
+    const { departments, others } = this.offered;
+    this.group("#departments", "Everything", departments, others, this.department, (name) => {
       this.department = name;
       this.category = "";
     });
-    const chosen = this.departments.find((one) => one.name === this.department);
+    const chosen = departments.find((one) => one.name === this.department);
     const below = chosen && chosen.categories.length > 1 ? chosen.categories : [];
-    this.group("#categories", `All ${this.department}`, below, this.category, (name) => {
+    this.group("#categories", `All ${this.department}`, below, chosen?.others ?? 0, this.category, (name) => {
       this.category = name;
     });
   }
 
-  group(selector, all, choices, chosen, choose) {
+  group(selector, all, choices, others, chosen, choose) {
     const box = find(selector);
     const held = box.contains(document.activeElement) ? document.activeElement.dataset.name : undefined;
     const chip = (name, words, count) => {
@@ -68,6 +69,7 @@ export class Shop {
     };
     box.hidden = choices.length === 0;
     box.replaceChildren(...(choices.length ? [chip("", all), ...choices.map((one) => chip(one.name, one.name, one.count))] : []));
+    if (choices.length && others) box.append(make("span", "beyond", `and ${others.toLocaleString("en")} more, found by their names`));
     if (held !== undefined) [...box.children].find((one) => one.dataset.name === held)?.focus();
   }
 

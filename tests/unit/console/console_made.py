@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from schemas.catalog import CatalogItem
 from schemas.recommendation import Cause, Reason, ReasonKind, Recommendation, RecommendedItem, Revision, Share
-from streams.console.shelves import Shelves, product_of
+from streams.console.shelves import Shelves, stocked
 
 
 def item(
@@ -24,7 +24,7 @@ def item(
 def shelves(*items: CatalogItem) -> Shelves:
     found = Shelves()
     for one in items:
-        found.put(product_of(one), one.available)
+        found.put(stocked(one))
     return found
 
 

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from schemas.codec import encode
 from streams.console import server as server_module
 from streams.console.server import ConsoleServer
+from streams.console.shoppers import Shoppers
 from streams.settings import Kafka, Settings
 from streams.simulator import Simulator
 from streams.topics import CATALOG, INPUTS, RECOMMENDATIONS
@@ -27,11 +28,11 @@ STATIC = Path(server_module.__file__).parent / "static"
 class Console:
     """A running server, and the topics around it."""
 
-    def __init__(self, simulator: Simulator, port: int, session: aiohttp.ClientSession) -> None:
+    def __init__(self, address: str, port: int, session: aiohttp.ClientSession) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.session = session
-        self._address = simulator.address
-        self._producer = Producer({"bootstrap.servers": simulator.address, "log_level": 0})
+        self.address = address
+        self._producer = Producer({"bootstrap.servers": address, "log_level": 0})
 
     def put(self, topic: str, key: str, value: Any) -> None:
         self._producer.produce(topic, None if value is None else encode(value), key)
@@ -61,7 +62,7 @@ class Console:
 
     def events(self, topic: str) -> list[dict[str, Any]]:
         """Everything in an event topic."""
-        options = {"bootstrap.servers": self._address, "group.id": "test", "log_level": 0, "fetch.wait.max.ms": 5}
+        options = {"bootstrap.servers": self.address, "group.id": "test", "log_level": 0, "fetch.wait.max.ms": 5}
         consumer = Consumer(options)
         try:
             ends = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1] for n in range(4)}
@@ -94,7 +95,7 @@ async def console() -> AsyncIterator[Console]:
     server = ConsoleServer(settings, simulated=True)
     port = await server.start("127.0.0.1", 0)
     async with aiohttp.ClientSession() as session:
-        made = Console(simulator, port, session)
+        made = Console(simulator.address, port, session)
         made.put(CATALOG, "tea", item("tea", "Food", "Tea", title="Sencha"))
         made.put(CATALOG, "pot", item("pot", "Kitchen", "Pots", title="Pot"))
         await made.until(2)
@@ -189,6 +190,52 @@ async def test_the_stream_tells_of_new_lists_and_of_forgetting(console: Console)
     await stream.aclose()  # type: ignore[attr-defined]
 
 
+async def test_a_page_that_stands_still_keeps_its_list_while_many_are_heard_of(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: it was empty as soon as a thousand others had acted."""
+    monkeypatch.setattr(server_module, "_TICK_S", 0.05)
+    monkeypatch.setattr(server_module, "Shoppers", lambda: Shoppers(most=2))
+    server = ConsoleServer(Settings(kafka=Kafka(bootstrap_servers=console.address)), simulated=True)
+    busy = Console(console.address, await server.start("127.0.0.1", 0), console.session)
+    stream = busy.listen("ann")
+
+    async def until_known(user: str) -> None:
+        busy.put(RECOMMENDATIONS, user, recommendation(user, [listed("pot")]))
+        async for name, view in stream:
+            assert name != "list" or view["items"] or not known, "the list has gone"
+            if name == "shop" and user in view["shoppers"]:
+                return
+
+    known: list[str] = []
+    for user in ("ann", "u1", "u2", "u3", "u4"):
+        await until_known(user)
+        known.append(user)
+    await stream.aclose()  # type: ignore[attr-defined]
+    await server.stop()
+
+
+async def test_streams_are_bounded_and_one_that_ends_makes_room(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_MOST_STREAMS", 1)
+    monkeypatch.setattr(server_module, "_ALIVE_S", 0.0)
+    monkeypatch.setattr(server_module, "_TICK_S", 0.05)
+
+    async def status() -> int:
+        async with console.session.get(f"{console.url}/api/stream?user=bob") as answer:
+            return answer.status
+
+    stream = console.listen("ann")
+    await anext(stream)
+    assert await status() == 503
+    await stream.aclose()  # type: ignore[attr-defined]
+    deadline = time.monotonic() + DEADLINE_S
+    while await status() == 503:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
 async def test_the_stream_shows_others_beside(console: Console) -> None:
     console.put(RECOMMENDATIONS, "bob", recommendation("bob", [listed("pot")]))
     stream = console.listen("ann")
@@ -208,6 +255,7 @@ async def test_what_is_asked_for_has_bounds(console: Console) -> None:
         ("products", {"limit": "1000"}),
         ("products", {"offset": "x"}),
         ("products", {"offset": "9" * 30}),
+        ("products", {"words": "x " * 41}),
     ):
         async with console.session.get(f"{console.url}/api/{path}", params=query) as answer:
             assert answer.status == 400, query
@@ -235,7 +283,7 @@ async def test_every_file_of_the_page_is_served_and_nothing_else(console: Consol
 
 
 async def test_stopping_ends_open_streams(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(kafka=Kafka(bootstrap_servers=console._address))
+    settings = Settings(kafka=Kafka(bootstrap_servers=console.address))
     server = ConsoleServer(settings, simulated=True)
     port = await server.start("127.0.0.1", 0)
     async with console.session.get(f"http://127.0.0.1:{port}/api/stream?user=ann") as answer:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.console.shelves import NO_CATEGORY, product_of
+from streams.console.shelves import NO_CATEGORY, stocked
 from streams.console.shoppers import Known, Shoppers
 from streams.console.taste import OTHER, taste
 from streams.console.views import LISTED, Views
@@ -23,13 +23,13 @@ def test_the_shelves_hold_what_is_available_and_know_the_rest_by_name() -> None:
 
 def test_an_item_may_be_withdrawn_come_back_change_and_go() -> None:
     shop = shelves(item("tea", "Food", "Tea"))
-    shop.put(product_of(item("tea", "Food", "Tea", title="Sencha")), True)
+    shop.put(stocked(item("tea", "Food", "Tea", title="Sencha")))
     assert len(shop) == 1
     assert shop.page(0, 9).products[0].title == "Sencha"
-    shop.put(product_of(item("tea", "Food", "Tea")), False)
-    shop.put(product_of(item("tea", "Food", "Tea")), False)
+    shop.put(stocked(item("tea", "Food", "Tea", available=False)))
+    shop.put(stocked(item("tea", "Food", "Tea", available=False)))
     assert len(shop) == 0
-    shop.put(product_of(item("tea", "Food", "Tea")), True)
+    shop.put(stocked(item("tea", "Food", "Tea")))
     assert shop.sells("tea")
     shop.remove("tea")
     shop.remove("tea")
@@ -54,12 +54,12 @@ def test_products_are_found_by_all_their_words_whatever_the_case() -> None:
 
 def test_departments_count_what_is_on_their_shelves() -> None:
     shop = shelves(item("a", "Food", "Tea"), item("b", "Food", "Coffee"), item("c", "Food", "Tea"), item("d"))
-    assert [(one.name, one.count) for one in shop.departments()] == [(NO_CATEGORY, 1), ("Food", 3)]
-    assert [(one.name, one.count) for one in shop.departments()[1].categories] == [("Coffee", 1), ("Tea", 2)]
+    assert [(one.name, one.count) for one in shop.offered().departments] == [(NO_CATEGORY, 1), ("Food", 3)]
+    assert [(one.name, one.count) for one in shop.offered().departments[1].categories] == [("Coffee", 1), ("Tea", 2)]
 
 
 def test_controls_and_turns_of_direction_do_not_reach_the_page() -> None:
-    product = product_of(item("x", "A\u202eB", title="red\x00 \u202eshoe"))
+    product = stocked(item("x", "A\u202eB", title="red\x00 \u202eshoe")).product
     assert (product.title, product.department) == ("red shoe", "AB")
 
 
@@ -97,6 +97,21 @@ def test_only_the_shoppers_heard_of_last_are_kept() -> None:
         shoppers.receive(recommendation(user, []))
     shoppers.receive(recommendation("b", [], sequence=2))
     assert [user for user, _ in shoppers.latest_first()] == ["b", "c"]
+
+
+def test_a_shopper_that_somebody_looks_at_is_kept_whoever_else_comes() -> None:
+    """Regression: in a busy shop the list of a page that stood still was empty after some seconds."""
+    shoppers = Shoppers(most=2)
+    shoppers.receive(recommendation("ann", []))
+    with shoppers.held("ann"), shoppers.held("ann"):
+        for number in range(9):
+            shoppers.receive(recommendation(f"other-{number}", []))
+        assert shoppers.get("ann") is not None
+        assert len(list(shoppers.latest_first())) == 3
+    for number in range(9):
+        shoppers.receive(recommendation(f"other-{number}", [], sequence=2))
+        assert len(list(shoppers.latest_first())) <= 3
+    assert shoppers.get("ann") is None
 
 
 def test_the_taste_sums_shares_lately_and_weights_all_along_by_category() -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana.__main__ import FOLDER, generated
 from deploy.local import prometheus
@@ -42,6 +45,13 @@ def expressions() -> list[str]:
 def test_the_committed_json_is_what_the_code_makes() -> None:
     committed = {path: path.read_text("utf-8") for path in FOLDER.glob("*.json")}
     assert committed == generated(), "run `python -m deploy.grafana`"
+
+
+def test_the_committed_json_is_of_the_types_of_grafanas_sdk_and_they_lose_nothing_of_it() -> None:
+    register_default_plugins()
+    for path in FOLDER.glob("*.json"):
+        text = path.read_text("utf-8")
+        assert JSONEncoder(sort_keys=True, indent=2).encode(Dashboard.from_json(json.loads(text))) + "\n" == text
 
 
 def test_every_panel_says_what_it_means_and_in_which_unit() -> None:

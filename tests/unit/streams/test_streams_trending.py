@@ -158,20 +158,50 @@ def test_a_very_popular_item_can_still_be_read() -> None:
     assert dict(seen.items)["a"] == pytest.approx(420_000, rel=1e-6)
 
 
-def test_what_is_rare_is_pruned_and_what_is_popular_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_rare_is_dropped_at_the_bound_and_what_is_popular_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trending, "_PRUNE_AT", 50)
     monkeypatch.setattr(trending, "_KEPT", 10)
-    monkeypatch.setattr(trending, "PUBLISHED", 3)
     counts = make()
     count(counts, [("hit", 0, 0)] * 3 + [("song", 0, 0)] * 2)
-    count(counts, [(f"rare-{n}", 0, 0) for n in range(60)])
-    seen = decode_published(counts.take_changed()[0])
-    assert seen is not None
-    assert [item for item, _ in seen.items] == ["hit", "song", "rare-0"]
-    count(counts, [("rare-59", 0, 0)])
-    seen = decode_published(counts.take_changed()[0])
-    assert seen is not None
-    assert ("rare-59", 2.0) not in seen.items
+    for batch in range(20):
+        count(counts, [(f"rare-{batch}-{n}", 0, 0) for n in range(20)], partition=batch % 3)
+        assert len(counts.ranked()) <= 50
+    assert [item for item, _ in counts.ranked()[:2]] == ["hit", "song"]
+    count(counts, [("hit", 0, 0), ("late", 2, 0)], partition=1)
+    assert counts.ranked()[:3] == [("hit", 1.0), ("late", 1.0), ("song", 0.5)]
+
+
+def test_only_the_largest_counts_are_published_and_the_owner_knows_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: owners, too, summed only what is published: an item that is 201st everywhere was popular nowhere."""
+    monkeypatch.setattr(trending, "PUBLISHED", 2)
+    counts, reader = make(), make()
+    for partition in (0, 1):
+        loved = [(f"loved-{partition}-{n}", 0, 0) for n in range(2)] * 3
+        count(counts, [*loved, *[("everywhere", 0, 0)] * 2], partition=partition)
+    assert counts.ranked()[0] == ("everywhere", 1.0)
+    count(reader, [("everywhere", 0, 0), ("loved-0-1", 0, 0)], partition=2)
+    publish(counts, reader)
+    assert reader.ranked()[:2] == [("loved-0-1", 1.0), ("loved-0-0", 0.75)]
+    assert "everywhere" in dict(reader.ranked())
+
+
+def test_as_many_are_ranked_as_a_list_can_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trending, "_RANKED", 3)
+    counts, reader = make(), make()
+    count(counts, [("d", 2, 0), ("c", 0, 0), ("b", 0, 0), ("a", 0, 0), ("e", 1, 0)])
+    assert counts.ranked() == [("d", 1.0), ("a", 0.25), ("b", 0.25)]
+    count(reader, [("e", 2, 0), ("e", 0, 0), ("z", 1, 0)], partition=1)
+    publish(counts, reader)
+    assert reader.ranked() == [("e", 1.0), ("d", pytest.approx(4 / 5.5)), ("a", pytest.approx(1 / 5.5))]
+
+
+def test_a_partition_whose_saved_counts_are_empty_is_owned_and_released_like_any() -> None:
+    counts = make()
+    counts.adopt(0, b'{"partition":0,"time_ms":5,"items":[]}')
+    assert counts.ranked() == []
+    counts.release_all_but([])
+    count(counts, [("a", 0, 0)])
+    assert counts.ranked() == [("a", 1.0)]
 
 
 def test_an_event_of_long_ago_and_one_far_ahead_break_nothing() -> None:
