@@ -198,6 +198,19 @@ def build() -> Dashboard:
             [Query(f"prefstream_index_items{{{_IN}}}", "{{instance}}")],
             "short",
         ),
+        lines(
+            "Recall of the candidates",
+            "Share of the exact top-k that large catalogs' users are ranked from, as last measured; 1 where all items are "
+            "scored. Below ranking.candidate_recall: even all clusters do not give it.",
+            [Query(f"prefstream_candidate_recall{{{_IN}}}", "{{instance}}")],
+            "percentunit",
+        ),
+        lines(
+            "Clusters a user is ranked from",
+            "What the recall asked for takes; 0 where all items are scored.",
+            [Query(f"prefstream_candidate_probes{{{_IN}}}", "{{instance}}")],
+            "short",
+        ),
     ]
     trouble = [
         lines(
