@@ -200,8 +200,8 @@ def build() -> Dashboard:
         ),
         lines(
             "Recall of the candidates",
-            "Share of the exact top-k that large catalogs' users are ranked from, as last measured; 1 where all items are "
-            "scored. Below ranking.candidate_recall: even all clusters do not give it.",
+            "Share of the exact top-k among the candidates that users of a large catalog are ranked from, as measured "
+            "last; 1 where all items are scored. ranking.candidate_recall is what is asked for.",
             [Query(f"prefstream_candidate_recall{{{_IN}}}", "{{instance}}")],
             "percentunit",
         ),
