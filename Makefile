@@ -23,7 +23,7 @@ test: $(DEV) ## everything: unit, contract, integration, end to end, some faults
 	$(BIN)/mypy
 	$(BIN)/python -m tests.faults --all --quick --json
 	$(BIN)/python -m pytest -n auto --dist worksteal tests/unit
-	$(BIN)/python -m pytest tests/contract tests/integration tests/e2e tests/console
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/contract tests/integration tests/e2e tests/console
 
 test-unit: $(DEV) ## fast tests only: no server, no clock
 	$(BIN)/python -m pytest -n auto --dist worksteal tests/unit
@@ -43,10 +43,7 @@ console-test: $(DEV) ## the live page in a real browser
 faults: $(DEV) ## every fault on real Kafka and Cassandra, all profiles checked after each (25 minutes at most)
 	$(BIN)/python -m tests.faults --all --json
 
-dashboards-bench-micro: $(DEV) ## the pure functions of the hot path alone, to find regressions (1 minute)
-	$(BIN)/python -m pytest -q tests/bench/micro.py
-
-check: $(DEV) ## every query of every dashboard and every rule on a real Prometheus and a worker under load
+dashboards-check: $(DEV) ## every query of every dashboard and every rule on a real Prometheus and a worker under load
 	$(BIN)/python -m tests.e2e.dashboards
 
 faults-quick: $(DEV) ## the likeliest faults, less of each (4 minutes at most)
@@ -81,6 +78,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUN): requirements.lock pyproject.toml | $(BIN)/python
+	@echo "installing the dependencies into $(VENV): about a minute"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
