@@ -75,9 +75,7 @@ class StreamModel:
     def __post_init__(self) -> None:
         manifest = self.encoder.manifest
         self.index = ItemIndex(manifest.dimension)
-        item_encoder = ItemEncoder(self.runtime, self.encoder)
-        vectors, known = item_encoder.encode(self.items)
-        bias = item_encoder.bias(self.items)
+        vectors, known, bias = ItemEncoder(self.runtime, self.encoder).encode_with_bias(self.items)
         kept = np.flatnonzero(known)
         self.index.put([self.items[i].item_id for i in kept.tolist()], vectors[kept], bias[kept])
         self.cost = Cost()

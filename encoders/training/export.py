@@ -59,8 +59,8 @@ def write(
             buckets=table.buckets,
             name="trained",
             user=user_side(trained, options),
-            projection=trained.params.get("projection"),
-            sentence_folder=table.sentence_folder,
+            projections={name: trained.params[model.projection(name)] for name in table.features.dense},
+            dense=table.dense,
         )
     return lookup.build(
         folder,

@@ -1,12 +1,13 @@
 """The model in JAX: item vectors tied on both sides, decayed means of the recents, scores of repeats.
 
-    item_i  = unit(own_i + sum_f weight_if * feature_f + projection(sentence_i))
+    item_i  = unit(own_i + sum_f weight_if * feature_f + sum_x projection_x(x_i))
     user    = unit(sum_c mix_c * sum_{j < n} rho_c ** j * w(type_j) * item_j / sum_{j < n} rho_c ** j)
     score_i = user . item_i / temperature + bias_i + repeats_i
 
 which is what ``encoders.head`` computes with nothing older than the recents, to the last rounding.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -27,12 +28,12 @@ NOT_DECAYED = ("decays", "mix", "types", "bias", "repeat_decays", "repeat_gains"
 
 
 class Features(NamedTuple):
-    """What is known of each item beside who wants it, as weighted features; a padded place has the weight 0."""
+    """What is known of each item beside who wants it: weighted features (a padded place has the weight 0), and x_i."""
 
     ids: npt.NDArray[np.int32]  # (N, M) feature numbers
     weights: npt.NDArray[np.float32]  # (N, M)
     total: int  # features in all
-    sentences: npt.NDArray[np.float32] | None = None  # (N, D) sentence vectors; zero where there is no text
+    dense: Mapping[str, npt.NDArray[np.float32]] = {}  # (N, D) each, as of ``dense.DenseInputs``
 
 
 def initial(items: int, options: TrainingOptions, features: Features | None, key: jax.Array) -> Params:
@@ -53,11 +54,16 @@ def initial(items: int, options: TrainingOptions, features: Features | None, key
         params["repeat_patterns"] = jnp.zeros((PATTERNS, RANKS))
     if features is not None:
         params["features"] = options.spread * jax.random.normal(text, (max(features.total, 1), options.dimension))
-        if features.sentences is not None:
-            # a unit sentence vector starts as long as an own one
-            shape = (features.sentences.shape[1], options.dimension)
-            params["projection"] = options.spread * jax.random.normal(jax.random.fold_in(text, 1), shape)
+        for number, (name, inputs) in enumerate(features.dense.items(), 1):
+            # a unit input starts as long as an own vector
+            shape = (inputs.shape[1], options.dimension)
+            params[projection(name)] = options.spread * jax.random.normal(jax.random.fold_in(text, number), shape)
     return params
+
+
+def projection(name: str) -> str:
+    """Name of the parameters that bring a dense input to item vectors."""
+    return f"projection_{name}"
 
 
 def type_weights(params: Params) -> jax.Array:
@@ -96,8 +102,8 @@ def item_vectors(
     if features is not None:
         described = params["features"][jnp.asarray(features.ids)[numbers]]  # (C, M, d)
         vectors = vectors + jnp.einsum("cm,cmd->cd", jnp.asarray(features.weights)[numbers], described)
-        if features.sentences is not None:
-            vectors = vectors + jnp.asarray(features.sentences)[numbers] @ params["projection"]
+        for name, inputs in features.dense.items():
+            vectors = vectors + jnp.asarray(inputs)[numbers] @ params[projection(name)]
     return unit(_dropped(vectors, options.item_dropout, key))
 
 

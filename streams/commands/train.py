@@ -45,8 +45,9 @@ def train(
     """Train an encoder on recorded events, in JAX (install the extra `train`).
 
     An event a line as for `prefstream replay`, or a table with the columns user_id (or session_id), item_id, and where
-    there are any type and event_time_ms; without times the order of the rows is the order of time. Ctrl-C stops it, and
-    the same command goes on after the last whole epoch.
+    there are any type and event_time_ms; without times the order of the rows is the order of time. Of a catalog it
+    learns from titles, categories, brands and attributes, and from prices and image vectors where there are any, so that
+    a new item has a vector at once. Ctrl-C stops it, and the same command goes on after the last whole epoch.
 
     \b
     Examples:
@@ -64,8 +65,8 @@ def train(
         raise CommandError(
             f"Training needs {error.name}, which is not installed: `pip install 'prefstream[train]'`."
         ) from None
+    from encoders.dense import DenseInputs
     from encoders.runtime import Runtime
-    from encoders.sentences import SentenceModel
     from streams.commands.catalog_files import read_catalog
     from streams.event_logs import read_log
 
@@ -80,9 +81,13 @@ def train(
         raise CommandError("--text-model reads the texts of a catalog: give one after the events.")
     if catalog is not None:
         found = read_catalog(catalog)
-        sentences = None if text_model is None else SentenceModel(Runtime(), text_model)
         known = [found.get(item) for item in sequences.item_ids]
-        table = FeatureTable(known, least_items=2, sentence_model=sentences, sentence_folder=text_model)
+        dense = DenseInputs.of_catalog(known, Runtime(), text_model)
+        table = FeatureTable(known, least_items=2, dense=dense)
+        note(
+            f"{sum(item is not None for item in known):,} of the items are in the catalog; "
+            f"learned from: {', '.join(['text', *table.features.dense])}"
+        )
     options = TrainingOptions(
         dimension=dimension,
         epochs=epochs,

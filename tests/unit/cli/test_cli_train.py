@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from schemas.errors import DecodeError
@@ -33,11 +34,22 @@ def write_events(path: Path, users: int, *, seed: int = 0) -> Path:
 
 def test_an_encoder_is_trained_and_evaluated(run: Any, tmp_path: Path) -> None:
     pytest.importorskip("jax", reason="training needs the extra `train`")
+    pytest.importorskip("tokenizers", reason="transformers need the extra `text`")
+    from tests.unit.encoders import tiny_transformer
+
     events, test = write_events(tmp_path / "train.jsonl", 150), write_events(tmp_path / "test.jsonl", 30, seed=1)
     items = tmp_path / "items.jsonl"
-    items.write_text("".join(json.dumps({"item_id": f"i{n}", "title": f"thing {n % 3}"}) + "\n" for n in range(13)))
-    done = run("train", events, items, "-o", tmp_path / "v1", "--dimension", 8, "--epochs", 2)
+    items.write_text(
+        "".join(
+            json.dumps({"item_id": f"i{n}", "title": f"thing {n % 3}", "price": 1 + n, "image_vector": [n, 1]}) + "\n"
+            for n in range(13)
+        )
+    )
+    model = tiny_transformer.build(tmp_path / "model", ["[PAD]", "[UNK]", "thing"], np.eye(3))
+    options = ("--dimension", 8, "--epochs", 2, "--text-model", model)
+    done = run("train", events, items, "-o", tmp_path / "v1", *options)
     assert done.exit_code == 0, done.stderr
+    assert "learned from: text, sentences, images, prices" in done.stderr
     assert "held out" in done.stdout
     assert not (tmp_path / "v1" / "training.npz").exists()
     again = run("train", events, "-o", tmp_path / "v1")
