@@ -33,6 +33,10 @@ def train(
     validation: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Share of the users, the latest ones, that only measure; 0: none.")
     ] = 0.05,
+    older: Annotated[
+        int,
+        typer.Option(min=0, help="Events beyond the last 20 that half-lives are learned on, where there are times."),
+    ] = 100,
     patience: Annotated[int, typer.Option(min=0, help="Stop after so many epochs without a better figure.")] = 3,
     popularity: Annotated[
         bool, typer.Option("--popularity", help="Learn a bias an item too: what is wanted by all.")
@@ -46,8 +50,8 @@ def train(
 
     An event a line as for `prefstream replay`, or a table with the columns user_id (or session_id), item_id, and where
     there are any type and event_time_ms; without times the order of the rows is the order of time. Of a catalog it
-    learns from titles, categories, brands and attributes, and from prices and image vectors where there are any, so that
-    a new item has a vector at once. Ctrl-C stops it, and the same command goes on after the last whole epoch.
+    learns from titles, categories, brands and attributes, and from prices and image vectors where there are any, so
+    that a new item has a vector at once. Ctrl-C stops it, and the same command goes on after the last whole epoch.
 
     \b
     Examples:
@@ -74,7 +78,9 @@ def train(
         raise CommandError(f"There is something at '{output}' already: give another folder, or remove it.")
     log = read_log(events)
     sequences = from_lists(
-        [history.items for history in log.histories], [history.types or [] for history in log.histories]
+        [history.items for history in log.histories],
+        [history.types or [] for history in log.histories],
+        [history.times_ms or [] for history in log.histories],
     )
     table = None
     if text_model is not None and catalog is None:
@@ -82,7 +88,7 @@ def train(
     if catalog is not None:
         found = read_catalog(catalog)
         known = [found.get(item) for item in sequences.item_ids]
-        dense = DenseInputs.of_catalog(known, Runtime(), text_model)
+        dense = DenseInputs.of_catalog(known, None if text_model is None else Runtime(), text_model)
         table = FeatureTable(known, least_items=2, dense=dense)
         note(
             f"{sum(item is not None for item in known):,} of the items are in the catalog; "
@@ -95,6 +101,7 @@ def train(
         patience=patience,
         seed=seed,
         popularity=popularity,
+        older=older,
         own_dropout=0.0 if table is None else 0.1,
     )
     note(

@@ -51,6 +51,42 @@ def test_examples_are_the_events_before_newest_first() -> None:
     assert examples.counts.tolist() == [1, 2, 2, 1]
 
 
+def test_what_is_older_than_the_history_comes_with_its_age() -> None:
+    items, times_ms = ["a", "b", "c", "d", "a"], [1_000, 5_000, 5_000, 9_000, 60_000]
+    timed = from_lists([items, ["d"]], [[0, 1, 2, 0, 0], [0]], [times_ms, [7]])
+    source = ExampleSource(timed, 1, older=100)
+    examples = source.examples(source.all())
+    assert source.older == 3
+    assert examples.older.tolist() == [[-1, -1, -1], [0, -1, -1], [1, 0, -1], [2, 1, 0]]
+    assert examples.older_types.tolist() == [[-1, -1, -1], [0, -1, -1], [1, 0, -1], [2, 1, 0]]
+    assert examples.older_ages_s.tolist() == [[0, 0, 0], [0, 0, 0], [0, 4, 0], [0, 0, 4]]
+    assert ExampleSource(timed, 1, older=2).examples(source.all()).older.tolist()[-1] == [2, 1]
+    assert ExampleSource(from_lists([items]), 1, older=100).older == 0  # position is the clock
+
+
+def test_half_lives_are_learned_from_what_left_the_history(tmp_path: Path) -> None:
+    """Three things of some kind, ten days later one of the kind that comes back after four that say nothing."""
+    rng = np.random.default_rng(5)
+    kinds = [[f"{kind}{i}" for i in range(2)] for kind in "abcdefgh"]
+    lists, times_ms = [], []
+    for _ in range(400):
+        former, own = rng.choice(8, 2, replace=False)
+        drawn = [*rng.choice(kinds[former], 3), rng.choice(kinds[own]), "w", "x", "y", "z", rng.choice(kinds[own])]
+        lists.append([str(item) for item in drawn])
+        times_ms.append([0, 1_000, 2_000, *(864_000_000 + 1_000 * step for step in range(6))])
+    sequences = from_lists(lists, None, times_ms)
+    options = replace(TINY, epochs=10, older=20)
+    trained = fit(sequences, options)
+    without = fit(sequences, replace(options, older=0))
+    assert trained.history[-1].mrr_at_20 > without.history[-1].mrr_at_20 + 0.03  # one event of eight gains
+    head = export.user_side(trained, options)
+    assert max(head.half_lives_s) < 86_400  # one of them started at ten days
+    assert min(head.head.half_life_mix) > 0
+    assert export.user_side(without, options).head.half_life_mix == (0.0, 0.0)
+    encoder = export.write(tmp_path / "e", sequences.item_ids, trained, options, "v1")
+    assert encoder.manifest.half_lives_s == list(head.half_lives_s)
+
+
 def test_an_epoch_goes_through_every_example_once() -> None:
     sequences = walks(50)
     source = ExampleSource(sequences, 4)
@@ -166,7 +202,7 @@ def test_what_the_catalog_says_stands_for_items_that_were_not_trained_on(tmp_pat
         assert own > other + 0.3, said
 
 
-@pytest.mark.parametrize("wrong", [{"dimension": 0}, {"validation": 1.0}, {"temperature": 0.0}])
+@pytest.mark.parametrize("wrong", [{"dimension": 0}, {"half_lives": 0}, {"validation": 1.0}, {"temperature": 0.0}])
 def test_options_that_make_no_sense_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(TINY, **wrong)
