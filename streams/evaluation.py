@@ -18,7 +18,7 @@ from schemas.events import EVENT_TYPES
 from schemas.ids import id_hashes
 from streams.batch import EventBatch
 from streams.measures import Figure, accuracy, beyond, groups, place_of
-from streams.preference import IntpArray
+from streams.preference import Int64Array, IntpArray
 from streams.profiles import ProfileShape, ProfileTable, Source
 from streams.ranking import Rules, adjustments, head_inputs, left_out
 from streams.update import SumsConfig, apply_batch
@@ -156,12 +156,16 @@ class Report:
     """The figures of one model on one set of questions."""
 
     model: str
-    predictions: int
+    places: Int64Array  # of each target in its list, from 0; -1 where it is not in it
     accuracy: dict[str, Figure]  # "recall@5" to "ndcg@20"
     beyond: dict[str, float]  # coverage, novelty, diversity at 20
     groups: dict[str, dict[str, Figure]]  # by history length, and for cold items
     counts: dict[str, int]  # predictions of each group
     cost: Cost | None = None
+
+    @property
+    def predictions(self) -> int:
+        return len(self.places)
 
 
 def evaluate_stream(
@@ -204,7 +208,7 @@ def judge(
     popularity = Counter(item for history in events for item in history.items)
     return Report(
         name,
-        len(targets),
+        places,
         accuracy(places, seed),
         beyond(lists, popularity, index),
         {group: accuracy(places[rows], seed) for group, rows in chosen.items()},

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from encoders import lookup
 from schemas.errors import DecodeError
 from streams.event_files import EventFileError
 from streams.event_logs import questions, read_log
@@ -70,6 +71,35 @@ def test_an_encoder_is_trained_and_evaluated(run: Any, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     for name in ("popularity", "item-to-item", "vsknn", "vstan", "matrix-factorisation"):
         assert name in done.stdout
+
+
+def test_a_quantised_encoder_says_what_it_loses(run: Any, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((12, 16))
+    lookup.build(tmp_path / "v1", [f"i{n}" for n in range(12)], vectors, "v1")
+    test = write_events(tmp_path / "test.jsonl", 30)
+    to = ("--to", "int8", "--data", test, "--html", tmp_path / "report.html")
+    done = run("quantise", tmp_path / "v1", "-o", tmp_path / "v1-int8", *to, "--json")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["version"] == "v1-int8"
+    assert told["size_after"] < told["size_before"]
+    assert told["predictions"] == len(questions(read_log(test).histories, 20_000)[0])
+    assert {*told["quality"]} >= {"recall@5", "mrr@20", "ndcg@20"}
+    for figure in told["quality"].values():
+        assert figure["lost"]["mean"] == pytest.approx(figure["before"] - figure["after"])
+        assert figure["lost"]["low"] <= figure["lost"]["mean"] <= figure["lost"]["high"]
+    # the ranks of twelve items hardly move
+    assert abs(told["quality"]["mrr@20"]["lost"]["mean"]) < 0.1
+    html = (tmp_path / "report.html").read_text()
+    assert "v1-int8" in html
+    assert "mrr@20 lost" in html
+    done = run("quantise", tmp_path / "v1", "-o", tmp_path / "v1-fp16", "--data", test)
+    assert done.exit_code == 0, done.stderr
+    assert "recall@20: 100.00 -> 100.00, lost 0.00" in done.stdout
+    done = run("quantise", tmp_path / "v1", "-o", tmp_path / "again", "--html", tmp_path / "r.html")
+    assert done.exit_code == 1
+    assert "--data" in done.stderr
+    assert not (tmp_path / "again").exists()
 
 
 def test_tables_with_and_without_times_are_logs(tmp_path: Path) -> None:
