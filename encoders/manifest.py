@@ -92,6 +92,11 @@ def load(folder: str | Path) -> Encoder:
     return Encoder(folder, manifest)
 
 
+def read(folder: Path) -> Manifest:
+    """What a folder's manifest says, its files not looked at; `EncoderError` or `OSError` where it can't be read."""
+    return _decode(folder / MANIFEST_FILE)
+
+
 def save(folder: str | Path, manifest: Manifest) -> Encoder:
     """Write ``encoder.json`` with the checksums of every other plain file in the folder; return it, checked."""
     folder = Path(folder)
