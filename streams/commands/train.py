@@ -13,6 +13,11 @@ from streams.commands.output import note, say
 
 if TYPE_CHECKING:
     from encoders.training.fit import Progress as TrainingProgress
+    from encoders.training.options import TrainingOptions
+
+
+_LEAST_STEPS = 50
+"""Of an epoch: few events in large batches would hardly move what is learned."""
 
 
 def train(
@@ -43,15 +48,17 @@ def train(
     ] = False,
     seed: Annotated[int, typer.Option(help="The same seed and data give the same encoder on one machine.")] = 0,
     version: Annotated[
-        str | None, typer.Option(help="Version of the encoder; left out: of the data's checksum.", show_default=False)
+        str | None,
+        typer.Option(help="Version of the encoder; left out: a checksum of data and options.", show_default=False),
     ] = None,
 ) -> None:
     """Train an encoder on recorded events, in JAX (install the extra `train`).
 
     An event a line as for `prefstream replay`, or a table with the columns user_id (or session_id), item_id, and where
-    there are any type and event_time_ms; without times the order of the rows is the order of time. Of a catalog it
-    learns from titles, categories, brands and attributes, and from prices and image vectors where there are any, so
-    that a new item has a vector at once. Ctrl-C stops it, and the same command goes on after the last whole epoch.
+    there are any type and event_time_ms, or event_time in ISO 8601 or as Parquet's timestamps; without times the order
+    of the rows is the order of time. Of a catalog it learns from titles, categories, brands and attributes, and from
+    prices and image vectors where there are any, so that a new item has a vector at once. Ctrl-C stops it, and the same
+    command goes on after the last whole epoch.
 
     \b
     Examples:
@@ -71,6 +78,7 @@ def train(
         ) from None
     from encoders.dense import DenseInputs
     from encoders.runtime import Runtime
+    from encoders.sentences import model_path
     from streams.commands.catalog_files import read_catalog
     from streams.event_logs import read_log
 
@@ -94,9 +102,11 @@ def train(
             f"{sum(item is not None for item in known):,} of the items are in the catalog; "
             f"learned from: {', '.join(['text', *table.features.dense])}"
         )
+    predictions = len(sequences.items) - len(sequences)
     options = TrainingOptions(
         dimension=dimension,
         epochs=epochs,
+        batch=max(64, min(2048, predictions // _LEAST_STEPS)),
         validation=validation,
         patience=patience,
         seed=seed,
@@ -113,7 +123,10 @@ def train(
     with _shown() as report:
         trained = fit(sequences, options, None if table is None else table.features, checkpoint, report)
     checkpoint.unlink()
-    encoder = export.write(output, sequences.item_ids, trained, options, version or _version(events, seed), table)
+    texts = None if text_model is None else model_path(text_model)
+    encoder = export.write(
+        output, sequences.item_ids, trained, options, version or _version(options, events, catalog, texts), table
+    )
     best = trained.history[trained.best_epoch - 1]
     say(
         f"{output}: version {encoder.manifest.version}, {len(sequences.item_ids):,} items of {dimension} dimensions, "
@@ -122,9 +135,14 @@ def train(
     )
 
 
-def _version(events: Path, seed: int) -> str:
-    with events.open("rb") as file:
-        return f"trained-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}-{seed}"
+def _version(options: "TrainingOptions", *read: Path | None) -> str:
+    """Of whatever the vectors depend on: two spaces must not share a version."""
+    digest = hashlib.sha256(repr(options).encode())
+    for path in read:
+        if path is not None:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"trained-{digest.hexdigest()[:12]}-{options.seed}"
 
 
 @contextmanager

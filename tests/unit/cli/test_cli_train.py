@@ -1,7 +1,10 @@
 """``train`` and ``evaluate``, from files of events to an encoder folder and its figures."""
 
+import csv
+import gzip
 import json
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -118,16 +121,58 @@ def test_tables_with_and_without_times_are_logs(tmp_path: Path) -> None:
     assert [(h.items, h.times_ms) for h in read_log(plain).histories] == [(["b", "a"], None), (["x"], None)]
 
 
-def test_parquet_is_a_log(tmp_path: Path) -> None:
+def as_tables(events: Path) -> tuple[Path, Path]:
+    """The same events as a warehouse writes them: Parquet by groups of rows, unsorted, with numbers for ids, a category
+    and timestamps; and gzipped CSV with ISO times, quotes and columns that nobody asked for."""
     pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs the extra `train`")
     from pyarrow import parquet
 
-    path = tmp_path / "events.parquet"
-    parquet.write_table(pyarrow.table({"user_id": [7, 7], "item_id": ["b", "a"], "event_time_ms": [2, 1]}), path)
-    assert [h.items for h in read_log(path).histories] == [["a", "b"]]
+    rows = [json.loads(line) for line in events.read_text().splitlines()]
+    random.Random(2).shuffle(rows)
+    clock = [datetime.fromtimestamp(row["event_time_ms"] / 1000, UTC) for row in rows]
+    table = pyarrow.table(
+        {
+            "country": ["DE"] * len(rows),
+            "user_id": [int(row["user_id"][1:]) for row in rows],
+            "item_id": pyarrow.array([row["item_id"] for row in rows], pyarrow.large_string()),
+            "type": pyarrow.array([row["type"] for row in rows]).dictionary_encode(),
+            "event_time": pyarrow.array(clock, pyarrow.timestamp("ns", "Europe/Berlin")),
+        }
+    )
+    parquet.write_table(table, events.with_suffix(".parquet"), row_group_size=100)
+    with gzip.open(events.with_suffix(".csv.gz"), "wt", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerow(["event_time", "note", "item_id", "user_id", "type"])
+        for row, at in zip(rows, clock, strict=True):
+            writer.writerow([at.isoformat(), "a, b\nc", row["item_id"], row["user_id"][1:], row["type"]])
+    return events.with_suffix(".parquet"), events.with_suffix(".csv.gz")
+
+
+def test_tables_are_the_log_that_lines_are(tmp_path: Path) -> None:
+    events = write_events(tmp_path / "events.jsonl", 100)
+    expected = read_log(events)
+    for path in as_tables(events):
+        assert read_log(path) == expected, path
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(EventFileError, match="can't be read as Parquet"):
         read_log(tmp_path / "broken.parquet")
+
+
+def test_an_encoder_is_trained_on_parquet_and_evaluated_on_csv(run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("jax", reason="training needs the extra `train`")
+    parquet, _ = as_tables(write_events(tmp_path / "train.jsonl", 200))
+    _, test = as_tables(write_events(tmp_path / "test.jsonl", 30, seed=1))
+    done = run("train", parquet, "-o", tmp_path / "v1", "--dimension", 8, "--epochs", 3, "--older", 0)
+    assert done.exit_code == 0, done.stderr
+    assert "of 200 users, 12 items" in done.stderr
+    done = run("evaluate", tmp_path / "v1", test, "--train", parquet, "--json")
+    assert done.exit_code == 0, done.stderr
+    figures = {one["model"]: one for one in json.loads(done.stdout)}
+    asked = sum(len(history.items) - 1 for history in read_log(test).histories)
+    assert {one["predictions"] for one in figures.values()} == {asked}
+    assert {*figures} >= {"popularity", "item-to-item", "vsknn", "vstan", "matrix-factorisation"}
+    ours = next(one for name, one in figures.items() if name.startswith("trained-"))
+    assert ours["mrr@5"]["mean"] > figures["popularity"]["mrr@5"]["mean"]
 
 
 def test_a_table_without_the_columns_says_what_it_has(tmp_path: Path) -> None:
