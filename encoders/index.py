@@ -59,6 +59,7 @@ class ItemIndex:
         self._hashes: HashArray = np.zeros(capacity, np.uint64)  # of each row's id
         self._source: HashArray = np.zeros(capacity, np.uint64)  # hash of (topic id, partition) last seen
         self._source_offset: IntArray = np.zeros(capacity, np.int64)
+        self._changed_at: IntArray = np.zeros(capacity, np.int64)  # the version that each row last changed in
         self._tombstones = 0
         self._version = next(_versions)
 
@@ -69,8 +70,9 @@ class ItemIndex:
     @property
     def nbytes(self) -> int:
         """Bytes held by the arrays (the ids' strings come on top)."""
-        arrays = (self._vectors, self._bias, self._removed, self._hashes, self._source, self._source_offset)
-        return sum(array.nbytes for array in arrays) + self._table.nbytes
+        by_item = (self._vectors, self._bias, self._removed, self._hashes, self._changed_at)
+        sources = (self._source, self._source_offset)
+        return sum(array.nbytes for array in (*by_item, *sources)) + self._table.nbytes
 
     def put(
         self,
@@ -124,16 +126,15 @@ class ItemIndex:
             self._bias[rows] = np.where(shown[turn], bias_in[turn], WITHDRAWN)
             self._tombstones -= int(self._removed[rows].sum())
             self._removed[rows] = False
+            self._note_change(rows)
             applied[turn] = True
-        if applied.any():
-            self._version = next(_versions)
         return applied
 
     def withdraw(self, item_ids: Sequence[str]) -> int:
         """Keep these items out of rankings; their vectors stay. Returns how many were known."""
         rows = self._known_rows(item_ids)
         self._bias[rows] = WITHDRAWN
-        self._version = next(_versions)
+        self._note_change(rows)
         return len(rows)
 
     def remove(self, item_ids: Sequence[str]) -> int:
@@ -143,7 +144,7 @@ class ItemIndex:
         self._bias[rows] = WITHDRAWN
         self._removed[rows] = True
         self._tombstones += len(rows)
-        self._version = next(_versions)
+        self._note_change(rows)
         return len(rows)
 
     def rows(self, hashes: HashArray) -> IntArray:
@@ -177,6 +178,15 @@ class ItemIndex:
         """The index now, without a copy (see ``Snapshot`` for what a view sees of later changes)."""
         n = len(self.item_ids)
         return Snapshot(self._vectors[:n], self._bias[:n], self._version)
+
+    def changed_since(self, version: int) -> IntArray:
+        """Rows that changed after a snapshot of that version: int64 array, ascending."""
+        return np.flatnonzero(self._changed_at[: len(self.item_ids)] > version)
+
+    def _note_change(self, rows: IntArray) -> None:
+        if len(rows):
+            self._version = next(_versions)
+            self._changed_at[rows] = self._version
 
     def _known_rows(self, item_ids: Sequence[str]) -> IntArray:
         rows = np.unique(self.rows(id_hashes(item_ids)))
@@ -213,6 +223,7 @@ class ItemIndex:
         self._bias = np.concatenate([self._bias, np.full(extra, WITHDRAWN)])
         self._removed = np.concatenate([self._removed, np.zeros(extra, np.bool_)])
         self._hashes = np.concatenate([self._hashes, np.zeros(extra, np.uint64)])
+        self._changed_at = np.concatenate([self._changed_at, np.zeros(extra, np.int64)])
         self._source = np.concatenate([self._source, np.zeros(extra, np.uint64)])
         self._source_offset = np.concatenate([self._source_offset, np.zeros(extra, np.int64)])
 

@@ -27,6 +27,8 @@ SCORE_PORTS = {
     "adjust": (FLOAT, ("B", "A")),
     "k": (INT64, (1,)),
 }
+# the same where the items are chosen already
+CHOSEN_PORTS = {name: port for name, port in SCORE_PORTS.items() if name != "k"} | {"rows": (INT64, ("B", "k"))}
 # what a ranking gives: "user" to "adjust_shares"; a graph leaves out what its head has no part in
 RANKED_AXES = {
     "user": ("B", "d"),
@@ -41,6 +43,15 @@ RANKED_AXES = {
 }
 
 
+def compose_user_model(encoder: Encoder) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """The head alone, and its outputs that a search needs: ``user``, and ``recent_scores`` if it has them."""
+    head = _load_head(encoder)
+    kept = [item for item in head.graph.output if item.name in ("user", "recent_scores")]
+    del head.graph.output[:]
+    head.graph.output.extend(kept)
+    return head, tuple(item.name for item in kept)
+
+
 @dataclass(frozen=True, slots=True)
 class ScoringModel:
     """The composed graph. ``exact``: the head is linear, so the shares of a score are what made it."""
@@ -51,8 +62,11 @@ class ScoringModel:
     exact: bool
 
 
-def compose_model(encoder: Encoder) -> ScoringModel:
-    """Head, scores, TopK and shares as one graph (see ``encoders/README.md`` for the formulas)."""
+def compose_model(encoder: Encoder, *, chosen: bool = False) -> ScoringModel:
+    """Head, scores, TopK and shares as one graph (see ``encoders/README.md`` for the formulas).
+
+    With ``chosen`` the items are an input, ``rows`` (B, k), and only their shares are worked out.
+    """
     head = _load_head(encoder)
     given = {item.name for item in head.graph.output}
     constants = {tensor.name for tensor in head.graph.initializer}
@@ -60,7 +74,9 @@ def compose_model(encoder: Encoder) -> ScoringModel:
     exact = bool(given & {*PARTS.values()})
     g = GraphWriter()
     repeats = "recent_scores" in given
-    _score(g, encoder.manifest.score_scale, repeats=repeats)
+    if not chosen:
+        _choose(g, encoder.manifest.score_scale, repeats=repeats)
+    _pick(g, encoder.manifest.score_scale)
     (_exact_shares if exact else _similarity_shares)(g, head_inputs, "vector_shares" if repeats else "recent_shares")
     if repeats:
         _add_repeats(g)
@@ -70,7 +86,8 @@ def compose_model(encoder: Encoder) -> ScoringModel:
     del head.graph.output[:]
     head.graph.node.extend(g.nodes)
     head.graph.initializer.extend(g.constants)
-    head.graph.input.extend(value(name, *port) for name, port in SCORE_PORTS.items())
+    ports = CHOSEN_PORTS if chosen else SCORE_PORTS
+    head.graph.input.extend(value(name, *port) for name, port in ports.items())
     head.graph.output.extend(value(name, INT64 if name == "rows" else FLOAT, RANKED_AXES[name]) for name in outputs)
     return ScoringModel(head, tuple(head_inputs), tuple(outputs), exact)
 
@@ -95,8 +112,8 @@ def _load_head(encoder: Encoder) -> onnx.ModelProto:
     return head
 
 
-def _score(g: GraphWriter, score_scale: float, *, repeats: bool) -> None:
-    """scores = scale * user @ items.T + bias + adjust; the k best of each row, and what is read of their items.
+def _choose(g: GraphWriter, score_scale: float, *, repeats: bool) -> None:
+    """scores = scale * user @ items.T + bias + adjust, and the k best of each row.
 
     With ``repeats`` each recent's score is added to its own item, in the same pass as the adjustments.
     """
@@ -109,13 +126,16 @@ def _score(g: GraphWriter, score_scale: float, *, repeats: bool) -> None:
         amounts = g.node("Concat", ["adjust", "recent_scores"], "changes", axis=1)
     g.node("ScatterElements", ["plain_scores", changed, amounts], "all_scores", axis=1, reduction="add")
     g.nodes.append(helper.make_node("TopK", ["all_scores", "k"], ["scores", "rows"], name="top", axis=1))
+
+
+def _pick(g: GraphWriter, score_scale: float) -> None:
+    """What is read of the chosen items, and which of the adjustments fell on them."""
     g.node("Gather", ["items", "rows"], "picked")  # (B, k, d)
     g.node("Gather", ["bias", "rows"], "bias_shares")  # (B, k)
     g.constant("axis_1", [1], np.int64)
     g.constant("axis_2", [2], np.int64)
     g.constant("scale", score_scale)
     g.constant("zero", 0.0)
-    # which of the adjustments fell on a picked item
     g.node("Unsqueeze", ["rows", "axis_2"], "rows_column")  # (B, k, 1)
     g.node("Unsqueeze", ["adjust_rows", "axis_1"], "adjust_rows_row")  # (B, 1, A)
     g.node("Equal", ["rows_column", "adjust_rows_row"], "is_adjusted")  # (B, k, A)

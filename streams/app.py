@@ -199,8 +199,10 @@ class Worker:
         await self._engine.catch_up()
         self._app = self._make_app(self._engine)
         await self._app.start()
+        self._spawn(self._engine.intake.run_forever(self._engine.pipeline.process))
         self._spawn(self._engine.checkpoint.run_forever(settings.checkpoint.interval_s))
         self._spawn(self._engine.housekeeping())
+        self._spawn(self._engine.candidates.watch())
         self._spawn(self._engine.swap.run_forever())
         self._spawn(self._engine.watch_topics(settings.kafka.metadata_max_age_s))
         self._spawn(self._watch(self._app))
@@ -264,7 +266,7 @@ class Worker:
         app.epoch = 0
         app.before_revoke = self._hand_over
         app.after_assign = self._take_over
-        add_agent(app, self._names, engine.pipeline.process, self.fail)
+        add_agent(app, self._names, engine.intake.put)
         app.finalize()
         return app
 

@@ -47,6 +47,8 @@ class Misplaced:
 class Decoded:
     """What a batch of records holds."""
 
+    topic: str
+    partition: int
     events: EventBatch | None = None
     event_records: list[Any] = field(default_factory=list)
     """The record of each event."""
@@ -82,7 +84,7 @@ class Decoder:
 
     def decode(self, batch: RecordBatch, partitions: int) -> Decoded:
         """Decode a batch, given the inputs' partition count."""
-        decoded = Decoded()
+        decoded = Decoded(batch.topic, batch.partition)
         columns, commands = _Columns(), _Columns()
         sources: dict[Source, int] = {}
         own = Source(batch.topic, self._topic_id(batch.topic), batch.partition)

@@ -23,6 +23,7 @@ from encoders.errors import EncoderError
 from encoders.runtime import Runtime
 from encoders.shelf import Shelf
 from schemas.encoder_state import EncoderState
+from streams.candidate_search import CandidateSearch
 from streams.encoder_versions import EncoderVersions
 from streams.map_fitting import MapFitter, note_map
 from streams.metrics import Metrics
@@ -61,6 +62,7 @@ class EncoderSwap:
         table: ProfileTable,
         shape: Callable[[Space], ProfileShape],
         recommender: Recommender,
+        candidates: CandidateSearch,
         boundary: asyncio.Lock,
         metrics: Metrics,
         catalog_id: str,
@@ -72,6 +74,7 @@ class EncoderSwap:
         self.feed = feed
         """That of the space that serves."""
         self._table, self._shape, self._recommender = table, shape, recommender
+        self._candidates = candidates
         self._boundary, self._metrics = boundary, metrics
         self._catalog_id, self._fail = catalog_id, fail
         self._maps = MapFitter(settings, versions, shelf)
@@ -167,6 +170,7 @@ class EncoderSwap:
             await feed.read()
             try:
                 await self._prepare_maps(space)
+                await self._candidates.prepare(space)
                 await asyncio.to_thread(_try_out, space, self._shape(space))
             except Exception as error:  # whatever is wrong with it, the version that serves is well
                 raise EncoderError(f"It fails when it is tried out: {error!r}.") from error
@@ -249,4 +253,4 @@ def _try_out(space: Space, shape: ProfileShape) -> None:
     slots = table.allocate(["nobody"], 0, 0)
     inputs = head_inputs(table, slots, space.index, space.graph.encoder.manifest.history)
     nothing = np.empty((1, 0), np.int64)
-    space.graph.rank(inputs, space.index.snapshot(), nothing, nothing.astype(np.float32), 1)
+    space.rank(inputs, nothing, 1)

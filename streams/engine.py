@@ -11,12 +11,14 @@ from encoders.index import ItemIndex
 from encoders.runtime import Runtime
 from encoders.shelf import Shelf
 from schemas.events import EVENT_TYPES
+from streams.candidate_search import CandidateSearch
 from streams.checkpoint import Checkpoint
 from streams.clients import make_producer, make_tail_consumer
 from streams.decoding import Decoder
 from streams.emitter import Emitter
 from streams.encoder_swap import EncoderSwap
 from streams.encoder_versions import EncoderVersions
+from streams.intake import Intake
 from streams.list_statistics import ListStatistics
 from streams.log_ends import LogEnds
 from streams.metrics import Metrics
@@ -111,6 +113,7 @@ class Engine:
             self._quality,
             self._statistics,
         )
+        self.intake = Intake(kafka.max_batch_records, names.events)
         self.pipeline = Pipeline(
             self.table,
             store,
@@ -127,6 +130,7 @@ class Engine:
             self._quality,
             self._statistics,
         )
+        self.candidates = CandidateSearch(settings.ranking, runtime, self.table, self._serving, metrics)
         self.swap = EncoderSwap(
             settings,
             shelf,
@@ -137,6 +141,7 @@ class Engine:
             self.table,
             lambda other: profile_shape(settings, other.graph.encoder),
             recommender,
+            self.candidates,
             boundary,
             metrics,
             catalog_id,
@@ -156,6 +161,7 @@ class Engine:
         self._trending_tail.start()
         self.swap.feed.start_encoding()
         await self.swap.feed.read()
+        await self.candidates.prepare(self._serving.space)
         await self.swap.fit_former()
         while not self._trending_tail.caught_up.is_set():
             await asyncio.sleep(0.02)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.graph import LEAST_SCORE, RankingGraph
+from encoders.graph import RankingGraph
 from encoders.index import ItemIndex
 from encoders.items import ItemEncoder
 from encoders.manifest import Encoder
+from encoders.ranked import LEAST_SCORE
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
 from schemas.events import EVENT_TYPES

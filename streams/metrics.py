@@ -1,11 +1,13 @@
 """What a worker counts, for Prometheus. Every metric carries the namespace as a label."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
+from numpy.typing import ArrayLike
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from streams.batch_histogram import BatchHistogram
 from streams.quality_metrics import QualityMetrics
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -36,8 +38,12 @@ class Metrics:
         self._dead = counter("dead_letters", "Records refused, by reason.", "topic", "reason")
         self._batch = histogram("batch_records", "Records in a batch.", _SIZES, "topic")
         self._stage = histogram("stage_seconds", "Seconds a batch spends in a stage.", _FAST, "stage")
-        self._latency = histogram(
-            "event_to_recommendation_seconds", "From a record's Kafka timestamp to its recommendation.", _LATENCY
+        self._latency = BatchHistogram(
+            "prefstream_event_to_recommendation_seconds",
+            "From a record's Kafka timestamp to its recommendation.",
+            _LATENCY,
+            {"namespace": namespace},
+            self.registry,
         )
         self._lag = gauge("consumer_lag", "Records not read yet.", "topic", "partition")
         self._cache = counter("cache_lookups", "Users of a batch by where they were found.", "result")
@@ -49,6 +55,8 @@ class Metrics:
         self._store_errors = counter("store_errors", "Calls of the store that failed.", "operation")
         self._recommendations = counter("recommendations", "Recommendations emitted.", "kind")
         self._items = gauge("index_items", "Items whose vector is known.")
+        self._probes = gauge("candidate_probes", "Clusters of items that a user is ranked from; 0 where all are.")
+        self._recall = gauge("candidate_recall", "Share of the exact top-k among the candidates; 1 where all are.")
         self._encoded = counter("items_encoded", "Catalog items by what became of them.", "outcome")
         self._partitions = gauge("assigned_partitions", "Input partitions this worker owns.")
         self._waits = counter("waits", "Times the worker had to wait, by why.", "reason")
@@ -60,6 +68,7 @@ class Metrics:
             self._store_errors.labels(namespace, operation)
         for error in ("_TRANSPORT", "_ALL_BROKERS_DOWN"):
             self._broker_errors.labels(namespace, error)
+        self.candidates(0, 1.0)
         self.quality = QualityMetrics(self.registry, namespace)
         self._provider = gauge("onnx_provider_info", "1 for the ONNX Runtime provider that really runs.", "provider")
 
@@ -89,11 +98,9 @@ class Metrics:
         finally:
             self._stage.labels(self._namespace, name).observe(perf_counter() - start)
 
-    def latency(self, seconds: Iterable[float]) -> None:
+    def latency(self, seconds: ArrayLike) -> None:
         """Event to recommendation, an observation a recommendation."""
-        observe = self._latency.labels(self._namespace).observe
-        for value in seconds:
-            observe(value)
+        self._latency.observe(seconds)
 
     def lag(self, topic: str, partition: int, records: int) -> None:
         """Records of a partition that are not processed yet."""
@@ -131,6 +138,11 @@ class Metrics:
     def items(self, known: int) -> None:
         """Items in the index."""
         self._items.labels(self._namespace).set(known)
+
+    def candidates(self, probes: int, recall: float) -> None:
+        """How users are ranked where the catalog is large."""
+        self._probes.labels(self._namespace).set(probes)
+        self._recall.labels(self._namespace).set(recall)
 
     def encoded(self, outcome: str, count: int) -> None:
         """Catalog items: encoded, withdrawn, removed, unknown (no vector)."""

@@ -1,4 +1,4 @@
-"""What happens to a batch of the inputs: decode, load, update, rank, emit, and hand over to the checkpoint."""
+"""What happens to batches of the inputs: decode, load, update, rank, emit, and hand over to the checkpoint."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ from streams.space import Serving
 from streams.stores.base import ProfileStore, StoredProfile, StoreError, StoreMisconfigured
 from streams.transport import RecordBatch
 from streams.trending import Trending
-from streams.update import apply_batch, fold_pending, fold_spilled
+from streams.update import OUTCOMES, apply_batch, fold_pending, fold_spilled
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class FenceBeyondLog(Exception):
 
 
 class Pipeline:
-    """One batch at a time; a batch of a past assignment is dropped, as its new owner reads it again."""
+    """One group of batches at a time; those of a past assignment are dropped, as their new owner reads them again."""
 
     def __init__(
         self,
@@ -73,15 +73,21 @@ class Pipeline:
         self.accepting = True
         """False while handing over: the batch in hand is finished, no other is begun."""
 
-    async def process(self, event: Any) -> bool:
-        """Process a batch; False if its assignment passed before it was in the state."""
-        batch: RecordBatch = event.value
-        assignment = await self._ownership.wait(batch.epoch)
+    async def process(self, group: Sequence[Any]) -> bool:
+        """Process batches of one assignment; False if it passed before they were in the state.
+
+        Parameters
+        ----------
+        group : Faust events of `RecordBatch`es in order of arrival, as `streams.intake` puts them together
+        """
+        batches: list[RecordBatch] = [event.value for event in group]
+        assignment = await self._ownership.wait(batches[0].epoch)
         if assignment is None or not self.accepting:
             return False
-        self._metrics.batch(batch.topic, len(batch))
+        for batch in batches:
+            self._metrics.batch(batch.topic, len(batch))
         with self._metrics.stage("decode"):
-            decoded = self._decoder.decode(batch, assignment.partition_count)
+            decoded = [self._decoder.decode(batch, assignment.partition_count) for batch in batches]
         while True:
             if not await self._wait_for_room(assignment):
                 return False
@@ -92,12 +98,13 @@ class Pipeline:
                 if not self._goes_on(assignment):
                     return False
                 try:
-                    slots = self._slots(decoded, rows, batch.partition, assignment.term)
+                    slots = self._slots(decoded, rows, assignment.term)
                 except TableFull:
                     self._metrics.wait("dirty-budget")
                 else:
-                    await self._apply(batch, decoded, slots, assignment.term)
-                    self._checkpoint.add(event)
+                    await self._apply(decoded, slots, assignment.term)
+                    for event in group:
+                        self._checkpoint.add(event)
                     self._metrics.users(len(self._table), self._table.dirty_count)
                     return True
             await self._checkpoint.advanced(1.0)
@@ -114,9 +121,9 @@ class Pipeline:
             await self._checkpoint.advanced(1.0)
         return False
 
-    async def _load(self, decoded: Decoded, assignment: Assignment) -> dict[str, StoredProfile] | None:
+    async def _load(self, decoded: list[Decoded], assignment: Assignment) -> dict[str, StoredProfile] | None:
         """Stored rows of the users that are not in memory; None if the assignment passed meanwhile."""
-        users = _users_of(decoded)
+        users = list(_partition_of_users(decoded))
         found = self._table.find(users)
         missed = [user for user, slot in zip(users, found.tolist(), strict=True) if slot < 0]
         self._metrics.cache(len(users) - len(missed), len(missed))
@@ -136,14 +143,16 @@ class Pipeline:
             await backoff.sleep()
         return {}
 
-    def _slots(self, decoded: Decoded, rows: dict[str, StoredProfile], partition: int, term: int) -> dict[str, int]:
-        """Slots of all users of the batch, loaded or blank."""
-        users = _users_of(decoded)
+    def _slots(self, decoded: list[Decoded], rows: dict[str, StoredProfile], term: int) -> dict[str, int]:
+        """Slots of all users of the batches, loaded or blank."""
+        partition_of = _partition_of_users(decoded)
+        users = list(partition_of)
         slots = self._table.find(users)
         absent = [user for user, slot in zip(users, slots.tolist(), strict=True) if slot < 0]
         if absent:
             space = self._serving.space
-            fresh = self._table.allocate(absent, partition, term)
+            partitions = np.array([partition_of[user] for user in absent], np.int32)
+            fresh = self._table.allocate(absent, partitions, term)
             waiting: set[int] = set()
             moved: list[int] = []
             for user, slot in zip(absent, fresh.tolist(), strict=True):
@@ -167,7 +176,7 @@ class Pipeline:
             slots = self._table.find(users)
         return dict(zip(users, slots.tolist(), strict=True))
 
-    def _set_aside(self, decoded: Decoded, slot: int, user: str, error: StateError) -> None:
+    def _set_aside(self, batches: list[Decoded], slot: int, user: str, error: StateError) -> None:
         """One row that can't be read must not stop the shop: that user's events become dead letters.
 
         Unless the user is to be forgotten in this batch: then the row is what has to go.
@@ -176,22 +185,23 @@ class Pipeline:
         log.error("a stored profile can't be read", problem=str(error))
         slots = np.array([slot], np.intp)
         self._table.evict(slots)
-        if decoded.commands is not None and user in decoded.commands.user_ids:
+        if any(decoded.commands is not None and user in decoded.commands.user_ids for decoded in batches):
             self._table.allocate([user], int(self._table.partition[slot]), int(self._table.term[slot]))
             return
-        events = decoded.events
-        if events is None:
-            return
         refusal = DecodeError(DecodeReason.PROFILE_UNREADABLE, "user_id", str(error))
-        kept = []
-        for place, owner in enumerate(events.user_ids):
-            if owner == user:
-                record = decoded.event_records[place]
-                decoded.refused.append(Refused(record, dead_letter(record, refusal)))
-            else:
-                kept.append(place)
-        decoded.events = events.take(kept) if kept else None
-        decoded.event_records = [decoded.event_records[place] for place in kept]
+        for decoded in batches:
+            events = decoded.events
+            if events is None or user not in events.user_ids:
+                continue
+            kept = []
+            for place, owner in enumerate(events.user_ids):
+                if owner == user:
+                    record = decoded.event_records[place]
+                    decoded.refused.append(Refused(record, dead_letter(record, refusal)))
+                else:
+                    kept.append(place)
+            decoded.events = events.take(kept) if kept else None
+            decoded.event_records = [decoded.event_records[place] for place in kept]
 
     def _check_fences(self, slot: int, user: str) -> None:
         partition = int(self._table.partition[slot])
@@ -206,33 +216,36 @@ class Pipeline:
                         "skipped. Restore the log, or delete the topic and create it again (a new topic counts anew)."
                     )
 
-    async def _apply(self, batch: RecordBatch, decoded: Decoded, slots: dict[str, int], term: int) -> None:
+    async def _apply(self, batches: list[Decoded], slots: dict[str, int], term: int) -> None:
         self.apply_index_updates()
-        if decoded.events is not None:
-            await self._apply_events(batch, decoded.events, slots, term)
-        if decoded.commands is not None:
-            for user in self._apply_commands(decoded.commands, slots):
-                await asyncio.to_thread(self._emitter.recommend, user, None)
-            self._metrics.events(batch.topic, "command", len(decoded.commands))
-        if decoded.refused or decoded.misplaced:
-            await asyncio.to_thread(self._send_on, decoded)
-        for refused in decoded.refused:
-            self._metrics.dead_letter(batch.topic, refused.letter.reason)
-        self._metrics.events(batch.topic, "dead", len(decoded.refused))
-        self._metrics.events(batch.topic, "rerouted", len(decoded.misplaced))
-        if decoded.misplaced:
-            self._metrics.rerouted(batch.topic, len(decoded.misplaced))
-            self._warn_of_partitioner(batch, len(decoded.misplaced))
+        with_events = [decoded for decoded in batches if decoded.events is not None]
+        if with_events:
+            await self._apply_events(with_events, slots, term)
+        for decoded in batches:
+            if decoded.commands is not None:
+                for user in self._apply_commands(decoded.commands, slots):
+                    await asyncio.to_thread(self._emitter.recommend, user, None)
+                self._metrics.events(decoded.topic, "command", len(decoded.commands))
+            if decoded.refused or decoded.misplaced:
+                await asyncio.to_thread(self._send_on, decoded)
+            for refused in decoded.refused:
+                self._metrics.dead_letter(decoded.topic, refused.letter.reason)
+            self._metrics.events(decoded.topic, "dead", len(decoded.refused))
+            self._metrics.events(decoded.topic, "rerouted", len(decoded.misplaced))
+            if decoded.misplaced:
+                self._metrics.rerouted(decoded.topic, len(decoded.misplaced))
+                self._warn_of_partitioner(decoded)
 
-    def _warn_of_partitioner(self, batch: RecordBatch, misplaced: int) -> None:
-        if misplaced > _WARN_FROM and misplaced * 2 > len(batch) and time.monotonic() > self._warn_after:
+    def _warn_of_partitioner(self, decoded: Decoded) -> None:
+        misplaced, of = len(decoded.misplaced), len(decoded.misplaced) + len(decoded.event_records)
+        if misplaced > _WARN_FROM and misplaced * 2 > of and time.monotonic() > self._warn_after:
             self._warn_after = time.monotonic() + _WARN_EVERY_S
             log.warning(
                 "most events come on another partition than their user's and are sent on, which costs time: "
                 "do producers hash as kafka.input_partitioner says, and key by user id?",
-                topic=batch.topic,
+                topic=decoded.topic,
                 misplaced=misplaced,
-                of=len(batch),
+                of=of,
             )
 
     def _send_on(self, decoded: Decoded) -> None:
@@ -247,25 +260,30 @@ class Pipeline:
             fold_pending(self._table, changed & self._table.waiting_for.keys(), space.index, space.sums)
             self._metrics.items(len(space.index))
 
-    async def _apply_events(self, batch: RecordBatch, events: EventBatch, slots: dict[str, int], term: int) -> None:
+    async def _apply_events(self, batches: list[Decoded], slots: dict[str, int], term: int) -> None:
+        parts = [decoded.events for decoded in batches if decoded.events is not None]
+        events = EventBatch.join(parts)
         places = np.fromiter((slots[user] for user in events.user_ids), np.intp, len(events))
         with self._metrics.stage("quality"):
             checked = self._quality.check(events, places)
         with self._metrics.stage("update"):
             space = self._serving.space
             applied = apply_batch(self._table, events, places, space.index, space.sums)
-        with self._metrics.stage("quality"):
-            self._quality.record(checked, events, places, applied.events)
-            self._statistics.demanded(checked.rows[applied.events])
-        self._metrics.events(batch.topic, "applied", len(applied.events))
-        self._metrics.events(batch.topic, "forgotten", applied.forgotten)
-        self._metrics.events(batch.topic, "replayed", applied.replayed)
-        self._metrics.events(batch.topic, "duplicate", applied.duplicates)
-        if len(applied.events) == 0:
-            return
         counted = applied.events
-        item_ids = [events.item_ids[i] for i in counted.tolist()]
-        self._trending.count(batch.partition, item_ids, events.types[counted], events.times[counted])
+        with self._metrics.stage("quality"):
+            self._quality.record(checked, events, places, counted)
+            self._statistics.demanded(checked.rows[counted])
+        start = 0
+        for decoded, part in zip(batches, parts, strict=True):
+            own = slice(start, start + len(part))
+            start += len(part)
+            for name, count in zip(OUTCOMES, np.bincount(applied.outcome[own], minlength=len(OUTCOMES)), strict=True):
+                self._metrics.events(decoded.topic, name, int(count))
+            taken = np.flatnonzero(applied.outcome[own] == 0)
+            item_ids = [part.item_ids[i] for i in taken.tolist()]
+            self._trending.count(decoded.partition, item_ids, part.types[taken], part.times[taken])
+        if len(counted) == 0:
+            return
         touched, causes = _last_event_of_each(places, counted)
         await asyncio.to_thread(self._recommender.refresh, events, touched, causes, term)
 
@@ -282,9 +300,14 @@ class Pipeline:
         return forgotten
 
 
-def _users_of(decoded: Decoded) -> list[str]:
-    """Every user of a batch, once."""
-    return list(dict.fromkeys([*_users(decoded.events), *_users(decoded.commands)]))
+def _partition_of_users(batches: list[Decoded]) -> dict[str, int]:
+    """Every user of the batches, once: a user's events are all of one partition."""
+    return {
+        user: decoded.partition
+        for decoded in batches
+        for part in (decoded.events, decoded.commands)
+        for user in _users(part)
+    }
 
 
 def _users(batch: EventBatch | CommandBatch | None) -> Sequence[str]:

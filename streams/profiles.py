@@ -201,8 +201,11 @@ class ProfileTable:
         self._used[slots[slots >= 0]] = self._tick
         return slots
 
-    def allocate(self, user_ids: Sequence[str], partition: int, term: int) -> IntpArray:
-        """Blank slots for users of a partition that are not in the table; `TableFull` if too few can be evicted."""
+    def allocate(self, user_ids: Sequence[str], partition: int | NDArray[np.int32], term: int) -> IntpArray:
+        """Blank slots for users that are not in the table; `TableFull` if too few can be evicted.
+
+        ``partition`` is theirs, or an int32 array of shape (n,) of each one's.
+        """
         self._make_room(len(user_ids))
         slots = np.fromiter((self._free.pop() for _ in user_ids), np.intp, len(user_ids))
         self._clear(slots)

@@ -5,7 +5,7 @@ import time
 import msgspec
 import numpy as np
 
-from encoders.graph import HeadInputs
+from encoders.ranked import HeadInputs
 from schemas.codec import encode
 from schemas.events import EVENT_TYPES
 from schemas.ids import id_hashes
@@ -21,7 +21,6 @@ from streams.profiles import ProfileTable
 from streams.ranking import (
     TRENDING_CODE,
     Rules,
-    adjustments,
     head_inputs,
     left_out,
     popular,
@@ -71,7 +70,7 @@ class Recommender:
         with self._metrics.stage("rank"):
             inputs = self._head_inputs(space, slots)
             barred = left_out(table, slots, index, self._rules)
-            ranked = space.graph.rank(inputs, index.snapshot(), barred, adjustments(barred), self._k)
+            ranked = space.rank(inputs, barred, self._k)
             table.preferences[slots] = np.stack([ranked.short_term, ranked.long_term, ranked.user], axis=1)
         with self._metrics.stage("encode"):
             known = np.asarray(ranked.user.any(axis=1))

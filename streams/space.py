@@ -1,16 +1,38 @@
 """One encoder version at work: its graph, its item index, and the maps by which it sees other versions' sums."""
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from encoders.graph import RankingGraph
 from encoders.index import ItemIndex
 from encoders.manifest import Encoder
+from encoders.ranked import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from schemas.events import EVENT_TYPES
 from streams.index_updates import IndexUpdates
 from streams.list_encoding import ListEncoder
+from streams.preference import Int64Array
+from streams.ranking import adjustments
 from streams.space_map import SpaceMap
 from streams.update import SumsConfig
+
+if TYPE_CHECKING:  # see streams.candidate_search
+    from encoders.candidates import CandidateRanking
+    from encoders.clusters import Clusters
+
+
+@dataclass
+class Candidates:
+    """The search that a large catalog is ranked by."""
+
+    ranking: "CandidateRanking"
+    clusters: "Clusters"
+    probes: int = 1
+    """Clusters that a user looks into."""
+    recall: float = 0.0
+    """Share of the exact top-k that was found when it was measured last."""
 
 
 class Space:
@@ -24,6 +46,8 @@ class Space:
         """From other versions' spaces into this one."""
         self.wanted: set[str] = set()
         """Versions that users have sums of and no map is known for."""
+        self.candidates: Candidates | None = None
+        """None: users are ranked against all items."""
 
     @classmethod
     def load(cls, encoder: Encoder, runtime: Runtime) -> "Space":
@@ -37,6 +61,14 @@ class Space:
             RankingGraph(runtime, encoder),
             SumsConfig(np.array(manifest.half_lives_s, np.float64), weights),
         )
+
+    def rank(self, inputs: HeadInputs, left_out: Int64Array, k: int) -> Ranked:
+        """The k best items of each of B users, but for rows ``left_out`` (B, A), -1 in unused places."""
+        snapshot, found = self.index.snapshot(), self.candidates
+        if found is None:
+            return self.graph.rank(inputs, snapshot, left_out, adjustments(left_out), k)
+        found.clusters.refresh(self.index)
+        return found.ranking.rank(inputs, snapshot, found.clusters, found.probes, left_out, adjustments(left_out), k)
 
 
 class Serving:

@@ -48,6 +48,11 @@ class TopicNames:
         """Full names of the five inputs."""
         return [self.full(name) for name in INPUTS]
 
+    @property
+    def events(self) -> list[str]:
+        """Full names of the inputs that hold events alone, each user's in the user's own partition."""
+        return [self.full(name) for name in EVENT_TOPICS]
+
     def item_vectors(self, encoder_version: str) -> str:
         """The topic of one encoder version's item vectors."""
         return self.full(f"item-vectors-{encoder_version}")

@@ -38,18 +38,24 @@ class SumsConfig:
     type_weights: Float32Array  # (3, T) weight of an event type in each sum
 
 
+OUTCOMES = ("applied", "forgotten", "replayed", "duplicate")
+"""What may become of an event: counted in the state; written before its user was forgotten, so in the counters and
+nowhere else; below a fence, so counted before; an event id seen before."""
+_NO_COLUMN = -1
+_FORGOTTEN, _REPLAYED, _DUPLICATE = range(1, 4)
+
+
 @dataclass(frozen=True)
 class Applied:
-    """What became of a batch: indices of events in the batch."""
+    """What became of a batch."""
 
-    events: IntpArray
-    """Counted in the state, in order of arrival."""
-    forgotten: int
-    """Written before their user was forgotten: in the counters, and nowhere else."""
-    replayed: int
-    """Below a fence: counted before."""
-    duplicates: int
-    """Event ids seen before."""
+    outcome: NDArray[np.uint8]
+    """Of each of its B events, a place in OUTCOMES."""
+
+    @property
+    def events(self) -> IntpArray:
+        """Places of those that were applied, in order of arrival."""
+        return np.flatnonzero(self.outcome == 0)
 
 
 def apply_batch(
@@ -75,14 +81,12 @@ def apply_batch(
         for number in range(int(rounds.max()) + 1 if len(rounds) else 0)
     ]
     counted_events = np.sort(np.concatenate(counted)) if counted else np.empty(0, np.intp)
-    applied = counted_events[_is_after_forgetting(table, batch, counted_events, slots)]
-    table.forgotten[slots[applied]] = False
-    return Applied(
-        applied,
-        forgotten=int(len(counted_events) - len(applied)),
-        replayed=int(len(batch) - len(events)),
-        duplicates=int(len(events) - len(counted_events)),
-    )
+    outcome = np.full(len(batch), _REPLAYED, np.uint8)
+    outcome[events] = _DUPLICATE
+    outcome[counted_events] = np.where(_is_after_forgetting(table, batch, counted_events, slots), 0, _FORGOTTEN)
+    applied = Applied(outcome)
+    table.forgotten[slots[applied.events]] = False
+    return applied
 
 
 def _is_after_forgetting(
@@ -95,23 +99,32 @@ def _is_after_forgetting(
 
 
 def _pass_fences(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> NDArray[np.bool_]:
-    if len(batch.sources) == 1:
-        source = batch.sources[0]
-        log = (source.topic, source.topic_id)
-        own = bool(np.all(table.partition[slots] == source.partition))
-        # re-routed records of one source may repeat within a batch: those go one by one, below
-        if log in table.columns and own and bool(np.all(batch.offsets[1:] > batch.offsets[:-1])):
-            fences = table.fences[:, table.columns.index(log)]
-            fresh: NDArray[np.bool_] = batch.offsets >= fences[slots]
-            np.maximum.at(fences, slots, batch.offsets + 1)
-            return fresh
-    # events of several logs (rerouted ones): a source's offsets may repeat within the batch
-    fresh = np.empty(len(batch), np.bool_)
+    columns = [_own_column(table, batch, slots, number) for number in range(len(batch.sources))]
+    fresh: NDArray[np.bool_] = np.empty(len(batch), np.bool_)
+    if _NO_COLUMN not in columns:
+        for number, column in enumerate(columns):
+            places = np.flatnonzero(batch.source == number)
+            fences, offsets = table.fences[:, column], batch.offsets[places]
+            fresh[places] = offsets >= fences[slots[places]]
+            np.maximum.at(fences, slots[places], offsets + 1)
+        return fresh
+    # re-routed events come from other logs, and may repeat within the batch: those go one by one
     for i, (slot, place, offset) in enumerate(
         zip(slots.tolist(), batch.source.tolist(), batch.offsets.tolist(), strict=True)
     ):
         fresh[i] = table.pass_fence(slot, batch.sources[place], offset)
     return fresh
+
+
+def _own_column(table: ProfileTable, batch: EventBatch, slots: IntpArray, number: int) -> int:
+    """The fences' column of a source of which each user's partition is that of the source, and the offsets rise."""
+    source = batch.sources[number]
+    log = (source.topic, source.topic_id)
+    places = np.flatnonzero(batch.source == number)
+    offsets = batch.offsets[places]
+    if log not in table.columns or (table.partition[slots[places]] != source.partition).any():
+        return _NO_COLUMN
+    return table.columns.index(log) if (offsets[1:] > offsets[:-1]).all() else _NO_COLUMN
 
 
 def _apply_round(

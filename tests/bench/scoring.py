@@ -1,5 +1,6 @@
 """Scoring on one core: CPU a user and recall, by catalog size, on items spread as by a trained model."""
 
+import asyncio
 import tempfile
 import time
 from pathlib import Path
@@ -7,41 +8,62 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from encoders import lookup
-from encoders.graph import HeadInputs, Ranked, RankingGraph
 from encoders.index import ItemIndex, Snapshot
+from encoders.ranked import HeadInputs, Ranked
 from encoders.runtime import Runtime
-from streams.ranking import adjustments
+from streams.candidate_search import CandidateSearch
+from streams.metrics import Metrics
+from streams.profiles import ProfileShape, ProfileTable
+from streams.settings import Ranking
+from streams.space import Serving, Space
 from tests.bench import workload
 
-_USERS = 256
-_CHECKED = 16
+_USERS = 1_024  # about those of a batch of 2,000 events
+_CHECKED = 200
+_INTERESTS = (12, 5, 3)  # how many of a user's 20 recent items belong to each of what the user is interested in
+_NEAR = 200  # an interest: so many items about one, of ...
+_AMONG = 100_000  # ... so many that are looked at: the catalog, or a sample of a larger one
 
 
 def scoring(items: int, repeats: int = 5) -> dict[str, Any]:
-    """Microseconds of CPU a user to rank ``items`` exactly: head, scores, top-k, shares."""
+    """Microseconds of CPU a user to rank ``items`` as the worker would: head, scores or candidates, top-k, shares.
+
+    ``recall`` is against float64 arithmetic on all items, ``build_s`` the CPU of building the candidate search.
+    """
     with tempfile.TemporaryDirectory() as folder:
         few = workload.item_vectors(64)
         encoder = lookup.build(Path(folder) / "encoder", workload.item_ids(len(few)), few, "scoring")
-        graph = RankingGraph(Runtime("cpu", 1), encoder)
-        index = ItemIndex(workload.DIMENSION, items)
-        index.put(workload.item_ids(items), workload.item_vectors(items))
-        inputs, rows = _users(index, items)
-        snapshot, adjust = index.snapshot(), adjustments(rows)
+        runtime = Runtime("cpu", 1)
+        space = Space.load(encoder, runtime)
+        space.index.put(workload.item_ids(items), workload.item_vectors(items))
+        inputs, rows = _users(space.index, items)
+        table = ProfileTable(_USERS, ProfileShape(history=workload.HISTORY, dimension=workload.DIMENSION))
+        slots = table.allocate([f"user-{number}" for number in range(_USERS)], 0, 1)
+        table.preferences[slots, 2] = space.graph.vectors(inputs)[0]
+        start = time.process_time()
+        search = CandidateSearch(Ranking(k=workload.K), runtime, table, Serving(space), Metrics())
+        asyncio.run(search.prepare(space))
+        build_s = time.process_time() - start
         costs = []
         for _ in range(repeats + 1):
             start = time.process_time()
-            ranked = graph.rank(inputs, snapshot, rows, adjust, workload.K)
+            ranked = space.rank(inputs, rows, workload.K)
             costs.append((time.process_time() - start) / _USERS * 1e6)
+        found = space.candidates
         return {
             "score_us": round(median(costs[1:]), 1),
-            "recall": _recall(ranked, snapshot, rows),
-            "index_bytes": index.nbytes,
+            "recall": _recall(ranked, space.index.snapshot(), rows),
+            "probes": found.probes if found else 0,
+            "clusters": found.clusters.count if found else 0,
+            "build_s": round(build_s, 2),
+            "bytes_per_item": round((space.index.nbytes + (found.clusters.nbytes if found else 0)) / items),
         }
 
 
-def _recall(ranked: Ranked, snapshot: Snapshot, rows: Any) -> float:
+def _recall(ranked: Ranked, snapshot: Snapshot, rows: NDArray[np.int64]) -> float:
     """Share of the best items by plain float64 arithmetic that the ranking found, over some of the users."""
     found = 0
     for user in range(_CHECKED):
@@ -49,15 +71,22 @@ def _recall(ranked: Ranked, snapshot: Snapshot, rows: Any) -> float:
         scores[rows[user]] = -np.inf
         best = np.argpartition(-scores, workload.K)[: workload.K]
         found += len(np.intersect1d(best, ranked.rows[user]))
-    return found / (_CHECKED * workload.K)
+    return round(found / (_CHECKED * workload.K), 4)
 
 
-def _users(index: ItemIndex, items: int) -> tuple[HeadInputs, Any]:
-    """Users as shops have them: what one looks at lies close together."""
+def _users(index: ItemIndex, items: int) -> tuple[HeadInputs, NDArray[np.int64]]:
+    """Users as shops have them: a few interests each, and what one looks at of an interest lies close together."""
     rng = np.random.default_rng(9)
-    start = rng.integers(0, items, _USERS)
-    step = rng.integers(0, max(2, items // 500), (_USERS, workload.HISTORY))
-    rows = (start[:, None] + step) % items
+    among = rng.permutation(items)[:_AMONG]
+    vectors = index.gather(among)
+    parts = []
+    for count in _INTERESTS:
+        centres = vectors[rng.integers(0, len(among), _USERS)]
+        near = np.concatenate(
+            [np.argpartition(-(some @ vectors.T), _NEAR, axis=1)[:, :_NEAR] for some in np.array_split(centres, 16)]
+        )
+        parts.append(np.take_along_axis(near, rng.integers(0, _NEAR, (_USERS, count)), axis=1))
+    rows = rng.permuted(among[np.concatenate(parts, axis=1)], axis=1)
     half_lives = 2
     return (
         HeadInputs(

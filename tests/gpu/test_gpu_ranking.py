@@ -7,9 +7,10 @@ import pytest
 
 from encoders import text
 from encoders.folder import UserSide
-from encoders.graph import LEAST_SCORE, LEAVE_OUT, RankingGraph
+from encoders.graph import RankingGraph
 from encoders.items import ItemEncoder
 from encoders.manifest import Encoder
+from encoders.ranked import LEAST_SCORE, LEAVE_OUT
 from encoders.runtime import CUDA, Runtime
 from schemas.catalog import CatalogItem
 from tests.unit.encoders import reference

@@ -9,10 +9,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from encoders import manifest, onnxfile
-from encoders.graph import HeadInputs
 from encoders.head import LinearHead
 from encoders.index import ItemIndex, Snapshot
 from encoders.manifest import Encoder
+from encoders.ranked import HeadInputs
 
 Floats = npt.NDArray[np.floating]
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from encoders import head
-from encoders.graph import HeadInputs
 from encoders.head import LinearHead
+from encoders.ranked import HeadInputs
 from encoders.runtime import Runtime
 from tests.unit.encoders import reference
 

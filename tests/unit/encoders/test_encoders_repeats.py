@@ -9,11 +9,12 @@ import pytest
 from encoders import head, lookup
 from encoders.errors import EncoderError
 from encoders.folder import UserSide
-from encoders.graph import HeadInputs, RankingGraph
+from encoders.graph import RankingGraph
 from encoders.head import LinearHead
 from encoders.index import ItemIndex
 from encoders.manifest import Encoder
 from encoders.onnxfile import FLOAT, INT64, GraphWriter
+from encoders.ranked import HeadInputs
 from encoders.repeats import PATTERNS, RANKS, RepeatScores, patterns
 from encoders.runtime import Runtime
 from tests.unit.encoders import reference

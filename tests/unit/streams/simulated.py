@@ -5,7 +5,7 @@ confirmations, who owns what) does what the test says, when it says it.
 """
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -22,6 +22,7 @@ from schemas.events import EVENT_CLASSES
 from streams.checkpoint import Checkpoint
 from streams.decoding import Decoder
 from streams.index_updates import IndexUpdates
+from streams.intake import Intake
 from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
 from streams.online_quality import OnlineQuality
@@ -46,6 +47,8 @@ PARTITIONS = 2
 ENCODER = "v1"
 EVENT_TOPICS = ("clicks", "browses", "purchases")
 ITEMS = ("red", "green", "blue", "grey")
+GROUP_RECORDS = 5
+"""Of batches that are processed together: some batches are larger, some groups are of several."""
 TURNS = 60
 """Turns of the loop that finish whatever is not waiting for the outside."""
 
@@ -271,7 +274,7 @@ class SimWorker:
         )
         self.assigned: frozenset[int] = frozenset()
         self.positions: dict[TP, int] = {}
-        self.queue: deque[Delivered] = deque()
+        self.intake = Intake(GROUP_RECORDS, NAMES.events)
         self.tasks: set[asyncio.Task[Any]] = set()
         self.processing: asyncio.Task[Any] | None = None
 
@@ -297,12 +300,14 @@ class SimWorker:
         if records:
             batch = self.consumer._register(tp, records)
             self.positions[tp] = records[-1].offset + 1
-            self.queue.append(Delivered(self.consumer._to_message(tp, batch), self.consumer))
+            self.intake.add(Delivered(self.consumer._to_message(tp, batch), self.consumer))
 
     def work(self) -> None:
-        """Let the agent take its next batch, if it has finished the last."""
-        if (self.processing is None or self.processing.done()) and self.queue:
-            self.processing = self.start(self.pipeline.process(self.queue.popleft()))
+        """Let the pipeline take its next group of batches, if it has finished the last."""
+        if self.processing is None or self.processing.done():
+            group = self.intake.take()
+            if group:
+                self.processing = self.start(self.pipeline.process(group))
 
     def commit(self) -> None:
         """What Faust does every second; Kafka takes offsets of members only."""
@@ -313,7 +318,7 @@ class SimWorker:
 
     def drop_assignment(self) -> None:
         self.ownership.revoke()
-        self.queue.clear()
+        self.intake = Intake(GROUP_RECORDS, NAMES.events)
         self._lose_acks()
         self.assigned = frozenset()
 

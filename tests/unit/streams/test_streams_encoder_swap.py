@@ -58,6 +58,7 @@ def swap() -> Any:
         unused,
         unused,
         unused,
+        unused,
         asyncio.Lock(),
         Metrics(),
         "id",

@@ -196,10 +196,10 @@ class Shop(RuleBasedStateMachine):
             for worker in self.workers:
                 for tp in worker.partitions():
                     worker.fetch(tp, 1_000)
-                for _ in range(len(worker.queue) + 1):
+                for _ in range(len(worker.intake) + 1):
                     worker.work()
                     self.does(turns())
-                assert not worker.queue, "a batch is stuck"
+                assert not len(worker.intake), "a batch is stuck"
                 worker.start(worker.checkpoint.run())
                 self.does(turns())
                 worker.commit()

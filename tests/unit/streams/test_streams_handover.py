@@ -41,10 +41,10 @@ async def work_through(worker: SimWorker, most: int = 100) -> None:
 
 async def drain(worker: SimWorker) -> None:
     """Work on what was fetched."""
-    for _ in range(len(worker.queue)):
+    for _ in range(len(worker.intake)):
         worker.work()
         await turns()
-    assert not worker.queue
+    assert not len(worker.intake)
 
 
 async def checkpoint(worker: SimWorker) -> bool:
@@ -248,7 +248,7 @@ async def test_a_clean_hand_over_leaves_the_next_owner_nothing_to_do_again(world
     await assign(second)
     for tp in second.partitions():
         second.fetch(tp, 100)
-    assert not second.queue
+    assert not len(second.intake)
 
 
 async def test_a_misplaced_event_counts_once_however_often_it_is_sent_on(world: World) -> None:
@@ -290,9 +290,9 @@ async def test_a_batch_of_a_past_assignment_is_dropped(world: World) -> None:
     world.produce(ANNA, 0, 1_000)
     for tp in worker.partitions():
         worker.fetch(tp, 10)
-    batch = worker.queue.popleft()
+    group = worker.intake.take()
     await assign(worker)
-    stale = worker.start(worker.pipeline.process(batch))
+    stale = worker.start(worker.pipeline.process(group))
     await turns()
     assert stale.result() is False
     assert not len(worker.table)

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders.graph import LEAVE_OUT, Ranked
 from encoders.index import ItemIndex
+from encoders.ranked import LEAVE_OUT, Ranked
 from schemas.codec import decode
 from schemas.recommendation import RecommendedItem
-from streams.list_encoding import ListEncoder, largest, reason_codes
+from streams.list_encoding import ListEncoder, reason_codes
 from streams.profiles import ProfileShape, ProfileTable
 
 DIMENSION, HISTORY = 4, 5
@@ -107,12 +107,3 @@ def test_items_that_come_later_have_their_texts_too(index: ItemIndex) -> None:
     index.put(["late"], np.ones((1, DIMENSION), np.float32))
     found = encoded(lists, table, slots, ranked_of([[1.0]], [[index.row("late")]], np.zeros((1, 1, HISTORY))))
     assert json.loads(found[0])[0]["item_id"] == "late"
-
-
-def test_the_largest_are_found_in_order() -> None:
-    rng = np.random.default_rng(5)
-    shares = rng.standard_normal((3, 4, 9)).astype(np.float32)
-    places, values = largest(shares, 3)
-    assert np.array_equal(values, -np.sort(-shares, axis=2)[..., :3])
-    assert np.array_equal(np.take_along_axis(shares, places, axis=2), values)
-    assert largest(shares, 20)[0].shape == (3, 4, 9)

@@ -7,9 +7,10 @@ import pytest
 
 from encoders import text
 from encoders.folder import UserSide
-from encoders.graph import LEAVE_OUT, RankingGraph
+from encoders.graph import RankingGraph
 from encoders.head import LinearHead
 from encoders.index import ItemIndex
+from encoders.ranked import LEAVE_OUT
 from encoders.repeats import PATTERNS, RANKS, RepeatScores
 from encoders.runtime import Runtime
 from schemas.codec import decode

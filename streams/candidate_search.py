@@ -1,0 +1,109 @@
+"""Large catalogs on the CPU: builds the candidate search of a space, and holds the recall that is asked for."""
+
+import asyncio
+import time
+
+import numpy as np
+import structlog
+
+from encoders.ranked import FloatArray
+from encoders.runtime import Runtime
+from streams.metrics import Metrics
+from streams.profiles import ProfileTable
+from streams.settings import Ranking
+from streams.space import Candidates, Serving, Space
+
+log = structlog.get_logger(__name__)
+
+_LOOK_S = 2.0
+_MEASURE_S = 300.0
+_MEASURED_USERS = 200
+_LEAST_USERS = 50
+"""With fewer in memory, mixtures of items stand for users."""
+_MIXED = (0.5, 0.3, 0.2)
+_PROBES = sorted({round(2 * 1.3**step) for step in range(30)})
+
+
+class CandidateSearch:
+    """Watches over one worker's spaces. A build takes a core seconds, in a thread; until it is done, ranking is exact.
+
+    The recall is measured on the preference vectors of users in memory, against their exact top-k, at each build and
+    every five minutes; the clusters that a user looks into are then as many as the recall needs.
+    """
+
+    def __init__(
+        self, ranking: Ranking, runtime: Runtime, table: ProfileTable, serving: Serving, metrics: Metrics
+    ) -> None:
+        self._from, self._recall, self._k = ranking.candidates_from, ranking.candidate_recall, ranking.k
+        self._runtime, self._table, self._serving, self._metrics = runtime, table, serving, metrics
+
+    async def watch(self) -> None:
+        """Build anew when the catalog has grown or changed a lot, and measure now and then."""
+        measured = time.monotonic()
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            space = self._serving.space
+            await self.prepare(space)
+            if space.candidates is not None and time.monotonic() - measured > _MEASURE_S:
+                await asyncio.to_thread(self._measure, space, space.candidates)
+                measured = time.monotonic()
+
+    async def prepare(self, space: Space) -> None:
+        """Build the search of a space that needs one and has none, or one that is worn."""
+        if self._runtime.is_cuda:
+            return  # there, all items are scored faster than candidates are found here
+        if len(space.index) < self._from:
+            space.candidates = None
+        elif space.candidates is None or space.candidates.clusters.worn:
+            space.candidates = await asyncio.to_thread(self._build, space)
+
+    def _build(self, space: Space) -> Candidates:
+        # compiled on a machine's first start, which takes seconds: only large catalogs wait for it
+        from encoders.candidates import CandidateRanking
+        from encoders.clusters import Clusters
+
+        start = time.perf_counter()
+        encoder = space.graph.encoder
+        clusters = Clusters.build(space.index.snapshot(), encoder.manifest.score_scale)
+        ranking = space.candidates.ranking if space.candidates else CandidateRanking(self._runtime, encoder)
+        found = Candidates(ranking, clusters)
+        self._measure(space, found)
+        log.info(
+            "users are ranked from candidates",
+            items=len(space.index),
+            clusters=clusters.count,
+            probes=found.probes,
+            recall=round(found.recall, 4),
+            seconds=round(time.perf_counter() - start, 1),
+        )
+        return found
+
+    def _measure(self, space: Space, candidates: Candidates) -> None:
+        """Choose how many clusters to look into: the fewest that give the recall."""
+        snapshot, scale = space.index.snapshot(), space.graph.encoder.manifest.score_scale
+        users = self._users(space) * np.float32(scale)
+        best = np.concatenate(
+            [
+                np.argpartition(-(some @ snapshot.items.T + snapshot.bias), self._k, axis=1)[:, : self._k]
+                for some in np.array_split(users, max(1, len(users) * len(snapshot.bias) // 4_000_000))
+            ]
+        )
+        for probes in _PROBES:
+            found = candidates.clusters.search(users, probes, 2 * self._k)
+            recall = float((best[:, :, None] == found[:, None]).any(axis=2).mean())
+            candidates.probes, candidates.recall = probes, recall
+            if recall >= self._recall or probes >= candidates.clusters.count:
+                break
+        self._metrics.candidates(candidates.probes, candidates.recall)
+
+    def _users(self, space: Space) -> FloatArray:
+        """Unit vectors (n, d) of some users."""
+        rng = np.random.default_rng(0)
+        vectors = self._table.preferences[rng.permutation(self._table.all_slots())[:_MEASURED_USERS], 2]
+        vectors = vectors[vectors.any(axis=1)]
+        if len(vectors) < _LEAST_USERS or self._serving.space is not space:
+            rows = rng.permutation(len(space.index.item_ids))
+            rows = np.resize(rows, (_MEASURED_USERS, len(_MIXED)))
+            vectors = np.einsum("nmd,m->nd", space.index.gather(rows), np.array(_MIXED, np.float32))
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)

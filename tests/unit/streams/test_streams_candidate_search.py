@@ -1,0 +1,115 @@
+"""Large catalogs: when a search is built, what recall it is given, and that it answers as exact ranking does."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from encoders.graph import RankingGraph
+from encoders.index import ItemIndex
+from encoders.runtime import Runtime
+from streams.candidate_search import CandidateSearch
+from streams.index_updates import IndexUpdates
+from streams.metrics import Metrics
+from streams.profiles import ProfileShape, ProfileTable
+from streams.ranking import head_inputs
+from streams.settings import Ranking
+from streams.space import Serving, Space
+from streams.update import SumsConfig
+
+ITEMS, USERS, K = 4_000, 80, 10
+
+
+@pytest.fixture
+def space(graph: RankingGraph) -> Space:
+    manifest = graph.encoder.manifest
+    rng = np.random.default_rng(3)
+    index = ItemIndex(manifest.dimension)
+    kinds = rng.standard_normal((40, manifest.dimension))
+    vectors = kinds[rng.integers(0, 40, ITEMS)] + 0.7 * rng.standard_normal((ITEMS, manifest.dimension))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index.put([f"i{n}" for n in range(ITEMS)], vectors.astype(np.float32))
+    sums = SumsConfig(np.array(manifest.half_lives_s), np.ones((3, len(manifest.half_lives_s)), np.float32))
+    return Space("v", index, IndexUpdates(manifest.dimension, "v"), graph, sums)
+
+
+def table_of(space: Space) -> ProfileTable:
+    """Users who looked at a few items each, with the preference vectors that they have from it."""
+    manifest = space.graph.encoder.manifest
+    shape = ProfileShape(history=4, dimension=manifest.dimension, half_lives=len(manifest.half_lives_s))
+    table = ProfileTable(USERS, shape)
+    slots = table.allocate([f"u{n}" for n in range(USERS)], 0, 1)
+    rng = np.random.default_rng(4)
+    table.times[slots] = np.arange(4, 0, -1)
+    table.rows[slots] = rng.integers(0, ITEMS, (USERS, 4))
+    table.items[slots] = space.index.hashes(table.rows[slots])
+    user, short, long = space.graph.vectors(head_inputs(table, slots, space.index, manifest.history))
+    table.preferences[slots] = np.stack([short, long, user], axis=1)
+    return table
+
+
+def search_of(space: Space, table: ProfileTable, metrics: Metrics, **settings: float) -> CandidateSearch:
+    ranking = Ranking.model_validate({"k": K, "candidates_from": 1_000, **settings})
+    return CandidateSearch(ranking, Runtime("cpu", 1), table, Serving(space), metrics)
+
+
+def sample(metrics: Metrics, name: str) -> float | None:
+    return metrics.registry.get_sample_value(f"prefstream_{name}", {"namespace": ""})
+
+
+@pytest.mark.parametrize("recall", [0.8, 0.99])
+def test_the_recall_that_is_asked_for_is_held_and_shown(space: Space, recall: float) -> None:
+    table, metrics = table_of(space), Metrics()
+    assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (0, 1)
+    asyncio.run(search_of(space, table, metrics, candidate_recall=recall).prepare(space))
+    found = space.candidates
+    assert found is not None
+    assert recall <= found.recall <= 1
+    assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (found.probes, found.recall)
+    inputs = head_inputs(table, table.all_slots(), space.index, space.graph.encoder.manifest.history)
+    barred = table.rows[table.all_slots()]
+    near = space.rank(inputs, barred, K)
+    space.candidates = None
+    exact = space.rank(inputs, barred, K)
+    same = np.mean([len(np.intersect1d(a, b)) / K for a, b in zip(near.rows, exact.rows, strict=True)])
+    assert same >= recall - 0.05
+
+
+def test_a_higher_recall_looks_into_more_clusters(space: Space) -> None:
+    table, probes = table_of(space), []
+    for recall in (0.7, 0.95, 1.0):
+        asyncio.run(search_of(space, table, Metrics(), candidate_recall=recall).prepare(space))
+        assert space.candidates is not None
+        probes.append(space.candidates.probes)
+        space.candidates = None
+    assert probes[0] < probes[1] < probes[2]
+
+
+def test_a_small_catalog_is_ranked_exactly_also_once_it_has_shrunk(space: Space) -> None:
+    search = search_of(space, table_of(space), Metrics(), candidates_from=ITEMS)
+    asyncio.run(search.prepare(space))
+    assert space.candidates is not None
+    space.index.remove(["i7"])
+    asyncio.run(search.prepare(space))
+    assert space.candidates is None
+
+
+def test_a_search_is_built_anew_when_it_is_worn_only(space: Space) -> None:
+    search = search_of(space, table_of(space), Metrics())
+    asyncio.run(search.prepare(space))
+    first = space.candidates
+    asyncio.run(search.prepare(space))
+    assert space.candidates is first
+    assert first is not None
+    rng = np.random.default_rng(5)
+    space.index.put([f"new{n}" for n in range(40_000)], rng.standard_normal((40_000, space.index.dimension)))
+    first.clusters.refresh(space.index)
+    asyncio.run(search.prepare(space))
+    assert space.candidates is not first
+
+
+def test_without_users_in_memory_items_stand_for_them(space: Space) -> None:
+    empty = ProfileTable(4, table_of(space).shape)
+    asyncio.run(search_of(space, empty, Metrics()).prepare(space))
+    assert space.candidates is not None
+    assert space.candidates.recall >= 0.98

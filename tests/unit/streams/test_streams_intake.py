@@ -1,0 +1,88 @@
+"""Groups: batches that wait together go together, in order, and only where they may."""
+
+import asyncio
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.intake import Intake
+from streams.transport import RecordBatch
+
+TOGETHER = {"clicks", "browses"}
+
+
+def event(topic: str, records: int, epoch: int = 0) -> Any:
+    return SimpleNamespace(value=RecordBatch(TP(topic, 0), [None] * records, epoch))
+
+
+arrivals = st.lists(
+    st.tuples(st.sampled_from(["clicks", "browses", "rerouted"]), st.integers(1, 12), st.integers(0, 1)), max_size=20
+)
+
+
+@given(arrivals)
+def test_every_batch_comes_once_in_order_and_groups_keep_their_rules(drawn: list[tuple[str, int, int]]) -> None:
+    intake, events = Intake(10, TOGETHER), [event(*one) for one in drawn]
+    for one in events:
+        intake.add(one)
+    groups = []
+    while len(intake):
+        groups.append([one.value for one in intake.take()])
+    assert intake.take() == []
+    assert [batch for group in groups for batch in group] == [one.value for one in events]
+    for group in groups:
+        assert len({batch.epoch for batch in group}) == 1
+        assert len(group) == 1 or {batch.topic for batch in group} <= TOGETHER
+        assert len(group) == 1 or sum(map(len, group)) <= 10
+    # no two neighbours would have fitted together
+    for first, second in pairwise(groups):
+        fits = sum(map(len, first)) + len(second[0]) <= 10 and first[0].epoch == second[0].epoch
+        assert not (fits and {first[0].topic, second[0].topic} <= TOGETHER)
+
+
+def test_it_holds_back_who_brings_more_than_a_group_and_goes_on_when_it_is_taken() -> None:
+    async def story() -> None:
+        intake, groups, gate = Intake(10, TOGETHER), [], asyncio.Event()
+
+        async def step(group: list[Any]) -> None:
+            groups.append(sum(len(one.value) for one in group))
+            await gate.wait()
+
+        async def bring() -> None:
+            for _ in range(6):
+                await intake.put(event("clicks", 4))
+
+        working, bringing = asyncio.create_task(intake.run_forever(step)), asyncio.create_task(bring())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert groups == [8]
+        assert not bringing.done()
+        assert len(intake) == 3  # 12 records: enough
+        gate.set()
+        await asyncio.wait_for(bringing, 5)
+        async with asyncio.timeout(5):
+            while sum(groups) < 24:
+                await asyncio.sleep(0)
+        assert max(groups) == groups[1] == 8
+        working.cancel()
+
+    asyncio.run(story())
+
+
+def test_a_step_that_fails_ends_the_work() -> None:
+    async def story() -> None:
+        intake = Intake(10, TOGETHER)
+        intake.add(event("clicks", 1))
+
+        async def step(group: list[Any]) -> None:
+            raise ValueError("broken")
+
+        with pytest.raises(ValueError, match="broken"):
+            await intake.run_forever(step)
+
+    asyncio.run(story())
