@@ -1,12 +1,12 @@
 """The blended encoder: a trained vector of each known item, plus vectors of what its text says, which any item has.
 
-    vector = unit(own_row + sum_f weight_f * feature_f + projection(sentence))
+    vector = unit(own_row + sum_f weight_f * feature_f + sum_x projection_x(x))
 
-with the sentence vector of a transformer, where the folder holds one (see ``sentences.py``). An item that was not
-trained on has its text alone, and so a vector as soon as it is in the catalog.
+with x the sentence vector of a transformer that the folder holds, the image vector, and the price (see ``dense.py``),
+as far as it was trained on them. An item that was not trained on has these and its text alone, and so a vector as soon
+as it is in the catalog.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from encoders import folder as encoder_folder
 from encoders import sentences
+from encoders.dense import DenseInputs
 from encoders.folder import UserSide
 from encoders.lookup import write_ids
 from encoders.manifest import Encoder
 from encoders.onnxfile import FLOAT, INT64, GraphWriter, Shape
-
-SENTENCE_INPUT = "sentences"
+from encoders.signature import IMAGES, PRICES, SENTENCES
 
 
 def build(
@@ -36,8 +36,8 @@ def build(
     buckets: int,
     name: str = "blend",
     user: UserSide | None = None,
-    projection: npt.ArrayLike | None = None,
-    sentence_folder: Path | None = None,
+    projections: Mapping[str, npt.ArrayLike] | None = None,
+    dense: DenseInputs | None = None,
 ) -> Encoder:
     """Write a complete encoder folder.
 
@@ -48,9 +48,10 @@ def build(
     bias : array of shape (N,), added to the item's scores; an unknown item has their median
     feature_buckets : int64 array of shape (F,), the bucket of each feature (see ``text.features``), in [0, buckets)
     feature_vectors : array of shape (F, d)
-    projection : array of shape (D, d), from sentence vectors to item vectors; with ``sentence_folder``
-    sentence_folder : Hugging Face folder of the transformer that gives sentence vectors; it is copied
+    projections : by the name of each of the dense inputs an array of shape (D, d), from it to item vectors
+    dense : how these inputs are read; a transformer that reads sentences is copied into the folder
     """
+    projections, dense = projections or {}, dense or DenseInputs()
     own, biases, directions = (np.asarray(each, np.float32) for each in (own, bias, feature_vectors))
     n, dimension = own.shape
     if len({*item_ids}) != n or biases.shape != (n,) or directions.shape != (len(feature_buckets), dimension):
@@ -83,17 +84,16 @@ def build(
     }
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if projection is None or sentence_folder is None:
-        g.unit("blended", "vectors")
-    else:
+    blended = "blended"
+    for each, projection in projections.items():
         matrix = np.asarray(projection, np.float32)
-        g.constant("projection", matrix)
-        g.node("MatMul", [SENTENCE_INPUT, "projection"], "projected")
-        g.node("Add", ["blended", "projected"], "all_blended")
-        g.unit("all_blended", "vectors")
-        takes[SENTENCE_INPUT] = (FLOAT, ("B", len(matrix)))
-        shutil.copyfile(sentences.model_path(sentence_folder), folder / sentences.MODEL_FILE)
-        shutil.copyfile(sentence_folder / sentences.TOKENIZER_FILE, folder / sentences.TOKENIZER_FILE)
+        g.constant(f"projection_{each}", matrix)
+        g.node("MatMul", [each, f"projection_{each}"], f"projected_{each}")
+        blended = g.node("Add", [blended, f"projected_{each}"], f"blended_{each}")
+        takes[each] = (FLOAT, ("B", len(matrix)))
+    g.unit(blended, "vectors")
+    if SENTENCES in projections and dense.sentence_folder is not None:
+        sentences.copy(dense.sentence_folder, folder)
     items = g.model(
         "blend",
         takes,
@@ -111,4 +111,6 @@ def build(
         user=user or UserSide(),
         text_fields=dict(field_weights),
         text_buckets=buckets,
+        image_dimension=dense.image_dimension if IMAGES in projections else 0,
+        price_scales=dense.price_scales if PRICES in projections else {},
     )

@@ -1,5 +1,6 @@
 """What both builders write beside their item graph: the user head and the manifest."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -34,6 +35,8 @@ def write(
     user: UserSide,
     text_fields: dict[str, float] | None = None,
     text_buckets: int = 0,
+    image_dimension: int = 0,
+    price_scales: Mapping[str, Sequence[float]] | None = None,
 ) -> manifest.Encoder:
     """Write both graphs and ``encoder.json`` into ``folder``; return the encoder, read back and checked."""
     half_lives = len(user.half_lives_s)
@@ -58,5 +61,7 @@ def write(
             head_inputs=head.inputs(user.head),
             text_fields=text_fields or {},
             text_buckets=text_buckets,
+            image_dimension=image_dimension,
+            price_scales={currency: list(scale) for currency, scale in (price_scales or {}).items()},
         ),
     )

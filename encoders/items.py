@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from encoders import blend, lookup, text
+from encoders import lookup, text
+from encoders.dense import DenseInputs
 from encoders.manifest import ITEMS_MODEL, Encoder
 from encoders.runtime import Array, Runtime
-from encoders.sentences import SentenceModel, text_of
 from schemas.catalog import CatalogItem
 
 FloatArray = npt.NDArray[np.float32]
@@ -24,8 +24,7 @@ class ItemEncoder:
         self.encoder = encoder
         self._manifest = encoder.manifest
         self._session = runtime.session(encoder.path(ITEMS_MODEL))
-        reads = blend.SENTENCE_INPUT in self._manifest.item_inputs
-        self._sentences = SentenceModel(runtime, encoder.folder) if reads else None
+        self._dense = DenseInputs.of_encoder(runtime, encoder)
         self._rows = lookup.read_rows(encoder) if self._manifest.kind != "text" else {}
 
     def encode(self, items: Sequence[CatalogItem]) -> tuple[FloatArray, BoolArray]:
@@ -36,23 +35,22 @@ class ItemEncoder:
         float32 array of shape (N, d): unit rows, zero where unknown
         bool array of shape (N,): known. False for an item that says nothing (text) or that was not trained (lookup).
         """
+        vectors, known, _ = self.encode_with_bias(items)
+        return vectors, known
+
+    def encode_with_bias(self, items: Sequence[CatalogItem]) -> tuple[FloatArray, BoolArray, FloatArray]:
+        """As ``encode``; and what the encoder adds to every score of these items: float32 (N,), 0 where unknown."""
         vectors = np.zeros((len(items), self._manifest.dimension), np.float32)
-        self._fill("vectors", items, vectors)
-        known = np.einsum("nd,nd->n", vectors, vectors) > 0
-        return vectors, np.asarray(known, np.bool_)
-
-    def bias(self, items: Sequence[CatalogItem]) -> FloatArray:
-        """What the encoder adds to every score of these items: float32 (N,), 0 where unknown or not trained."""
         bias = np.zeros(len(items), np.float32)
-        if "bias" in self._session.outputs:
-            self._fill("bias", items, bias)
-        return bias
-
-    def _fill(self, output: str, items: Sequence[CatalogItem], out: Array) -> None:
+        out: dict[str, Array] = {"vectors": vectors, "bias": bias}
+        names = [name for name in out if name in self._session.outputs]
         for start in range(0, len(items), BATCH):
             feeds, where = self._feeds(items[start : start + BATCH])
             if len(where):
-                (out[start + where],) = self._session.run([output], feeds)
+                for name, found in zip(names, self._session.run(names, feeds), strict=True):
+                    out[name][start + where] = found
+        known = np.einsum("nd,nd->n", vectors, vectors) > 0
+        return vectors, np.asarray(known, np.bool_), bias
 
     def _feeds(self, items: Sequence[CatalogItem]) -> tuple[dict[str, Array], npt.NDArray[np.int64]]:
         """Inputs of the graph, and which of the items they stand for."""
@@ -65,10 +63,9 @@ class ItemEncoder:
         counts = np.fromiter(map(len, found), np.int64, len(found))
         # one that is known by its own vector needs no text
         known = (counts > 0) | (rows >= 0)
-        sentences = None
-        if self._sentences is not None:
-            sentences = self._sentences.encode([text_of(item) for item in items])
-            known |= sentences.any(axis=1)
+        dense = self._dense.read(items)
+        for vectors in dense.values():
+            known |= vectors.any(axis=1)
         where = np.flatnonzero(known)
         found, counts = [found[i] for i in where.tolist()], counts[where]
         used = np.arange(counts.max(initial=1)) < counts[:, None]  # (B, M)
@@ -77,6 +74,5 @@ class ItemEncoder:
         ids[used] = np.fromiter((i for each in found for i in each), np.int64)
         weights[used] = np.fromiter((w for each in found for w in each.values()), np.float32)
         feeds: dict[str, Array] = {"feature_ids": ids, "feature_weights": weights}
-        if sentences is not None:
-            feeds[blend.SENTENCE_INPUT] = sentences[where]
+        feeds |= {name: vectors[where] for name, vectors in dense.items()}
         return feeds | ({"item_row": rows[where]} if self._manifest.kind == "blend" else {}), where

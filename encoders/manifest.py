@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from encoders.errors import EncoderError
-from encoders.signature import check_signatures
+from encoders.signature import IMAGES, PRICES, check_signatures
 from schemas.catalog import MAX_DIMENSION
 from schemas.events import EVENT_TYPES
 
@@ -38,6 +38,8 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True):
     files: dict[str, str] = {}  # file name -> sha256
     text_fields: dict[str, float] = {}  # text, blend: weight of each field's features
     text_buckets: Annotated[int, msgspec.Meta(ge=0)] = 0  # text, blend: features are hashed into this many
+    image_dimension: Annotated[int, msgspec.Meta(ge=0, le=MAX_DIMENSION)] = 0  # blend: length of image vectors it reads
+    price_scales: dict[str, list[float]] = {}  # blend: currency -> mean and standard deviation of ln price
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,14 @@ def load(folder: str | Path) -> Encoder:
         dimension=manifest.dimension,
         history=manifest.history,
         half_lives=len(manifest.half_lives_s),
+        image_dimension=manifest.image_dimension,
     )
     return Encoder(folder, manifest)
+
+
+def read(folder: Path) -> Manifest:
+    """What a folder's manifest says, its files not looked at; `EncoderError` or `OSError` where it can't be read."""
+    return _decode(folder / MANIFEST_FILE)
 
 
 def save(folder: str | Path, manifest: Manifest) -> Encoder:
@@ -147,6 +155,20 @@ def _check_fields(path: Path, manifest: Manifest) -> None:
             manifest.kind == "text" or ITEM_IDS_FILE in manifest.files,
         ),
         ("text_buckets", f"1 or more (kind {manifest.kind})", manifest.kind == "lookup" or manifest.text_buckets >= 1),
+        (
+            "image_dimension",
+            "the length of image vectors where item_inputs names images, else 0",
+            (manifest.image_dimension > 0) == (IMAGES in manifest.item_inputs),
+        ),
+        (
+            "price_scales",
+            "a mean and a standard deviation above 0 by currency where item_inputs names prices, else nothing",
+            bool(manifest.price_scales) == (PRICES in manifest.item_inputs)
+            and all(
+                len(scale) == 2 and all(map(math.isfinite, scale)) and scale[1] > 0
+                for scale in manifest.price_scales.values()
+            ),
+        ),
         ("text_fields", "finite weights", all(math.isfinite(w) for w in manifest.text_fields.values())),
     ]
     for field, expected, good in wrong:

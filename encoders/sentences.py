@@ -3,12 +3,15 @@
 What sentence-transformers or optimum export. ``tokenizers`` (the extra ``text``) is needed only where such a folder is.
 """
 
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from encoders.errors import EncoderError
 from encoders.runtime import Array, Runtime
@@ -19,6 +22,8 @@ FloatArray = npt.NDArray[np.float32]
 TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "sentences.onnx"  # in an encoder folder
 _MODEL_PLACES = ("model.onnx", "onnx/model.onnx", MODEL_FILE)  # in a folder as it is exported
+_POOLING_FILE = "1_Pooling/config.json"  # of sentence-transformers
+_TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")  # by transformers, by sentence-transformers
 _MOST_TOKENS = 128  # what MiniLM was trained on; a longer text is cut
 _BATCH = 64
 
@@ -30,8 +35,19 @@ def model_path(folder: Path) -> Path:
             return folder / name
     raise EncoderError(
         f"'{folder}' should hold {TOKENIZER_FILE} and model.onnx (or onnx/model.onnx), as sentence-transformers and "
-        "optimum export them."
+        "optimum export them (`optimum-cli export onnx --task feature-extraction --model NAME FOLDER`)."
     )
+
+
+def copy(folder: Path, target: Path) -> None:
+    """Copy a transformer and its tokenizer into an encoder folder, as one file each."""
+    source = model_path(folder)
+    model = onnx.load(source, load_external_data=False)
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        onnx.save(onnx.load(source), target / MODEL_FILE)  # weights in a file beside it would be left behind
+    else:
+        shutil.copyfile(source, target / MODEL_FILE)
+    shutil.copyfile(folder / TOKENIZER_FILE, target / TOKENIZER_FILE)
 
 
 def text_of(item: CatalogItem) -> str:
@@ -60,6 +76,7 @@ class SentenceModel:
                 f"'{folder}' reads texts with a transformer, which needs tokenizers: install it with "
                 "`pip install 'prefstream[text]'`."
             ) from error
+        _check_pooling(folder / _POOLING_FILE)
         self._session = runtime.session(model_path(folder))
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         self._tokenizer.enable_truncation(_MOST_TOKENS)
@@ -70,6 +87,9 @@ class SentenceModel:
                 f"'{model_path(folder)}' takes {', '.join(self._session.inputs)}; a text encoder takes input_ids, and "
                 "may take attention_mask and token_type_ids."
             )
+        self._output = next(
+            (name for name in _TOKEN_OUTPUTS if name in self._session.outputs), self._session.outputs[0]
+        )
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Unit vectors of texts, the mean over their tokens: float32 (N, D); zero for an empty text."""
@@ -93,7 +113,21 @@ class SentenceModel:
             "token_type_ids": np.array([each.type_ids for each in found], np.int64),
         }
         taken = {name: feeds[name] for name in self._session.inputs}
-        (tokens,) = self._session.run(self._session.outputs[:1], taken)  # (B, M, D)
+        (tokens,) = self._session.run([self._output], taken)  # (B, M, D)
+        if tokens.shape[:2] != mask.shape:
+            raise EncoderError(
+                f"The text model's output {self._output} has the shape {tokens.shape} for {mask.shape} tokens: export "
+                "it with a vector a token (last_hidden_state), which are averaged here."
+            )
         summed = np.einsum("bm,bmd->bd", mask.astype(np.float32), tokens)
         lengths = np.linalg.norm(summed, axis=1, keepdims=True)
         return np.asarray(np.divide(summed, lengths, out=np.zeros_like(summed), where=lengths > 0), np.float32)
+
+
+def _check_pooling(path: Path) -> None:
+    """Sentence-transformers says how a model pools its tokens; another way than it was trained for is a poor one."""
+    if path.is_file() and not json.loads(path.read_bytes()).get("pooling_mode_mean_tokens", True):
+        raise EncoderError(
+            f"'{path}' says that this model does not take the mean of its tokens, which is all that is done "
+            "here: choose one that does, such as all-MiniLM-L6-v2."
+        )

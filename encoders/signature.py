@@ -7,16 +7,18 @@ from typing import NamedTuple
 import onnx
 
 from encoders.errors import EncoderError
+from encoders.prices import KNOTS
 
 INT64 = onnx.TensorProto.INT64
 FLOAT = onnx.TensorProto.FLOAT
 
+SENTENCES, IMAGES, PRICES = "sentences", "images", "prices"
 ITEM_INPUTS = {
     "text": ("feature_ids", "feature_weights"),
     "lookup": ("item_row",),
     "blend": ("item_row", "feature_ids", "feature_weights"),
 }
-ITEM_OPTIONAL: dict[str, tuple[str, ...]] = {"text": (), "lookup": (), "blend": ("sentences",)}
+ITEM_OPTIONAL: dict[str, tuple[str, ...]] = {"text": (), "lookup": (), "blend": (SENTENCES, IMAGES, PRICES)}
 HEAD_INPUTS = ("sums", "mass", "recent_vectors", "recent_types", "recent_ages", "recent_rows")
 # input -> output with its weights; a head that gives the weights of all of these that it takes is linear
 PARTS = {"recent_vectors": "recent_weights", "sums": "sum_weights"}
@@ -39,13 +41,16 @@ def check_signatures(
     dimension: int,
     history: int,
     half_lives: int,
+    image_dimension: int = 0,
 ) -> None:
     """Raise ``EncoderError`` where a graph disagrees with the manifest or with what the ranking graph expects."""
     item_ports = {
         "feature_ids": Port(INT64, (None, None)),
         "feature_weights": Port(FLOAT, (None, None)),
         "item_row": Port(INT64, (None,)),
-        "sentences": Port(FLOAT, (None, None)),
+        SENTENCES: Port(FLOAT, (None, None)),
+        IMAGES: Port(FLOAT, (None, image_dimension)),
+        PRICES: Port(FLOAT, (None, KNOTS)),
     }
     head_ports = {
         "sums": Port(FLOAT, (None, half_lives, dimension)),

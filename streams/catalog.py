@@ -179,8 +179,7 @@ class CatalogEncoder:
                 self._emitter.refuse([Refused(record, dead_letter(record, error))])
                 self._metrics.dead_letter(record.topic, str(error.reason))
         with self._metrics.stage("encode_items"):
-            vectors, known = self._encoder.encode(items)
-            bias = self._encoder.bias(items)
+            vectors, known, bias = self._encoder.encode_with_bias(items)
         version = self._encoder.encoder.manifest.version
         for item, record, vector, extra, has_vector in zip(items, records, vectors, bias, known, strict=True):
             if not has_vector:  # nothing to rank it by, nor (any longer) what an earlier version of it had

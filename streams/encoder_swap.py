@@ -77,7 +77,7 @@ class EncoderSwap:
         self._candidates = candidates
         self._boundary, self._metrics = boundary, metrics
         self._catalog_id, self._fail = catalog_id, fail
-        self._maps = MapFitter(settings, versions)
+        self._maps = MapFitter(settings, versions, shelf)
         self._fills = FillWatch(settings)
         self._switched = asyncio.Condition()
         self._maps_after = 0.0

@@ -19,7 +19,7 @@ from schemas.events import EVENT_TYPES
 from schemas.ids import id_hashes
 from streams.batch import EventBatch
 from streams.measures import Figure, accuracy, beyond, groups, place_of
-from streams.preference import IntpArray
+from streams.preference import Int64Array, IntpArray
 from streams.profiles import ProfileShape, ProfileTable, Source
 from streams.ranking import Rules, adjustments, head_inputs, left_out
 from streams.update import SumsConfig, apply_batch
@@ -76,9 +76,7 @@ class StreamModel:
     def __post_init__(self) -> None:
         manifest = self.encoder.manifest
         self.index = ItemIndex(manifest.dimension)
-        item_encoder = ItemEncoder(self.runtime, self.encoder)
-        vectors, known = item_encoder.encode(self.items)
-        bias = item_encoder.bias(self.items)
+        vectors, known, bias = ItemEncoder(self.runtime, self.encoder).encode_with_bias(self.items)
         kept = np.flatnonzero(known)
         self.index.put([self.items[i].item_id for i in kept.tolist()], vectors[kept], bias[kept])
         self.cost = Cost()
@@ -159,12 +157,16 @@ class Report:
     """The figures of one model on one set of questions."""
 
     model: str
-    predictions: int
+    places: Int64Array  # of each target in its list, from 0; -1 where it is not in it
     accuracy: dict[str, Figure]  # "recall@5" to "ndcg@20"
     beyond: dict[str, float]  # coverage, novelty, diversity at 20
     groups: dict[str, dict[str, Figure]]  # by history length, and for cold items
     counts: dict[str, int]  # predictions of each group
     cost: Cost | None = None
+
+    @property
+    def predictions(self) -> int:
+        return len(self.places)
 
 
 def evaluate_stream(
@@ -207,7 +209,7 @@ def judge(
     popularity = Counter(item for history in events for item in history.items)
     return Report(
         name,
-        len(targets),
+        places,
         accuracy(places, seed),
         beyond(lists, popularity, index),
         {group: accuracy(places[rows], seed) for group, rows in chosen.items()},

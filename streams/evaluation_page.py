@@ -18,8 +18,11 @@ svg text { fill: #dbe4ee } line { stroke: #dbe4ee } tr + tr { border-color: #2b3
 """
 
 
-def page(encoder: str, data: str, reports: Sequence[Report]) -> str:
-    """The whole page; the first report is the encoder's, the others are baselines."""
+def page(encoder: str, data: str, reports: Sequence[Report], remarks: Sequence[tuple[str, str]] = ()) -> str:
+    """The whole page; the first report is the encoder's, the others are baselines or variants.
+
+    ``remarks`` are names and values that stand above the plots.
+    """
     first = reports[0]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
@@ -27,6 +30,9 @@ def page(encoder: str, data: str, reports: Sequence[Report]) -> str:
         f"<h1>{escape(first.model)}</h1><p>{escape(encoder)} on {escape(data)}: {first.predictions:,} predictions, ",
         "per cent, with 95% bootstrap intervals.</p>",
     ]
+    if remarks:
+        rows = "".join(f"<tr><td>{escape(name)}<td>{escape(value)}" for name, value in remarks)
+        parts.append(f"<table>{rows}</table>")
     parts += [
         f"<h2>{name}</h2>{_bars([(report.model, report.accuracy[name]) for report in reports])}"
         for name in ("recall@20", "mrr@20", "ndcg@20")

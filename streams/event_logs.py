@@ -1,8 +1,10 @@
 """Whole event logs in memory, for training and evaluation: JSON lines, Taobao's CSV, CSV with a header, Parquet."""
 
 import csv
+import gzip
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from streams.event_files import EventFileError, LineFile, read_events
 _USER = ("user_id", "session_id", "user", "session")
 _ITEM = ("item_id", "item")
 _TYPE = ("type", "event_type", "event")
-_TIME = ("event_time_ms",)
+_TIME = ("event_time_ms", "event_time")
 _CODES = {cls: code for code, cls in enumerate(EVENT_CLASSES)}
 _TYPE_CODES: dict[str, int] = {kind: code for code, kind in enumerate(EVENT_TYPES)}
 
@@ -35,8 +37,9 @@ def read_log(path: Path) -> EventLog:
     """Read a file of events.
 
     A table (CSV with a header, Parquet) has the columns ``user_id`` (or ``session_id``) and ``item_id``; it may have
-    ``type`` (click, browse or purchase; a click, if not) and ``event_time_ms``. Without times the order of the rows is
-    the order of time.
+    ``type`` (click, browse or purchase; a click, if not) and ``event_time_ms``, or ``event_time`` as a timestamp
+    (Parquet) or ISO 8601 (UTC where it names no zone). Without times the order of the rows is the order of time. A file
+    may be gzipped, but for Parquet.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def _row(event: Event) -> Row:
 
 
 def _has_header(path: Path) -> bool:
-    if path.suffix != ".csv":
+    if not path.name.endswith((".csv", ".csv.gz")):
         return False
     with LineFile(path) as lines:
         first = (lines.head[0][1] or b"") if lines.head else b""
@@ -99,7 +102,8 @@ def _has_header(path: Path) -> bool:
 
 
 def _csv(path: Path) -> Iterator[Row | None]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         names = _columns(path, [name.strip() for name in reader.fieldnames or ()])
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
@@ -118,10 +122,20 @@ def _parquet(path: Path) -> Iterator[Row | None]:
         file = parquet.ParquetFile(path)
         names = _columns(path, file.schema_arrow.names)
         for batch in file.iter_batches(columns=[name for name in names.values() if name]):
-            for values in batch.to_pylist():
+            for values in _whole_ms(batch, names["time"]).to_pylist():
                 yield _table_row(values, names)
     except (ArrowException, OSError) as error:
         raise EventFileError(f"The file {str(path)!r} can't be read as Parquet ({error}): check it.") from None
+
+
+def _whole_ms(batch: Any, name: str | None) -> Any:
+    """A batch with timestamps of any unit as milliseconds."""
+    import pyarrow
+
+    if name is None or not pyarrow.types.is_timestamp(batch.schema.field(name).type):
+        return batch
+    whole = batch.column(name).cast(pyarrow.timestamp("ms"), safe=False).cast(pyarrow.int64())
+    return batch.set_column(batch.schema.get_field_index(name), name, whole)
 
 
 def _columns(path: Path, found: Sequence[str]) -> dict[str, str | None]:
@@ -133,7 +147,7 @@ def _columns(path: Path, found: Sequence[str]) -> dict[str, str | None]:
     if names["user"] is None or names["item"] is None:
         raise EventFileError(
             f"{str(path)!r} has the columns {', '.join(found)}; expected were user_id (or session_id) and item_id, "
-            "and where there are any type and event_time_ms."
+            "and where there are any type and event_time_ms (or event_time)."
         )
     return names
 
@@ -146,9 +160,16 @@ def _table_row(values: dict[str, Any], names: dict[str, str | None]) -> Row | No
     if names["time"] is None:
         return str(user), str(item), kind, None
     try:
-        return str(user), str(item), kind, int(values[names["time"]])
+        return str(user), str(item), kind, _time_ms(values[names["time"]])
     except (TypeError, ValueError):
         return None
+
+
+def _time_ms(value: Any) -> int:
+    if not isinstance(value, str) or value.strip().isdigit():
+        return int(value)
+    time = datetime.fromisoformat(value.strip())
+    return round(1000 * (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
 
 
 def questions(

@@ -4,7 +4,12 @@ import asyncio
 
 import structlog
 
+from encoders import manifest
+from encoders.errors import EncoderError
 from encoders.index import ItemIndex
+from encoders.manifest import Manifest
+from encoders.shelf import Shelf
+from schemas.encoder_state import EncoderState
 from streams.clients import make_tail_consumer
 from streams.encoder_versions import EncoderVersions
 from streams.index_updates import IndexUpdates
@@ -20,8 +25,8 @@ log = structlog.get_logger(__name__)
 class MapFitter:
     """Notes the maps that it fits in the space that they lead to."""
 
-    def __init__(self, settings: Settings, versions: EncoderVersions) -> None:
-        self._settings, self._versions = settings, versions
+    def __init__(self, settings: Settings, versions: EncoderVersions, shelf: Shelf) -> None:
+        self._settings, self._versions, self._shelf = settings, versions, shelf
         self._names = TopicNames(settings.namespace)
 
     async def from_space(self, former: Space, to: Space) -> None:
@@ -31,9 +36,9 @@ class MapFitter:
 
     async def from_topic(self, version: str, to: Space) -> SpaceMap | None:
         """From a version that nothing here serves: its item vectors are read once. None if they are not to be had."""
-        state = self._versions.states.get(version)
+        state = await asyncio.to_thread(self._state, version)
         topic = self._names.item_vectors(version)
-        if state is None or not state.half_lives_s or not await asyncio.to_thread(self._has, topic):
+        if state is None or not await asyncio.to_thread(self._has, topic):
             return None
         index, updates = ItemIndex(state.dimension), IndexUpdates(state.dimension, version)
         tail = Tail(topic, lambda: make_tail_consumer(self._settings.kafka), updates.collect)
@@ -45,6 +50,18 @@ class MapFitter:
         finally:
             await asyncio.to_thread(tail.stop)
         return await asyncio.to_thread(fit, index, to.index, state.half_lives_s, to.sums.half_life_s.tolist())
+
+    def _state(self, version: str) -> EncoderState | Manifest | None:
+        """What is known of a version: as it was activated; or by its folder, where `encoder.folder` was changed."""
+        state = self._versions.states.get(version)
+        if state is not None and state.half_lives_s:
+            return state
+        path = self._shelf.paths().get(version)
+        try:
+            return None if path is None else manifest.read(path)
+        except (EncoderError, OSError) as error:
+            log.warning("an encoder folder can't be read", version=version, problem=str(error))
+            return None
 
     def _has(self, topic: str) -> bool:
         consumer = make_tail_consumer(self._settings.kafka)
@@ -63,7 +80,7 @@ def note_map(space: Space, version: str, found: SpaceMap | None) -> None:
     if found is None:
         log.warning(
             "what users did under an encoder version is kept, but not seen: no map can be fitted, as its item vectors "
-            "are gone or have no item in common",
+            "are gone or have no item in common, or it was never activated and encoder.folders has no folder of it",
             version=version,
             by=space.version,
         )

@@ -50,14 +50,29 @@ def gains(places: Int64Array, k: int) -> dict[str, Float64Array]:
 
 def accuracy(places: Int64Array, seed: int = 0) -> dict[str, Figure]:
     """Recall, MRR and NDCG at 5, 10 and 20; nothing for no lists."""
-    if not len(places):
-        return {}
-    columns = {f"{name}@{k}": each for k in AT for name, each in gains(places, k).items()}
+    return _figures({f"{name}@{k}": each for k in AT for name, each in gains(places, k).items()}, seed)
+
+
+def lost(before: Int64Array, after: Int64Array, seed: int = 0) -> dict[str, Figure]:
+    """What ``accuracy`` falls by between two sets of lists for the same questions, asked of both each time.
+
+    >>> lost(np.array([0, 0, 7]), np.array([0, -1, 7]))["recall@5"].mean
+    0.3333333333333333
+    """
+    return _figures(
+        {f"{name}@{k}": each - gains(after, k)[name] for k in AT for name, each in gains(before, k).items()}, seed
+    )
+
+
+def _figures(columns: Mapping[str, Float64Array], seed: int) -> dict[str, Figure]:
     values = np.stack(list(columns.values()))  # (M, B)
+    size = values.shape[1]
+    if not size:
+        return {}
     rng = np.random.default_rng(seed)
     # how often each list is drawn: one product instead of a gather a resample
-    counts = rng.multinomial(len(places), np.full(len(places), 1 / len(places)), _RESAMPLES)
-    low, high = np.quantile(values @ counts.T / len(places), (0.025, 0.975), axis=1)
+    counts = rng.multinomial(size, np.full(size, 1 / size), _RESAMPLES)
+    low, high = np.quantile(values @ counts.T / size, (0.025, 0.975), axis=1)
     return {
         name: Figure(float(mean), float(a), float(b))
         for name, mean, a, b in zip(columns, values.mean(axis=1), low, high, strict=True)

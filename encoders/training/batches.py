@@ -30,6 +30,9 @@ class Batch(NamedTuple):
     pattern: IntArray  # (R,) of repeats
     newest: BoolArray  # (R, h) the newest event of its item
     weight: FloatArray  # (R,) 0 for padding
+    older: IntArray  # (R, O) places of what is older than the history
+    older_types: IntArray  # (R, O), 3 where there is none
+    older_ages_s: FloatArray  # (R, O)
 
 
 class Batches:
@@ -70,6 +73,9 @@ class Batches:
             _pad(pattern.astype(np.int32), rows, 0),
             _pad(newest, rows, 0),
             _pad(np.ones(len(examples.targets), np.float32), rows, 0),
+            _pad(np.where(examples.older >= 0, self._place[examples.older], none), rows, len(candidates)),
+            _pad(np.where(examples.older >= 0, examples.older_types, 3).astype(np.int32), rows, 3),
+            _pad(examples.older_ages_s, rows, 0),
         )
 
     def _compete(self, examples: Examples, rng: np.random.Generator) -> tuple[IntArray, FloatArray]:
@@ -80,6 +86,7 @@ class Batches:
         own = np.zeros(self._items, np.bool_)
         own[examples.targets] = True
         own[examples.histories[examples.histories >= 0]] = True
+        own[examples.older[examples.older >= 0]] = True
         mine = int(np.count_nonzero(own))
         while wanted < min(self._items, mine + _LEAST_DRAWN):
             wanted = min(self._items, wanted + _GROWTH)

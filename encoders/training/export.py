@@ -7,7 +7,7 @@ import numpy as np
 
 from encoders import blend, lookup
 from encoders.folder import UserSide
-from encoders.head import LinearHead
+from encoders.head import HALF_LIVES_S, LinearHead
 from encoders.manifest import Encoder
 from encoders.repeats import RepeatScores
 from encoders.training import model
@@ -26,15 +26,19 @@ def user_side(trained: Trained, options: TrainingOptions) -> UserSide:
         by_rank = np.asarray(model.repeat_by_rank(params, options.history), np.float32)
         repeats = RepeatScores(by_rank, np.asarray(params["repeat_patterns"], np.float32))
     click, browse, purchase = np.asarray(model.type_weights(params), np.float64).tolist()
+    half_lives_s, older_mix = HALF_LIVES_S, (0.0,) * len(HALF_LIVES_S)  # what is not trained on has no say
+    if "half_lives" in params:
+        half_lives_s = tuple(np.asarray(model.half_lives_s(params), np.float64).tolist())
+        older_mix = tuple(np.asarray(model.older_mix(params), np.float64).tolist())
     head = LinearHead(
         rank_decays=tuple((1 / (1 + np.exp(-np.asarray(params["decays"], np.float64)))).tolist()),
         mix=tuple((mix / mix.sum()).tolist()),
         type_weights=(click, browse, purchase),
-        half_life_mix=(0.0, 0.0),  # what is older than the recents was not trained on
+        half_life_mix=older_mix,
         complete=True,
         repeats=repeats,
     )
-    return UserSide(head=head, history=options.history, score_scale=1 / options.temperature)
+    return UserSide(head, options.history, half_lives_s, score_scale=1 / options.temperature)
 
 
 def write(
@@ -59,8 +63,8 @@ def write(
             buckets=table.buckets,
             name="trained",
             user=user_side(trained, options),
-            projection=trained.params.get("projection"),
-            sentence_folder=table.sentence_folder,
+            projections={name: trained.params[model.projection(name)] for name in table.features.dense},
+            dense=table.dense,
         )
     return lookup.build(
         folder,

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from encoders import text
-from encoders.sentences import SentenceModel, text_of
+from encoders.dense import DenseInputs
+from encoders.signature import PRICES
 from encoders.training.model import Features
 from schemas.catalog import CatalogItem
 
@@ -23,7 +23,7 @@ class FeatureTable:
     ----------
     items : the items, in the order of their numbers; None for one that the catalog does not know
     least_items : a feature of fewer items than this has no vector
-    sentence_model : gives the items' sentence vectors too; ``sentence_folder`` is where it comes from
+    dense : gives the items' dense inputs too; a price among them stands for the bands of price in the text
     """
 
     def __init__(
@@ -32,11 +32,12 @@ class FeatureTable:
         field_weights: Mapping[str, float] = FIELD_WEIGHTS,
         buckets: int = BUCKETS,
         least_items: int = 1,
-        sentence_model: SentenceModel | None = None,
-        sentence_folder: Path | None = None,
+        dense: DenseInputs | None = None,
     ) -> None:
-        self.field_weights, self.buckets = dict(field_weights), buckets
-        found = [{} if item is None else text.features(item, field_weights, buckets) for item in items]
+        self.dense, self.buckets = dense or DenseInputs(), buckets
+        inputs = self.dense.read(items)
+        self.field_weights = {name: w for name, w in field_weights.items() if name != "price" or PRICES not in inputs}
+        found = [{} if item is None else text.features(item, self.field_weights, buckets) for item in items]
         counts = Counter(bucket for each in found for bucket in each)
         kept = sorted(bucket for bucket, count in counts.items() if count >= least_items)
         self.bucket_of: npt.NDArray[np.int64] = np.array(kept, np.int64)
@@ -49,8 +50,4 @@ class FeatureTable:
         for i, row in enumerate(rows):
             for j, (feature, weight) in enumerate(row):
                 ids[i, j], weights[i, j] = feature, weight
-        vectors = None
-        if sentence_model is not None:
-            vectors = sentence_model.encode(["" if item is None else text_of(item) for item in items])
-        self.sentence_folder = sentence_folder
-        self.features = Features(ids, weights, len(kept), vectors)
+        self.features = Features(ids, weights, len(kept), inputs)

@@ -77,7 +77,7 @@ def fit(
         Nothing to learn from, or a checkpoint of another training.
     """
     kept, held_out = sequences.split(options.validation)
-    source = ExampleSource(kept, options.history)
+    source = ExampleSource(kept, options.history, options.older)
     if not len(source):
         raise EncoderError(
             f"There is nothing to train on: {len(kept)} sequences, none of two events or more. Give more events, or "
@@ -85,9 +85,10 @@ def fit(
         )
     items = len(sequences.item_ids)
     batches = Batches(source, items, options)
-    validate = _Validation(held_out, items, options, features)
+    validate = _Validation(held_out, items, replace(options, older=source.older), features)
     optimiser = _optimiser(options, batches.steps)
-    params = model.initial(items, options, features, _key(options.seed, 0))
+    first_half_lives_s = source.first_half_lives(options.half_lives) if source.older else None
+    params = model.initial(items, options, features, _key(options.seed, 0), first_half_lives_s)
     state = (params, optimiser.init(params))
     best, done = params, 0
     history: list[Figures] = []
@@ -152,7 +153,7 @@ class _Validation:
     """Ranks the held-out events among all items."""
 
     def __init__(self, sequences: Sequences, items: int, options: TrainingOptions, features: Features | None) -> None:
-        self._source = ExampleSource(sequences, options.history)
+        self._source = ExampleSource(sequences, options.history, options.older)
         self._rng = np.random.default_rng([options.seed, 0])
         places = self._source.all()
         if len(places) > _MOST_VALIDATION:

@@ -1,12 +1,19 @@
 """The model in JAX: item vectors tied on both sides, decayed means of the recents, scores of repeats.
 
-    item_i  = unit(own_i + sum_f weight_if * feature_f + projection(sentence_i))
+    item_i  = unit(own_i + sum_f weight_if * feature_f + sum_x projection_x(x_i))
     user    = unit(sum_c mix_c * sum_{j < n} rho_c ** j * w(type_j) * item_j / sum_{j < n} rho_c ** j)
     score_i = user . item_i / temperature + bias_i + repeats_i
 
-which is what ``encoders.head`` computes with nothing older than the recents, to the last rounding.
+and, where there are times and events older than the h recents,
+
+    user    = unit(sum_c mix_c * ((1 - rho_c) * sum_{j < h} rho_c ** j * w(type_j) * item_j + rho_c ** h * older))
+    older   = sum_t a_t * (sum_i e_it * item_i) / (sum_i e_it),    e_it = w(type_i) * 2 ** (-age_i / half_life_t)
+
+with ages before the newest of the older events: what ``encoders.head`` computes from the recents and the stream's
+decayed sums, to the last rounding.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -23,20 +30,30 @@ Params = dict[str, jax.Array]
 _FIRST_DECAYS = (-1.5, 0.0, 1.5, 4.0)  # logits: 0.18, 0.5, 0.82, 0.98
 _FIRST_REPEAT_DECAYS = (-1.0, 2.0)
 # these are few and shared by all: decaying them towards 0 would only be a bias
-NOT_DECAYED = ("decays", "mix", "types", "bias", "repeat_decays", "repeat_gains", "repeat_last")
+NOT_DECAYED = (
+    "decays", "mix", "types", "bias", "repeat_decays", "repeat_gains", "repeat_last", "half_lives", "older_mix"
+)  # fmt: skip
+_HALF_LIFE_RATE = 10.0  # ln seconds a unit of the parameter: a step of Adam's has to be felt within a few epochs
+_HALF_LIVES_S = (60.0, 1e9)  # the shortest to start from, the longest there is
 
 
 class Features(NamedTuple):
-    """What is known of each item beside who wants it, as weighted features; a padded place has the weight 0."""
+    """What is known of each item beside who wants it: weighted features (a padded place has the weight 0), and x_i."""
 
     ids: npt.NDArray[np.int32]  # (N, M) feature numbers
     weights: npt.NDArray[np.float32]  # (N, M)
     total: int  # features in all
-    sentences: npt.NDArray[np.float32] | None = None  # (N, D) sentence vectors; zero where there is no text
+    dense: Mapping[str, npt.NDArray[np.float32]] = {}  # (N, D) each, as of ``dense.DenseInputs``
 
 
-def initial(items: int, options: TrainingOptions, features: Features | None, key: jax.Array) -> Params:
-    """Parameters to start from."""
+def initial(
+    items: int,
+    options: TrainingOptions,
+    features: Features | None,
+    key: jax.Array,
+    first_half_lives_s: npt.ArrayLike | None = None,
+) -> Params:
+    """Parameters to start from; with half-lives (T,), where what is older than the recents is to be learned from."""
     own, text = jax.random.split(key)
     params = {
         "own": options.spread * jax.random.normal(own, (items, options.dimension)),
@@ -51,13 +68,22 @@ def initial(items: int, options: TrainingOptions, features: Features | None, key
         params["repeat_gains"] = jnp.zeros(2)
         params["repeat_last"] = jnp.zeros(())
         params["repeat_patterns"] = jnp.zeros((PATTERNS, RANKS))
+    if first_half_lives_s is not None:
+        first = jnp.asarray(np.log(np.clip(first_half_lives_s, *_HALF_LIVES_S)), jnp.float32)
+        params["half_lives"] = first / _HALF_LIFE_RATE
+        params["older_mix"] = jnp.full(len(first), -jnp.log(len(first)))
     if features is not None:
         params["features"] = options.spread * jax.random.normal(text, (max(features.total, 1), options.dimension))
-        if features.sentences is not None:
-            # a unit sentence vector starts as long as an own one
-            shape = (features.sentences.shape[1], options.dimension)
-            params["projection"] = options.spread * jax.random.normal(jax.random.fold_in(text, 1), shape)
+        for number, (name, inputs) in enumerate(features.dense.items(), 1):
+            # a unit input starts as long as an own vector
+            shape = (inputs.shape[1], options.dimension)
+            params[projection(name)] = options.spread * jax.random.normal(jax.random.fold_in(text, number), shape)
     return params
+
+
+def projection(name: str) -> str:
+    """Name of the parameters that bring a dense input to item vectors."""
+    return f"projection_{name}"
 
 
 def type_weights(params: Params) -> jax.Array:
@@ -72,6 +98,22 @@ def recent_weights(params: Params, history: int) -> jax.Array:
     powers = jnp.where(rank < jnp.arange(history + 1)[None, :, None], rho**rank, 0.0)  # (C, h + 1, h)
     totals = jnp.maximum(powers.sum(axis=2, keepdims=True), 1e-9)
     return jnp.einsum("c,cnj->nj", jax.nn.softmax(params["mix"]), powers / totals)
+
+
+def half_lives_s(params: Params) -> jax.Array:
+    """Half-life of each sum in seconds: (T,)."""
+    return 1 + jnp.exp(jnp.minimum(_HALF_LIFE_RATE * params["half_lives"], jnp.log(_HALF_LIVES_S[1])))
+
+
+def older_mix(params: Params) -> jax.Array:
+    """Part of each sum's mean in what is older, a_t > 0: (T,); so a long-term preference points to what was liked."""
+    return jnp.exp(params["older_mix"])
+
+
+def weights_beside_older(params: Params, history: int) -> tuple[jax.Array, jax.Array]:
+    """Where something is older than the recents: weight of each of these by rank (h,), and of what is older."""
+    rho, mix = jax.nn.sigmoid(params["decays"]), jax.nn.softmax(params["mix"])
+    return (mix * (1 - rho)) @ rho[:, None] ** jnp.arange(history), mix @ rho**history
 
 
 def repeat_by_rank(params: Params, history: int) -> jax.Array:
@@ -96,8 +138,8 @@ def item_vectors(
     if features is not None:
         described = params["features"][jnp.asarray(features.ids)[numbers]]  # (C, M, d)
         vectors = vectors + jnp.einsum("cm,cmd->cd", jnp.asarray(features.weights)[numbers], described)
-        if features.sentences is not None:
-            vectors = vectors + jnp.asarray(features.sentences)[numbers] @ params["projection"]
+        for name, inputs in features.dense.items():
+            vectors = vectors + jnp.asarray(inputs)[numbers] @ params[projection(name)]
     return unit(_dropped(vectors, options.item_dropout, key))
 
 
@@ -105,13 +147,21 @@ def logits(
     params: Params, batch: Batch, features: Features | None, options: TrainingOptions, key: jax.Array | None
 ) -> jax.Array:
     """Scores of the batch's candidates: (R, C)."""
-    keys = (None, None, None) if key is None else tuple(jax.random.split(key, 3))
+    keys = (None,) * 4 if key is None else (*jax.random.split(key, 3), jax.random.fold_in(key, 3))
     items = item_vectors(params, batch.candidates, features, options, keys[0])
     recents = items.at[batch.histories].get(mode="fill", fill_value=0.0)  # (R, h, d)
     recents = _dropped(recents, options.history_dropout, keys[1])
     by_type = jnp.append(type_weights(params), 0.0)[batch.types]
     weights = recent_weights(params, options.history)[batch.counts] * by_type  # (R, h)
-    user = unit(jnp.einsum("rj,rjd->rd", weights, recents))
+    if batch.older.shape[1]:
+        has_older = (batch.older_types < 3).any(axis=1, keepdims=True)  # (R, 1)
+        beside, older_weight = weights_beside_older(params, options.history)
+        weights = jnp.where(has_older, beside * by_type, weights)
+        older = _dropped(_older(params, batch, items), options.history_dropout, None if key is None else keys[3])
+        mixed = jnp.einsum("rj,rjd->rd", weights, recents) + older_weight * older
+    else:
+        mixed = jnp.einsum("rj,rjd->rd", weights, recents)
+    user = unit(mixed)
     user = _dropped(user, options.user_dropout, keys[2])
     scores = user @ items.T / options.temperature
     if options.popularity:
@@ -123,6 +173,18 @@ def logits(
         rows = jnp.arange(len(batch.targets))[:, None]
         scores = scores.at[rows, batch.histories].add(gains, mode="drop")
     return scores
+
+
+def _older(params: Params, batch: Batch, items: jax.Array) -> jax.Array:
+    """Mix of the means of what is older than the recents: (R, d), zero where there is nothing."""
+    by_type = jnp.append(type_weights(params), 0.0)[batch.older_types]  # (R, O)
+    decayed = by_type[:, None] * jnp.exp2(-batch.older_ages_s[:, None] / half_lives_s(params)[:, None])  # (R, T, O)
+    mass = decayed.sum(axis=2, keepdims=True)
+    weights = jnp.einsum("t,rto->ro", older_mix(params), decayed / jnp.where(mass > 0, mass, 1.0))
+    # by candidate, as a user's older events may be many: (R, C) is no more than the scores take
+    rows = jnp.arange(len(weights))[:, None]
+    by_item = jnp.zeros((len(weights), len(items))).at[rows, batch.older].add(weights, mode="drop")
+    return by_item @ items
 
 
 def loss(

@@ -22,6 +22,8 @@ class TrainingOptions:
     user_dropout: float = 0.2  # of the components of the user vector
     item_dropout: float = 0.0  # of the components of item vectors, before they are brought to unit length
     own_dropout: float = 0.0  # of an item's own vector as a whole, so that its features have to stand for it
+    older: int = 0  # events older than the recents that the sums' half-lives are learned on, where there are times
+    half_lives: int = 2  # sums of older events, each with a half-life
     popularity: bool = False  # learn a bias an item
     repeats: bool = True  # learn scores of items that are among the recents
     validation: float = 0.05  # of the sequences, the last ones, held out
@@ -32,6 +34,8 @@ class TrainingOptions:
         for name in ("dimension", "history", "components", "epochs", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        if self.older < 0 or not 1 <= self.half_lives <= 16:
+            raise ValueError(f"older is {self.older} and half_lives {self.half_lives}, expected 0 or more and 1 to 16")
         for name in ("history_dropout", "user_dropout", "item_dropout", "own_dropout", "validation"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a share in [0, 1)")

@@ -9,6 +9,8 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 TypeArray = npt.NDArray[np.uint8]
 
+_AGED = 2_000  # predictions whose older events show how old these are
+
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
@@ -18,6 +20,7 @@ class Sequences:
     items: npt.NDArray[np.int32]  # (E,) item numbers
     types: TypeArray  # (E,) places in EVENT_TYPES
     starts: IntArray  # (S + 1,) where each sequence starts; the last is E
+    times_ms: IntArray | None = None  # (E,); None: position is the clock
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -27,7 +30,8 @@ class Sequences:
         lengths = self.starts[chosen + 1] - self.starts[chosen]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         where = np.repeat(self.starts[chosen] - starts[:-1], lengths) + np.arange(starts[-1])
-        return Sequences(self.item_ids, self.items[where], self.types[where], starts)
+        times_ms = None if self.times_ms is None else self.times_ms[where]
+        return Sequences(self.item_ids, self.items[where], self.types[where], starts, times_ms)
 
     def split(self, share: float) -> tuple["Sequences", "Sequences"]:
         """All but the last ``share`` of the sequences, and those: in a log sorted by time they are the latest days."""
@@ -36,8 +40,14 @@ class Sequences:
         return self.take(order[: len(self) - held_out]), self.take(order[len(self) - held_out :])
 
 
-def from_lists(sequences: Sequence[Sequence[str]], types: Sequence[Sequence[int]] | None = None) -> Sequences:
+def from_lists(
+    sequences: Sequence[Sequence[str]],
+    types: Sequence[Sequence[int]] | None = None,
+    times_ms: Sequence[Sequence[int]] | None = None,
+) -> Sequences:
     """Sequences of item ids, with the type of each event (clicks, if none is given).
+
+    Times count only where every event has one.
 
     >>> from_lists([["a", "b"], ["b", "a", "b"]]).items.tolist()
     [0, 1, 1, 0, 1]
@@ -46,16 +56,21 @@ def from_lists(sequences: Sequence[Sequence[str]], types: Sequence[Sequence[int]
     flat = [numbers.setdefault(item, len(numbers)) for sequence in sequences for item in sequence]
     kinds = np.zeros(len(flat), np.uint8) if types is None else np.array([t for each in types for t in each], np.uint8)
     starts = np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences])]).astype(np.int64)
-    return Sequences(list(numbers), np.array(flat, np.int32), kinds, starts)
+    clock = np.array([time_ms for each in times_ms or () for time_ms in each], np.int64)
+    timed = clock if len(clock) == len(flat) else None
+    return Sequences(list(numbers), np.array(flat, np.int32), kinds, starts, timed)
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """P predictions: an event, and up to h events before it."""
+    """P predictions: an event, up to h events before it, and up to O before those."""
 
     histories: IntArray  # (P, h) item numbers, newest first, -1 where there is none
     types: IntArray  # (P, h) places in EVENT_TYPES, -1 where there is none
     targets: IntArray  # (P,)
+    older: IntArray  # (P, O) item numbers of what is older than the history, newest first, -1 where there is none
+    older_types: IntArray  # (P, O)
+    older_ages_s: npt.NDArray[np.float32]  # (P, O) seconds before the newest of the older events, 0 where none
 
     @property
     def counts(self) -> IntArray:
@@ -65,12 +80,21 @@ class Examples:
 
 
 class ExampleSource:
-    """Every event but the first of each sequence, as something to predict from the events before it."""
+    """Every event but the first of each sequence, as something to predict from the events before it.
 
-    def __init__(self, sequences: Sequences, history: int) -> None:
+    Parameters
+    ----------
+    history : h, recents
+    older : events before those at most; there are none without times, and no more than the longest sequence has
+    """
+
+    def __init__(self, sequences: Sequences, history: int, older: int = 0) -> None:
         self._sequences = sequences
         self._history = history
         lengths = np.diff(sequences.starts)
+        most = int(lengths.max(initial=0)) - 1 - history
+        self.older = 0 if sequences.times_ms is None else max(0, min(older, most))
+        """O."""
         self._first = np.repeat(sequences.starts[:-1], lengths)  # (E,) start of each event's sequence
         self._targets = np.arange(len(sequences.items)) > self._first
 
@@ -95,11 +119,30 @@ class ExampleSource:
 
     def examples(self, places: IntArray) -> Examples:
         """The events at these places with their histories."""
-        before = places[:, None] - 1 - np.arange(self._history)  # (P, h)
+        recents, types, _ = self._before(places, 0, self._history)
+        older, older_types, positions = self._before(places, self._history, self.older)
+        ages = np.zeros(older.shape, np.float32)
+        if self.older and self._sequences.times_ms is not None:
+            times_ms = self._sequences.times_ms[positions]
+            ages = np.where(older >= 0, (times_ms[:, :1] - times_ms) / 1000, 0).astype(np.float32)
+        return Examples(recents, types, self._sequences.items[places].astype(np.int64), older, older_types, ages)
+
+    def first_half_lives(self, count: int) -> npt.NDArray[np.float64]:
+        """Seconds to start learning half-lives from, spread over how old older events are: float64 (count,)."""
+        places = self.all()
+        places = places[places - self._first[places] > self._history + 1]  # so that some are of different ages
+        examples = self.examples(places[:: max(1, len(places) // _AGED)])
+        ages = examples.older_ages_s[(examples.older >= 0) & (examples.older_ages_s > 0)]
+        shares = (np.arange(count) + 0.5) / count
+        return np.quantile(ages, shares) if len(ages) else np.full(count, 86_400.0)
+
+    def _before(self, places: IntArray, skipped: int, count: int) -> tuple[IntArray, IntArray, IntArray]:
+        """The ``count`` events before those ``skipped`` before each place: items, types (-1 for none), positions."""
+        before = places[:, None] - 1 - skipped - np.arange(count)
         there = before >= self._first[places][:, None]
         before = np.where(there, before, 0)
-        return Examples(
+        return (
             np.where(there, self._sequences.items[before], -1).astype(np.int64),
             np.where(there, self._sequences.types[before].astype(np.int64), -1),
-            self._sequences.items[places].astype(np.int64),
+            before,
         )

@@ -36,7 +36,7 @@ def list_versions(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)
-    versions, shelf = _read(settings, broker), _shelf(settings)
+    versions, shelf = read_versions(settings, broker), _shelf(settings)
     folders = shelf.paths()
     active = versions.active.version if versions.active is not None else shelf.first.manifest.version
     order = [state.version for state in versions.activated]
@@ -94,7 +94,7 @@ def activate(
 
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)
-    versions, shelf = _read(settings, broker), _shelf(settings)
+    versions, shelf = read_versions(settings, broker), _shelf(settings)
     if versions.active is not None and versions.active.version == version:
         raise CommandError(f"The encoder version {version!r} is active already.")
     state = _state_of(version, versions, shelf)
@@ -119,7 +119,7 @@ def rollback(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)
-    versions = _read(settings, broker)
+    versions = read_versions(settings, broker)
     if len(versions.activated) < 2:
         raise CommandError(
             "There is no former encoder version to go back to: `prefstream encoders activate` has not replaced any."
@@ -134,7 +134,8 @@ def _shelf(settings: "Settings") -> "Shelf":
     return Shelf(load_encoder(settings), settings.encoder.folders)
 
 
-def _read(settings: "Settings", broker: "Broker") -> "EncoderVersions":
+def read_versions(settings: "Settings", broker: "Broker") -> "EncoderVersions":
+    """What the topic `encoders` says."""
     from streams.commands.reader import TopicReader
     from streams.encoder_versions import EncoderVersions
     from streams.topics import ENCODERS, TopicNames

@@ -39,26 +39,18 @@ def evaluate(
       prefstream evaluate encoders/v1 test.parquet --train train.parquet --html report.html
     """
     from encoders import manifest
-    from encoders.lookup import read_rows
     from encoders.runtime import Runtime
-    from schemas.catalog import CatalogItem
-    from streams.commands.catalog_files import read_catalog
-    from streams.evaluation import StreamModel, evaluate_stream, judge
-    from streams.event_logs import questions, read_log
+    from streams.commands.questions import known_items, read_questions
+    from streams.evaluation import StreamModel, judge
+    from streams.event_logs import read_log
 
     encoder = manifest.load(folder)
-    trained_on = {} if encoder.manifest.kind == "text" else read_rows(encoder)
-    items = {} if catalog is None else read_catalog(catalog)
-    items = {item_id: CatalogItem(item_id=item_id, title="") for item_id in trained_on} | items
+    items, trained_on = known_items(encoder, catalog)
     if not items:
         raise CommandError(f"'{folder}' is a text encoder: it needs the items' texts, give them with --catalog.")
-    log = read_log(data)
-    histories, targets, _ = questions(log.histories, limit, seed)
-    if not histories:
-        raise CommandError(f"'{data}' has no user with two events or more: there is nothing to predict.")
-    note(f"{len(histories):,} predictions of {len(log.histories):,} users, {len(items):,} items")
+    asked = read_questions(data, limit, seed)
     model = StreamModel(encoder, Runtime("cpu"), list(items.values()))
-    reports = [evaluate_stream(model, histories, targets, trained_on, log.histories, seed)]
+    reports = [asked.ask(model, trained_on)]
     if train is not None:
         from streams.baselines import BASELINES
 
@@ -70,8 +62,8 @@ def evaluate(
             except ImportError as error:
                 note(f"{name} left out: it needs {error.name}, `pip install 'prefstream[train]'`")
                 continue
-            lists = [baseline.recommend(history.items, 20) for history in histories]
-            reports.append(judge(name, lists, histories, targets, trained_on, log.histories, model.index, seed))
+            lists = [baseline.recommend(history.items, 20) for history in asked.histories]
+            reports.append(judge(name, lists, asked.histories, asked.targets, trained_on, asked.log, model.index, seed))
     if html is not None:
         from streams.evaluation_page import page
 

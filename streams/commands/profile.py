@@ -11,6 +11,7 @@ from streams.commands.errors import CommandError
 from streams.commands.output import note, say, say_json, say_table
 
 if TYPE_CHECKING:
+    from streams.commands.broker import Broker
     from streams.profile_view import ItemView, ProfileView
     from streams.settings import Settings
     from streams.stores.base import StoredProfile
@@ -46,8 +47,10 @@ def show(ctx: typer.Context, user: User, as_json: AsJson = False) -> None:
             f"There is no profile of user {user!r} in {_store(settings)}: no event yet or not saved yet, "
             "or the id, the store or the namespace is another one."
         )
-    view = view_profile(row, _half_lives(settings))
-    problem = _name_items(view, row, settings)
+    broker, problem = _broker(settings)
+    view = view_profile(row, _half_lives(settings, broker))
+    if broker is not None:
+        problem = _name_items(view, row, broker, settings)
     if as_json:
         say_json(view)
     else:
@@ -76,30 +79,49 @@ def _store(settings: "Settings") -> str:
     return f"keyspace {settings.keyspace} of the Cassandra at {', '.join(cassandra.hosts)}:{cassandra.port}"
 
 
-def _half_lives(settings: "Settings") -> dict[str, list[float]]:
-    from encoders.errors import EncoderError
-    from streams.parts import load_encoder
-
-    try:
-        manifest = load_encoder(settings).manifest
-    except EncoderError as error:
-        note(f"The half-lives of the sums are not known: {error}")
-        return {}
-    return {manifest.version: manifest.half_lives_s}
-
-
-def _name_items(view: "ProfileView", row: "StoredProfile", settings: "Settings") -> str | None:
-    """Fill in names where a broker answers; else a sentence about why there are none."""
+def _broker(settings: "Settings") -> "tuple[Broker | None, str | None]":
+    """The broker where one answers; else a sentence about why there is none."""
     from streams.clients import BrokerUnavailable
     from streams.commands.broker import connect
-    from streams.commands.profile_names import name_items
     from streams.parts import uses_simulator
-    from streams.topics import TopicNames
 
     if uses_simulator(settings):
-        return "Items are shown by their hashes: give --broker HOST:PORT for their names."
+        return None, "Items are shown by their hashes: give --broker HOST:PORT for their names."
     try:
-        name_items(view, row, connect(settings.kafka, _BROKER_S), TopicNames(settings.namespace))
+        return connect(settings.kafka, _BROKER_S), None
+    except BrokerUnavailable as error:
+        return None, f"Items are shown by their hashes. {error}"
+
+
+def _half_lives(settings: "Settings", broker: "Broker | None") -> dict[str, list[float]]:
+    """Half-lives of the encoder versions: as they were activated, and of those whose folders are here."""
+    from encoders import manifest
+    from encoders.errors import EncoderError
+    from encoders.shelf import Shelf
+    from streams.clients import BrokerUnavailable
+    from streams.commands.encoders import read_versions
+    from streams.parts import load_encoder
+    from streams.topics import ENCODERS, TopicNames
+
+    found = {}
+    try:
+        if broker is not None and TopicNames(settings.namespace).full(ENCODERS) in broker.partitions:
+            found = {state.version: state.half_lives_s for state in read_versions(settings, broker).states.values()}
+        for version, path in Shelf(load_encoder(settings), settings.encoder.folders).paths().items():
+            found[version] = manifest.read(path).half_lives_s
+    except (BrokerUnavailable, EncoderError, OSError) as error:
+        note(f"Not all half-lives of the sums are known: {error}")
+    return found
+
+
+def _name_items(view: "ProfileView", row: "StoredProfile", broker: "Broker", settings: "Settings") -> str | None:
+    """Fill in names; a sentence about why there are none if the broker no longer answers."""
+    from streams.clients import BrokerUnavailable
+    from streams.commands.profile_names import name_items
+    from streams.topics import TopicNames
+
+    try:
+        name_items(view, row, broker, TopicNames(settings.namespace))
     except BrokerUnavailable as error:
         return f"Items are shown by their hashes. {error}"
     return None
@@ -136,7 +158,9 @@ def _tell(view: "ProfileView") -> None:
         say("older events, as sums of item vectors")
     for weight in view.sums:
         half_life = (
-            "unknown half-life" if weight.half_life_s is None else f"half-life {duration_text(weight.half_life_s)}"
+            "half-life not known here (encoder.folders has no such version)"
+            if weight.half_life_s is None
+            else f"half-life {duration_text(weight.half_life_s)}"
         )
         say(
             f"  {half_life}: weighs {weight.mass:.3g} (a click that has just left the recents is about 1), "

@@ -2,12 +2,18 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.commands.errors import CommandError
 from streams.commands.output import note, say, say_json
+
+if TYPE_CHECKING:
+    from encoders.quantise import Lost
+    from streams.measures import Figure
+
+_SHOWN = ("recall@20", "mrr@20", "ndcg@20")
 
 
 class Precision(StrEnum):
@@ -24,42 +30,83 @@ def quantise(
     catalog: Annotated[
         Path | None, typer.Option(help="Items to compare both on, one JSON object a line.", show_default=False)
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Events that both predict, as for `prefstream evaluate`.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Predictions at most; of more a random choice is taken.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Of that choice and of the intervals.")] = 0,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a report with plots; needs --data.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The comparison as JSON.")] = False,
 ) -> None:
-    """Write a variant of an encoder with float16 or int8 weights in its item graphs, and compare its vectors.
+    """Write a variant of an encoder with float16 or int8 weights in its item graphs, and compare the two.
 
-    Its version gets a suffix, for its vectors are others. `prefstream evaluate` shows what it loses in the end.
+    Size, speed and vectors; with --data also how well each predicts, through the update and the ranking that a worker
+    runs, and what is lost, with 95% bootstrap intervals over the same questions. Its version gets a suffix, for its
+    vectors are others.
 
     \b
     Examples:
       prefstream quantise encoders/v1 -o encoders/v1-fp16
-      prefstream quantise encoders/v1 -o encoders/v1-int8 --to int8 --catalog items.jsonl
+      prefstream quantise encoders/v1 -o encoders/v1-int8 --to int8 --catalog items.jsonl --data tomorrow.jsonl
     """
     import dataclasses
 
     from encoders import manifest
     from encoders import quantise as tool
-    from encoders.lookup import read_rows
     from encoders.runtime import Runtime
-    from schemas.catalog import CatalogItem
-    from streams.commands.catalog_files import read_catalog
+    from streams.commands.questions import known_items, read_questions
+    from streams.evaluation import StreamModel
+    from streams.evaluation_page import page
+    from streams.measures import lost as lost_accuracy
 
     if output.exists():
         raise CommandError(f"There is something at '{output}' already: give another folder, or remove it.")
+    if html is not None and data is None:
+        raise CommandError("--html shows how well both predict: give events with --data.")
     encoder = manifest.load(folder)
+    items, trained_on = known_items(encoder, catalog)
+    if data is not None and not items:
+        raise CommandError(f"'{folder}' is a text encoder: it needs the items' texts, give them with --catalog.")
+    asked = None if data is None else read_questions(data, limit, seed)
     variant = tool.quantise(encoder, output, to.value)
-    known = [] if encoder.manifest.kind == "text" else list(read_rows(encoder))
-    items = {item_id: CatalogItem(item_id=item_id, title="") for item_id in known}
-    if catalog is not None:
-        items |= read_catalog(catalog)
     if not items:
         note("Nothing to compare on: a text encoder needs items, give them with --catalog.")
-    lost = tool.compare(Runtime("cpu", threads=1), encoder, variant, list(items.values()))
+    runtime = Runtime("cpu", threads=1)
+    lost = tool.compare(runtime, encoder, variant, list(items.values()))
+    figures: dict[str, Figure] = {}
+    if asked is not None:
+        reports = [asked.ask(StreamModel(one, runtime, list(items.values())), trained_on) for one in (variant, encoder)]
+        figures = lost_accuracy(reports[1].places, reports[0].places, seed)
+        if html is not None:
+            remarks = [*_remarks(lost), *((f"{name} lost, per cent", _text(figures[name])) for name in _SHOWN)]
+            html.write_text(page(str(output), str(data), reports, remarks), "utf-8")
     if as_json:
-        say_json({"version": variant.manifest.version} | dataclasses.asdict(lost))
+        answer = {"version": variant.manifest.version} | dataclasses.asdict(lost)
+        if asked is not None:
+            answer["predictions"] = len(asked.targets)
+            answer["quality"] = {
+                name: {"before": reports[1].accuracy[name].mean, "after": reports[0].accuracy[name].mean}
+                | {"lost": figure._asdict()}
+                for name, figure in figures.items()
+            }
+        say_json(answer)
         return
-    say(
-        f"{output}: version {variant.manifest.version}, item graphs {lost.size_before / 1e6:.1f} MB -> "
-        f"{lost.size_after / 1e6:.1f} MB, {lost.us_before:.1f} -> {lost.us_after:.1f} us an item, cosine with the "
-        f"vectors before: mean {lost.mean_cosine:.5f}, least {lost.least_cosine:.5f} ({len(items):,} items)"
-    )
+    said = ", ".join(f"{name} {value}" for name, value in _remarks(lost))
+    say(f"{output}: version {variant.manifest.version}, {said} ({len(items):,} items)")
+    for name in _SHOWN if asked is not None else ():
+        before, after = reports[1].accuracy[name], reports[0].accuracy[name]
+        say(f"  {name}: {100 * before.mean:.2f} -> {100 * after.mean:.2f}, lost {_text(figures[name])}")
+
+
+def _remarks(lost: "Lost") -> list[tuple[str, str]]:
+    return [
+        ("item graphs", f"{lost.size_before / 1e6:.1f} MB -> {lost.size_after / 1e6:.1f} MB"),
+        ("encoding an item", f"{lost.us_before:.1f} -> {lost.us_after:.1f} us"),
+        ("cosine with the vectors before", f"mean {lost.mean_cosine:.5f}, least {lost.least_cosine:.5f}"),
+    ]
+
+
+def _text(figure: "Figure") -> str:
+    return f"{100 * figure.mean:.2f} ({100 * figure.low:.2f} to {100 * figure.high:.2f})"

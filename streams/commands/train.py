@@ -13,6 +13,11 @@ from streams.commands.output import note, say
 
 if TYPE_CHECKING:
     from encoders.training.fit import Progress as TrainingProgress
+    from encoders.training.options import TrainingOptions
+
+
+_LEAST_STEPS = 50
+"""Of an epoch: few events in large batches would hardly move what is learned."""
 
 
 def train(
@@ -33,20 +38,27 @@ def train(
     validation: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Share of the users, the latest ones, that only measure; 0: none.")
     ] = 0.05,
+    older: Annotated[
+        int,
+        typer.Option(min=0, help="Events beyond the last 20 that half-lives are learned on, where there are times."),
+    ] = 100,
     patience: Annotated[int, typer.Option(min=0, help="Stop after so many epochs without a better figure.")] = 3,
     popularity: Annotated[
         bool, typer.Option("--popularity", help="Learn a bias an item too: what is wanted by all.")
     ] = False,
     seed: Annotated[int, typer.Option(help="The same seed and data give the same encoder on one machine.")] = 0,
     version: Annotated[
-        str | None, typer.Option(help="Version of the encoder; left out: of the data's checksum.", show_default=False)
+        str | None,
+        typer.Option(help="Version of the encoder; left out: a checksum of data and options.", show_default=False),
     ] = None,
 ) -> None:
     """Train an encoder on recorded events, in JAX (install the extra `train`).
 
     An event a line as for `prefstream replay`, or a table with the columns user_id (or session_id), item_id, and where
-    there are any type and event_time_ms; without times the order of the rows is the order of time. Ctrl-C stops it, and
-    the same command goes on after the last whole epoch.
+    there are any type and event_time_ms, or event_time in ISO 8601 or as Parquet's timestamps; without times the order
+    of the rows is the order of time. Of a catalog it learns from titles, categories, brands and attributes, and from
+    prices and image vectors where there are any, so that a new item has a vector at once. Ctrl-C stops it, and the same
+    command goes on after the last whole epoch.
 
     \b
     Examples:
@@ -64,8 +76,9 @@ def train(
         raise CommandError(
             f"Training needs {error.name}, which is not installed: `pip install 'prefstream[train]'`."
         ) from None
+    from encoders.dense import DenseInputs
     from encoders.runtime import Runtime
-    from encoders.sentences import SentenceModel
+    from encoders.sentences import model_path
     from streams.commands.catalog_files import read_catalog
     from streams.event_logs import read_log
 
@@ -73,23 +86,32 @@ def train(
         raise CommandError(f"There is something at '{output}' already: give another folder, or remove it.")
     log = read_log(events)
     sequences = from_lists(
-        [history.items for history in log.histories], [history.types or [] for history in log.histories]
+        [history.items for history in log.histories],
+        [history.types or [] for history in log.histories],
+        [history.times_ms or [] for history in log.histories],
     )
     table = None
     if text_model is not None and catalog is None:
         raise CommandError("--text-model reads the texts of a catalog: give one after the events.")
     if catalog is not None:
         found = read_catalog(catalog)
-        sentences = None if text_model is None else SentenceModel(Runtime(), text_model)
         known = [found.get(item) for item in sequences.item_ids]
-        table = FeatureTable(known, least_items=2, sentence_model=sentences, sentence_folder=text_model)
+        dense = DenseInputs.of_catalog(known, None if text_model is None else Runtime(), text_model)
+        table = FeatureTable(known, least_items=2, dense=dense)
+        note(
+            f"{sum(item is not None for item in known):,} of the items are in the catalog; "
+            f"learned from: {', '.join(['text', *table.features.dense])}"
+        )
+    predictions = len(sequences.items) - len(sequences)
     options = TrainingOptions(
         dimension=dimension,
         epochs=epochs,
+        batch=max(64, min(2048, predictions // _LEAST_STEPS)),
         validation=validation,
         patience=patience,
         seed=seed,
         popularity=popularity,
+        older=older,
         own_dropout=0.0 if table is None else 0.1,
     )
     note(
@@ -101,7 +123,10 @@ def train(
     with _shown() as report:
         trained = fit(sequences, options, None if table is None else table.features, checkpoint, report)
     checkpoint.unlink()
-    encoder = export.write(output, sequences.item_ids, trained, options, version or _version(events, seed), table)
+    texts = None if text_model is None else model_path(text_model)
+    encoder = export.write(
+        output, sequences.item_ids, trained, options, version or _version(options, events, catalog, texts), table
+    )
     best = trained.history[trained.best_epoch - 1]
     say(
         f"{output}: version {encoder.manifest.version}, {len(sequences.item_ids):,} items of {dimension} dimensions, "
@@ -110,9 +135,14 @@ def train(
     )
 
 
-def _version(events: Path, seed: int) -> str:
-    with events.open("rb") as file:
-        return f"trained-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}-{seed}"
+def _version(options: "TrainingOptions", *read: Path | None) -> str:
+    """Of whatever the vectors depend on: two spaces must not share a version."""
+    digest = hashlib.sha256(repr(options).encode())
+    for path in read:
+        if path is not None:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"trained-{digest.hexdigest()[:12]}-{options.seed}"
 
 
 @contextmanager

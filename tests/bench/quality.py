@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from encoders.dense import DenseInputs
 from encoders.runtime import Runtime
-from encoders.sentences import SentenceModel
 from encoders.training import export
 from encoders.training.features import FeatureTable
 from encoders.training.fit import Progress, fit
@@ -150,13 +150,9 @@ def trained(
     folder.mkdir(parents=True, exist_ok=True)
     sequences = from_lists([sequence for sequence in data.train if len(sequence) > 1])
     catalog = {item.item_id: item for item in data.catalog}
-    sentences = None if reads is None else SentenceModel(Runtime("cpu", threads=1), reads)
-    table = FeatureTable(
-        [catalog.get(item) for item in sequences.item_ids],
-        {"title": 1.0, "brand": 0.5},
-        sentence_model=sentences,
-        sentence_folder=reads,
-    )
+    known = [catalog.get(item) for item in sequences.item_ids]
+    dense = DenseInputs.of_catalog(known, Runtime("cpu", threads=1), reads)
+    table = FeatureTable(known, {"title": 1.0, "brand": 0.5}, dense=dense)
     features = table.features if with_text else None
     predictions = len(sequences.items) - len(sequences)
     options = replace(options, epochs=max(3, min(options.epochs, MOST_PREDICTIONS[options] // max(predictions, 1))))

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from encoders import lookup
+from encoders.folder import UserSide
 from schemas.catalog import ItemVector, pack_vector
 from schemas.codec import decode, encode
 from schemas.command import ProfileCommand
+from schemas.encoder_state import EncoderState
 from schemas.ids import id_hashes
 from streams.partitioning import partitions_of
 from streams.profile_state import Counters, EncoderSums, EventLog, Fence, ProfileState, encode_state
@@ -130,6 +133,27 @@ def test_show_is_readable_and_names_items_that_the_broker_knows(run: Any, shop: 
         "clicks:3 next 17",
     ):
         assert said in text
+
+
+def test_half_lives_are_told_of_every_version_that_is_known(
+    run: Any, shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the built-in encoder, of one whose folder is kept, of one that was activated; and not of another one."""
+    lookup.build(tmp_path / "kept" / "v1", ["i1"], np.ones((1, 2)), "v1", user=UserSide(half_lives_s=(60.0, 5_400.0)))
+    monkeypatch.setenv("PREFSTREAM_ENCODER__FOLDERS", str(tmp_path / "kept"))
+    shop.simulator.create_topics(["encoders"])
+    shop.put("encoders", "v2", encode(EncoderState(version="v2", name="n", dimension=2, half_lives_s=[7_200, 9_000])))
+    mass = np.ones(2, "<f4").tobytes()
+    sums = [EncoderSums(encoder=name, sums=mass * 2, mass=mass, time_ms=5) for name in (VERSION, "v1", "v2", "v3")]
+    save("u1", state=encode_state(ProfileState(sums=sums)))
+    told = json.loads(run("--broker", shop.address, "profile", "show", "u1", "--json").stdout)["sums"]
+    assert [one["half_life_s"] for one in told] == [604_800, 5_184_000, 60, 5_400, 7_200, 9_000, None, None]
+    assert [one["half_life_s"] for one in json.loads(run("profile", "show", "u1", "--json").stdout)["sums"]] == [
+        604_800, 5_184_000, 60, 5_400, None, None, None, None,
+    ]  # fmt: skip
+    text = run("--broker", shop.address, "profile", "show", "u1").stdout
+    assert "half-life 90 minutes: weighs 1" in text
+    assert "half-life not known here (encoder.folders has no such version): weighs 1" in text
 
 
 def test_a_forgotten_user_is_said_to_be_forgotten(run: Any) -> None:

@@ -1,12 +1,17 @@
 """``train`` and ``evaluate``, from files of events to an encoder folder and its figures."""
 
+import csv
+import gzip
 import json
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from encoders import lookup
 from schemas.errors import DecodeError
 from streams.event_files import EventFileError
 from streams.event_logs import questions, read_log
@@ -33,11 +38,22 @@ def write_events(path: Path, users: int, *, seed: int = 0) -> Path:
 
 def test_an_encoder_is_trained_and_evaluated(run: Any, tmp_path: Path) -> None:
     pytest.importorskip("jax", reason="training needs the extra `train`")
+    pytest.importorskip("tokenizers", reason="transformers need the extra `text`")
+    from tests.unit.encoders import tiny_transformer
+
     events, test = write_events(tmp_path / "train.jsonl", 150), write_events(tmp_path / "test.jsonl", 30, seed=1)
     items = tmp_path / "items.jsonl"
-    items.write_text("".join(json.dumps({"item_id": f"i{n}", "title": f"thing {n % 3}"}) + "\n" for n in range(13)))
-    done = run("train", events, items, "-o", tmp_path / "v1", "--dimension", 8, "--epochs", 2)
+    items.write_text(
+        "".join(
+            json.dumps({"item_id": f"i{n}", "title": f"thing {n % 3}", "price": 1 + n, "image_vector": [n, 1]}) + "\n"
+            for n in range(13)
+        )
+    )
+    model = tiny_transformer.build(tmp_path / "model", ["[PAD]", "[UNK]", "thing"], np.eye(3))
+    options = ("--dimension", 8, "--epochs", 2, "--text-model", model)
+    done = run("train", events, items, "-o", tmp_path / "v1", *options)
     assert done.exit_code == 0, done.stderr
+    assert "learned from: text, sentences, images, prices" in done.stderr
     assert "held out" in done.stdout
     assert not (tmp_path / "v1" / "training.npz").exists()
     again = run("train", events, "-o", tmp_path / "v1")
@@ -60,6 +76,35 @@ def test_an_encoder_is_trained_and_evaluated(run: Any, tmp_path: Path) -> None:
         assert name in done.stdout
 
 
+def test_a_quantised_encoder_says_what_it_loses(run: Any, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((12, 16))
+    lookup.build(tmp_path / "v1", [f"i{n}" for n in range(12)], vectors, "v1")
+    test = write_events(tmp_path / "test.jsonl", 30)
+    to = ("--to", "int8", "--data", test, "--html", tmp_path / "report.html")
+    done = run("quantise", tmp_path / "v1", "-o", tmp_path / "v1-int8", *to, "--json")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["version"] == "v1-int8"
+    assert told["size_after"] < told["size_before"]
+    assert told["predictions"] == len(questions(read_log(test).histories, 20_000)[0])
+    assert {*told["quality"]} >= {"recall@5", "mrr@20", "ndcg@20"}
+    for figure in told["quality"].values():
+        assert figure["lost"]["mean"] == pytest.approx(figure["before"] - figure["after"])
+        assert figure["lost"]["low"] <= figure["lost"]["mean"] <= figure["lost"]["high"]
+    # the ranks of twelve items hardly move
+    assert abs(told["quality"]["mrr@20"]["lost"]["mean"]) < 0.1
+    html = (tmp_path / "report.html").read_text()
+    assert "v1-int8" in html
+    assert "mrr@20 lost" in html
+    done = run("quantise", tmp_path / "v1", "-o", tmp_path / "v1-fp16", "--data", test)
+    assert done.exit_code == 0, done.stderr
+    assert "recall@20: 100.00 -> 100.00, lost 0.00" in done.stdout
+    done = run("quantise", tmp_path / "v1", "-o", tmp_path / "again", "--html", tmp_path / "r.html")
+    assert done.exit_code == 1
+    assert "--data" in done.stderr
+    assert not (tmp_path / "again").exists()
+
+
 def test_tables_with_and_without_times_are_logs(tmp_path: Path) -> None:
     timed = tmp_path / "timed.csv"
     timed.write_text(
@@ -76,16 +121,58 @@ def test_tables_with_and_without_times_are_logs(tmp_path: Path) -> None:
     assert [(h.items, h.times_ms) for h in read_log(plain).histories] == [(["b", "a"], None), (["x"], None)]
 
 
-def test_parquet_is_a_log(tmp_path: Path) -> None:
+def as_tables(events: Path) -> tuple[Path, Path]:
+    """The same events as a warehouse writes them: Parquet by groups of rows, unsorted, with numbers for ids, a category
+    and timestamps; and gzipped CSV with ISO times, quotes and columns that nobody asked for."""
     pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs the extra `train`")
     from pyarrow import parquet
 
-    path = tmp_path / "events.parquet"
-    parquet.write_table(pyarrow.table({"user_id": [7, 7], "item_id": ["b", "a"], "event_time_ms": [2, 1]}), path)
-    assert [h.items for h in read_log(path).histories] == [["a", "b"]]
+    rows = [json.loads(line) for line in events.read_text().splitlines()]
+    random.Random(2).shuffle(rows)
+    clock = [datetime.fromtimestamp(row["event_time_ms"] / 1000, UTC) for row in rows]
+    table = pyarrow.table(
+        {
+            "country": ["DE"] * len(rows),
+            "user_id": [int(row["user_id"][1:]) for row in rows],
+            "item_id": pyarrow.array([row["item_id"] for row in rows], pyarrow.large_string()),
+            "type": pyarrow.array([row["type"] for row in rows]).dictionary_encode(),
+            "event_time": pyarrow.array(clock, pyarrow.timestamp("ns", "Europe/Berlin")),
+        }
+    )
+    parquet.write_table(table, events.with_suffix(".parquet"), row_group_size=100)
+    with gzip.open(events.with_suffix(".csv.gz"), "wt", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerow(["event_time", "note", "item_id", "user_id", "type"])
+        for row, at in zip(rows, clock, strict=True):
+            writer.writerow([at.isoformat(), "a, b\nc", row["item_id"], row["user_id"][1:], row["type"]])
+    return events.with_suffix(".parquet"), events.with_suffix(".csv.gz")
+
+
+def test_tables_are_the_log_that_lines_are(tmp_path: Path) -> None:
+    events = write_events(tmp_path / "events.jsonl", 100)
+    expected = read_log(events)
+    for path in as_tables(events):
+        assert read_log(path) == expected, path
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(EventFileError, match="can't be read as Parquet"):
         read_log(tmp_path / "broken.parquet")
+
+
+def test_an_encoder_is_trained_on_parquet_and_evaluated_on_csv(run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("jax", reason="training needs the extra `train`")
+    parquet, _ = as_tables(write_events(tmp_path / "train.jsonl", 200))
+    _, test = as_tables(write_events(tmp_path / "test.jsonl", 30, seed=1))
+    done = run("train", parquet, "-o", tmp_path / "v1", "--dimension", 8, "--epochs", 3, "--older", 0)
+    assert done.exit_code == 0, done.stderr
+    assert "of 200 users, 12 items" in done.stderr
+    done = run("evaluate", tmp_path / "v1", test, "--train", parquet, "--json")
+    assert done.exit_code == 0, done.stderr
+    figures = {one["model"]: one for one in json.loads(done.stdout)}
+    asked = sum(len(history.items) - 1 for history in read_log(test).histories)
+    assert {one["predictions"] for one in figures.values()} == {asked}
+    assert {*figures} >= {"popularity", "item-to-item", "vsknn", "vstan", "matrix-factorisation"}
+    ours = next(one for name, one in figures.items() if name.startswith("trained-"))
+    assert ours["mrr@5"]["mean"] > figures["popularity"]["mrr@5"]["mean"]
 
 
 def test_a_table_without_the_columns_says_what_it_has(tmp_path: Path) -> None:

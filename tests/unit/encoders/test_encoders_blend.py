@@ -55,7 +55,7 @@ def test_a_new_item_has_its_text(items: ItemEncoder, vectors: np.ndarray) -> Non
 
 def test_a_new_item_has_the_median_bias(items: ItemEncoder) -> None:
     asked = [CatalogItem(item_id=item, title="boots") for item in ("b", "new", "a")]
-    np.testing.assert_allclose(items.bias(asked), [0.1, 0.3, 0.5], atol=1e-6)
+    np.testing.assert_allclose(items.encode_with_bias(asked)[2], [0.1, 0.3, 0.5], atol=1e-6)
 
 
 def test_shapes_that_disagree_are_refused(tmp_path: Path) -> None:

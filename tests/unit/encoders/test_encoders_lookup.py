@@ -27,7 +27,7 @@ def test_vectors_and_biases_come_back_by_any_id(runtime: Runtime, tmp_path: Path
     vectors, known = items.encode(items_of(*(IDS[i] for i in order)))
     assert known.all()
     np.testing.assert_allclose(vectors, reference.unit(trained)[order], rtol=1e-6)
-    np.testing.assert_allclose(items.bias(items_of(*(IDS[i] for i in order))), bias[order], rtol=1e-6)
+    np.testing.assert_allclose(items.encode_with_bias(items_of(*(IDS[i] for i in order)))[2], bias[order], rtol=1e-6)
 
 
 def test_an_id_that_was_not_trained_is_unknown(runtime: Runtime, tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_an_id_that_was_not_trained_is_unknown(runtime: Runtime, tmp_path: Path)
     vectors, known = items.encode(items_of("b", "new", "a"))
     assert known.tolist() == [True, False, True]
     np.testing.assert_array_equal(vectors, [[0, 1], [0, 0], [1, 0]])
-    assert items.bias(items_of("b", "new", "a")).tolist() == [0.25, 0.0, 0.5]
+    assert items.encode_with_bias(items_of("b", "new", "a"))[2].tolist() == [0.25, 0.0, 0.5]
     assert items.encode(items_of("new"))[1].tolist() == [False]
 
 

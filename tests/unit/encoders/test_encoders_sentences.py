@@ -7,16 +7,16 @@ import pytest
 
 pytest.importorskip("tokenizers", reason="transformers need the extra `text`")
 
-import tokenizers
+import onnx
 
-from encoders import blend, manifest, onnxfile
+from encoders import blend, manifest, sentences
+from encoders.dense import DenseInputs
 from encoders.errors import EncoderError
 from encoders.items import ItemEncoder
-from encoders.onnxfile import FLOAT, INT64, GraphWriter
 from encoders.runtime import Runtime
 from encoders.sentences import SentenceModel
 from schemas.catalog import CatalogItem
-from tests.unit.encoders import reference
+from tests.unit.encoders import reference, tiny_transformer
 
 WORDS = ["[PAD]", "[UNK]", "red", "blue", "boots", "tea"]
 
@@ -28,21 +28,7 @@ def embedding(rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture
 def folder(tmp_path: Path, embedding: np.ndarray) -> Path:
-    """A transformer of no layers: the vector of each token, as ``last_hidden_state``."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    vocabulary = tokenizers.models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]")
-    tokenizer = tokenizers.Tokenizer(vocabulary)
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    g = GraphWriter()
-    g.constant("embedding", embedding)
-    g.node("Gather", ["embedding", "input_ids"], "last_hidden_state")
-    ports = {"input_ids": (INT64, ("B", "M")), "attention_mask": (INT64, ("B", "M"))}
-    model = g.model("tiny", ports, {"last_hidden_state": (FLOAT, ("B", "M", 5))})
-    onnxfile.write(folder / "model.onnx", model)
-    return folder
+    return tiny_transformer.build(tmp_path / "model", WORDS, embedding)
 
 
 def test_a_sentence_is_the_mean_of_its_tokens(runtime: Runtime, folder: Path, embedding: np.ndarray) -> None:
@@ -65,18 +51,41 @@ def test_a_new_item_has_the_projection_of_its_text(
         "v1",
         field_weights={},
         buckets=16,
-        projection=projection,
-        sentence_folder=folder,
+        projections={"sentences": projection},
+        dense=DenseInputs(sentence_folder=folder),
     )
     encoder = manifest.load(tmp_path / "encoder")  # with the transformer in it: the folder can be moved as one thing
     asked = [
         CatalogItem(item_id=item, title=title) for item, title in (("new", "Red boots"), ("known", "tea"), ("x", ""))
     ]
     found, known = ItemEncoder(runtime, encoder).encode(asked)
-    sentences = SentenceModel(runtime, folder).encode(["red boots", "tea"]).astype(np.float64)
-    expected = reference.unit(sentences @ projection + np.concatenate([np.zeros((1, 3)), own]))
+    texts = SentenceModel(runtime, folder).encode(["red boots", "tea"]).astype(np.float64)
+    expected = reference.unit(texts @ projection + np.concatenate([np.zeros((1, 3)), own]))
     np.testing.assert_allclose(found[:2], expected, atol=1e-5)
     assert known.tolist() == [True, True, False]
+
+
+def test_weights_beside_the_graph_come_along(
+    tmp_path: Path, runtime: Runtime, folder: Path, embedding: np.ndarray
+) -> None:
+    """Larger models are exported so; a copy of the graph alone can't be loaded."""
+    model = onnx.load(folder / "model.onnx")
+    (folder / "model.onnx").unlink()
+    onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx_data", size_threshold=0)
+    (tmp_path / "copy").mkdir()
+    sentences.copy(folder, tmp_path / "copy")
+    found = SentenceModel(runtime, tmp_path / "copy").encode(["tea"])
+    np.testing.assert_allclose(found, reference.unit(embedding[[5]]), atol=1e-6)
+
+
+def test_a_model_that_pools_otherwise_is_refused(runtime: Runtime, folder: Path) -> None:
+    (folder / "1_Pooling").mkdir()
+    pooling = folder / "1_Pooling" / "config.json"
+    pooling.write_text('{"pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}')
+    SentenceModel(runtime, folder)
+    pooling.write_text('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}')
+    with pytest.raises(EncoderError, match="does not take the mean of its tokens"):
+        SentenceModel(runtime, folder)
 
 
 def test_a_folder_without_a_model_says_what_it_lacks(tmp_path: Path, runtime: Runtime) -> None:

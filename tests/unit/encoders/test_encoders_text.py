@@ -103,7 +103,7 @@ def test_no_items_give_no_rows(items: ItemEncoder) -> None:
     vectors, known = items.encode([])
     assert vectors.shape == (0, 256)
     assert known.shape == (0,)
-    assert items.bias([SHOE]).tolist() == [0.0]
+    assert items.encode_with_bias([SHOE])[2].tolist() == [0.0]
 
 
 def test_many_items_are_encoded_as_each_alone(items: ItemEncoder) -> None:

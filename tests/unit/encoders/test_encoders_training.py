@@ -1,7 +1,9 @@
 """Training on tiny logs: what is learned, and how it stops and goes on."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ pytest.importorskip("jax", reason="training needs the extra `train`")
 pytest.importorskip("optax", reason="training needs the extra `train`")
 
 from encoders import manifest
+from encoders.dense import DenseInputs
 from encoders.errors import EncoderError
+from encoders.items import ItemEncoder
+from encoders.runtime import Runtime
 from encoders.training import export
 from encoders.training.batches import Batches
 from encoders.training.features import FeatureTable
@@ -44,6 +49,42 @@ def test_examples_are_the_events_before_newest_first() -> None:
     assert examples.types.tolist() == [[0, -1], [1, 0], [2, 1], [2, -1]]
     assert examples.targets.tolist() == [1, 2, 1, 3]
     assert examples.counts.tolist() == [1, 2, 2, 1]
+
+
+def test_what_is_older_than_the_history_comes_with_its_age() -> None:
+    items, times_ms = ["a", "b", "c", "d", "a"], [1_000, 5_000, 5_000, 9_000, 60_000]
+    timed = from_lists([items, ["d"]], [[0, 1, 2, 0, 0], [0]], [times_ms, [7]])
+    source = ExampleSource(timed, 1, older=100)
+    examples = source.examples(source.all())
+    assert source.older == 3
+    assert examples.older.tolist() == [[-1, -1, -1], [0, -1, -1], [1, 0, -1], [2, 1, 0]]
+    assert examples.older_types.tolist() == [[-1, -1, -1], [0, -1, -1], [1, 0, -1], [2, 1, 0]]
+    assert examples.older_ages_s.tolist() == [[0, 0, 0], [0, 0, 0], [0, 4, 0], [0, 0, 4]]
+    assert ExampleSource(timed, 1, older=2).examples(source.all()).older.tolist()[-1] == [2, 1]
+    assert ExampleSource(from_lists([items]), 1, older=100).older == 0  # position is the clock
+
+
+def test_half_lives_are_learned_from_what_left_the_history(tmp_path: Path) -> None:
+    """Three things of some kind, ten days later one of the kind that comes back after four that say nothing."""
+    rng = np.random.default_rng(5)
+    kinds = [[f"{kind}{i}" for i in range(2)] for kind in "abcdefgh"]
+    lists, times_ms = [], []
+    for _ in range(400):
+        former, own = rng.choice(8, 2, replace=False)
+        drawn = [*rng.choice(kinds[former], 3), rng.choice(kinds[own]), "w", "x", "y", "z", rng.choice(kinds[own])]
+        lists.append([str(item) for item in drawn])
+        times_ms.append([0, 1_000, 2_000, *(864_000_000 + 1_000 * step for step in range(6))])
+    sequences = from_lists(lists, None, times_ms)
+    options = replace(TINY, epochs=10, older=20)
+    trained = fit(sequences, options)
+    without = fit(sequences, replace(options, older=0))
+    assert trained.history[-1].mrr_at_20 > without.history[-1].mrr_at_20 + 0.03  # one event of eight gains
+    head = export.user_side(trained, options)
+    assert max(head.half_lives_s) < 86_400  # one of them started at ten days
+    assert min(head.head.half_life_mix) > 0
+    assert export.user_side(without, options).head.half_life_mix == (0.0, 0.0)
+    encoder = export.write(tmp_path / "e", sequences.item_ids, trained, options, "v1")
+    assert encoder.manifest.half_lives_s == list(head.half_lives_s)
 
 
 def test_an_epoch_goes_through_every_example_once() -> None:
@@ -123,45 +164,45 @@ def test_nothing_to_train_on_is_said() -> None:
         fit(from_lists([["a"], ["b"]]), TINY)
 
 
-def test_texts_stand_for_items_that_were_not_trained_on(tmp_path: Path) -> None:
-    """Two kinds of items, each followed by its own kind; a new one of a kind comes near the others of it."""
+SAID: dict[str, Callable[[bool], dict[str, Any]]] = {
+    "title": lambda is_tea: {"title": "tea" if is_tea else "pot"},
+    "image": lambda is_tea: {"title": "", "image_vector": [1.0, 0.1, 0.0] if is_tea else [0.0, 0.1, 2.0]},
+    "price": lambda is_tea: {"title": "", "price": 4.0 if is_tea else 30.0, "currency": "EUR"},
+    "sentence": lambda is_tea: {"title": "", "description": "tea" if is_tea else "pot"},
+}
+
+
+def test_what_the_catalog_says_stands_for_items_that_were_not_trained_on(tmp_path: Path) -> None:
+    """Items of eight kinds, each followed by its own kind, which one field alone tells; a new one of a kind comes
+    nearer to the others of it than to those whom the same field tells apart from it."""
+    pytest.importorskip("tokenizers", reason="transformers need the extra `text`")
+    from tests.unit.encoders import tiny_transformer
+
+    folder = tiny_transformer.build(tmp_path / "model", ["[PAD]", "[UNK]", "tea", "pot"], np.eye(4))
+    kinds = [(said, is_tea) for said in SAID for is_tea in (True, False)]
     rng = np.random.default_rng(3)
-    kinds = [[f"{kind}{i}" for i in range(8)] for kind in ("tea", "pot")]
-    sequences = from_lists([rng.choice(kinds[number % 2], 4).tolist() for number in range(300)])
-    catalog = [CatalogItem(item_id=item, title=item[:3]) for item in sequences.item_ids]
-    table = FeatureTable(catalog, {"title": 1.0})
-    options = replace(TINY, epochs=6, own_dropout=0.3, popularity=True)
-    encoder = export.write(
-        tmp_path / "e", sequences.item_ids, fit(sequences, options, table.features), options, "v1", table
-    )
-    from encoders.items import ItemEncoder
-    from encoders.runtime import Runtime
-
-    asked = [CatalogItem(item_id="new", title="tea"), *catalog]
-    vectors, known = ItemEncoder(Runtime("cpu", threads=1), encoder).encode(asked)
-    cosines = vectors[1:] @ vectors[0]
-    is_tea = np.array([item.startswith("tea") for item in sequences.item_ids])
+    sequences = from_lists([[f"{n % 8}-{i}" for i in rng.integers(0, 6, 4)] for n in range(600)])
+    kind_of = [int(item[0]) for item in sequences.item_ids]
+    catalog = [
+        CatalogItem(item_id=item, **SAID[kinds[kind][0]](kinds[kind][1]))
+        for item, kind in zip(sequences.item_ids, kind_of, strict=True)
+    ]
+    runtime = Runtime("cpu", threads=1)
+    table = FeatureTable(catalog, {"title": 1.0}, dense=DenseInputs.of_catalog(catalog, runtime, folder))
+    assert {*table.features.dense} == {"sentences", "images", "prices"}
+    options = replace(TINY, dimension=16, epochs=6, own_dropout=0.3, popularity=True)
+    trained = fit(sequences, options, table.features)
+    export.write(tmp_path / "e", sequences.item_ids, trained, options, "v1", table)
+    asked = [CatalogItem(item_id=f"new {said}", **SAID[said](True)) for said in SAID]
+    vectors, known = ItemEncoder(runtime, manifest.load(tmp_path / "e")).encode([*asked, *catalog])
     assert known.all()
-    assert cosines[is_tea].mean() > cosines[~is_tea].mean() + 0.3
+    for place, said in enumerate(SAID):
+        cosines = vectors[len(asked) :] @ vectors[place]
+        own, other = (cosines[np.equal(kind_of, kinds.index((said, is_tea)))].mean() for is_tea in (True, False))
+        assert own > other + 0.3, said
 
 
-@pytest.mark.parametrize("wrong", [{"dimension": 0}, {"validation": 1.0}, {"temperature": 0.0}])
+@pytest.mark.parametrize("wrong", [{"dimension": 0}, {"half_lives": 0}, {"validation": 1.0}, {"temperature": 0.0}])
 def test_options_that_make_no_sense_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(TINY, **wrong)
-
-
-def test_sentence_vectors_are_projected(tmp_path: Path) -> None:
-    """Items whose sentences point one way follow each other; the projection has to find the way."""
-    rng = np.random.default_rng(4)
-    kinds = [[f"{kind}{i}" for i in range(8)] for kind in ("tea", "pot")]
-    sequences = from_lists([rng.choice(kinds[number % 2], 4).tolist() for number in range(300)])
-    table = FeatureTable([None] * len(sequences.item_ids), {})
-    is_tea = np.array([item.startswith("tea") for item in sequences.item_ids])
-    sentences = np.where(is_tea[:, None], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]).astype(np.float32)
-    options = replace(TINY, epochs=6, own_dropout=0.5)
-    params = fit(sequences, options, table.features._replace(sentences=sentences)).params
-    projected = params["projection"] / np.linalg.norm(params["projection"], axis=1, keepdims=True)
-    own = params["own"] + sentences @ params["projection"]
-    own /= np.linalg.norm(own, axis=1, keepdims=True)
-    assert (own[is_tea] @ projected[0]).mean() > (own[~is_tea] @ projected[0]).mean() + 0.3

@@ -1,22 +1,30 @@
 """Before a new encoder version serves: who waits for it, and that it is tried out."""
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import Producer
 
+from encoders import lookup
+from encoders.folder import UserSide
 from encoders.graph import RankingGraph
 from encoders.index import ItemIndex
+from encoders.shelf import Shelf
+from schemas.catalog import ItemVector, pack_vector
 from schemas.codec import encode
 from schemas.encoder_state import EncoderState
 from streams.encoder_swap import EncoderSwap, _try_out
 from streams.encoder_versions import EncoderVersions
 from streams.index_updates import IndexUpdates
+from streams.map_fitting import MapFitter
 from streams.metrics import Metrics
 from streams.profiles import ProfileShape
 from streams.settings import Settings
+from streams.simulator import Simulator
 from streams.space import Space
 from streams.update import SumsConfig
 from tests.unit.streams.conftest import DIMENSION
@@ -104,3 +112,39 @@ def test_a_version_is_tried_out_before_it_serves(graph: RankingGraph, items: int
     _try_out(space, ProfileShape(history=4, dimension=DIMENSION, half_lives=2))
     with pytest.raises(ValueError, match="sums has shape"):
         _try_out(space, ProfileShape(history=4, dimension=DIMENSION, half_lives=3))
+
+
+@pytest.mark.parametrize("known", ["by a folder", "by the topic", "not"])
+def test_sums_of_a_version_that_was_never_activated_are_seen_where_its_folder_is_kept(
+    tmp_path: Path, graph: RankingGraph, known: str
+) -> None:
+    """`encoder.folder` was changed, and so the topic `encoders` names no version."""
+    former = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    user = UserSide(half_lives_s=(60.0, 7_200.0))
+    first = lookup.build(tmp_path / "first", ["a"], np.ones((1, DIMENSION)), "v2")
+    if known == "by a folder":
+        lookup.build(tmp_path / "kept" / "former", ["i0"], np.ones((1, 3)), "v1", user=user)
+    versions = EncoderVersions()
+    if known == "by the topic":
+        versions.states["v1"] = EncoderState(version="v1", name="n", dimension=3, half_lives_s=[60.0, 7_200.0])
+    simulator = Simulator()
+    simulator.create_topics(["item-vectors-v1"])
+    producer = Producer({"bootstrap.servers": simulator.address, "log_level": 0})
+    for n, vector in enumerate(former):
+        value = encode(ItemVector(item_id=f"i{n}", vector=pack_vector(vector), encoder_version="v1"))
+        producer.produce("item-vectors-v1", value, f"i{n}")
+    assert producer.flush(10) == 0
+    index = ItemIndex(DIMENSION)
+    turn = np.random.default_rng(1).standard_normal((3, DIMENSION)).astype(np.float32)
+    index.put([f"i{n}" for n in range(5)], former @ turn)
+    sums = SumsConfig(np.array([7_000.0, 50.0]), np.ones((3, 2), np.float32))
+    space = Space("v2", index, IndexUpdates(DIMENSION, "v2"), graph, sums)
+    settings = Settings(kafka={"bootstrap_servers": simulator.address})  # type: ignore[arg-type]
+    fitter = MapFitter(settings, versions, Shelf(first, tmp_path / "kept"))
+    found = asyncio.run(asyncio.wait_for(fitter.from_topic("v1", space), 30))
+    if known == "not":
+        assert found is None
+        return
+    assert found is not None
+    assert (found.common, found.half_life.tolist()) == (5, [1, 0])
+    np.testing.assert_allclose(found.matrix, turn, atol=1e-3)

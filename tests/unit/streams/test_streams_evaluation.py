@@ -27,8 +27,11 @@ def random_log(users: int, longest: int) -> tuple[list[list[str]], list[list[int
     return items, [rng.integers(0, 3, n).tolist() for n in lengths]
 
 
-@pytest.mark.parametrize("popularity", [False, True])
-def test_the_stream_scores_as_the_trainer_does(tmp_path: Path, popularity: bool) -> None:
+@pytest.mark.parametrize(
+    ("popularity", "history", "older"), [(False, 20, 0), (True, 20, 0), (False, 6, 40)], ids=["", "popularity", "times"]
+)
+def test_the_stream_scores_as_the_trainer_does(tmp_path: Path, popularity: bool, history: int, older: int) -> None:
+    """With times also of what has left the recents, by learned half-lives."""
     jax = pytest.importorskip("jax", reason="training needs the extra `train`")
     from encoders.training import export, model
     from encoders.training.batches import Batches
@@ -37,13 +40,22 @@ def test_the_stream_scores_as_the_trainer_does(tmp_path: Path, popularity: bool)
     from encoders.training.sequences import ExampleSource, from_lists
 
     items, types = random_log(80, 30)
-    options = TrainingOptions(dimension=12, history=20, batch=80, candidates=0, popularity=popularity)
-    # the last event of each is what is asked for: any will do
-    sequences = from_lists([[*each, "i0"] for each in items], [[*each, 0] for each in types])
-    params = model.initial(len(sequences.item_ids), options, None, jax.random.key(0))
+    options = TrainingOptions(dimension=12, history=history, older=older, batch=80, candidates=0, popularity=popularity)
     rng = np.random.default_rng(6)
+    times = None
+    if older:
+        # some at the same moment, some days apart
+        times = [(np.cumsum(rng.choice([0, 90, 86_400], len(each))) * 1000 + 10**12).tolist() for each in items]
+    # the last event of each is what is asked for: any will do
+    sequences = from_lists(
+        [[*each, "i0"] for each in items],
+        [[*each, 0] for each in types],
+        None if times is None else [[*each, each[-1]] for each in times],
+    )
+    source = ExampleSource(sequences, options.history, options.older)
+    first_s = source.first_half_lives(options.half_lives) if older else None
+    params = model.initial(len(sequences.item_ids), options, None, jax.random.key(0), first_s)
     params = {name: value + 0.7 * rng.standard_normal(value.shape).astype(np.float32) for name, value in params.items()}
-    source = ExampleSource(sequences, options.history)
     batch = next(Batches(source, len(sequences.item_ids), options).at(sequences.starts[1:] - 1, rng))
     expected = np.asarray(model.logits(params, batch, None, options, None))  # (B, N)
 
@@ -51,11 +63,13 @@ def test_the_stream_scores_as_the_trainer_does(tmp_path: Path, popularity: bool)
     encoder = export.write(tmp_path / "encoder", sequences.item_ids, trained, options, "v1")
     catalog = [CatalogItem(item_id=item, title="") for item in sequences.item_ids]
     stream = StreamModel(encoder, Runtime("cpu", threads=1), catalog)
-    histories = [History(each, kinds) for each, kinds in zip(items, types, strict=True)]
+    clock = times or [None] * len(items)
+    histories = [History(*each) for each in zip(items, types, clock, strict=True)]
     lists, scores = stream.recommend(histories, len(catalog))
     number = {item: i for i, item in enumerate(sequences.item_ids)}
     rows = np.array([[number[item] for item in found] for found in lists])
     np.testing.assert_allclose(scores, np.take_along_axis(expected, rows, axis=1), rtol=1e-4, atol=2e-4)
+    assert source.older == (24 if older else 0)
     assert stream.cost.events == sum(map(len, items))
     assert stream.cost.update_us > 0
 
