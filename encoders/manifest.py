@@ -67,7 +67,8 @@ def load(folder: str | Path) -> Encoder:
     if not folder.is_dir():
         raise EncoderError(
             f"There is no encoder folder at '{folder}': it should hold {MANIFEST_FILE} and its ONNX files. "
-            "Check the path, or build one with `encoders.text.build`."
+            "Check the path, train one with `prefstream train EVENTS -o FOLDER`, or leave the setting out for the "
+            "built-in one."
         )
     if not path.is_file():
         raise EncoderError(

@@ -243,6 +243,9 @@ class Worker:
     async def _check_store(self, counts: dict[str, int]) -> None:
         """A group that has read on with another store must not go on with this one: its state would miss the events."""
         if self.simulator is not None:
+            store = self.settings.store
+            if store.kind == "sqlite":
+                log.info("profiles outlive the simulator: delete the file to start anew", file=str(store.path))
             return
         committed = await asyncio.to_thread(committed_partitions, self.settings.kafka, self.settings.group, counts)
         if committed and not await self.store.owners(sorted(committed)):

@@ -33,6 +33,9 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except Exception as error:
+            misplaced = getattr(error, "option_name", None)  # of the usage error for an option that a command has not
+            if misplaced in ("--broker", "--config"):
+                error.message = f"{misplaced} stands before the command: prefstream {misplaced} ..."  # type: ignore[attr-defined]
             if not isinstance(error, known_errors()):
                 raise
             note(f"prefstream: {error}")

@@ -232,13 +232,13 @@ def note_reasons(
             if place >= counts[user]:
                 reasons[user, place] = 0
                 continue
-            most = np.float32(0.0)
+            recent = np.float32(0.0)
             for event in range(recent_shares.shape[2]):
-                most += recent_shares[user, place, event]
-            best = 0
-            parts = (older_shares[user, place], adjust_shares[user, place], bias_shares[user, place])
-            for number in range(3):
-                if parts[number] > most:
-                    most = parts[number]
-                    best = number + 1
+                recent += recent_shares[user, place, event]
+            best, most = 0, np.float32(-np.inf)
+            parts = (recent, older_shares[user, place], adjust_shares[user, place], bias_shares[user, place])
+            for number in range(4):
+                # what is not there at all is no reason, even where all that is there speaks against the item
+                if parts[number] > most and abs(parts[number]) >= _LEAST_SHARE:
+                    best, most = number, parts[number]
             reasons[user, place] = _CODES[best]

@@ -109,6 +109,9 @@ def _as_json(changes: Iterator[list[Seen]]) -> None:
             say(encode(answer).decode())
 
 
+_NOTHING = "nothing to recommend: no item was known yet, or all are left out"
+
+
 def _as_lines(changes: Iterator[list[Seen]], title: Callable[[str], str]) -> None:
     from streams.texts import safe
 
@@ -118,7 +121,7 @@ def _as_lines(changes: Iterator[list[Seen]], title: Callable[[str], str]) -> Non
                 say(f"{safe(user_id)}: forgotten")
                 continue
             items = "; ".join(f"{shown} ({why})" for shown, why in _items(found, title, _LINE_ITEMS))
-            say(f"{safe(user_id)} {_cause(found, title)}, {_latency(found)}: {items or 'nothing to recommend'}")
+            say(f"{safe(user_id)} {_cause(found, title)}, {_latency(found)}: {items or _NOTHING}")
 
 
 def _as_table(changes: Iterator[list[Seen]], title: Callable[[str], str], out: Any) -> None:

@@ -45,10 +45,11 @@ def worker(
     from streams.simulator import Simulator
 
     simulator = Simulator() if uses_simulator(settings) else None
+    work = Worker(settings, simulator)
     if simulator is not None:
         _tell(simulator, options(ctx).words)
     try:
-        asyncio.run(Worker(settings, simulator).run())
+        asyncio.run(work.run())
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
             raise

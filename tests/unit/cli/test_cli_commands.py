@@ -256,3 +256,10 @@ def test_the_stacks_settings_keep_the_rest_and_leave_log_ins_out(tmp_path: Path)
 def test_toml_survives_its_own_reader() -> None:
     tables = {"a": 'x "y" \\ ü 😀\n', "b": {"c": [1, 2.5], "d": {"e": True, "f": ["g"]}}, "h": {"i": {"j": 0}}}
     assert tomllib.loads(to_toml(tables | {"none": None})) == tables
+
+
+@pytest.mark.parametrize("command", ["watch", "topics list"])
+def test_a_global_option_behind_the_command_says_where_it_belongs(run: Any, command: str) -> None:
+    result = run(*command.split(), "--broker", "127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "--broker stands before the command" in result.stderr

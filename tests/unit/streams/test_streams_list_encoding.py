@@ -9,7 +9,7 @@ import pytest
 from encoders.index import ItemIndex
 from encoders.ranked import LEAVE_OUT, Ranked
 from schemas.codec import decode
-from schemas.recommendation import RecommendedItem
+from schemas.recommendation import REASON_KINDS, RecommendedItem
 from streams.list_encoding import ListEncoder, reason_codes
 from streams.profiles import ProfileShape, ProfileTable
 
@@ -107,3 +107,13 @@ def test_items_that_come_later_have_their_texts_too(index: ItemIndex) -> None:
     index.put(["late"], np.ones((1, DIMENSION), np.float32))
     found = encoded(lists, table, slots, ranked_of([[1.0]], [[index.row("late")]], np.zeros((1, 1, HISTORY))))
     assert json.loads(found[0])[0]["item_id"] == "late"
+
+
+def test_a_part_that_is_not_there_is_no_reason(index: ItemIndex) -> None:
+    """Regression: where all recents spoke against an item, it was recommended for what was older, which was nothing."""
+    against = np.full((1, 2, HISTORY), -0.1)
+    against[0, 1] = 0.0
+    ranked = ranked_of([[-0.5, 0.0]], [[5, 6]], against)
+    assert [REASON_KINDS[code - 1] for code in reason_codes(ranked)[0]] == ["recent", "recent"]
+    ranked = ranked_of([[-0.7, -0.5]], [[5, 6]], against, older_shares=[[-0.2, 0.0]], bias_shares=[[0.0, -0.5]])
+    assert [REASON_KINDS[code - 1] for code in reason_codes(ranked)[0]] == ["older", "bias"]
