@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -88,6 +89,9 @@ def fit(
     validate = _Validation(held_out, items, options, features)
     optimiser = _optimiser(options, batches.steps)
     params = model.initial(items, options, features, _key(options.seed, 0))
+    if options.repeats and options.repeat_prior:
+        # where nobody comes back it has to fall by 10 and more: at a learning rate a step it never got there
+        params["repeat_patterns"] += math.log((source.repeats() + 1) / (len(source) + 1))
     state = (params, optimiser.init(params))
     best, done = params, 0
     history: list[Figures] = []

@@ -24,6 +24,7 @@ class TrainingOptions:
     own_dropout: float = 0.0  # of an item's own vector as a whole, so that its features have to stand for it
     popularity: bool = False  # learn a bias an item
     repeats: bool = True  # learn scores of items that are among the recents
+    repeat_prior: bool = False  # these start at the log of how often the next item was among the recents, not at 0
     validation: float = 0.05  # of the sequences, the last ones, held out
     patience: int = 0  # epochs without a better validation figure after which to stop; 0: never
     seed: int = 0

@@ -48,6 +48,7 @@ AMAZON = TrainingOptions(
     user_dropout=0.0,
     item_dropout=0.3,
     popularity=True,
+    repeat_prior=True,
     validation=0.0,
 )
 COLD = TrainingOptions(
