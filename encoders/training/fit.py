@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -89,6 +90,9 @@ def fit(
     optimiser = _optimiser(options, batches.steps)
     first_half_lives_s = source.first_half_lives(options.half_lives) if source.older else None
     params = model.initial(items, options, features, _key(options.seed, 0), first_half_lives_s)
+    if options.repeats and options.repeat_prior:
+        # where nobody comes back it has to fall by 10 and more: at a learning rate a step it never got there
+        params["repeat_patterns"] += math.log((source.repeats() + 1) / (len(source) + 1))
     state = (params, optimiser.init(params))
     best, done = params, 0
     history: list[Figures] = []

@@ -26,6 +26,7 @@ class TrainingOptions:
     half_lives: int = 2  # sums of older events, each with a half-life
     popularity: bool = False  # learn a bias an item
     repeats: bool = True  # learn scores of items that are among the recents
+    repeat_prior: bool = False  # these start at the log of how often the next item was among the recents, not at 0
     validation: float = 0.05  # of the sequences, the last ones, held out
     patience: int = 0  # epochs without a better validation figure after which to stop; 0: never
     seed: int = 0

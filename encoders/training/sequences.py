@@ -10,6 +10,7 @@ IntArray = npt.NDArray[np.int64]
 TypeArray = npt.NDArray[np.uint8]
 
 _AGED = 2_000  # predictions whose older events show how old these are
+_COUNTED = 65_536  # histories at a time: all of a long log at once would be gigabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,12 @@ class ExampleSource:
     def all(self) -> IntArray:
         """Places of all events to predict, in order."""
         return np.flatnonzero(self._targets)
+
+    def repeats(self) -> int:
+        """How many of the events to predict are of an item that is in their history."""
+        places = self.all()
+        parts = (self.examples(places[start : start + _COUNTED]) for start in range(0, len(places), _COUNTED))
+        return sum(int((part.histories == part.targets[:, None]).any(axis=1).sum()) for part in parts)
 
     def examples(self, places: IntArray) -> Examples:
         """The events at these places with their histories."""

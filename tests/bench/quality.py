@@ -38,9 +38,9 @@ from tests.bench.datasets import Dataset, read_leave_one_out, read_purchases, re
 SESSIONS = TrainingOptions(dimension=160, epochs=10, history_dropout=0.25, user_dropout=0.25, validation=0.0)
 AMAZON = TrainingOptions(
     dimension=128,
-    epochs=20,
+    epochs=8,
     batch=1536,
-    candidates=16_384,
+    candidates=4096,
     learning_rate=2e-3,
     weight_decay=1e-2,
     spread=0.05,
@@ -48,6 +48,7 @@ AMAZON = TrainingOptions(
     user_dropout=0.0,
     item_dropout=0.3,
     popularity=True,
+    repeat_prior=True,
     validation=0.0,
 )
 COLD = TrainingOptions(
@@ -107,7 +108,7 @@ def amazon(folder: Path, work: Path) -> None:
             for letter, measure in (("r", "recall"), ("n", "ndcg"))
         }
 
-    model, _ = trained(data, AMAZON, work / "amazon", with_text=True)
+    model, _ = trained(data, AMAZON, work / "amazon", with_text=True, title=1.6)
     say(row("prefstream", model.recommend(data.histories, 10)[0]))
     for name in BASELINES:
         baseline, _ = made(name, data.train)
@@ -143,7 +144,13 @@ def cold(folder: Path, work: Path) -> None:
 
 
 def trained(
-    data: Dataset, options: TrainingOptions, folder: Path, *, with_text: bool, reads: Path | None = None
+    data: Dataset,
+    options: TrainingOptions,
+    folder: Path,
+    *,
+    with_text: bool,
+    reads: Path | None = None,
+    title: float = 1.0,
 ) -> tuple[StreamModel, float]:
     """prefstream, trained anew (or gone on from where it was stopped) and loaded; and the seconds it took."""
     began = time.monotonic()
@@ -152,7 +159,7 @@ def trained(
     catalog = {item.item_id: item for item in data.catalog}
     known = [catalog.get(item) for item in sequences.item_ids]
     dense = DenseInputs.of_catalog(known, Runtime("cpu", threads=1), reads)
-    table = FeatureTable(known, {"title": 1.0, "brand": 0.5}, dense=dense)
+    table = FeatureTable(known, {"title": title, "brand": 0.5}, dense=dense)
     features = table.features if with_text else None
     predictions = len(sequences.items) - len(sequences)
     options = replace(options, epochs=max(3, min(options.epochs, MOST_PREDICTIONS[options] // max(predictions, 1))))

@@ -94,6 +94,16 @@ def test_an_epoch_goes_through_every_example_once() -> None:
     assert sorted(places.tolist()) == source.all().tolist()
 
 
+def test_where_nobody_comes_back_the_recents_are_ruled_out_from_the_start(sequences: Sequences) -> None:
+    options = replace(TINY, epochs=1, learning_rate=1e-4, repeat_prior=True)
+    assert ExampleSource(sequences, 4).repeats() == 0
+    assert fit(sequences, options).params["repeat_patterns"].max() < -6
+
+    back = from_lists([["a", "b", "a", "c"], ["d", "d"]] * 50)  # two of four come back
+    assert ExampleSource(back, 4).repeats() == 100
+    np.testing.assert_allclose(fit(back, options).params["repeat_patterns"], np.log(0.5), atol=0.02)
+
+
 def test_the_latest_sequences_are_held_out() -> None:
     kept, held_out = from_lists([["a", "b"], ["c", "d"], ["e", "f"], ["g", "h"]]).split(0.25)
     assert kept.items.tolist() == [0, 1, 2, 3, 4, 5]
