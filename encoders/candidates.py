@@ -16,6 +16,11 @@ _CHUNK = 128  # users a run, as in encoders.graph
 _SPARE = 1.5  # times k are looked for: int8 scores confuse near equals, and the exact ones then choose
 
 
+def search_width(k: int, adjusted: int) -> int:
+    """Rows that are looked for, for k items of a user with so many adjustments."""
+    return int(_SPARE * k) + adjusted
+
+
 class CandidateRanking:
     """Head, search and shares of scores, on the CPU.
 
@@ -58,7 +63,7 @@ class CandidateRanking:
         if "recent_scores" in found:
             changed = np.concatenate([rows, head["recent_rows"]], axis=1)
             changes = np.concatenate([amounts, found["recent_scores"]], axis=1)
-        candidates = clusters.search(vectors, probes, int(_SPARE * k) + changed.shape[1])
+        candidates = clusters.search(vectors, probes, search_width(k, changed.shape[1]))
         scores, chosen = np.empty((users, k), np.float32), np.empty((users, k), np.int64)
         kernels.choose(vectors, snapshot.items, snapshot.bias, candidates, changed, changes, scores, chosen)
         np.maximum(chosen, 0, out=chosen)

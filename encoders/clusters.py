@@ -110,7 +110,7 @@ class Clusters:
         probes = min(probes, self.count)
         found = np.empty((len(users), count), np.int64)
         padded = np.pad(users, ((0, 0), (0, self._padding)))
-        nearest = np.empty((len(users), probes), np.int64)
+        nearest = np.full((len(users), probes), -1, np.int64)  # a user without a number is near to none
         kernels.nearest(padded, *self._centroid_tiles, nearest)
         starts, wanting = np.empty(self.count + 1, np.int64), np.empty(nearest.size, np.int64)
         kernels.group(nearest, starts, wanting)

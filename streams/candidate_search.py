@@ -35,6 +35,7 @@ class CandidateSearch:
         self, ranking: Ranking, runtime: Runtime, table: ProfileTable, serving: Serving, metrics: Metrics
     ) -> None:
         self._from, self._recall, self._k = ranking.candidates_from, ranking.candidate_recall, ranking.k
+        self._left_out = ranking.recently_seen_events if ranking.recently_seen == "exclude" else 0
         self._runtime, self._table, self._serving, self._metrics = runtime, table, serving, metrics
 
     async def watch(self) -> None:
@@ -47,15 +48,25 @@ class CandidateSearch:
             if space.candidates is not None and time.monotonic() - measured > _MEASURE_S:
                 await asyncio.to_thread(self._measure, space, space.candidates)
                 measured = time.monotonic()
+            self._show()
 
     async def prepare(self, space: Space) -> None:
         """Build the search of a space that needs one and has none, or one that is worn."""
         if self._runtime.is_cuda:
             return  # there, all items are scored faster than candidates are found here
-        if len(space.index) < self._from:
+        if _available(space) < self._from:
             space.candidates = None
         elif space.candidates is None or space.candidates.clusters.worn:
-            space.candidates = await asyncio.to_thread(self._build, space)
+            try:
+                space.candidates = await asyncio.to_thread(self._build, space)
+            except Exception:
+                # exact ranking is slower and goes on; the next look tries again
+                log.exception("the candidate search can't be built", items=len(space.index))
+        self._show()
+
+    def _show(self) -> None:
+        found = self._serving.space.candidates
+        self._metrics.candidates(*(found.probes, found.recall) if found else (0, 1.0))
 
     def _build(self, space: Space) -> Candidates:
         # compiled on a machine's first start, which takes seconds: only large catalogs wait for it
@@ -79,22 +90,30 @@ class CandidateSearch:
         return found
 
     def _measure(self, space: Space, candidates: Candidates) -> None:
-        """Choose how many clusters to look into: the fewest that give the recall."""
+        """Choose how many clusters to look into: the fewest that give the recall.
+
+        Of the exact top-k and of what stands behind it, as deep as lists go when what was just seen is left out.
+        """
+        from encoders.candidates import search_width
+
         snapshot, scale = space.index.snapshot(), space.graph.encoder.manifest.score_scale
+        depth = min(self._k + self._left_out, _available(space))
+        if depth == 0:
+            return
         users = self._users(space) * np.float32(scale)
         best = np.concatenate(
             [
-                np.argpartition(-(some @ snapshot.items.T + snapshot.bias), self._k, axis=1)[:, : self._k]
+                np.argpartition(-(some @ snapshot.items.T + snapshot.bias), depth - 1, axis=1)[:, :depth]
                 for some in np.array_split(users, max(1, len(users) * len(snapshot.bias) // 4_000_000))
             ]
         )
         for probes in _PROBES:
-            found = candidates.clusters.search(users, probes, 2 * self._k)
+            found = candidates.clusters.search(users, probes, search_width(self._k, self._left_out))
             recall = float((best[:, :, None] == found[:, None]).any(axis=2).mean())
-            candidates.probes, candidates.recall = probes, recall
             if recall >= self._recall or probes >= candidates.clusters.count:
                 break
-        self._metrics.candidates(candidates.probes, candidates.recall)
+        # users are ranked meanwhile: they never see a try
+        candidates.probes, candidates.recall = probes, recall
 
     def _users(self, space: Space) -> FloatArray:
         """Unit vectors (n, d) of some users."""
@@ -107,3 +126,7 @@ class CandidateSearch:
             vectors = np.einsum("nmd,m->nd", space.index.gather(rows), np.array(_MIXED, np.float32))
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
+
+
+def _available(space: Space) -> int:
+    return int((space.index.snapshot().bias > -np.inf).sum())

@@ -200,6 +200,9 @@ class Engine:
             await asyncio.sleep(1.0)
             async with self.checkpoint.boundary:
                 self.pipeline.apply_index_updates()
+                found = self._serving.space.candidates
+                if found is not None:  # else the next event would wait for all that came since the last one
+                    await asyncio.to_thread(found.clusters.refresh, self.index)
                 self._quality.look_at_trending()
                 self._statistics.publish()
             self._metrics.index_lag(self.swap.feed.index_lag)

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from encoders.index import ItemIndex
 from encoders.ranked import LEAST_SCORE, Ranked
-from streams.list_writer import MAX_ITEM_BYTES, NAMED_RECENTS, note_reasons, write_lists
+from streams.list_writer import (
+    KIND_CODES,
+    MAX_ITEM_BYTES,
+    NAMED_RECENTS,
+    REASONS,
+    REASONS_AT,
+    TYPES,
+    TYPES_AT,
+    note_reasons,
+    write_lists,
+)
 from streams.preference import Int64Array, IntpArray
 from streams.profiles import ProfileTable
 
@@ -75,7 +85,18 @@ class ListEncoder:
         for start in range(0, len(slots), _AT_ONCE):
             some = [np.ascontiguousarray(column[start : start + _AT_ONCE]) for column in columns]
             ends = np.empty(len(some[0]), np.int64)
-            arguments: list[Any] = [buffer, ends, *some, texts, text_at, ranked.exact]
+            arguments: list[Any] = [
+                buffer,
+                ends,
+                *some,
+                texts,
+                text_at,
+                REASONS,
+                REASONS_AT,
+                TYPES,
+                TYPES_AT,
+                ranked.exact,
+            ]
             write_lists(*arguments)
             written = buffer[: ends[-1]].tobytes()
             begin = 0
@@ -89,7 +110,7 @@ def reason_codes(ranked: Ranked) -> NDArray[np.uint8]:
     """The largest part of each score: uint8 array of shape (B, k), as stored; 0 where nothing may be recommended."""
     codes = np.empty(ranked.rows.shape, np.uint8)
     parts = (ranked.recent_shares, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares)
-    whole: list[Any] = [np.ascontiguousarray(part) for part in parts]
+    whole: list[Any] = [*(np.ascontiguousarray(part) for part in parts), KIND_CODES]
     note_reasons(codes, _usable(ranked), *whole)
     return codes
 

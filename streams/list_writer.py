@@ -32,10 +32,12 @@ def _texts(*texts: str) -> tuple[Bytes, Ints]:
 
 
 _KINDS: tuple[ReasonKind, ...] = ("recent", "older", "bonus", "bias")
-_CODES = np.array([REASON_KINDS.index(kind) + 1 for kind in _KINDS], np.uint8)
 
+# What comes from other modules is handed to the loops as arguments: the compiled code that is kept on disk holds this
+# module's constants, and would not see a change elsewhere.
+KIND_CODES = np.array([REASON_KINDS.index(kind) + 1 for kind in _KINDS], np.uint8)
 # by code, 0 is of what is cut; first those of reasons that do not add up, then those that do
-_REASONS, _REASONS_AT = _texts(
+REASONS, REASONS_AT = _texts(
     *(
         f',"reason":{{"kind":"{kind}","exact":{exact},"recents":['
         for exact in ("false", "true")
@@ -43,8 +45,7 @@ _REASONS, _REASONS_AT = _texts(
     )
 )
 _THOUSANDS, _ = _texts(*(f"{number:03d}" for number in range(1000)))
-_CODE_COUNT = 1 + len(REASON_KINDS)
-_TYPES, _TYPES_AT = _texts(*(f',"event_type":"{kind}","share":' for kind in EVENT_TYPES))
+TYPES, TYPES_AT = _texts(*(f',"event_type":"{kind}","share":' for kind in EVENT_TYPES))
 _REST, _OLDER, _BONUS, _BIAS, _SCORE, _ITEM, _NEXT_ITEM, _NULL = range(8)
 _PARTS, _PARTS_AT = _texts(
     ',"other_recents":', ',"older":', ',"bonus":', ',"bias":', '},"score":', '{"item_id":', ',{"item_id":', "null"
@@ -134,7 +135,8 @@ def _largest(shares: Floats, chosen: Ints) -> None:
 
 @compiled(
     "void(uint8[::1], int64[::1], int64[::1], int64[:, ::1], float32[:, ::1], uint8[:, ::1], float32[:, :, ::1], "
-    "float32[:, ::1], float32[:, ::1], float32[:, ::1], int64[:, ::1], uint8[:, ::1], uint8[::1], int64[::1], boolean)"
+    "float32[:, ::1], float32[:, ::1], float32[:, ::1], int64[:, ::1], uint8[:, ::1], uint8[::1], int64[::1], "
+    "uint8[::1], int64[::1], uint8[::1], int64[::1], boolean)"
 )
 def write_lists(
     out: Bytes,
@@ -151,6 +153,10 @@ def write_lists(
     event_types: Bytes,
     texts: Bytes,
     text_at: Ints,
+    reason_texts: Bytes,
+    reasons_at: Ints,
+    type_texts: Bytes,
+    types_at: Ints,
     exact: bool,
 ) -> None:
     """Write the lists of B users, one behind the other.
@@ -164,6 +170,7 @@ def write_lists(
     recent_shares : (B, k, h)
     event_rows, event_types : (B, L), the items of the recents in the index (-1 unknown) and what was done with them
     texts, text_at : the JSON strings of the items' ids, and where each row's starts; one entry more, the end
+    reason_texts, reasons_at, type_texts, types_at : REASONS, REASONS_AT, TYPES, TYPES_AT
     exact : whether the parts of a reason add up to the score
     """
     users, history = event_rows.shape
@@ -178,8 +185,8 @@ def write_lists(
             row = rows[user, place]
             at = _put_part(out, at, _NEXT_ITEM if place else _ITEM)
             at = _put(out, at, texts, text_at[row], text_at[row + 1])
-            reason = reasons[user, place] + (_CODE_COUNT if exact else 0)
-            at = _put(out, at, _REASONS, _REASONS_AT[reason], _REASONS_AT[reason + 1])
+            reason = reasons[user, place] + (len(reasons_at) // 2 if exact else 0)
+            at = _put(out, at, reason_texts, reasons_at[reason], reasons_at[reason + 1])
             shares = recent_shares[user, place]
             rest = 0.0
             for event in range(width):
@@ -195,7 +202,7 @@ def write_lists(
                 first = False
                 event_row, kind = event_rows[user, best], event_types[user, best]
                 at = _put(out, at, texts, text_at[event_row], text_at[event_row + 1])
-                at = _put(out, at, _TYPES, _TYPES_AT[kind], _TYPES_AT[kind + 1])
+                at = _put(out, at, type_texts, types_at[kind], types_at[kind + 1])
                 at = put_number(out, at, shares[best])
                 out[at] = _CLOSE
                 at += 1
@@ -216,7 +223,9 @@ def write_lists(
         ends[user] = at
 
 
-@compiled("void(uint8[:, ::1], int64[::1], float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1])")
+@compiled(
+    "void(uint8[:, ::1], int64[::1], float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1], uint8[::1])"
+)
 def note_reasons(
     reasons: Bytes,
     counts: Ints,
@@ -224,6 +233,7 @@ def note_reasons(
     older_shares: Floats,
     adjust_shares: Floats,
     bias_shares: Floats,
+    kind_codes: Bytes,
 ) -> None:
     """Fill ``reasons`` (B, k) with the code of the largest part of each score, 0 behind the ``counts`` (B,) items."""
     users, k = reasons.shape
@@ -241,4 +251,4 @@ def note_reasons(
                 # what is not there at all is no reason, even where all that is there speaks against the item
                 if parts[number] > most and abs(parts[number]) >= _LEAST_SHARE:
                     best, most = number, parts[number]
-            reasons[user, place] = _CODES[best]
+            reasons[user, place] = kind_codes[best]

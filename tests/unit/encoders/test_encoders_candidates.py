@@ -144,3 +144,15 @@ def test_nothing_to_recommend(candidates: CandidateRanking, encoder: Encoder, rn
     found = candidates.rank(reference.make_users(rng, 3, 2, 16, 6), index.snapshot(), clusters, 4, *nothing, 5)
     assert (found.scores < LEAST_SCORE).all()
     assert found.rows.shape == (3, 1)
+
+
+def test_a_user_whose_vector_is_no_number_harms_nobody(encoder: Encoder, rng: np.random.Generator) -> None:
+    """Regression: what was not found was whatever the memory held, and the worker died of it."""
+    index = reference.make_index(rng, 900, 16)
+    clusters = clusters_of(index, encoder)
+    users = reference.random_unit(rng, 40, 16)
+    alone = clusters.search(users, 3, 20)
+    users[7] = np.nan
+    found = clusters.search(users, 3, 20)
+    assert (found[7] == -1).all()
+    np.testing.assert_array_equal(np.sort(np.delete(found, 7, 0)), np.sort(np.delete(alone, 7, 0)))

@@ -1,6 +1,7 @@
 """Large catalogs: when a search is built, what recall it is given, and that it answers as exact ranking does."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,3 +114,35 @@ def test_without_users_in_memory_items_stand_for_them(space: Space) -> None:
     asyncio.run(search_of(space, empty, Metrics()).prepare(space))
     assert space.candidates is not None
     assert space.candidates.recall >= 0.98
+
+
+def test_a_catalog_smaller_than_a_list(space: Space, graph: RankingGraph) -> None:
+    small = ItemIndex(space.index.dimension)
+    small.put(["a", "b", "c"], np.eye(space.index.dimension, dtype=np.float32)[:3])
+    small.withdraw(["b"])
+    few = Space("v", small, space.updates, graph, space.sums)
+    metrics = Metrics()
+    asyncio.run(search_of(few, ProfileTable(4, table_of(space).shape), metrics, candidates_from=1).prepare(few))
+    assert few.candidates is not None
+    assert few.candidates.recall == 1
+    small.withdraw(["a", "c"])
+    asyncio.run(search_of(few, ProfileTable(4, table_of(space).shape), metrics, candidates_from=1).prepare(few))
+    assert few.candidates is None
+    assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (0, 1)
+
+
+def test_users_never_see_a_try_of_the_measurement(space: Space) -> None:
+    search = search_of(space, table_of(space), Metrics(), candidate_recall=0.99)
+    asyncio.run(search.prepare(space))
+    found = space.candidates
+    assert found is not None
+    seen, tuned = [], found.probes
+    searched = found.clusters.search
+
+    def spy(users: Any, probes: int, count: int) -> Any:
+        seen.append(found.probes)
+        return searched(users, probes, count)
+
+    found.clusters.search = spy  # type: ignore[method-assign]
+    search._measure(space, found)
+    assert set(seen) == {tuned}
