@@ -103,12 +103,17 @@ def _has_header(path: Path) -> bool:
 
 def _csv(path: Path) -> Iterator[Row | None]:
     opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        names = _columns(path, [name.strip() for name in reader.fieldnames or ()])
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-        for values in reader:
-            yield _table_row(values, names)
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            names = _columns(path, [name.strip() for name in reader.fieldnames or ()])
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            for values in reader:
+                yield _table_row(values, names)
+    except (UnicodeError, csv.Error, gzip.BadGzipFile) as error:
+        raise EventFileError(
+            f"The file {str(path)!r} can't be read as CSV in UTF-8 ({error}): check it (a gzipped one ends with .gz)."
+        ) from None
 
 
 def _parquet(path: Path) -> Iterator[Row | None]:

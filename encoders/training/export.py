@@ -49,13 +49,20 @@ def write(
     version: str,
     table: FeatureTable | None = None,
 ) -> Encoder:
-    """Write the folder; items are found by their ids, and by what the catalog says where there is a feature table."""
+    """Write the folder; items are found by their ids, and by what the catalog says where there is a feature table.
+
+    Items that were seen in held-out sequences alone are left out: their vectors are as they were drawn.
+    """
+    learned = np.flatnonzero(trained.learned)
+    item_ids = [item_ids[number] for number in learned.tolist()]
+    own, bias = trained.params["own"][learned], trained.params.get("bias")
+    bias = None if bias is None else bias[learned]
     if table is not None:
         return blend.build(
             folder,
             item_ids,
-            trained.params["own"],
-            trained.params.get("bias", np.zeros(len(item_ids), np.float32)),
+            own,
+            np.zeros(len(item_ids), np.float32) if bias is None else bias,
             table.bucket_of,
             trained.params["features"][: len(table.bucket_of)],
             version,
@@ -69,9 +76,9 @@ def write(
     return lookup.build(
         folder,
         item_ids,
-        trained.params["own"],
+        own,
         version,
-        trained.params.get("bias"),
+        bias,
         name="trained",
         user=user_side(trained, options),
     )

@@ -1,9 +1,11 @@
 """The training loop: one-cycle AdamW, a figure on held-out sequences after each epoch, and a file to go on from."""
 
+import hashlib
 import io
 import json
 import math
 import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,6 +56,7 @@ class Trained:
     params: dict[str, npt.NDArray[np.float32]]
     history: list[Figures]
     best_epoch: int  # whose parameters these are, from 1
+    learned: npt.NDArray[np.bool_]  # (N,) the items whose own vectors mean anything
 
 
 def fit(
@@ -96,8 +99,9 @@ def fit(
     state = (params, optimiser.init(params))
     best, done = params, 0
     history: list[Figures] = []
+    data = _digest(sequences, features)
     if checkpoint is not None and checkpoint.is_file():
-        state, best, history = _restore(checkpoint, options, state)
+        state, best, history = _restore(checkpoint, options, data, state)
         done = len(history)
 
     @partial(jax.jit, donate_argnums=(0,))
@@ -121,9 +125,10 @@ def fit(
         if _best(history) == epoch:
             best = jax.tree.map(jnp.copy, state[0])  # a copy: the next step takes the state's memory
         if checkpoint is not None:
-            _save(checkpoint, options, state, best, history)
+            _save(checkpoint, options, data, state, best, history)
         report(Progress(epoch + 1, batches.steps, batches.steps, float(total) / batches.steps, history[-1]))
-    return Trained({name: np.asarray(value) for name, value in best.items()}, history, _best(history) + 1)
+    learned = kept.learned()
+    return Trained({name: np.asarray(value) for name, value in best.items()}, history, _best(history) + 1, learned)
 
 
 def _key(seed: int, number: int) -> jax.Array:
@@ -186,21 +191,34 @@ class _Validation:
         return Figures(float(hit.mean()), float((hit / (ranks + 1)).mean()), float((hit / np.log2(ranks + 2.0)).mean()))
 
 
-def _save(path: Path, options: TrainingOptions, state: Any, best: Params, history: list[Figures]) -> None:
+def _digest(sequences: Sequences, features: Features | None) -> str:
+    """Of all that is trained on."""
+    arrays = (sequences.items, sequences.types, sequences.starts, sequences.times_ms, *jax.tree.leaves(features))
+    digest = hashlib.sha256("\n".join(sequences.item_ids).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(0 if array is None else array).tobytes())
+    return digest.hexdigest()
+
+
+def _save(path: Path, options: TrainingOptions, data: str, state: Any, best: Params, history: list[Figures]) -> None:
     arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves((state, best)))}
     figures = [[f.recall_at_20, f.mrr_at_20, f.ndcg_at_20] for f in history]
     buffer = io.BytesIO()
-    np.savez(buffer, options=json.dumps(options.as_dict()), history=np.array(figures), **arrays)
-    aside = path.with_suffix(".part")
+    np.savez(buffer, options=json.dumps(options.as_dict()), data=data, history=np.array(figures), **arrays)
+    aside = path.with_suffix(".part.npz")
     aside.write_bytes(buffer.getvalue())
     os.replace(aside, path)
 
 
-def _restore(path: Path, options: TrainingOptions, state: Any) -> tuple[Any, Params, list[Figures]]:
-    with np.load(path) as saved:
+def _restore(path: Path, options: TrainingOptions, data: str, state: Any) -> tuple[Any, Params, list[Figures]]:
+    try:
+        opened = np.load(path)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise EncoderError(f"'{path}' can't be read ({error}): delete it to start anew.") from None
+    with opened as saved:
         leaves, tree = jax.tree.flatten((state, state[0]))
         found = [saved[f"leaf_{i}"] for i in range(len(leaves)) if f"leaf_{i}" in saved]
-        same = json.loads(str(saved["options"])) == options.as_dict()
+        same = json.loads(str(saved["options"])) == options.as_dict() and str(saved.get("data", "")) == data
         if not same or [leaf.shape for leaf in leaves] != [leaf.shape for leaf in found]:
             raise EncoderError(
                 f"'{path}' was left by a training with other options or other data: delete it to start anew, or give "

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
-    """The defaults were chosen on the last days of session data, held out of training (see ``encoders/README.md``)."""
+    """How the defaults came about: ``encoders/README.md``."""
 
     dimension: int = 100
     history: int = 20  # recents that the head reads

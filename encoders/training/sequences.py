@@ -26,6 +26,13 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    def learned(self) -> npt.NDArray[np.bool_]:
+        """Which items a training sees in more than draws: bool (N,), those of sequences of two events or more."""
+        lengths = np.diff(self.starts)
+        seen = np.zeros(len(self.item_ids), np.bool_)
+        seen[self.items[np.repeat(lengths > 1, lengths)]] = True
+        return seen
+
     def take(self, chosen: IntArray) -> "Sequences":
         """These sequences, in the order given; the items keep their numbers."""
         lengths = self.starts[chosen + 1] - self.starts[chosen]
@@ -35,8 +42,11 @@ class Sequences:
         return Sequences(self.item_ids, self.items[where], self.types[where], starts, times_ms)
 
     def split(self, share: float) -> tuple["Sequences", "Sequences"]:
-        """All but the last ``share`` of the sequences, and those: in a log sorted by time they are the latest days."""
-        held_out = round(share * len(self))
+        """All but the last ``share`` of the sequences, and those: in a log sorted by time they are the latest days.
+
+        At least one of several is held out, where any shall be.
+        """
+        held_out = max(round(share * len(self)), int(share > 0 and len(self) > 1))
         order = np.arange(len(self))
         return self.take(order[: len(self) - held_out]), self.take(order[len(self) - held_out :])
 

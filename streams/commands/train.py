@@ -82,6 +82,8 @@ def train(
     from streams.commands.catalog_files import read_catalog
     from streams.event_logs import read_log
 
+    if output.exists() and not output.is_dir():
+        raise CommandError(f"'{output}' is a file: give the folder to write.")
     if output.exists() and any(path.suffix != ".npz" for path in output.iterdir()):
         raise CommandError(f"There is something at '{output}' already: give another folder, or remove it.")
     log = read_log(events)
@@ -122,11 +124,12 @@ def train(
     checkpoint = output / "training.npz"
     with _shown() as report:
         trained = fit(sequences, options, None if table is None else table.features, checkpoint, report)
-    checkpoint.unlink()
     texts = None if text_model is None else model_path(text_model)
-    encoder = export.write(
-        output, sequences.item_ids, trained, options, version or _version(options, events, catalog, texts), table
-    )
+    name = version or _version(options, events, catalog, texts)
+    # what was learned is not lost where the folder can't be written; in it, it would be one of the encoder's files
+    kept = checkpoint.rename(output.with_name(f"{output.name}.training.npz"))
+    encoder = export.write(output, sequences.item_ids, trained, options, name, table)
+    kept.unlink()
     best = trained.history[trained.best_epoch - 1]
     say(
         f"{output}: version {encoder.manifest.version}, {len(sequences.item_ids):,} items of {dimension} dimensions, "

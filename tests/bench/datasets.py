@@ -10,6 +10,10 @@ from schemas.catalog import CatalogItem
 from streams.evaluation import History
 
 
+class DatasetError(Exception):
+    """A folder that does not hold what its format says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Sequences of item ids to train on, the catalog, and held-out questions."""
@@ -24,6 +28,8 @@ def read_sessions(folder: Path) -> Dataset:
     """``train_sessions.txt``: a session a line, item ids in order; ``test_pairs.tsv``: prefix, tab, next item."""
     train = [_ids(line) for line in _lines(folder / "train_sessions.txt")]
     pairs = [line.split("\t") for line in _lines(folder / "test_pairs.tsv")]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise DatasetError(f"{folder / 'test_pairs.tsv'}: expected lines of a prefix, a tab and the next item.")
     histories = [_ids(prefix) for prefix, _ in pairs]
     targets = [target.strip() for _, target in pairs]
     known = dict.fromkeys(item for sequence in (*train, *histories, targets) for item in sequence)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from encoders.dense import DenseInputs
+from encoders.errors import EncoderError
 from encoders.runtime import Runtime
 from encoders.training import export
 from encoders.training.features import FeatureTable
@@ -33,7 +34,7 @@ from encoders.training.sequences import from_lists
 from streams.baselines import BASELINES, Baseline
 from streams.evaluation import History, StreamModel
 from streams.measures import gains, place_of
-from tests.bench.datasets import Dataset, read_leave_one_out, read_purchases, read_sessions
+from tests.bench.datasets import Dataset, DatasetError, read_leave_one_out, read_purchases, read_sessions
 
 SESSIONS = TrainingOptions(dimension=160, epochs=10, history_dropout=0.25, user_dropout=0.25, validation=0.0)
 AMAZON = TrainingOptions(
@@ -69,6 +70,9 @@ COLD_SHARE = 0.1
 # events predicted in a whole training: of larger data fewer epochs, so that sessions take at most 90 CPU minutes of a
 # core that does 2,048 of them in half a second, and the others 60
 MOST_PREDICTIONS = {SESSIONS: 20_000_000, AMAZON: 8_000_000, COLD: 8_000_000}
+
+MOST_AT_ONCE = 4_096
+"""Items that compete in a step: of more, so many are drawn."""
 
 Row = dict[str, Any]
 
@@ -162,7 +166,10 @@ def trained(
     table = FeatureTable(known, {"title": title, "brand": 0.5}, dense=dense)
     features = table.features if with_text else None
     predictions = len(sequences.items) - len(sequences)
-    options = replace(options, epochs=max(3, min(options.epochs, MOST_PREDICTIONS[options] // max(predictions, 1))))
+    most = MOST_PREDICTIONS[options]
+    if options.candidates == 0 and len(sequences.item_ids) > MOST_AT_ONCE:
+        options = replace(options, candidates=MOST_AT_ONCE)
+    options = replace(options, epochs=max(1, min(options.epochs, most // max(predictions, 1))))
     model = fit(sequences, options, features, folder / "training.npz", tell)
     encoder = export.write(
         folder / "encoder", sequences.item_ids, model, options, "quality-1", table if with_text else None
@@ -210,11 +217,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keep the training and the encoder here; a stopped run goes on")
     chosen = parser.parse_args()
     _as_json, _text_model = chosen.json, chosen.text_model
-    if chosen.work is not None:
-        _RUNS[chosen.data](chosen.folder, chosen.work)
-        return
-    with TemporaryDirectory() as work:
-        _RUNS[chosen.data](chosen.folder, Path(work))
+    try:
+        with TemporaryDirectory() as work:
+            _RUNS[chosen.data](chosen.folder, chosen.work or Path(work))
+    except (DatasetError, EncoderError, OSError) as error:
+        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("jax", reason="training needs the extra `train`")
 pytest.importorskip("optax", reason="training needs the extra `train`")
 
-from encoders import manifest
+from encoders import lookup, manifest
 from encoders.dense import DenseInputs
 from encoders.errors import EncoderError
 from encoders.items import ItemEncoder
@@ -160,6 +160,11 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(sequences: Seq
         np.testing.assert_array_equal(values, resumed.params[name])
     with pytest.raises(EncoderError, match="other options"):
         fit(sequences, replace(TINY, seed=1), checkpoint=checkpoint)
+    with pytest.raises(EncoderError, match="other data"):
+        fit(replace(sequences, items=sequences.items[::-1].copy()), TINY, checkpoint=checkpoint)
+    checkpoint.write_bytes(b"")
+    with pytest.raises(EncoderError, match="can't be read"):
+        fit(sequences, TINY, checkpoint=checkpoint)
 
 
 def test_it_stops_when_the_figures_no_longer_grow(sequences: Sequences) -> None:
@@ -216,3 +221,12 @@ def test_what_the_catalog_says_stands_for_items_that_were_not_trained_on(tmp_pat
 def test_options_that_make_no_sense_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(TINY, **wrong)
+
+
+def test_items_that_only_the_held_out_have_seen_are_no_trained_items(tmp_path: Path) -> None:
+    known = [[f"i{(start + step) % 6}" for step in range(4)] for start in range(30)]
+    sequences = from_lists([*known, ["alone"], ["i0", "new", "i1"]])
+    options = replace(TINY, validation=0.03)
+    trained = fit(sequences, options)
+    encoder = export.write(tmp_path / "encoder", sequences.item_ids, trained, options, "v1")
+    assert set(lookup.read_rows(encoder)) == {f"i{number}" for number in range(6)}

@@ -59,7 +59,12 @@ def test_the_stream_scores_as_the_trainer_does(tmp_path: Path, popularity: bool,
     batch = next(Batches(source, len(sequences.item_ids), options).at(sequences.starts[1:] - 1, rng))
     expected = np.asarray(model.logits(params, batch, None, options, None))  # (B, N)
 
-    trained = Trained({name: np.asarray(value) for name, value in params.items()}, [Figures(0, 0, 0)], 1)
+    trained = Trained(
+        {name: np.asarray(value) for name, value in params.items()},
+        [Figures(0, 0, 0)],
+        1,
+        np.ones(len(params["own"]), np.bool_),
+    )
     encoder = export.write(tmp_path / "encoder", sequences.item_ids, trained, options, "v1")
     catalog = [CatalogItem(item_id=item, title="") for item in sequences.item_ids]
     stream = StreamModel(encoder, Runtime("cpu", threads=1), catalog)
