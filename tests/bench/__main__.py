@@ -74,7 +74,7 @@ def measure(stack: Any, folder: Path, environments: Path, quick: bool, say: Call
     say("the whole job, beside its peers")
     details["job"] = beside_peers(stack, folder, environments, 10_000, 2_000 if quick else 10_000, 40_000)
     say("two workers")
-    events = 40_000 if quick else 200_000
+    events = 40_000 if quick else 100_000
     for workers in (1, 2):
         details[f"workers {workers}"] = prefstream(stack, folder, 10_000, "zipf", events, workers)
     if not quick:
