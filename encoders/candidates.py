@@ -1,7 +1,5 @@
 """Ranks users against the candidates that `encoders.clusters` finds: a cost that hardly grows with the items."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from encoders import cluster_kernels as kernels
@@ -9,7 +7,7 @@ from encoders.clusters import Clusters
 from encoders.index import Snapshot
 from encoders.manifest import Encoder
 from encoders.ranked import FloatArray, HeadInputs, IntArray, Ranked, checked_adjustments, head_feeds, ranked
-from encoders.runtime import Array, Runtime, Session
+from encoders.runtime import Runtime
 from encoders.scoring import compose_model, compose_user_model
 
 _CHUNK = 128  # users a run, as in encoders.graph
@@ -57,7 +55,7 @@ class CandidateRanking:
         users, n = len(next(iter(head.values()))), len(snapshot.bias)
         rows, amounts = checked_adjustments(adjust_rows, adjust, users, n)
         k = max(0, min(k, n))
-        found = dict(zip(self._found, self._runs(self._user_session, self._found, head, {}), strict=True))
+        found = self._user_session.run_in_chunks(self._found, head, {}, _CHUNK)
         vectors = found["user"] * np.float32(self.encoder.manifest.score_scale)
         changed, changes = rows, amounts
         if "recent_scores" in found:
@@ -69,16 +67,5 @@ class CandidateRanking:
         np.maximum(chosen, 0, out=chosen)
         feeds = {**head, "adjust_rows": rows, "adjust": amounts, "rows": chosen}
         shared = {"items": snapshot.items, "bias": snapshot.bias}
-        shares = dict(zip(self._outputs, self._runs(self._share_session, self._outputs, feeds, shared), strict=True))
+        shares = self._share_session.run_in_chunks(self._outputs, feeds, shared, _CHUNK)
         return ranked(self.encoder, {**shares, "scores": scores, "rows": chosen}, users, k, exact=self.exact)
-
-    def _runs(
-        self, session: Session, outputs: Sequence[str], feeds: dict[str, Array], shared: dict[str, Array]
-    ) -> list[Array]:
-        """The outputs for all users, a chunk of them a run."""
-        users = len(next(iter(feeds.values())))
-        runs = [
-            session.run(outputs, {**shared, **{name: feed[start : start + _CHUNK] for name, feed in feeds.items()}})
-            for start in range(0, max(users, 1), _CHUNK)
-        ]
-        return [run[0] if len(run) == 1 else np.concatenate(run) for run in zip(*runs, strict=True)]

@@ -11,7 +11,6 @@ from encoders.compiled import compiled
 Codes = NDArray[np.int8]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
-Tiles = NDArray[np.float32]
 
 TILE = 64
 """Items that are scanned together: four AVX-512 registers of scores."""
@@ -128,7 +127,7 @@ def _score_tile(user: Floats, vectors: Floats, scales: Floats, biases: Floats, s
 
 
 @compiled("void(float32[:, ::1], float32[:, :, ::1], float32[:, ::1], int64[:, ::1])")
-def nearest(users: Floats, centroids: Tiles, biases: Floats, places: Ints) -> None:
+def nearest(users: Floats, centroids: Floats, biases: Floats, places: Ints) -> None:
     """The clusters with the largest scores.
 
     Parameters

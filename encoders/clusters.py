@@ -17,9 +17,9 @@ from encoders.index import FloatArray, IntArray, ItemIndex, Snapshot
 _PER_ROOT = 4.0  # clusters a square root of the items: about what balances choosing and scanning
 _TRAINED_ON = 40  # items a cluster that training looks at
 _ROUNDS = 6
-_BLOCK = 2_048  # items or users whose cluster scores are worked out at once
+_BLOCK = 2_048  # items whose cluster is looked for at once
 _SPARE = 1.25  # of tiles, for what comes later
-_WORN = 1.6  # tiles beyond this times those of the training, or items beyond, and the clusters are out of date
+_WORN = 1.6  # with more than this times the tiles of the training, the clusters are out of date
 _INT8 = np.float32(127.0)
 
 

@@ -74,7 +74,7 @@ class RankingGraph:
         k = max(0, min(k, n))
         if users == 0 or k == 0:
             return self._ranked(self._vectors(head, users), users, 0)
-        return self._ranked(self._run({**head, "adjust_rows": rows, "adjust": amounts}, snapshot, k, users), users, k)
+        return self._ranked(self._run({**head, "adjust_rows": rows, "adjust": amounts}, snapshot, k), users, k)
 
     def vectors(self, inputs: HeadInputs) -> tuple[FloatArray, FloatArray, FloatArray]:
         """User, short-term and long-term vectors alone, each float32 (B, d), without ranking."""
@@ -94,20 +94,15 @@ class RankingGraph:
         }
         if "recent_rows" in head:
             nothing["recent_rows"] = np.full_like(head["recent_rows"], -1)
-        found = self._run({**head, **nothing}, one, 1, users)
+        found = self._run({**head, **nothing}, one, 1)
         return {name: array for name, array in found.items() if "k" not in RANKED_AXES[name]}
 
-    def _run(self, feeds: dict[str, Array], snapshot: Snapshot, k: int, users: int) -> dict[str, Array]:
+    def _run(self, feeds: dict[str, Array], snapshot: Snapshot, k: int) -> dict[str, Array]:
         """Every output for all users, a chunk of them a run."""
         shared: dict[str, Array | DeviceArray] = {"k": np.array([k], np.int64)}
         shared["items"], shared["bias"] = self._items(snapshot)
-        names = list(self._outputs)
         chunk = min(self._chunk, max(_LEAST_CHUNK, self._score_bytes // (4 * len(snapshot.bias))))
-        runs = [
-            self._session.run(names, {**shared, **{name: feed[start : start + chunk] for name, feed in feeds.items()}})
-            for start in range(0, users, chunk)
-        ]
-        return {name: run[0] if len(run) == 1 else np.concatenate(run) for name, *run in zip(names, *runs, strict=True)}
+        return self._session.run_in_chunks(self._outputs, feeds, shared, chunk)
 
     def _items(self, snapshot: Snapshot) -> tuple[Array | DeviceArray, Array | DeviceArray]:
         """Items and biases where the graph runs; sent to the device only when they changed."""

@@ -49,6 +49,23 @@ class Session:
         self._session.run_with_iobinding(binding)
         return list(binding.copy_outputs_to_cpu())
 
+    def run_in_chunks(
+        self,
+        outputs: Sequence[str],
+        feeds: Mapping[str, Array],
+        shared: Mapping[str, "Array | DeviceArray"],
+        chunk: int,
+    ) -> dict[str, Array]:
+        """Outputs by name for all rows of ``feeds``, so many of them a run; every run gets ``shared`` whole."""
+        rows = len(next(iter(feeds.values())))
+        runs = [
+            self.run(outputs, {**shared, **{name: feed[start : start + chunk] for name, feed in feeds.items()}})
+            for start in range(0, max(rows, 1), chunk)
+        ]
+        return {
+            name: run[0] if len(run) == 1 else np.concatenate(run) for name, *run in zip(outputs, *runs, strict=True)
+        }
+
 
 class DeviceArray:
     """An array that lives where the graphs run."""

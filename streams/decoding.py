@@ -50,6 +50,7 @@ class Decoded:
 
     topic: str
     partition: int
+    records: int
     events: EventBatch | None = None
     event_records: list[Any] = field(default_factory=list)
     """The record of each event."""
@@ -85,7 +86,7 @@ class Decoder:
 
     def decode(self, batch: RecordBatch, partitions: int) -> Decoded:
         """Decode a batch, given the inputs' partition count."""
-        decoded = Decoded(batch.topic, batch.partition)
+        decoded = Decoded(batch.topic, batch.partition, len(batch))
         columns, commands = _Columns(), _Columns()
         sources: dict[Source, int] = {}
         own = Source(batch.topic, self._topic_id(batch.topic), batch.partition)

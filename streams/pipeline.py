@@ -88,17 +88,18 @@ class Pipeline:
             self._metrics.batch(batch.topic, len(batch))
         with self._metrics.stage("decode"):
             decoded = [self._decoder.decode(batch, assignment.partition_count) for batch in batches]
+        partition_of = _partition_of_users(decoded)
         while True:
             if not await self._wait_for_room(assignment):
                 return False
-            rows = await self._load(decoded, assignment)
+            rows = await self._load(list(partition_of), assignment)
             if rows is None:
                 return False
             async with self._checkpoint.boundary:
                 if not self._goes_on(assignment):
                     return False
                 try:
-                    slots = self._slots(decoded, rows, assignment.term)
+                    slots = self._slots(decoded, partition_of, rows, assignment.term)
                 except TableFull:
                     self._metrics.wait("dirty-budget")
                 else:
@@ -121,9 +122,8 @@ class Pipeline:
             await self._checkpoint.advanced(1.0)
         return False
 
-    async def _load(self, decoded: list[Decoded], assignment: Assignment) -> dict[str, StoredProfile] | None:
+    async def _load(self, users: list[str], assignment: Assignment) -> dict[str, StoredProfile] | None:
         """Stored rows of the users that are not in memory; None if the assignment passed meanwhile."""
-        users = list(_partition_of_users(decoded))
         found = self._table.find(users)
         missed = [user for user, slot in zip(users, found.tolist(), strict=True) if slot < 0]
         self._metrics.cache(len(users) - len(missed), len(missed))
@@ -143,9 +143,10 @@ class Pipeline:
             await backoff.sleep()
         return {}
 
-    def _slots(self, decoded: list[Decoded], rows: dict[str, StoredProfile], term: int) -> dict[str, int]:
+    def _slots(
+        self, decoded: list[Decoded], partition_of: dict[str, int], rows: dict[str, StoredProfile], term: int
+    ) -> dict[str, int]:
         """Slots of all users of the batches, loaded or blank."""
-        partition_of = _partition_of_users(decoded)
         users = list(partition_of)
         slots = self._table.find(users)
         absent = [user for user, slot in zip(users, slots.tolist(), strict=True) if slot < 0]
@@ -237,15 +238,15 @@ class Pipeline:
                 self._warn_of_partitioner(decoded)
 
     def _warn_of_partitioner(self, decoded: Decoded) -> None:
-        misplaced, of = len(decoded.misplaced), len(decoded.misplaced) + len(decoded.event_records)
-        if misplaced > _WARN_FROM and misplaced * 2 > of and time.monotonic() > self._warn_after:
+        misplaced = len(decoded.misplaced)
+        if misplaced > _WARN_FROM and misplaced * 2 > decoded.records and time.monotonic() > self._warn_after:
             self._warn_after = time.monotonic() + _WARN_EVERY_S
             log.warning(
                 "most events come on another partition than their user's and are sent on, which costs time: "
                 "do producers hash as kafka.input_partitioner says, and key by user id?",
                 topic=decoded.topic,
                 misplaced=misplaced,
-                of=of,
+                of=decoded.records,
             )
 
     def _send_on(self, decoded: Decoded) -> None:

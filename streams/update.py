@@ -21,7 +21,7 @@ from streams.preference import (
     latest_first,
     rank_in_group,
 )
-from streams.profiles import PendingEvent, ProfileTable
+from streams.profiles import PendingEvent, ProfileTable, Source
 
 PURCHASE = EVENT_TYPES.index("purchase")
 _BLANK = {"times": NO_TIME, "rows": -1}
@@ -99,11 +99,14 @@ def _is_after_forgetting(
 
 
 def _pass_fences(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> NDArray[np.bool_]:
-    columns = [_own_column(table, batch, slots, number) for number in range(len(batch.sources))]
+    of_source = [np.flatnonzero(batch.source == number) for number in range(len(batch.sources))]
+    columns = [
+        _own_column(table, source, slots[places], batch.offsets[places])
+        for source, places in zip(batch.sources, of_source, strict=True)
+    ]
     fresh: NDArray[np.bool_] = np.empty(len(batch), np.bool_)
     if _NO_COLUMN not in columns:
-        for number, column in enumerate(columns):
-            places = np.flatnonzero(batch.source == number)
+        for column, places in zip(columns, of_source, strict=True):
             fences, offsets = table.fences[:, column], batch.offsets[places]
             fresh[places] = offsets >= fences[slots[places]]
             np.maximum.at(fences, slots[places], offsets + 1)
@@ -116,13 +119,10 @@ def _pass_fences(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> ND
     return fresh
 
 
-def _own_column(table: ProfileTable, batch: EventBatch, slots: IntpArray, number: int) -> int:
+def _own_column(table: ProfileTable, source: Source, slots: IntpArray, offsets: Int64Array) -> int:
     """The fences' column of a source of which each user's partition is that of the source, and the offsets rise."""
-    source = batch.sources[number]
     log = (source.topic, source.topic_id)
-    places = np.flatnonzero(batch.source == number)
-    offsets = batch.offsets[places]
-    if log not in table.columns or (table.partition[slots[places]] != source.partition).any():
+    if log not in table.columns or (table.partition[slots] != source.partition).any():
         return _NO_COLUMN
     return table.columns.index(log) if (offsets[1:] > offsets[:-1]).all() else _NO_COLUMN
 

@@ -3,9 +3,6 @@
 import time
 from pathlib import Path
 
-from aiokafka.structs import ConsumerRecord
-from faust.types import TP
-
 from encoders import lookup
 from encoders.ranked import HeadInputs, Ranked
 from encoders.runtime import Runtime
@@ -58,25 +55,7 @@ class HotPath:
         self._offset += count
         now_ms = int(time.time() * 1000)
         events = workload.events("uniform", count, self.items, self._seed, now_ms, self.users)
-        return RecordBatch(
-            TP("clicks", 0),
-            [
-                ConsumerRecord(
-                    topic="clicks",
-                    partition=0,
-                    offset=self._offset + place,
-                    timestamp=now_ms,
-                    timestamp_type=0,
-                    key=event.user_id.encode(),
-                    value=workload.event_json(event),
-                    checksum=None,
-                    serialized_key_size=0,
-                    serialized_value_size=0,
-                    headers=(),
-                )
-                for place, event in enumerate(events)
-            ],
-        )
+        return workload.record_batch(events, "clicks", self._offset, now_ms)
 
     def decode(self, records: RecordBatch) -> EventBatch:
         """Records to arrays."""

@@ -8,8 +8,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from aiokafka.structs import ConsumerRecord
-from faust.types import TP
 
 from deploy.local.stack import Stack
 from encoders.runtime import Runtime
@@ -26,7 +24,6 @@ from streams.ranking import Rules
 from streams.recommend import Recommender
 from streams.space import Serving, Space
 from streams.topics import TopicNames
-from streams.transport import RecordBatch
 from streams.trending import Trending
 from streams.update import apply_batch
 from tests.bench import workload
@@ -108,7 +105,7 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
     try:
         for number in range(batches):
             chunk = sent[number * workload.BATCH : (number + 1) * workload.BATCH]
-            batch = _record_batch(chunk, names.full("clicks"), number * workload.BATCH, now_ms)
+            batch = workload.record_batch(chunk, names.full("clicks"), number * workload.BATCH, now_ms)
             decoded = clock.time("decode", len(chunk), lambda batch=batch: decoder.decode(batch, 1))
             events = decoded.events
             missed = [user for user in dict.fromkeys(events.user_ids) if user not in table.slot_of]
@@ -153,23 +150,3 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
         "row_bytes": round(median(row_bytes)),
         "users": len(table.slot_of),
     }
-
-
-def _record_batch(events: list[Any], topic: str, offset: int, now_ms: int) -> RecordBatch:
-    records = [
-        ConsumerRecord(
-            topic=topic,
-            partition=0,
-            offset=offset + place,
-            timestamp=now_ms,
-            timestamp_type=0,
-            key=event.user_id.encode(),
-            value=workload.event_json(event),
-            checksum=None,
-            serialized_key_size=0,
-            serialized_value_size=0,
-            headers=(),
-        )
-        for place, event in enumerate(events)
-    ]
-    return RecordBatch(TP(topic, 0), records)
