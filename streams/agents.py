@@ -6,9 +6,9 @@ from typing import Any
 import faust
 
 from streams.topics import TopicNames
-from streams.transport import batch_topic
+from streams.transport import RecordBatch, batch_topic
 
-Put = Callable[[Any], Awaitable[None]]
+Put = Callable[[RecordBatch], Awaitable[None]]
 
 
 def add_agent(app: faust.App, names: TopicNames, put: Put) -> None:
@@ -20,4 +20,5 @@ def add_agent(app: faust.App, names: TopicNames, put: Put) -> None:
     @app.agent(batch_topic(app, names.inputs), name="events")  # type: ignore[untyped-decorator]
     async def _events(stream: Any) -> None:
         async for event in stream.noack().events():
-            await put(event)
+            for batch in event.value:
+                await put(batch)

@@ -1,8 +1,6 @@
 """A batch of events as arrays: what decoding makes of records, and all that the update and the ranking see."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,38 +28,6 @@ class EventBatch:
 
     def __len__(self) -> int:
         return len(self.user_ids)
-
-    @staticmethod
-    def join(batches: Sequence["EventBatch"]) -> "EventBatch":
-        """Batches one behind the other; of one batch, itself."""
-        if len(batches) == 1:
-            return batches[0]
-        sources: dict[Source, int] = {}
-        source = [
-            np.array([sources.setdefault(one, len(sources)) for one in batch.sources], np.intp)[batch.source]
-            for batch in batches
-        ]
-
-        def chained(name: str) -> list[str]:
-            return [one for batch in batches for one in getattr(batch, name)]
-
-        def joined(name: str) -> NDArray[Any]:
-            return np.concatenate([getattr(batch, name) for batch in batches])
-
-        return EventBatch(
-            user_ids=chained("user_ids"),
-            item_ids=chained("item_ids"),
-            event_ids=chained("event_ids"),
-            items=joined("items"),
-            ids=joined("ids"),
-            types=joined("types"),
-            times=joined("times"),
-            received=joined("received"),
-            sources=list(sources),
-            source=np.concatenate(source),
-            offsets=joined("offsets"),
-            recommendations=joined("recommendations"),
-        )
 
     def take(self, places: list[int]) -> "EventBatch":
         """The events at these places."""

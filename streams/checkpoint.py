@@ -8,9 +8,8 @@ replays batches whose users' fences skip what is in their rows already.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import structlog
@@ -24,6 +23,7 @@ from streams.retry import Backoff
 from streams.space import Serving
 from streams.stores.base import ProfileStore, StoreError, StoreMisconfigured
 from streams.stores.base import version as store_version
+from streams.transport import RecordBatch
 from streams.trending import Trending
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ class _Frozen:
 
     assignment: Assignment
     snapshot: Snapshot
-    events: list[Any]
+    batches: list[RecordBatch]
     deliveries: list[Deliveries]
     trending: dict[int, bytes]
 
@@ -66,15 +66,15 @@ class Checkpoint:
         self.boundary = boundary
         """Held while a batch changes the table: a checkpoint freezes between batches."""
         self._running = asyncio.Lock()
-        self._events: list[Any] = []  # processed, not acked
+        self._batches: list[RecordBatch] = []  # processed, not acked
         self._undelivered: list[Deliveries] = []
         self._save_number = 0
         self._wanted = asyncio.Event()
         self._advanced = asyncio.Event()
 
-    def add(self, event: Any) -> None:
-        """A batch is wholly in the table, and all that follows from it is produced; call with `boundary` held."""
-        self._events.append(event)
+    def add(self, batches: Sequence[RecordBatch]) -> None:
+        """They are wholly in the table, and all that follows from them is produced; call with `boundary` held."""
+        self._batches += batches
 
     def request(self) -> None:
         """Checkpoint soon, not at the end of the interval."""
@@ -129,7 +129,7 @@ class Checkpoint:
         assignment = self._ownership.current
         if assignment is None:
             # batches of an earlier assignment are somebody else's now
-            self._events.clear()
+            self._batches.clear()
             return None
         dirty = np.flatnonzero(self._table.dirty)
         mine = self._table.term[dirty] == assignment.term
@@ -137,12 +137,12 @@ class Checkpoint:
             self._table.evict(dirty[~mine])
             dirty = dirty[mine]
         trending = self._trending.take_changed()
-        if len(dirty) == 0 and not self._events and not trending:
+        if len(dirty) == 0 and not self._batches and not trending:
             return None
-        events, self._events = self._events, []
+        batches, self._batches = self._batches, []
         deliveries, self._undelivered = [*self._undelivered, self._emitter.swap()], []
         snapshot = take_snapshot(self._table, dirty, self._serving.space.version)
-        return _Frozen(assignment, snapshot, events, deliveries, trending)
+        return _Frozen(assignment, snapshot, batches, deliveries, trending)
 
     async def _save(self, frozen: _Frozen) -> bool:
         for deliveries in frozen.deliveries:
@@ -174,8 +174,8 @@ class Checkpoint:
         if not self._ownership.is_current(frozen.assignment):
             return
         if saved:
-            for event in frozen.events:
-                event.ack()
+            for batch in frozen.batches:
+                batch.ack()
         else:
-            self._events[:0] = frozen.events
+            self._batches[:0] = frozen.batches
             self._trending.mark_changed(frozen.trending)

@@ -16,7 +16,7 @@ from schemas.ids import id_hash, id_hashes
 from schemas.rerouted import Rerouted
 from streams.batch import CommandBatch, EventBatch
 from streams.partitioning import Partitioner, partitions_of
-from streams.preference import Int64Array
+from streams.preference import IntpArray
 from streams.profiles import Source
 from streams.topics import COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
 from streams.transport import RecordBatch
@@ -46,28 +46,37 @@ class Misplaced:
 
 @dataclass
 class Decoded:
-    """What a batch of records holds."""
+    """What a group of batches holds."""
 
-    topic: str
-    partition: int
-    records: int
+    batches: Sequence[RecordBatch]
     events: EventBatch | None = None
     event_records: list[Any] = field(default_factory=list)
     """The record of each event."""
+    event_batch: IntpArray = field(default_factory=lambda: np.empty(0, np.intp))
+    """Place in ``batches`` of the one that each event came in."""
     commands: CommandBatch | None = None
+    command_batch: list[int] = field(default_factory=list)
+    """The same of each command."""
     refused: list[Refused] = field(default_factory=list)
     misplaced: list[Misplaced] = field(default_factory=list)
 
 
 @dataclass
 class _Columns:
-    """Valid records of a batch, a list a column."""
+    """Valid records of a group, a list a column."""
 
     values: list[Any] = field(default_factory=list)
     types: list[int] = field(default_factory=list)
     records: list[Any] = field(default_factory=list)
+    batch: list[int] = field(default_factory=list)
     source: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Drop all but these."""
+        for name in ("values", "types", "records", "batch", "source", "offsets"):
+            column = getattr(self, name)
+            column[:] = [column[place] for place in places]
 
 
 class Decoder:
@@ -84,41 +93,22 @@ class Decoder:
         self._commands = names.full(COMMANDS)
         self._rerouted = names.full(REROUTED)
 
-    def decode(self, batch: RecordBatch, partitions: int) -> Decoded:
-        """Decode a batch, given the inputs' partition count."""
-        decoded = Decoded(batch.topic, batch.partition, len(batch))
-        columns, commands = _Columns(), _Columns()
+    def decode(self, batches: Sequence[RecordBatch], partitions: int) -> Decoded:
+        """Decode batches one behind the other, given the inputs' partition count."""
+        decoded = Decoded(batches)
+        events, commands = _Columns(), _Columns()
         sources: dict[Source, int] = {}
-        own = Source(batch.topic, self._topic_id(batch.topic), batch.partition)
-        rerouted = batch.topic == self._rerouted
-        together = self._read_all(batch)
-        if together is not None:
-            columns, sources = together, {own: 0}
-        for record in batch.records if together is None else ():
-            try:
-                source, offset = self._origin(record) if rerouted else (own, record.offset)
-                if source.topic == self._commands:
-                    value: Any = decode(ProfileCommand, record.value, content_type(record.headers))
-                    target, kind = commands, -1
-                else:
-                    kind = self._kind(source.topic)
-                    value = decode_event(kind, record.value, content_type(record.headers))
-                    self._check_time(value.event_time_ms, record.timestamp)
-                    target = columns
-            except DecodeError as error:
-                decoded.refused.append(Refused(record, dead_letter(record, error)))
-                continue
-            target.values.append(value)
-            target.types.append(kind)
-            target.records.append(record)
-            target.source.append(sources.setdefault(source, len(sources)))
-            target.offsets.append(offset)
+        for place, batch in enumerate(batches):
+            if not self._read_all(place, batch, events, sources):
+                self._read_each(place, batch, events, commands, sources, decoded.refused)
+        self._refuse_wrong_times(events, decoded.refused)
         logs = list(sources)
-        for found in (columns, commands):
-            self._separate_misplaced(found, logs, batch.partition, partitions, rerouted, decoded.misplaced)
-        if columns.values:
-            decoded.events = _event_batch(columns, logs)
-            decoded.event_records = columns.records
+        for found in (events, commands):
+            self._separate_misplaced(found, logs, batches, partitions, decoded.misplaced)
+        if events.values:
+            decoded.events = _event_batch(events, logs)
+            decoded.event_records = events.records
+            decoded.event_batch = np.array(events.batch, np.intp)
         if commands.values:
             decoded.commands = CommandBatch(
                 user_ids=[command.user_id for command in commands.values],
@@ -127,32 +117,84 @@ class Decoder:
                 offsets=commands.offsets,
                 received=[max(0, record.timestamp or 0) for record in commands.records],
             )
+            decoded.command_batch = commands.batch
         return decoded
 
-    def _read_all(self, batch: RecordBatch) -> _Columns | None:
-        """Events without a fault, a third of the cost of one by one; None where a record needs a look of its own."""
+    def _read_all(self, place: int, batch: RecordBatch, columns: _Columns, sources: dict[Source, int]) -> bool:
+        """Events without a fault, a third of the cost of one by one; False where a record needs a look of its own."""
         kind, records = self._types.get(batch.topic), batch.records
         types = {content_type(record.headers) if record.headers else None for record in records}
         if kind is None or len(types) > 1:
-            return None
+            return False
         try:
             read = decoder(EVENT_CLASSES[kind], types.pop())
             values = [read(record.value) for record in records]
         except (DecodeError, ValueError, RecursionError, TypeError):
-            return None
-        written = np.array([-1 if record.timestamp is None else record.timestamp for record in records], np.int64)
-        times = np.array([value.event_time_ms for value in values], np.int64)
-        if self._has_wrong_time(times, written):
-            return None
-        columns = _Columns(values, [kind] * len(values), list(records), [0] * len(values))
-        columns.offsets = [record.offset for record in records]
-        return columns
+            return False
+        columns.values += values
+        columns.types += [kind] * len(values)
+        columns.records += records
+        columns.batch += [place] * len(values)
+        columns.source += [sources.setdefault(self._own(batch), len(sources))] * len(values)
+        columns.offsets += [record.offset for record in records]
+        return True
 
-    def _has_wrong_time(self, event_time_ms: Int64Array, record_ms: Int64Array) -> bool:
-        """Whether ``_check_time`` would refuse any."""
-        early = (record_ms >= 0) & (event_time_ms > record_ms + self._max_future_ms)
-        seconds = (record_ms > 2 * _DECADE_MS) & (np.abs(event_time_ms * 1000 - record_ms) < _DECADE_MS)
-        return bool((early | seconds).any())
+    def _read_each(
+        self,
+        place: int,
+        batch: RecordBatch,
+        events: _Columns,
+        commands: _Columns,
+        sources: dict[Source, int],
+        refused: list[Refused],
+    ) -> None:
+        own = self._own(batch)
+        for record in batch.records:
+            try:
+                source, offset = self._origin(record) if batch.topic == self._rerouted else (own, record.offset)
+                if source.topic == self._commands:
+                    value: Any = decode(ProfileCommand, record.value, content_type(record.headers))
+                    target, kind = commands, -1
+                else:
+                    kind = self._kind(source.topic)
+                    value = decode_event(kind, record.value, content_type(record.headers))
+                    target = events
+            except DecodeError as error:
+                refused.append(Refused(record, dead_letter(record, error)))
+                continue
+            target.values.append(value)
+            target.types.append(kind)
+            target.records.append(record)
+            target.batch.append(place)
+            target.source.append(sources.setdefault(source, len(sources)))
+            target.offsets.append(offset)
+
+    def _own(self, batch: RecordBatch) -> Source:
+        return Source(batch.topic, self._topic_id(batch.topic), batch.partition)
+
+    def _refuse_wrong_times(self, columns: _Columns, refused: list[Refused]) -> None:
+        """Judged by the record's own timestamp, never by a clock: a replay must come to the same verdict."""
+        if not columns.values:
+            return
+        times = np.array([value.event_time_ms for value in columns.values], np.int64)
+        written = np.array([-1 if r.timestamp is None else r.timestamp for r in columns.records], np.int64)
+        early = (written >= 0) & (times > written + self._max_future_ms)
+        in_seconds = (written > 2 * _DECADE_MS) & (np.abs(times * 1000 - written) < _DECADE_MS)
+        wrong = early | in_seconds
+        if not wrong.any():
+            return
+        for place in np.flatnonzero(wrong).tolist():
+            if early[place]:
+                detail = (
+                    f"event_time_ms {times[place]} is {(times[place] - written[place]) / 1000:.0f} s after the record "
+                    f"was written; at most {self._max_future_ms / 1000:.0f} s are allowed (profiles.max_future_s)"
+                )
+                error = DecodeError(DecodeReason.TIME_IN_FUTURE, "event_time_ms", detail)
+            else:
+                detail = f"event_time_ms {times[place]} looks like seconds since 1970: multiply it by 1000"
+                error = DecodeError(DecodeReason.OUT_OF_RANGE, "event_time_ms", detail)
+            refused.append(Refused(columns.records[place], dead_letter(columns.records[place], error)))
+        columns.keep(np.flatnonzero(~wrong).tolist())
 
     def _kind(self, topic: str) -> int:
         kind = self._types.get(topic)
@@ -165,46 +207,31 @@ class Decoder:
         origin = Rerouted.from_headers(record.headers)
         return Source(origin.topic, origin.topic_id, origin.partition), origin.offset
 
-    def _check_time(self, event_time_ms: int, record_ms: int | None) -> None:
-        # judged by the record's own timestamp, never by a clock: a replay must come to the same verdict
-        if record_ms is not None and record_ms >= 0 and event_time_ms > record_ms + self._max_future_ms:
-            detail = (
-                f"event_time_ms {event_time_ms} is {(event_time_ms - record_ms) / 1000:.0f} s after the record was "
-                f"written; at most {self._max_future_ms / 1000:.0f} s are allowed (profiles.max_future_s)"
-            )
-            raise DecodeError(DecodeReason.TIME_IN_FUTURE, "event_time_ms", detail)
-        if record_ms is not None and record_ms > 2 * _DECADE_MS and abs(event_time_ms * 1000 - record_ms) < _DECADE_MS:
-            detail = f"event_time_ms {event_time_ms} looks like seconds since 1970: multiply it by 1000"
-            raise DecodeError(DecodeReason.OUT_OF_RANGE, "event_time_ms", detail)
-
     def _separate_misplaced(
         self,
         columns: _Columns,
         logs: list[Source],
-        partition: int,
+        batches: Sequence[RecordBatch],
         partitions: int,
-        again: bool,
         misplaced: list[Misplaced],
     ) -> None:
         if not columns.values:
             return
         right = partitions_of([value.user_id for value in columns.values], partitions, self._partitioner)
-        wrong = np.flatnonzero(right != partition)
-        for i in wrong.tolist():
-            source = logs[columns.source[i]]
-            if again:
+        wrong = right != np.array([batch.partition for batch in batches])[columns.batch]
+        if not wrong.any():
+            return
+        for i in np.flatnonzero(wrong).tolist():
+            source, batch = logs[columns.source[i]], batches[columns.batch[i]]
+            if batch.topic == self._rerouted:
                 # topics grew while it was under way. Later records of its log may overtake it on the direct path, so
                 # this path gets fences of its own
-                source = source.by(partition)
+                source = source.by(batch.partition)
             origin = Rerouted(
                 topic=source.topic, topic_id=source.topic_id, partition=source.partition, offset=columns.offsets[i]
             )
             misplaced.append(Misplaced(columns.records[i], columns.values[i].user_id, int(right[i]), origin))
-        if len(wrong):
-            gone = set(wrong.tolist())
-            for name in ("values", "types", "records", "source", "offsets"):
-                column = getattr(columns, name)
-                column[:] = [value for i, value in enumerate(column) if i not in gone]
+        columns.keep(np.flatnonzero(~wrong).tolist())
 
 
 def _event_batch(columns: _Columns, logs: list[Source]) -> EventBatch:

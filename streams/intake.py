@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
-Step = Callable[[list[Any]], Awaitable[Any]]
+from streams.transport import RecordBatch
+
+Step = Callable[[list[RecordBatch]], Awaitable[Any]]
 
 
 class Intake:
@@ -24,7 +26,7 @@ class Intake:
     def __init__(self, max_records: int, together: Collection[str]) -> None:
         self._max_records = max_records
         self._together = frozenset(together)
-        self._waiting: deque[Any] = deque()
+        self._waiting: deque[RecordBatch] = deque()
         self._records = 0
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
@@ -33,17 +35,17 @@ class Intake:
         """Batches that wait."""
         return len(self._waiting)
 
-    async def put(self, event: Any) -> None:
-        """Add a Faust event of a `RecordBatch`; waits while enough of them wait."""
+    async def put(self, batch: RecordBatch) -> None:
+        """Add a batch; waits while enough of them wait."""
         while self._records >= self._max_records:
             self._taken.clear()
             await self._taken.wait()
-        self.add(event)
+        self.add(batch)
 
-    def add(self, event: Any) -> None:
+    def add(self, batch: RecordBatch) -> None:
         """Add without waiting."""
-        self._waiting.append(event)
-        self._records += len(event.value)
+        self._waiting.append(batch)
+        self._records += len(batch)
         self._arrived.set()
 
     async def run_forever(self, step: Step) -> None:
@@ -54,16 +56,16 @@ class Intake:
                 await self._arrived.wait()
             await step(self.take())
 
-    def take(self) -> list[Any]:
+    def take(self) -> list[RecordBatch]:
         """The next group: batches of one assignment; empty if nothing waits."""
-        group: list[Any] = []
+        group: list[RecordBatch] = []
         records = 0
         while self._waiting:
-            batch = self._waiting[0].value
+            batch = self._waiting[0]
             if group and not (
                 records + len(batch) <= self._max_records
-                and batch.epoch == group[0].value.epoch
-                and {batch.topic, group[0].value.topic} <= self._together
+                and batch.epoch == group[0].epoch
+                and {batch.topic, group[0].topic} <= self._together
             ):
                 break
             group.append(self._waiting.popleft())

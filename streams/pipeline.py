@@ -2,8 +2,8 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import structlog
@@ -28,7 +28,7 @@ from streams.space import Serving
 from streams.stores.base import ProfileStore, StoredProfile, StoreError, StoreMisconfigured
 from streams.transport import RecordBatch
 from streams.trending import Trending
-from streams.update import OUTCOMES, apply_batch, fold_pending, fold_spilled
+from streams.update import OUTCOMES, Applied, apply_batch, fold_pending, fold_spilled
 
 log = structlog.get_logger(__name__)
 
@@ -73,21 +73,20 @@ class Pipeline:
         self.accepting = True
         """False while handing over: the batch in hand is finished, no other is begun."""
 
-    async def process(self, group: Sequence[Any]) -> bool:
+    async def process(self, group: Sequence[RecordBatch]) -> bool:
         """Process batches of one assignment; False if it passed before they were in the state.
 
         Parameters
         ----------
-        group : Faust events of `RecordBatch`es in order of arrival, as `streams.intake` puts them together
+        group : batches in order of arrival, as `streams.intake` puts them together
         """
-        batches: list[RecordBatch] = [event.value for event in group]
-        assignment = await self._ownership.wait(batches[0].epoch)
+        assignment = await self._ownership.wait(group[0].epoch)
         if assignment is None or not self.accepting:
             return False
-        for batch in batches:
+        for batch in group:
             self._metrics.batch(batch.topic, len(batch))
         with self._metrics.stage("decode"):
-            decoded = [self._decoder.decode(batch, assignment.partition_count) for batch in batches]
+            decoded = self._decoder.decode(group, assignment.partition_count)
         partition_of = _partition_of_users(decoded)
         while True:
             if not await self._wait_for_room(assignment):
@@ -104,8 +103,7 @@ class Pipeline:
                     self._metrics.wait("dirty-budget")
                 else:
                     await self._apply(decoded, slots, assignment.term)
-                    for event in group:
-                        self._checkpoint.add(event)
+                    self._checkpoint.add(group)
                     self._metrics.users(len(self._table), self._table.dirty_count)
                     return True
             await self._checkpoint.advanced(1.0)
@@ -144,9 +142,9 @@ class Pipeline:
         return {}
 
     def _slots(
-        self, decoded: list[Decoded], partition_of: dict[str, int], rows: dict[str, StoredProfile], term: int
+        self, decoded: Decoded, partition_of: dict[str, int], rows: dict[str, StoredProfile], term: int
     ) -> dict[str, int]:
-        """Slots of all users of the batches, loaded or blank."""
+        """Slots of all users of the group, loaded or blank."""
         users = list(partition_of)
         slots = self._table.find(users)
         absent = [user for user, slot in zip(users, slots.tolist(), strict=True) if slot < 0]
@@ -177,32 +175,32 @@ class Pipeline:
             slots = self._table.find(users)
         return dict(zip(users, slots.tolist(), strict=True))
 
-    def _set_aside(self, batches: list[Decoded], slot: int, user: str, error: StateError) -> None:
+    def _set_aside(self, decoded: Decoded, slot: int, user: str, error: StateError) -> None:
         """One row that can't be read must not stop the shop: that user's events become dead letters.
 
-        Unless the user is to be forgotten in this batch: then the row is what has to go.
+        Unless the user is to be forgotten in this group: then the row is what has to go.
         """
         self._metrics.store_error("read")
         log.error("a stored profile can't be read", problem=str(error))
         slots = np.array([slot], np.intp)
         self._table.evict(slots)
-        if any(decoded.commands is not None and user in decoded.commands.user_ids for decoded in batches):
+        if decoded.commands is not None and user in decoded.commands.user_ids:
             self._table.allocate([user], int(self._table.partition[slot]), int(self._table.term[slot]))
             return
+        events = decoded.events
+        if events is None:
+            return
         refusal = DecodeError(DecodeReason.PROFILE_UNREADABLE, "user_id", str(error))
-        for decoded in batches:
-            events = decoded.events
-            if events is None or user not in events.user_ids:
-                continue
-            kept = []
-            for place, owner in enumerate(events.user_ids):
-                if owner == user:
-                    record = decoded.event_records[place]
-                    decoded.refused.append(Refused(record, dead_letter(record, refusal)))
-                else:
-                    kept.append(place)
-            decoded.events = events.take(kept) if kept else None
-            decoded.event_records = [decoded.event_records[place] for place in kept]
+        kept = []
+        for place, owner in enumerate(events.user_ids):
+            if owner == user:
+                record = decoded.event_records[place]
+                decoded.refused.append(Refused(record, dead_letter(record, refusal)))
+            else:
+                kept.append(place)
+        decoded.events = events.take(kept) if kept else None
+        decoded.event_records = [decoded.event_records[place] for place in kept]
+        decoded.event_batch = decoded.event_batch[kept]
 
     def _check_fences(self, slot: int, user: str) -> None:
         partition = int(self._table.partition[slot])
@@ -217,36 +215,34 @@ class Pipeline:
                         "skipped. Restore the log, or delete the topic and create it again (a new topic counts anew)."
                     )
 
-    async def _apply(self, batches: list[Decoded], slots: dict[str, int], term: int) -> None:
+    async def _apply(self, decoded: Decoded, slots: dict[str, int], term: int) -> None:
         self.apply_index_updates()
-        with_events = [decoded for decoded in batches if decoded.events is not None]
-        if with_events:
-            await self._apply_events(with_events, slots, term)
-        for decoded in batches:
-            if decoded.commands is not None:
-                for user in self._apply_commands(decoded.commands, slots):
-                    await asyncio.to_thread(self._emitter.recommend, user, None)
-                self._metrics.events(decoded.topic, "command", len(decoded.commands))
-            if decoded.refused or decoded.misplaced:
-                await asyncio.to_thread(self._send_on, decoded)
-            for refused in decoded.refused:
-                self._metrics.dead_letter(decoded.topic, refused.letter.reason)
-            self._metrics.events(decoded.topic, "dead", len(decoded.refused))
-            self._metrics.events(decoded.topic, "rerouted", len(decoded.misplaced))
-            if decoded.misplaced:
-                self._metrics.rerouted(decoded.topic, len(decoded.misplaced))
-                self._warn_of_partitioner(decoded)
+        if decoded.events is not None:
+            await self._apply_events(decoded, decoded.events, slots, term)
+        if decoded.commands is not None:
+            for user in self._apply_commands(decoded.commands, slots):
+                await asyncio.to_thread(self._emitter.recommend, user, None)
+            for topic, count in Counter(decoded.batches[place].topic for place in decoded.command_batch).items():
+                self._metrics.events(topic, "command", count)
+        if decoded.refused or decoded.misplaced:
+            await asyncio.to_thread(self._send_on, decoded)
+        for refused in decoded.refused:
+            self._metrics.dead_letter(refused.record.topic, refused.letter.reason)
+            self._metrics.events(refused.record.topic, "dead")
+        for topic, count in Counter(one.record.topic for one in decoded.misplaced).items():
+            self._metrics.events(topic, "rerouted", count)
+            self._metrics.rerouted(topic, count)
+            self._warn_of_partitioner(topic, count, sum(len(one) for one in decoded.batches if one.topic == topic))
 
-    def _warn_of_partitioner(self, decoded: Decoded) -> None:
-        misplaced = len(decoded.misplaced)
-        if misplaced > _WARN_FROM and misplaced * 2 > decoded.records and time.monotonic() > self._warn_after:
+    def _warn_of_partitioner(self, topic: str, misplaced: int, records: int) -> None:
+        if misplaced > _WARN_FROM and misplaced * 2 > records and time.monotonic() > self._warn_after:
             self._warn_after = time.monotonic() + _WARN_EVERY_S
             log.warning(
                 "most events come on another partition than their user's and are sent on, which costs time: "
                 "do producers hash as kafka.input_partitioner says, and key by user id?",
-                topic=decoded.topic,
+                topic=topic,
                 misplaced=misplaced,
-                of=decoded.records,
+                of=records,
             )
 
     def _send_on(self, decoded: Decoded) -> None:
@@ -261,9 +257,7 @@ class Pipeline:
             fold_pending(self._table, changed & self._table.waiting_for.keys(), space.index, space.sums)
             self._metrics.items(len(space.index))
 
-    async def _apply_events(self, batches: list[Decoded], slots: dict[str, int], term: int) -> None:
-        parts = [decoded.events for decoded in batches if decoded.events is not None]
-        events = EventBatch.join(parts)
+    async def _apply_events(self, decoded: Decoded, events: EventBatch, slots: dict[str, int], term: int) -> None:
         places = np.fromiter((slots[user] for user in events.user_ids), np.intp, len(events))
         with self._metrics.stage("quality"):
             checked = self._quality.check(events, places)
@@ -274,19 +268,23 @@ class Pipeline:
         with self._metrics.stage("quality"):
             self._quality.record(checked, events, places, counted)
             self._statistics.demanded(checked.rows[counted])
-        start = 0
-        for decoded, part in zip(batches, parts, strict=True):
-            own = slice(start, start + len(part))
-            start += len(part)
-            for name, count in zip(OUTCOMES, np.bincount(applied.outcome[own], minlength=len(OUTCOMES)), strict=True):
-                self._metrics.events(decoded.topic, name, int(count))
-            taken = np.flatnonzero(applied.outcome[own] == 0)
-            item_ids = [part.item_ids[i] for i in taken.tolist()]
-            self._trending.count(decoded.partition, item_ids, part.types[taken], part.times[taken])
+            self._count(decoded, applied)
+            item_ids = [events.item_ids[i] for i in counted.tolist()]
+            partitions = self._table.partition[places[counted]]
+            self._trending.count(partitions, item_ids, events.types[counted], events.times[counted])
         if len(counted) == 0:
             return
         touched, causes = _last_event_of_each(places, counted)
         await asyncio.to_thread(self._recommender.refresh, events, touched, causes, term)
+
+    def _count(self, decoded: Decoded, applied: Applied) -> None:
+        """Count what became of events, by the topic that they were read from."""
+        topics = list({batch.topic for batch in decoded.batches})
+        topic = np.array([topics.index(batch.topic) for batch in decoded.batches], np.intp)[decoded.event_batch]
+        kinds = len(OUTCOMES)
+        counts = np.bincount(kinds * topic + applied.outcome, minlength=kinds * len(topics))
+        for code, count in enumerate(counts.tolist()):
+            self._metrics.events(topics[code // kinds], OUTCOMES[code % kinds], count)
 
     def _apply_commands(self, commands: CommandBatch, slots: dict[str, int]) -> list[str]:
         """Carry them out; returns the users whose recommendations have to go."""
@@ -301,18 +299,16 @@ class Pipeline:
         return forgotten
 
 
-def _partition_of_users(batches: list[Decoded]) -> dict[str, int]:
-    """Every user of the batches, once: a user's events are all of one partition."""
-    return {
-        user: decoded.partition
-        for decoded in batches
-        for part in (decoded.events, decoded.commands)
-        for user in _users(part)
-    }
-
-
-def _users(batch: EventBatch | CommandBatch | None) -> Sequence[str]:
-    return batch.user_ids if batch is not None else ()
+def _partition_of_users(decoded: Decoded) -> dict[str, int]:
+    """Every user of the group, once: a user's events are all of one partition."""
+    found: dict[str, int] = {}
+    if decoded.events is not None:
+        partitions = np.array([batch.partition for batch in decoded.batches])[decoded.event_batch].tolist()
+        found |= zip(decoded.events.user_ids, partitions, strict=True)
+    if decoded.commands is not None:
+        partitions = [decoded.batches[place].partition for place in decoded.command_batch]
+        found |= zip(decoded.commands.user_ids, partitions, strict=True)
+    return found
 
 
 def _last_event_of_each(slots: IntpArray, events: IntpArray) -> tuple[IntpArray, IntpArray]:

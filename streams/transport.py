@@ -1,6 +1,6 @@
-"""A Faust transport that delivers whole batches: one message is all that a fetch brought of one partition.
+"""A Faust transport that delivers whole batches: one message is all that a fetch brought, a batch a partition.
 
-Stock Faust spends some 75 us an event on tasks and queues; a batch costs the same once for thousands. Acks are by
+Stock Faust spends some 75 us an event on tasks and queues; a fetch costs the same once for thousands. Acks are by
 batch and in order: the committed offset never passes a record whose batch is not acked. That needs no list of gaps
 (compaction and transaction markers leave some): every batch is in flight from the moment it is fetched, before Faust
 can drop it (it does, while its flow is stopped), so what lies between two batches of a partition was never a record.
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,10 @@ from streams.settings import Kafka
 NO_EPOCH = -1
 """Stamped on a batch that must not be processed."""
 
+_FETCH_EVERY_S = 0.005
+"""While records trickle in, a fetch waits so long after the one before: each costs the broker and this process about a
+millisecond of CPU, whatever it brings. Where none come in, the next fetch waits at the broker already."""
+
 Hook = Callable[[set[TP]], Awaitable[None]]
 
 
@@ -37,7 +41,14 @@ class RecordBatch:
     records: list[Any]  # aiokafka.ConsumerRecord
     epoch: int = 0
     """The assignment under which it was fetched: its work is worth nothing under another one."""
+    on_ack: Callable[[TP], None] | None = None
     acked: bool = field(default=False, init=False)
+
+    def ack(self) -> None:
+        """Mark it as done; its offsets are committed once every earlier batch of the partition is done too."""
+        self.acked = True
+        if self.on_ack is not None:
+            self.on_ack(self.tp)
 
     @property
     def topic(self) -> str:
@@ -64,7 +75,7 @@ class RecordBatch:
 
 
 class BatchSchema(faust.Schema):  # type: ignore[misc]  # faust ships no usable types
-    """Hands a batch on undecoded: decoding is done on arrays, by `streams.decoding`."""
+    """Hands batches on undecoded: decoding is done on arrays, by `streams.decoding`."""
 
     def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
         """The function that makes a stream's event of a message."""
@@ -159,6 +170,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         self._delivered: dict[TP, int] = {}  # largest offset fetched since the last seek
         self._first: dict[TP, int] = {}  # partitions to be read up to these ends before any other
         self._handing_over = False
+        self._next_fetch = 0.0  # the loop's time
         self.max_batch_records = getattr(self.app, "max_batch_records", self.max_batch_records)
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -174,8 +186,14 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             for tp in first.keys() - behind:
                 del first[tp]
             active_partitions = behind & (active_partitions or behind) or active_partitions
+        now = asyncio.get_running_loop().time
+        early_s = self._next_fetch - now()
+        if early_s > 0:
+            await asyncio.sleep(early_s)
         fetched = await super()._getmany(active_partitions, timeout)
         size = self.max_batch_records
+        if 0 < sum(map(len, fetched.values())) < size:
+            self._next_fetch = now() + _FETCH_EVERY_S
         return {
             tp: [self._register(tp, records[start : start + size]) for start in range(0, len(records), size)]
             for tp, records in fetched.items()
@@ -183,7 +201,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         }
 
     def _register(self, tp: TP, records: list[Any]) -> RecordBatch:
-        batch = RecordBatch(tp, records, getattr(self.app, "epoch", 0))
+        batch = RecordBatch(tp, records, getattr(self.app, "epoch", 0), self._look_at)
         delivered = self._delivered.get(tp, -1)
         if batch.first_offset <= delivered and (self.highwater(tp) or 0) <= delivered:
             # The log starts over, and is no log read again after a seek, which would end beyond what was delivered: the
@@ -194,6 +212,17 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         self._delivered[tp] = batch.last_offset
         self._in_flight.setdefault(tp, deque()).append(batch)
         return batch
+
+    def _look_at(self, tp: TP) -> None:
+        self._acked[tp]  # the key alone tells Faust's commit to look at this partition
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """All that a fetch brought as one message, whose value is the list of its batches."""
+        messages = [message async for _, message in super().getmany(timeout)]
+        if messages:
+            first = messages[0]
+            first.value = [batch for message in messages for batch in message.value]
+            yield first.tp, first
 
     def _to_message(self, tp: TP, batch: RecordBatch) -> ConsumerMessage:
         if batch not in self._in_flight.get(tp, ()):
@@ -207,7 +236,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             last.timestamp_type,
             (),
             None,
-            batch,
+            [batch],
             None,
             0,
             0,
@@ -216,14 +245,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         )
 
     def ack(self, message: Message) -> bool:
-        """Mark a batch as done; its offsets are committed once every earlier batch of the partition is done too."""
-        if message.acked:
-            return False
-        message.acked = True
-        message.value.acked = True
+        """Batches are acked, not messages: nothing that Faust does to one may commit an offset."""
         self._unacked_messages.discard(message)
-        self._acked[message.tp]  # the key alone tells Faust's commit to look at this partition
-        return True
+        return False
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Gaps need no book-keeping: see the module."""
@@ -311,7 +335,7 @@ class Transport(driver.Transport):  # type: ignore[misc]
 
 
 def batch_topic(app: faust.App, names: Iterable[str]) -> Any:
-    """A Faust topic over several Kafka topics whose events are `RecordBatch`es."""
+    """A Faust topic over several Kafka topics; the value of an event is a list of `RecordBatch`es."""
     schema = BatchSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
     return app.topic(*names, schema=schema)
 

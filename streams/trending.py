@@ -49,13 +49,17 @@ class Trending:
         self._top_until = 0.0  # monotonic seconds
 
     def count(
-        self, partition: int, item_ids: Sequence[str], types: NDArray[np.uint8], times: NDArray[np.int64]
+        self,
+        partitions: NDArray[np.int32],
+        item_ids: Sequence[str],
+        types: NDArray[np.uint8],
+        times: NDArray[np.int64],
     ) -> None:
-        """Count events of one partition.
+        """Count events.
 
         Parameters
         ----------
-        partition : the users' partition
+        partitions : int32 array of shape (B,), those of the users
         item_ids : B items
         types : uint8 array of shape (B,), places in EVENT_TYPES
         times : int64 array of shape (B,), UTC milliseconds
@@ -63,16 +67,21 @@ class Trending:
         if not item_ids:
             return
         times = np.minimum(times, _now_ms())
+        numbers, weights = self._numbers(item_ids), self._weights[types]
+        for partition in set(partitions.tolist()):
+            own = np.flatnonzero(partitions == partition)
+            self._add(partition, numbers[own], weights[own], times[own])
+        if len(self._items) > _PRUNE_AT:
+            self._prune()
+
+    def _add(self, partition: int, numbers: NDArray[np.intp], weights: Float64Array, times: NDArray[np.int64]) -> None:
         newest = max(self._newest.get(partition, 0), int(times.max()))
         self._newest[partition] = newest
         reference = self._reference.setdefault(partition, newest)
         if (newest - reference) / self._half_life_ms > _REBASE_AT:
             reference = self._rebase(partition, newest)
-        grown = self._weights[types] * np.exp2((times - reference) / self._half_life_ms)
-        numbers = self._numbers(item_ids)
+        grown = weights * np.exp2((times - reference) / self._half_life_ms)
         np.add.at(self._with_room(partition), numbers, grown)
-        if len(self._items) > _PRUNE_AT:
-            self._prune()
         self._changed.add(partition)
 
     def _numbers(self, item_ids: Sequence[str]) -> NDArray[np.intp]:

@@ -88,8 +88,9 @@ def faust_batch(bootstrap: str, topic: str, meter: Meter) -> None:
 
     async def batches(stream: Any) -> Any:
         async for event in stream.noack().events():
-            event.ack()
-            yield event, len(event.value)
+            for batch in event.value:
+                batch.ack()
+                yield event, len(batch)
 
     _faust(f"kafkabatch://{bootstrap}", meter, lambda app: batch_topic(app, [topic]), batches)
 

@@ -59,7 +59,7 @@ class HotPath:
 
     def decode(self, records: RecordBatch) -> EventBatch:
         """Records to arrays."""
-        events = self._decoder.decode(records, 1).events
+        events = self._decoder.decode([records], 1).events
         assert events is not None
         return events
 

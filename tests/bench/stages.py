@@ -106,7 +106,7 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
         for number in range(batches):
             chunk = sent[number * workload.BATCH : (number + 1) * workload.BATCH]
             batch = workload.record_batch(chunk, names.full("clicks"), number * workload.BATCH, now_ms)
-            decoded = clock.time("decode", len(chunk), lambda batch=batch: decoder.decode(batch, 1))
+            decoded = clock.time("decode", len(chunk), lambda batch=batch: decoder.decode([batch], 1))
             events = decoded.events
             missed = [user for user in dict.fromkeys(events.user_ids) if user not in table.slot_of]
             if missed:

@@ -176,21 +176,6 @@ class FakeEmitter:
     def trending(self, counts: Mapping[int, bytes]) -> None: ...
 
 
-@dataclass
-class Delivered:
-    """What the agent gets of Faust: an event whose message is a batch."""
-
-    message: Any
-    consumer: Consumer
-
-    @property
-    def value(self) -> Any:
-        return self.message.value
-
-    def ack(self) -> None:
-        self.consumer.ack(self.message)
-
-
 async def _no_ends(partitions: Any) -> dict[TP, int]:
     return {}
 
@@ -300,7 +285,7 @@ class SimWorker:
         if records:
             batch = self.consumer._register(tp, records)
             self.positions[tp] = records[-1].offset + 1
-            self.intake.add(Delivered(self.consumer._to_message(tp, batch), self.consumer))
+            self.intake.add(*self.consumer._to_message(tp, batch).value)
 
     def work(self) -> None:
         """Let the pipeline take its next group of batches, if it has finished the last."""

@@ -55,7 +55,7 @@ def event(**changes: Any) -> bytes:
 
 
 def decode(*records: Any, decoder: Decoder = DECODER) -> Decoded:
-    return decoder.decode(RecordBatch(TP(records[0].topic, records[0].partition), list(records)), PARTITIONS)
+    return decoder.decode([RecordBatch(TP(records[0].topic, records[0].partition), list(records))], PARTITIONS)
 
 
 def test_an_event_becomes_a_row_of_arrays() -> None:
@@ -295,8 +295,8 @@ def test_seconds_where_milliseconds_belong_are_refused_with_what_to_do() -> None
 class OneByOne(Decoder):
     """Looks at each record alone, as the decoder does where one of them is at fault."""
 
-    def _read_all(self, batch: Any) -> None:
-        return None
+    def _read_all(self, *_: Any) -> bool:
+        return False
 
 
 TYPED = (("content-type", b"application/json"),)

@@ -2,7 +2,6 @@
 
 import asyncio
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +15,8 @@ from streams.transport import RecordBatch
 TOGETHER = {"clicks", "browses"}
 
 
-def event(topic: str, records: int, epoch: int = 0) -> Any:
-    return SimpleNamespace(value=RecordBatch(TP(topic, 0), [None] * records, epoch))
+def batch_of(topic: str, records: int, epoch: int = 0) -> RecordBatch:
+    return RecordBatch(TP(topic, 0), [None] * records, epoch)
 
 
 arrivals = st.lists(
@@ -27,14 +26,14 @@ arrivals = st.lists(
 
 @given(arrivals)
 def test_every_batch_comes_once_in_order_and_groups_keep_their_rules(drawn: list[tuple[str, int, int]]) -> None:
-    intake, events = Intake(10, TOGETHER), [event(*one) for one in drawn]
-    for one in events:
+    intake, batches = Intake(10, TOGETHER), [batch_of(*one) for one in drawn]
+    for one in batches:
         intake.add(one)
     groups = []
     while len(intake):
-        groups.append([one.value for one in intake.take()])
+        groups.append(intake.take())
     assert intake.take() == []
-    assert [batch for group in groups for batch in group] == [one.value for one in events]
+    assert [batch for group in groups for batch in group] == batches
     for group in groups:
         assert len({batch.epoch for batch in group}) == 1
         assert len(group) == 1 or {batch.topic for batch in group} <= TOGETHER
@@ -50,12 +49,12 @@ def test_it_holds_back_who_brings_more_than_a_group_and_goes_on_when_it_is_taken
         intake, groups, gate = Intake(10, TOGETHER), [], asyncio.Event()
 
         async def step(group: list[Any]) -> None:
-            groups.append(sum(len(one.value) for one in group))
+            groups.append(sum(map(len, group)))
             await gate.wait()
 
         async def bring() -> None:
             for _ in range(6):
-                await intake.put(event("clicks", 4))
+                await intake.put(batch_of("clicks", 4))
 
         working, bringing = asyncio.create_task(intake.run_forever(step)), asyncio.create_task(bring())
         for _ in range(20):
@@ -77,7 +76,7 @@ def test_it_holds_back_who_brings_more_than_a_group_and_goes_on_when_it_is_taken
 def test_a_step_that_fails_ends_the_work() -> None:
     async def story() -> None:
         intake = Intake(10, TOGETHER)
-        intake.add(event("clicks", 1))
+        intake.add(batch_of("clicks", 1))
 
         async def step(group: list[Any]) -> None:
             raise ValueError("broken")

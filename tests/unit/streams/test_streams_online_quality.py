@@ -121,7 +121,10 @@ def test_replayed_and_duplicate_events_do_not_count() -> None:
 def test_the_baseline_is_what_the_user_would_have_been_given_of_what_is_trending() -> None:
     shop = Shop()
     shop.trending.count(
-        PARTITION, [ITEMS[n] for n in (7, 7, 7, 7, 6, 6, 6, 5, 5, 4)], np.zeros(10, np.uint8), np.full(10, 1)
+        np.full(10, PARTITION, np.int32),
+        [ITEMS[n] for n in (7, 7, 7, 7, 6, 6, 6, 5, 5, 4)],
+        np.zeros(10, np.uint8),
+        np.full(10, 1),
     )
     shop.quality.look_at_trending()
     shop.see(("anna", ITEMS[7], CLICK))

@@ -1,7 +1,7 @@
 """Acks by batch: what is committed never passes a record that is not acked, and an old ack settles nothing new."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +12,7 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams import transport
 from streams.transport import NO_EPOCH, BatchSchema, Consumer, ConsumerThread, RecordBatch
 from tests.unit.streams.simulated import bare_consumer
 
@@ -28,13 +29,14 @@ def consumer() -> Consumer:
     return bare_consumer(SimpleNamespace(epoch=7, consumer_generation_id=3))
 
 
-def deliver(consumer: Consumer, *offsets: int, tp: TP = A) -> Any:
-    return consumer._to_message(tp, consumer._register(tp, records(*offsets)))
+def deliver(consumer: Consumer, *offsets: int, tp: TP = A) -> RecordBatch:
+    (batch,) = consumer._to_message(tp, consumer._register(tp, records(*offsets))).value
+    return batch
 
 
 def test_a_message_carries_its_batch_and_the_assignment_it_was_fetched_under(consumer: Consumer) -> None:
-    message = deliver(consumer, 3, 4, 9)
-    batch = message.value
+    message = consumer._to_message(A, consumer._register(A, records(3, 4, 9)))
+    (batch,) = message.value
     assert (batch.tp, batch.first_offset, batch.last_offset, len(batch), batch.epoch) == (A, 3, 9, 3, 7)
     assert (batch.topic, batch.partition) == ("clicks", 0)
     assert (message.tp, message.offset, message.timestamp, message.generation_id) == (A, 9, 1.5, 3)
@@ -47,7 +49,7 @@ def test_nothing_is_committed_before_an_ack(consumer: Consumer) -> None:
 
 
 def test_a_batch_with_gaps_is_committed_past_its_last_record(consumer: Consumer) -> None:
-    assert consumer.ack(deliver(consumer, 3, 7, 20))
+    deliver(consumer, 3, 7, 20).ack()
     assert consumer._new_offset(A) == 21
     assert consumer._new_offset(A) is None  # once
 
@@ -55,47 +57,91 @@ def test_a_batch_with_gaps_is_committed_past_its_last_record(consumer: Consumer)
 def test_gaps_between_batches_hold_nothing_back(consumer: Consumer) -> None:
     first, second = deliver(consumer, 0, 1), deliver(consumer, 100)
     asyncio.run(consumer._add_gap(A, 2, 99))
-    consumer.ack(first)
-    consumer.ack(second)
+    first.ack()
+    second.ack()
     assert consumer._new_offset(A) == 101
 
 
 def test_acks_out_of_order_wait_for_the_earliest_batch(consumer: Consumer) -> None:
     first, second, third = (deliver(consumer, start, start + 1) for start in (0, 2, 4))
-    consumer.ack(third)
-    consumer.ack(second)
+    third.ack()
+    second.ack()
     assert consumer._new_offset(A) is None
-    consumer.ack(first)
+    first.ack()
     assert consumer._new_offset(A) == 6
 
 
 def test_partitions_are_acked_apart(consumer: Consumer) -> None:
     deliver(consumer, 0)
-    consumer.ack(deliver(consumer, 5, tp=B))
+    deliver(consumer, 5, tp=B).ack()
     assert consumer._new_offset(A) is None
     assert consumer._new_offset(B) == 6
 
 
 def test_an_acked_partition_is_one_that_fausts_commit_looks_at(consumer: Consumer) -> None:
     assert list(consumer._filter_tps_with_pending_acks()) == []
-    consumer.ack(deliver(consumer, 0))
+    deliver(consumer, 0).ack()
     assert list(consumer._filter_tps_with_pending_acks()) == [A]
     assert consumer._filter_committable_offsets([A]) == {A: 1}
 
 
 def test_a_second_ack_does_nothing(consumer: Consumer) -> None:
-    message = deliver(consumer, 0)
-    assert consumer.ack(message)
-    assert not consumer.ack(message)
+    batch = deliver(consumer, 0)
+    batch.ack()
     assert consumer._new_offset(A) == 1
+    batch.ack()
+    assert consumer._new_offset(A) is None
 
 
-def test_fausts_own_way_to_ack_a_message_ends_here(consumer: Consumer) -> None:
-    message = deliver(consumer, 0)
+def test_what_faust_acks_commits_nothing(consumer: Consumer) -> None:
+    message = consumer._to_message(A, consumer._register(A, records(0)))
     message.incref()
-    assert message.ack(consumer)
-    assert message.value.acked
-    assert consumer._new_offset(A) == 1
+    message.ack(consumer)
+    assert not message.value[0].acked
+    assert consumer._new_offset(A) is None
+
+
+def test_all_that_a_fetch_brought_is_one_message(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def one_by_one(self: Any, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        for tp, offsets in ((A, (0, 1)), (D, (7,)), (A, (2,))):
+            yield tp, self._to_message(tp, self._register(tp, records(*offsets)))
+
+    async def fetch() -> list[tuple[TP, list[tuple[TP, int]]]]:
+        return [(tp, [(one.tp, one.last_offset) for one in found.value]) async for tp, found in consumer.getmany(1.0)]
+
+    monkeypatch.setattr(driver.Consumer, "getmany", one_by_one)
+    assert asyncio.run(fetch()) == [(A, [(A, 1), (D, 7), (A, 2)])]
+
+
+def test_a_fetch_that_brought_nothing_is_no_message(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(self: Any, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        for nobody in ():
+            yield nobody
+
+    async def fetch() -> list[Any]:
+        return [found async for found in consumer.getmany(1.0)]
+
+    monkeypatch.setattr(driver.Consumer, "getmany", nothing)
+    assert asyncio.run(fetch()) == []
+
+
+def test_while_records_come_a_fetch_waits_for_more_of_them(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
+    brought = [{A: records(0)}, {}, {}]
+    asked: list[float] = []
+
+    async def fetched(self: Any, active: Any, timeout: float) -> dict[TP, list[Any]]:
+        asked.append(asyncio.get_running_loop().time())
+        return brought[len(asked) - 1]
+
+    async def fetch() -> None:
+        for _ in brought:
+            await consumer._getmany(None, 1.0)
+
+    monkeypatch.setattr(driver.Consumer, "_getmany", fetched)
+    monkeypatch.setattr(transport, "_FETCH_EVERY_S", 0.05)
+    asyncio.run(fetch())
+    assert asked[1] - asked[0] >= 0.05
+    assert asked[2] - asked[1] < 0.05
 
 
 def seek_back(consumer: Consumer, monkeypatch: pytest.MonkeyPatch, committed: int) -> None:
@@ -112,7 +158,7 @@ def test_an_ack_from_before_a_seek_does_not_ack_the_batch_read_again(
     stale = deliver(consumer, 0, 1)
     seek_back(consumer, monkeypatch, 0)
     deliver(consumer, 0, 1)
-    consumer.ack(stale)
+    stale.ack()
     assert consumer._new_offset(A) is None
 
 
@@ -121,11 +167,11 @@ def test_a_log_that_starts_over_is_not_taken_before_a_new_assignment(consumer: C
     asked: list[str] = []
     consumer.rejoin = lambda: asked.append("rejoin")  # type: ignore[method-assign]
     deliver(consumer, 7, 8)
-    assert deliver(consumer, 9).value.epoch == 7
+    assert deliver(consumer, 9).epoch == 7
     assert not asked
     consumer._thread.highwater = lambda tp: 2
     anew = deliver(consumer, 0, 1)
-    assert anew.value.epoch != 7
+    assert anew.epoch != 7
     assert asked == ["rejoin"]
 
 
@@ -136,13 +182,13 @@ def test_records_read_again_after_a_seek_are_no_log_that_starts_over(
     consumer.rejoin = lambda: pytest.fail("asked for a rebalance")  # type: ignore[method-assign]
     seek_back(consumer, monkeypatch, 0)
     deliver(consumer, 5, 6)
-    assert deliver(consumer, 0, 1, 2, 3, 4, 5, 6).value.epoch == 7
+    assert deliver(consumer, 0, 1, 2, 3, 4, 5, 6).epoch == 7
 
 
 def test_a_batch_that_was_fetched_and_dropped_holds_back_all_later_commits(consumer: Consumer) -> None:
     """Regression: Faust drops what comes while its flow is stopped, and the next batch's ack passed over it."""
     consumer._register(A, records(0, 1, 2))
-    consumer.ack(deliver(consumer, 3))
+    deliver(consumer, 3).ack()
     assert consumer._new_offset(A) is None
 
 
@@ -151,8 +197,8 @@ def test_a_batch_from_before_a_seek_is_not_processed_after_it(
 ) -> None:
     stale = consumer._register(A, records(5, 6))
     seek_back(consumer, monkeypatch, 0)
-    assert consumer._to_message(A, stale).value.epoch == NO_EPOCH
-    assert deliver(consumer, 0, 1).value.epoch == 7
+    assert consumer._to_message(A, stale).value[0].epoch == NO_EPOCH
+    assert deliver(consumer, 0, 1).epoch == 7
 
 
 def test_after_a_seek_faust_drops_nothing_as_already_read(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,12 +292,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 
 
 def test_a_revocation_lets_the_app_ack_and_commits_before_faust_forgets(consumer: Consumer, calls: list[Any]) -> None:
-    message = deliver(consumer, 0, 1)
+    batch = deliver(consumer, 0, 1)
     deliver(consumer, 2)
 
     async def before_revoke(revoked: set[TP]) -> None:
         calls.append(("app", revoked))
-        consumer.ack(message)
+        batch.ack()
 
     consumer.app.before_revoke = before_revoke
     asyncio.run(consumer.on_partitions_revoked({A}))
@@ -262,7 +308,7 @@ def test_an_ack_after_a_revocation_settles_nothing_of_the_next_assignment(consum
     stale = deliver(consumer, 0, 1)
     asyncio.run(consumer.on_partitions_revoked({A}))
     deliver(consumer, 0, 1)
-    consumer.ack(stale)
+    stale.ack()
     assert consumer._new_offset(A) is None
 
 
@@ -284,10 +330,10 @@ def test_a_commit_under_way_does_not_swallow_the_commit_of_a_hand_over(
         consumer.app.client_only = False
         consumer.loop = asyncio.get_running_loop()
         first, second = deliver(consumer, 0), deliver(consumer, 1)
-        consumer.ack(first)
+        first.ack()
         periodic = asyncio.ensure_future(consumer.commit())
         await asyncio.sleep(0)
-        consumer.ack(second)
+        second.ack()
         await consumer.commit_now()
         await periodic
 
@@ -359,13 +405,13 @@ def test_what_is_committed_never_passes_a_record_that_is_not_acked(drawn: list[t
         if what in ("deliver", "drop"):
             while len(log) < position + number:
                 log.append((log[-1] if log else -1) + 1 + gap)
-            message = consumer._to_message(A, consumer._register(A, records(*log[position : position + number])))
+            batch = deliver(consumer, *log[position : position + number])
             position += number
             if what == "deliver":
-                delivered.append(message)
-            current.append(message)
+                delivered.append(batch)
+            current.append(batch)
         elif what == "ack" and delivered:
-            consumer.ack(delivered[number % len(delivered)])
+            delivered[number % len(delivered)].ack()
         elif what == "seek":
             consumer._in_flight.clear()
             consumer._delivered.clear()
@@ -376,7 +422,7 @@ def test_what_is_committed_never_passes_a_record_that_is_not_acked(drawn: list[t
             if offset is not None:
                 assert offset > committed or not current
                 committed = max(committed, offset)
-        settled = {record.offset for message in delivered if message.acked for record in message.value.records}
+        settled = {record.offset for batch in delivered if batch.acked for record in batch.records}
         assert all(offset in settled for offset in log if offset < committed)
-        unacked = [message.value.first_offset for message in current if not message.acked]
+        unacked = [batch.first_offset for batch in current if not batch.acked]
         assert committed <= min(unacked, default=committed)

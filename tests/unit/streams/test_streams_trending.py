@@ -28,7 +28,7 @@ def make() -> Trending:
 
 def count(counts: Trending, events: list[tuple[str, int, int]], partition: int = 0) -> None:
     counts.count(
-        partition,
+        np.full(len(events), partition, np.int32),
         [item for item, _, _ in events],
         np.array([kind for _, kind, _ in events], np.uint8),
         np.array([time_ms for *_, time_ms in events], np.int64),
