@@ -6,12 +6,13 @@ So a group is small while there is little to do, and an event waits for no other
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from streams.transport import RecordBatch
 
-Step = Callable[[list[RecordBatch]], Awaitable[Any]]
+Step = Callable[[list[RecordBatch], Callable[[], None]], Coroutine[Any, Any, Any]]
+"""What is done to a group. It calls its second argument when the next group may be begun; else that is at its end."""
 
 
 class Intake:
@@ -49,12 +50,29 @@ class Intake:
         self._arrived.set()
 
     async def run_forever(self, step: Step) -> None:
-        """Hand groups to ``step``, one after the other."""
-        while True:
-            while not self._waiting:
-                self._arrived.clear()
-                await self._arrived.wait()
-            await step(self.take())
+        """Hand on groups in order; what fails in a step is raised here."""
+        under_way: set[asyncio.Task[Any]] = set()
+        try:
+            while True:
+                while not self._waiting:
+                    self._arrived.clear()
+                    await self._unless_failed(asyncio.create_task(self._arrived.wait()), under_way)
+                entered = asyncio.Event()
+                task = asyncio.create_task(step(self.take(), entered.set))
+                under_way.add(task)
+                task.add_done_callback(lambda _, entered=entered: entered.set())  # type: ignore[misc]
+                await self._unless_failed(asyncio.create_task(entered.wait()), under_way)
+        finally:
+            for task in under_way:
+                task.cancel()
+
+    async def _unless_failed(self, wanted: asyncio.Task[Any], under_way: set[asyncio.Task[Any]]) -> None:
+        """Wait; steps that have ended are let go of, and the first that failed is raised."""
+        while not wanted.done():
+            await asyncio.wait({wanted, *under_way}, return_when=asyncio.FIRST_COMPLETED)
+            for task in [task for task in under_way if task.done()]:
+                under_way.remove(task)
+                task.result()
 
     def take(self) -> list[RecordBatch]:
         """The next group: batches of one assignment; empty if nothing waits."""

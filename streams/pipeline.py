@@ -42,7 +42,10 @@ class FenceBeyondLog(Exception):
 
 
 class Pipeline:
-    """One group of batches at a time; those of a past assignment are dropped, as their new owner reads them again."""
+    """Groups of batches, one after the other into the state; while one is ranked, the users of the next are loaded.
+
+    Batches of a past assignment are dropped, as their new owner reads them again.
+    """
 
     def __init__(
         self,
@@ -73,12 +76,14 @@ class Pipeline:
         self.accepting = True
         """False while handing over: the batch in hand is finished, no other is begun."""
 
-    async def process(self, group: Sequence[RecordBatch]) -> bool:
+    async def process(self, group: Sequence[RecordBatch], entered: Callable[[], None] = lambda: None) -> bool:
         """Process batches of one assignment; False if it passed before they were in the state.
 
         Parameters
         ----------
         group : batches in order of arrival, as `streams.intake` puts them together
+        entered : called once all users of the group are in memory, and no sooner: who looks for users before that may
+            find one in memory that goes, or load a row that is older than what this group makes of it
         """
         assignment = await self._ownership.wait(group[0].epoch)
         if assignment is None or not self.accepting:
@@ -99,10 +104,16 @@ class Pipeline:
                     return False
                 try:
                     slots = self._slots(decoded, partition_of, rows, assignment.term)
+                    entered()
+                    await self._apply(decoded, slots, assignment.term)
                 except TableFull:
                     self._metrics.wait("dirty-budget")
+                except BaseException:
+                    # the group may be half in the table: see to it that nothing is saved when the boundary falls
+                    self.accepting = False
+                    self._ownership.revoke()
+                    raise
                 else:
-                    await self._apply(decoded, slots, assignment.term)
                     self._checkpoint.add(group)
                     self._metrics.users(len(self._table), self._table.dirty_count)
                     return True

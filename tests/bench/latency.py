@@ -63,10 +63,9 @@ def _produce(shop: BenchShop, rate: float, seconds: float, items: int, seed: int
     due = {}
     for number, event in enumerate(events):
         due_s = start + number / rate
-        if number % 16 == 0:
-            while time.time() < due_s:
-                producer.poll(0)
-                time.sleep(_TICK_S)
+        while time.time() < due_s:
+            producer.poll(0)
+            time.sleep(_TICK_S)
         due[event.event_id] = due_s
         topic = shop.topic(workload.TOPIC_OF[event.type])
         producer.produce(topic, workload.event_json(event._replace(time_ms=int(due_s * 1000))), event.user_id)
@@ -84,7 +83,6 @@ class _Reader:
                 "bootstrap.servers": shop.bootstrap,
                 "group.id": "bench",
                 "enable.auto.commit": False,
-                "fetch.wait.max.ms": 5,
             }
         )
         topic = shop.topic("recommendations")

@@ -93,7 +93,9 @@ class MemoryStore:
 
     async def load(self, user_ids: Sequence[str]) -> dict[str, StoredProfile]:
         self._check()
-        return {user: self.rows[user] for user in user_ids if user in self.rows}
+        found = {user: self.rows[user] for user in user_ids if user in self.rows}
+        await asyncio.sleep(0)  # what else goes on may change rows meanwhile
+        return found
 
     async def save(self, rows: Sequence[StoredProfile]) -> None:
         self._check()
@@ -262,6 +264,7 @@ class SimWorker:
         self.intake = Intake(GROUP_RECORDS, NAMES.events)
         self.tasks: set[asyncio.Task[Any]] = set()
         self.processing: asyncio.Task[Any] | None = None
+        self.entered = False
 
     def _supersede(self) -> None:
         self.superseded = True
@@ -288,11 +291,15 @@ class SimWorker:
             self.intake.add(*self.consumer._to_message(tp, batch).value)
 
     def work(self) -> None:
-        """Let the pipeline take its next group of batches, if it has finished the last."""
-        if self.processing is None or self.processing.done():
+        """Let the pipeline take its next group of batches, if the users of the last are in memory."""
+        if self.processing is None or self.processing.done() or self.entered:
             group = self.intake.take()
             if group:
-                self.processing = self.start(self.pipeline.process(group))
+                self.entered = False
+                self.processing = self.start(self.pipeline.process(group, self._enter))
+
+    def _enter(self) -> None:
+        self.entered = True
 
     def commit(self) -> None:
         """What Faust does every second; Kafka takes offsets of members only."""

@@ -1,8 +1,8 @@
 """Groups: batches that wait together go together, in order, and only where they may."""
 
 import asyncio
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from faust.types import TP
@@ -48,7 +48,7 @@ def test_it_holds_back_who_brings_more_than_a_group_and_goes_on_when_it_is_taken
     async def story() -> None:
         intake, groups, gate = Intake(10, TOGETHER), [], asyncio.Event()
 
-        async def step(group: list[Any]) -> None:
+        async def step(group: list[RecordBatch], entered: Callable[[], None]) -> None:
             groups.append(sum(map(len, group)))
             await gate.wait()
 
@@ -78,10 +78,50 @@ def test_a_step_that_fails_ends_the_work() -> None:
         intake = Intake(10, TOGETHER)
         intake.add(batch_of("clicks", 1))
 
-        async def step(group: list[Any]) -> None:
+        async def step(group: list[RecordBatch], entered: Callable[[], None]) -> None:
             raise ValueError("broken")
 
         with pytest.raises(ValueError, match="broken"):
             await intake.run_forever(step)
 
     asyncio.run(story())
+
+
+def test_the_next_group_is_begun_once_the_last_lets_it_and_a_failure_ends_all() -> None:
+    async def story() -> None:
+        intake, begun, gates = Intake(10, TOGETHER), [], [asyncio.Event() for _ in range(3)]
+        ended = []
+
+        async def step(group: list[RecordBatch], entered: Callable[[], None]) -> None:
+            number = len(begun)
+            begun.append(entered)
+            try:
+                await gates[number].wait()
+                if number == 0:
+                    raise ValueError("broken")
+            finally:
+                ended.append(number)
+
+        for _ in range(3):
+            intake.add(batch_of("clicks", 8))
+        working = asyncio.create_task(intake.run_forever(step))
+        await turns()
+        assert len(begun) == 1
+        begun[0]()
+        await turns()
+        assert len(begun) == 2
+        await turns()
+        assert len(begun) == 2  # the second has not let it
+        gates[0].set()
+        with pytest.raises(ValueError, match="broken"):
+            await asyncio.wait_for(working, 5)
+        await turns()
+        assert ended == [0, 1]  # and the second was cut off
+        assert len(begun) == 2
+
+    asyncio.run(story())
+
+
+async def turns() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
