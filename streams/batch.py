@@ -20,7 +20,8 @@ class EventBatch:
     ids: UInt64Array  # hashes of event_ids
     types: NDArray[np.uint8]  # places in EVENT_TYPES
     times: Int64Array  # event times, UTC ms
-    received: Int64Array  # Kafka timestamps of the records, UTC ms
+    written: Int64Array  # Kafka timestamps of the records, UTC ms
+    received: Int64Array  # when this process had them, UTC ms
     sources: list[Source]
     source: IntpArray  # place in sources: the log each event was first written to
     offsets: Int64Array  # offset in that log
@@ -40,6 +41,7 @@ class EventBatch:
             ids=self.ids[chosen],
             types=self.types[chosen],
             times=self.times[chosen],
+            written=self.written[chosen],
             received=self.received[chosen],
             sources=self.sources,
             source=self.source[chosen],
@@ -56,7 +58,7 @@ class CommandBatch:
     commands: list[str] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
-    received: list[int] = field(default_factory=list)
+    written: list[int] = field(default_factory=list)
     """Kafka timestamps of the records, UTC ms."""
 
     def __len__(self) -> int:

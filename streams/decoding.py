@@ -106,7 +106,7 @@ class Decoder:
         for found in (events, commands):
             self._separate_misplaced(found, logs, batches, partitions, decoded.misplaced)
         if events.values:
-            decoded.events = _event_batch(events, logs)
+            decoded.events = _event_batch(events, logs, batches)
             decoded.event_records = events.records
             decoded.event_batch = np.array(events.batch, np.intp)
         if commands.values:
@@ -115,7 +115,7 @@ class Decoder:
                 commands=[command.command for command in commands.values],
                 sources=[logs[place] for place in commands.source],
                 offsets=commands.offsets,
-                received=[max(0, record.timestamp or 0) for record in commands.records],
+                written=[max(0, record.timestamp or 0) for record in commands.records],
             )
             decoded.command_batch = commands.batch
         return decoded
@@ -234,7 +234,7 @@ class Decoder:
         columns.keep(np.flatnonzero(~wrong).tolist())
 
 
-def _event_batch(columns: _Columns, logs: list[Source]) -> EventBatch:
+def _event_batch(columns: _Columns, logs: list[Source], batches: Sequence[RecordBatch]) -> EventBatch:
     events: Sequence[Any] = columns.values
     item_ids = [event.item_id for event in events]
     event_ids = [event.event_id for event in events]
@@ -246,7 +246,8 @@ def _event_batch(columns: _Columns, logs: list[Source]) -> EventBatch:
         ids=id_hashes(event_ids),
         types=np.array(columns.types, np.uint8),
         times=np.array([event.event_time_ms for event in events], np.int64),
-        received=np.array([max(0, record.timestamp or 0) for record in columns.records], np.int64),
+        written=np.array([max(0, record.timestamp or 0) for record in columns.records], np.int64),
+        received=np.array([batch.received_ms for batch in batches], np.int64)[columns.batch],
         sources=logs,
         source=np.array(columns.source, np.intp),
         offsets=np.array(columns.offsets, np.int64),

@@ -143,6 +143,7 @@ def _batch(histories: Sequence[History]) -> tuple[EventBatch, IntpArray]:
         ids=np.arange(1, count + 1, dtype=np.uint64),
         types=np.array(types, np.uint8),
         times=np.array(times, np.int64),
+        written=np.zeros(count, np.int64),
         received=np.zeros(count, np.int64),
         sources=[_LOG],
         source=np.zeros(count, np.intp),

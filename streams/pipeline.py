@@ -300,7 +300,7 @@ class Pipeline:
     def _apply_commands(self, commands: CommandBatch, slots: dict[str, int]) -> list[str]:
         """Carry them out; returns the users whose recommendations have to go."""
         forgotten = []
-        columns = (commands.user_ids, commands.sources, commands.offsets, commands.received)
+        columns = (commands.user_ids, commands.sources, commands.offsets, commands.written)
         for user, source, offset, written_ms in zip(*columns, strict=True):
             slot = slots[user]
             if self._table.pass_fence(slot, source, offset):

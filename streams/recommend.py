@@ -102,8 +102,8 @@ class Recommender:
             self._statistics.recommended(rows, reasons, ranked.user)
         with self._metrics.stage("produce"):
             self._emitter.recommend_all(messages)
-            received = events.received[causes]
-            self._metrics.latency(np.maximum(0, _now_ms() - received[received > 0]) / 1000.0)
+            written = events.written[causes]
+            self._metrics.latency(np.maximum(0, _now_ms() - written[written > 0]) / 1000.0)
             self._metrics.recommendations("personal", int(known.sum()))
             self._metrics.recommendations("trending", int((~known).sum()))
 

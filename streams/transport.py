@@ -9,6 +9,7 @@ can drop it (it does, while its flow is stopped), so what lies between two batch
 import asyncio
 import contextlib
 import ssl
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class RecordBatch:
     epoch: int = 0
     """The assignment under which it was fetched: its work is worth nothing under another one."""
     on_ack: Callable[[TP], None] | None = None
+    received_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    """When this process had it, UTC."""
     acked: bool = field(default=False, init=False)
 
     def ack(self) -> None:

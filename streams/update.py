@@ -93,7 +93,7 @@ def _is_after_forgetting(
     table: ProfileTable, batch: EventBatch, events: IntpArray, slots: IntpArray
 ) -> NDArray[np.bool_]:
     """Which events were written after the last command to forget their user; one without a time counts as such."""
-    written = batch.received[events]
+    written = batch.written[events]
     after: NDArray[np.bool_] = (written > table.forgotten_ms[slots[events]]) | (written == 0)
     return after
 

@@ -27,8 +27,9 @@ def latency(
     events are produced at ``overload`` a second, more than it can take, and the time is noted until all are applied.
 
     ``end_to_end``: from the moment an event was due to be produced until its list was read from the topic. ``worker``:
-    from Kafka's time of the event until the list was handed to the producer, by the message's own times. A list stands
-    for the last event of its user in a batch, as the worker sends one for each.
+    from the moment the worker had the event until the list was handed to the producer, by the message's own times.
+    ``broker``: until the broker had taken the event, by the producer's own clock: what no worker can be faster than.
+    A list stands for the last event of its user in a group, as the worker sends one for each.
     """
     shop = BenchShop(stack, folder, items)
     worker = shop.start_workers()[0]
@@ -39,24 +40,33 @@ def latency(
         shop.send_all(warm)
         reader.wait_quiet()
         before, start = worker.counts()[0], time.monotonic()
-        events = len(_produce(shop, overload, seconds, items, 99))
+        events = len(_produce(shop, overload, seconds, items, 99, []))
         wait_for("the peak's events", lambda: worker.counts()[0] - before >= events, 300.0, every_s=0.1)
         peak = events / (time.monotonic() - start)
         reader.wait_quiet()
         reader.take({})
         found = {}
         for number, (name, share) in enumerate(shares.items()):
-            due = _produce(shop, peak * share, seconds, items, 100 + number)
+            taken_ms: list[float] = []
+            due = _produce(shop, peak * share, seconds, items, 100 + number, taken_ms)
             reader.wait_quiet()
-            found[name] = {"rate": round(peak * share), **reader.take(due)}
+            found[name] = {"rate": round(peak * share), **reader.take(due), "broker": _quantiles(taken_ms)}
         return found
     finally:
         reader.close()
         worker.stop()
 
 
-def _produce(shop: BenchShop, rate: float, seconds: float, items: int, seed: int) -> dict[str, float]:
-    """Produce at ``rate``; returns when each event was due, in seconds since 1970."""
+def _produce(
+    shop: BenchShop, rate: float, seconds: float, items: int, seed: int, taken_ms: list[float]
+) -> dict[str, float]:
+    """Produce at ``rate``; returns when each event was due, in seconds since 1970, and adds what the broker took."""
+
+    def taken(error: Any, message: Any) -> None:
+        if error is not None:
+            raise RuntimeError(f"Kafka did not take an event: {error}")
+        taken_ms.append(message.latency() * 1000)
+
     events = workload.events("zipf", int(rate * seconds), items, seed, int(time.time() * 1000))
     producer = Producer({"bootstrap.servers": shop.bootstrap, "partitioner": "murmur2_random", "linger.ms": 0})
     start = time.time() + 0.1
@@ -68,7 +78,8 @@ def _produce(shop: BenchShop, rate: float, seconds: float, items: int, seed: int
             time.sleep(_TICK_S)
         due[event.event_id] = due_s
         topic = shop.topic(workload.TOPIC_OF[event.type])
-        producer.produce(topic, workload.event_json(event._replace(time_ms=int(due_s * 1000))), event.user_id)
+        value = workload.event_json(event._replace(time_ms=int(due_s * 1000)))
+        producer.produce(topic, value, event.user_id, on_delivery=taken)
         producer.poll(0)
     producer.flush(30)
     return due

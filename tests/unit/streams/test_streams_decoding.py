@@ -55,7 +55,8 @@ def event(**changes: Any) -> bytes:
 
 
 def decode(*records: Any, decoder: Decoder = DECODER) -> Decoded:
-    return decoder.decode([RecordBatch(TP(records[0].topic, records[0].partition), list(records))], PARTITIONS)
+    tp = TP(records[0].topic, records[0].partition)
+    return decoder.decode([RecordBatch(tp, list(records), received_ms=NOW_MS + 7)], PARTITIONS)
 
 
 def test_an_event_becomes_a_row_of_arrays() -> None:
@@ -64,7 +65,8 @@ def test_an_event_becomes_a_row_of_arrays() -> None:
     batch = found.events
     assert (batch.user_ids, batch.item_ids, batch.event_ids) == ([USER], ["red"], ["e1"])
     assert (batch.items.tolist(), batch.ids.tolist()) == ([id_hash("red")], [id_hash("e1")])
-    assert (batch.types.tolist(), batch.times.tolist(), batch.received.tolist()) == ([2], [NOW_MS], [NOW_MS])
+    assert (batch.types.tolist(), batch.times.tolist(), batch.written.tolist()) == ([2], [NOW_MS], [NOW_MS])
+    assert batch.received.tolist() == [NOW_MS + 7]
     assert batch.sources == [Source("purchases", "id-of-purchases", HOME)]
     assert (batch.source.tolist(), batch.offsets.tolist(), len(batch)) == ([0], [9], 1)
     assert (found.commands, found.refused, found.misplaced) == (None, [], [])
@@ -137,7 +139,7 @@ def test_a_record_without_a_time_is_taken_as_it_is(timestamp: int | None) -> Non
     """Regression: -1 became the time at which it was received, which the schema of recommendations refuses."""
     found = decode(record(event(event_time_ms=10**14), timestamp=timestamp))
     assert found.events is not None
-    assert found.events.received.tolist() == [0]
+    assert found.events.written.tolist() == [0]
 
 
 def test_an_unknown_content_type_is_refused_and_json_is_read() -> None:
