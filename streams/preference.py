@@ -108,28 +108,6 @@ def merge(a: Sums, b: Sums, half_life_s: Float64Array) -> Sums:
     return Sums(total_sums, total_mass, newest)
 
 
-def latest_first(times_ms: Int64Array, ids: UInt64Array) -> IntpArray:
-    """Order of each row by (time, id), largest first; empty places last.
-
-    Parameters
-    ----------
-    times_ms : int64 array of shape (U, M), NO_TIME in empty places
-    ids : uint64 array of shape (U, M)
-        Breaks ties, so that the order does not depend on who arrived first.
-
-    Returns
-    -------
-    intp array of shape (U, M), for `numpy.take_along_axis`.
-
-    Examples
-    --------
-    >>> latest_first(np.array([[5, 9, -1, 9]]), np.array([[1, 2, 0, 3]], dtype=np.uint64)).tolist()
-    [[3, 1, 0, 2]]
-    """
-    ascending = np.lexsort((ids, times_ms), axis=-1)
-    return ascending[:, ::-1]
-
-
 def rank_in_group(groups: IntpArray) -> IntpArray:
     """How many earlier places of ``groups`` hold the same value, for each place.
 

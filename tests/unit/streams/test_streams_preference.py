@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streams
-from streams.preference import NO_TIME, Sums, decay, fold, latest_first, merge, rank_in_group
+from streams.preference import NO_TIME, Sums, decay, fold, merge, rank_in_group
 
 HALF_LIVES_S = np.array([10.0, 1_000.0])
 DIMENSION = 3
@@ -108,21 +108,6 @@ def test_many_small_steps_do_not_drift() -> None:
     exact = np.exp2(-np.arange(steps) * step_ms / 1000 / half_life_s).sum()
     assert state.mass[0, 0] == pytest.approx(exact, rel=1e-6)
     assert state.sums[0, 0, 0] == pytest.approx(exact, rel=1e-6)
-
-
-@given(
-    st.lists(
-        st.lists(st.tuples(st.integers(-1, 5), st.integers(0, 2**64 - 1)), min_size=4, max_size=4),
-        min_size=1,
-        max_size=4,
-    )
-)
-def test_latest_first_orders_by_time_then_id(rows: list[list[tuple[int, int]]]) -> None:
-    times = np.array([[time_ms for time_ms, _ in row] for row in rows], np.int64)
-    ids = np.array([[id_ for _, id_ in row] for row in rows], np.uint64)
-    order = latest_first(times, ids)
-    for row, places in zip(rows, order.tolist(), strict=True):
-        assert [row[place] for place in places] == sorted(row, reverse=True)
 
 
 @given(st.lists(st.integers(0, 5)))
