@@ -204,6 +204,7 @@ class Engine:
                 if found is not None:  # else the next event would wait for all that came since the last one
                     await asyncio.to_thread(found.clusters.refresh, self.index)
                 self._quality.look_at_trending()
+                self._quality.publish()
                 self._statistics.publish()
             self._metrics.index_lag(self.swap.feed.index_lag)
             self._metrics.users(len(self.table), self.table.dirty_count)

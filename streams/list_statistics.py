@@ -30,8 +30,8 @@ class Drift:
         self._half_lives: Float64Array = np.array([[RECENT_HALF_LIFE_S], [REFERENCE_HALF_LIFE_S]])
         self._time_s = start_s
 
-    def add(self, vectors: Float32Array, now_s: float) -> None:
-        """Count float32 vectors of shape (B, d); zero ones change nothing."""
+    def add(self, vectors: NDArray[np.floating], now_s: float) -> None:
+        """Count vectors of shape (B, d), or sums of some; zero ones change nothing."""
         self._sums *= np.exp2(-(now_s - self._time_s) / self._half_lives)
         self._sums += vectors.sum(axis=0, dtype=np.float64)
         self._time_s = now_s
@@ -64,16 +64,18 @@ class ListStatistics:
         self._start_s = self._decayed_s = self._clock()
         self._user_drift = Drift(index.dimension, self._start_s)
         self._item_drift = Drift(index.dimension, self._start_s)
+        # what came since the last `publish`
+        self._demanded: list[Int64Array] = []
+        self._recommended: list[tuple[Int64Array, NDArray[np.uint8]]] = []
+        self._users: Float64Array = np.zeros(index.dimension)
 
     def demanded(self, rows: Int64Array) -> None:
-        """Count the items of B events: rows of the index, -1 for unknown ones."""
-        self._grow()
-        rows = rows[rows >= 0]
-        np.add.at(self._demand, rows, 1.0)
-        self._item_drift.add(self._index.gather(rows), self._clock())
+        """Take note of the items of B events: rows of the index, -1 for unknown ones."""
+        self._follow()
+        self._demanded.append(rows)
 
     def recommended(self, rows: Int64Array, reasons: NDArray[np.uint8], users: Float32Array) -> None:
-        """Count the lists of B users.
+        """Take note of the lists of B users.
 
         Parameters
         ----------
@@ -81,19 +83,18 @@ class ListStatistics:
         reasons : uint8 array of shape (B, k), codes
         users : float32 array of shape (B, d), their vectors, zero where the taste is unknown
         """
-        self._grow()
-        given = rows[rows >= 0]
-        self._recommended_s[given] = self._clock() - self._start_s
-        self._metrics.recommended(np.bincount(reasons.ravel()).tolist(), float(self._information[given].sum()))
-        self._user_drift.add(users, self._clock())
+        self._follow()
+        self._recommended.append((rows, reasons))
+        self._users += users.sum(axis=0, dtype=np.float64)
 
     def publish(self) -> None:
-        """Set the gauges, and look at popularity anew; call once a second or so.
+        """Count what came, set the gauges, and look at popularity anew; call once a second or so.
 
         The self-information of an item is ``-log2 p``, ``p = (events of it + 1) / (events + items)``: the surprise of
         seeing it (Zhou et al.: Solving the apparent diversity-accuracy dilemma of recommender systems, 2010).
         """
-        self._grow()
+        self._follow()
+        self._settle()
         now_s = self._clock()
         self._demand *= 2.0 ** (-(now_s - self._decayed_s) / WINDOW_S)
         self._decayed_s = now_s
@@ -106,9 +107,31 @@ class ListStatistics:
         self._metrics.drift("items", self._item_drift.distance)
         self._metrics.drift("users", self._user_drift.distance)
 
-    def _grow(self) -> None:
+    def _follow(self) -> None:
         if self._serving.space.index is not self._index:
+            self._settle()
             self._begin(self._serving.space.index)
+
+    def _settle(self) -> None:
+        self._grow()
+        demanded, self._demanded = self._demanded, []
+        recommended, self._recommended = self._recommended, []
+        now_s = self._clock()
+        if demanded:
+            rows = np.concatenate(demanded)
+            counts = np.bincount(rows[rows >= 0], minlength=len(self._demand))
+            self._demand += counts
+            asked = np.flatnonzero(counts)
+            self._item_drift.add(self._index.gather(asked) * counts[asked, None], now_s)
+        if recommended:
+            given = np.concatenate([rows[rows >= 0] for rows, _ in recommended])
+            self._recommended_s[given] = now_s - self._start_s
+            by_reason = np.bincount(np.concatenate([reasons.ravel() for _, reasons in recommended]))
+            self._metrics.recommended(by_reason.tolist(), float(self._information[given].sum()))
+            self._user_drift.add(self._users[None], now_s)
+            self._users[:] = 0
+
+    def _grow(self) -> None:
         extra = len(self._index.item_ids) - len(self._demand)
         if extra > 0:
             self._recommended_s = np.concatenate([self._recommended_s, np.full(extra, -1, np.float32)])

@@ -4,11 +4,12 @@ Prequential evaluation ("test, then train"; Gama, Sebastiao, Rodrigues: On evalu
 an event's item is looked for in the list that its user was last given. The same events are scored against what is
 trending at that moment under the same rules, which is what the user would have been given without personalisation.
 An event is left out where its user had no list yet, or where the rules kept its item out of any list.
-All of it is one vectorised pass a batch; nothing here changes what is recommended.
+What is looked up in the table is one vectorised pass a group; counting waits for `publish`, once a second. Nothing here
+changes what is recommended.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,9 @@ VIAS = ("list", "visit", "id")
 """How a purchase followed from a recommendation: its item is in the user's last list; the user went to that item from
 an earlier list; or the event names a recommendation."""
 
+_NONE, _EARLIER, _LAST = range(3)
 _REASONS = ("", *REASON_KINDS)
+_MOST_WAITING = 50_000
 _PURCHASE = EVENT_TYPES.index("purchase")
 
 
@@ -49,6 +52,22 @@ class Checked:
     new: NDArray[np.bool_]
     model: NDArray[np.uint16]  # that made the list: places in the table's ``models``
     rows: Int64Array  # of the items in the index, -1 = unknown
+    types: NDArray[np.uint8]  # of the events
+    visited: NDArray[np.uint8]  # of purchases: why the item was recommended in an earlier list that led to it, 0 = none
+    names: NDArray[np.uint8]  # the recommendation that the event names: _NONE, or the user's _LAST or an _EARLIER one
+
+    @staticmethod
+    def join(parts: Sequence["Checked"]) -> "Checked":
+        """One behind the other."""
+        return Checked(*(np.concatenate(columns) for columns in zip(*map(_columns, parts), strict=True)))
+
+    def take(self, places: IntpArray) -> "Checked":
+        """Those at these places."""
+        return Checked(*(column[places] for column in _columns(self)))
+
+
+def _columns(checked: Checked) -> list[NDArray[Any]]:
+    return [getattr(checked, column.name) for column in fields(Checked)]
 
 
 class OnlineQuality:
@@ -62,6 +81,7 @@ class OnlineQuality:
         self._top_index: ItemIndex | None = None  # whose rows these are
         self._top_rows: Int64Array = np.empty(0, np.int64)
         self._is_top: NDArray[np.bool_] = np.zeros(1, np.bool_)  # by row; the last one stands for items that are newer
+        self._waiting: list[Checked] = []  # applied events that are not counted yet
 
     @property
     def _index(self) -> ItemIndex:
@@ -91,6 +111,13 @@ class OnlineQuality:
         reason = np.where(rank >= 0, reasons[np.arange(len(slots)), rank], 0).astype(np.uint8)
         rank[reason == 0] = -1  # a blank place, for an item whose hash is 0
         barred = left_out(table, slots, self._index, self._rules)  # (B, A)
+        visited = np.zeros(len(slots), np.uint8)
+        bought = np.flatnonzero(batch.types == _PURCHASE)
+        if len(bought):
+            taken = table.taken_items[slots[bought]] == batch.items[bought, None]  # (n, TAKEN)
+            visited[bought] = np.where(taken, table.taken_reasons[slots[bought]], 0).max(axis=1)
+        names = np.where(batch.recommendations == table.offered_id[slots], _LAST, _EARLIER).astype(np.uint8)
+        names[batch.recommendations == 0] = _NONE
         has_list = reasons[:, 0] > 0
         allowed = (rows < 0) | ~(barred == rows[:, None]).any(axis=1)
         return Checked(
@@ -102,6 +129,9 @@ class OnlineQuality:
             new=table.applied[slots].sum(axis=1) < NEW_USER_EVENTS,
             model=table.offered_model[slots],
             rows=rows,
+            types=batch.types,
+            visited=visited,
+            names=names,
         )
 
     def _trending_ranks(self, rows: Int64Array, barred: Int64Array, scored: NDArray[np.bool_]) -> Int64Array:
@@ -116,7 +146,7 @@ class OnlineQuality:
         return ranks
 
     def record(self, checked: Checked, batch: EventBatch, slots: IntpArray, applied: IntpArray) -> None:
-        """Count what was scored, for the events that were applied: a replayed event or a duplicate says nothing new.
+        """Take note of what was applied: a replayed event or a duplicate says nothing new.
 
         Parameters
         ----------
@@ -124,47 +154,48 @@ class OnlineQuality:
         slots : intp array of shape (B,)
         applied : intp array of shape (n,), places of the applied events in the batch
         """
-        table, metrics = self._table, self._metrics
-        scored = applied[(checked.has_list & checked.allowed)[applied]]
-        metrics.unscored("no-list", int((~checked.has_list[applied]).sum()))
-        metrics.unscored("left-out", int((checked.has_list & ~checked.allowed)[applied].sum()))
-        metrics.unknown_items(int((checked.rows[applied] < 0).sum()))
+        if len(applied) == 0:
+            return
+        hit = applied[(checked.rank[applied] >= 0) & checked.allowed[applied]]
+        self._remember_taken(slots[hit], batch.items[hit], checked.reason[hit])
+        self._waiting.append(checked if len(applied) == len(batch) else checked.take(applied))
+        if sum(len(one.rows) for one in self._waiting) > _MOST_WAITING:
+            self.publish()
+
+    def publish(self) -> None:
+        """Count what was recorded since the last call; call each second or so."""
+        if not self._waiting:
+            return
+        checked, models, metrics = Checked.join(self._waiting), self._table.models, self._metrics
+        self._waiting.clear()
+        scored = np.flatnonzero(checked.has_list & checked.allowed)
+        metrics.unscored("no-list", int((~checked.has_list).sum()))
+        metrics.unscored("left-out", int((checked.has_list & ~checked.allowed).sum()))
+        metrics.unknown_items(int((checked.rows < 0).sum()))
         cohort = 2 * checked.model.astype(np.intp) + checked.new  # of each event: model and kind of user
         by_trend = checked.trending_rank[scored]
         for code, events, hits, ranks in _sums(cohort[scored], by_trend >= 0, _reciprocal(by_trend)):
-            labels = (table.models[code // 2], USERS[code % 2])
+            labels = (models[code // 2], USERS[code % 2])
             metrics.scored(*labels, events)
             metrics.trending_hits(*labels, int(hits), ranks)
         hit = scored[checked.rank[scored] >= 0]
         hit_codes = len(_REASONS) * cohort[hit] + checked.reason[hit]
         for code, hits, ranks in _sums(hit_codes, _reciprocal(checked.rank[hit])):
             group, reason = divmod(code, len(_REASONS))
-            metrics.hits(table.models[group // 2], USERS[group % 2], _REASONS[reason], int(hits), ranks)
-        self._convert(checked, batch, slots, applied[batch.types[applied] == _PURCHASE])
-        self._attribute(batch, slots, applied)
-        self._remember_taken(slots[hit], batch.items[hit], checked.reason[hit])
+            metrics.hits(models[group // 2], USERS[group % 2], _REASONS[reason], int(hits), ranks)
+        self._convert(checked.take(np.flatnonzero(checked.types == _PURCHASE)))
+        named = np.flatnonzero(checked.names != _NONE)
+        for code, events in _sums(2 * checked.types[named].astype(np.intp) + (checked.names[named] == _LAST)):
+            metrics.attributed(EVENT_TYPES[code // 2], "last" if code % 2 else "earlier", int(events))
 
-    def _convert(self, checked: Checked, batch: EventBatch, slots: IntpArray, bought: IntpArray) -> None:
+    def _convert(self, bought: Checked) -> None:
         """Count purchases, and those that followed from a recommendation, each once."""
-        if len(bought) == 0:
-            return
-        table = self._table
-        self._metrics.purchases(len(bought))
-        same = table.taken_items[slots[bought]] == batch.items[bought, None]  # (n, TAKEN)
-        visited = np.where(same, table.taken_reasons[slots[bought]], 0).max(axis=1)
-        listed, named = checked.reason[bought], batch.recommendations[bought] != 0
-        via = np.select([listed > 0, visited > 0, named], [0, 1, 2], -1)
-        reason = np.where(listed > 0, listed, visited)
+        self._metrics.purchases(len(bought.rows))
+        via = np.select([bought.reason > 0, bought.visited > 0, bought.names != _NONE], [0, 1, 2], -1)
+        reason = np.where(bought.reason > 0, bought.reason, bought.visited).astype(np.intp)
         for code, purchases in _sums((len(_REASONS) * via + reason)[via >= 0]):
             how, why = divmod(code, len(_REASONS))
             self._metrics.conversions(VIAS[how], _REASONS[why] or "unknown", int(purchases))
-
-    def _attribute(self, batch: EventBatch, slots: IntpArray, applied: IntpArray) -> None:
-        """Count the events that name a recommendation: the user's last one, or an earlier one."""
-        named = applied[batch.recommendations[applied] != 0]
-        last = batch.recommendations[named] == self._table.offered_id[slots[named]]
-        for code, events in _sums(2 * batch.types[named].astype(np.intp) + last):
-            self._metrics.attributed(EVENT_TYPES[code // 2], "last" if code % 2 else "earlier", int(events))
 
     def _remember_taken(self, slots: IntpArray, items: UInt64Array, reasons: NDArray[np.uint8]) -> None:
         if len(slots) == 0:

@@ -25,6 +25,8 @@ _PRUNE_AT = 200_000
 """Items counted at which the rarest are dropped: they cost some 200 bytes each, and 8 more a partition."""
 _KEPT = 100_000
 _TOP_EVERY_S = 1.0
+_MOST_WAITING = 1_000
+"""Groups of events that wait to be counted."""
 _LEAD_MS = 3_600_000
 """Counts of a time so far ahead come from a wrong clock: they would outweigh everything for years."""
 
@@ -44,6 +46,7 @@ class Trending:
         self._reference: dict[int, int] = {}  # the time (UTC ms) at which an event counts 1
         self._newest: dict[int, int] = {}  # the largest event time (UTC ms) counted
         self._changed: set[int] = set()
+        self._waiting: list[tuple[NDArray[np.int32], Sequence[str], NDArray[np.uint8], NDArray[np.int64]]] = []
         self._published: dict[int, TrendingCounts] = {}
         self._top: list[tuple[str, float]] = []
         self._top_until = 0.0  # monotonic seconds
@@ -55,7 +58,7 @@ class Trending:
         types: NDArray[np.uint8],
         times: NDArray[np.int64],
     ) -> None:
-        """Count events.
+        """Take note of events; they are counted when somebody asks.
 
         Parameters
         ----------
@@ -64,10 +67,20 @@ class Trending:
         types : uint8 array of shape (B,), places in EVENT_TYPES
         times : int64 array of shape (B,), UTC milliseconds
         """
-        if not item_ids:
+        if item_ids:
+            self._waiting.append((partitions, item_ids, types, np.minimum(times, _now_ms())))
+            if len(self._waiting) > _MOST_WAITING:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Count what waits."""
+        if not self._waiting:
             return
-        times = np.minimum(times, _now_ms())
-        numbers, weights = self._numbers(item_ids), self._weights[types]
+        waiting, self._waiting = self._waiting, []
+        columns = list(zip(*waiting, strict=True))
+        partitions, types, times = (np.concatenate(columns[place]) for place in (0, 2, 3))
+        numbers = self._numbers([item for items in columns[1] for item in items])
+        weights = self._weights[types]
         for partition in set(partitions.tolist()):
             own = np.flatnonzero(partitions == partition)
             self._add(partition, numbers[own], weights[own], times[own])
@@ -121,6 +134,7 @@ class Trending:
 
     def take_changed(self) -> dict[int, bytes]:
         """Encoded counts of partitions that changed since the last call: what is saved and published."""
+        self._settle()
         taken = {partition: encode(self._state(partition)) for partition in self._changed if partition in self._counts}
         self._changed.clear()
         return taken
@@ -153,6 +167,7 @@ class Trending:
 
     def adopt(self, partition: int, state: bytes) -> None:
         """Go on from a saved state: the partition is owned here now. One that can't be read is counted anew."""
+        self._settle()
         counts = decode_published(state)
         if counts is not None and counts.time_ms <= _now_ms() + _LEAD_MS:
             numbers = self._numbers([item for item, _ in counts.items])
@@ -162,6 +177,7 @@ class Trending:
 
     def release_all_but(self, partitions: Collection[int]) -> None:
         """Forget the counts of partitions that are owned elsewhere now."""
+        self._settle()
         for partition in self._counts.keys() - set(partitions):
             del self._counts[partition], self._reference[partition], self._newest[partition]
             self._changed.discard(partition)
@@ -184,6 +200,7 @@ class Trending:
 
         Partitions owned here count as they stand, the others as they were last published.
         """
+        self._settle()
         others = [counts for partition, counts in {**self._published}.items() if partition not in self._counts]
         newest = max([*self._newest.values(), *(counts.time_ms for counts in others)], default=0)
         own = self._own_sum(newest)

@@ -71,6 +71,7 @@ class Shop:
         checked = self.quality.check(batch, slots)
         applied = apply_batch(self.table, batch, slots, self.index, CONFIG)
         self.quality.record(checked, batch, slots, applied.events)
+        self.quality.publish()
 
     def count(self, name: str, **labels: str) -> float:
         """Sum of the samples of a metric that carry the labels."""
