@@ -36,7 +36,8 @@ an earlier list; or the event names a recommendation."""
 
 _NONE, _EARLIER, _LAST = range(3)
 _REASONS = ("", *REASON_KINDS)
-_MOST_WAITING = 50_000
+_MOST_WAITING = 1_000
+"""Groups of events that wait to be counted."""
 _PURCHASE = EVENT_TYPES.index("purchase")
 
 
@@ -159,7 +160,7 @@ class OnlineQuality:
         hit = applied[(checked.rank[applied] >= 0) & checked.allowed[applied]]
         self._remember_taken(slots[hit], batch.items[hit], checked.reason[hit])
         self._waiting.append(checked if len(applied) == len(batch) else checked.take(applied))
-        if sum(len(one.rows) for one in self._waiting) > _MOST_WAITING:
+        if len(self._waiting) > _MOST_WAITING:
             self.publish()
 
     def publish(self) -> None:
