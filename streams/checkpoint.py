@@ -24,7 +24,7 @@ from streams.space import Serving
 from streams.stores.base import ProfileStore, StoreError, StoreMisconfigured
 from streams.stores.base import version as store_version
 from streams.transport import RecordBatch
-from streams.trending import Trending
+from streams.trending import TakenCounts, Trending
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class _Frozen:
     snapshot: Snapshot
     batches: list[RecordBatch]
     deliveries: list[Deliveries]
-    trending: dict[int, bytes]
+    trending: dict[int, TakenCounts]
 
 
 class Checkpoint:
@@ -155,8 +155,8 @@ class Checkpoint:
             rows = await asyncio.to_thread(encode_rows, frozen.snapshot, number, self._forget_after_s)
             with self._metrics.stage("save"):
                 await self._store.save(rows)
-        await asyncio.to_thread(self._emitter.trending, frozen.trending)
-        for partition, state in frozen.trending.items():
+        trending = await asyncio.to_thread(self._publish, frozen.trending)
+        for partition, state in trending.items():
             await self._store.save_trending(partition, state, store_version(frozen.assignment.term, number))
         if not self._ownership.is_current(frozen.assignment):
             return False
@@ -165,6 +165,11 @@ class Checkpoint:
             self._superseded()
             return False
         return True
+
+    def _publish(self, trending: dict[int, TakenCounts]) -> dict[int, bytes]:
+        states = {partition: counts.encode() for partition, counts in trending.items()}
+        self._emitter.trending(states)
+        return states
 
     def _end(self, frozen: _Frozen, saved: bool) -> None:
         end_save(self._table, frozen.snapshot, saved)

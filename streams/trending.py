@@ -6,7 +6,8 @@ exact for one worker, and nearly so for several.
 
 import heapq
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -132,30 +133,24 @@ class Trending:
         """What is left of a count after that time."""
         return float(2.0 ** (-(now_ms - then_ms) / self._half_life_ms))
 
-    def take_changed(self) -> dict[int, bytes]:
-        """Encoded counts of partitions that changed since the last call: what is saved and published."""
+    def take_changed(self) -> dict[int, "TakenCounts"]:
+        """Counts of partitions that changed since the last call: what is saved and published."""
         self._settle()
-        taken = {partition: encode(self._state(partition)) for partition in self._changed if partition in self._counts}
+        taken = {
+            partition: TakenCounts(partition, self._newest[partition], self._as_of_newest(partition), self._items)
+            for partition in self._changed
+            if partition in self._counts
+        }
         self._changed.clear()
         return taken
 
-    def mark_changed(self, partitions: Mapping[int, bytes]) -> None:
+    def _as_of_newest(self, partition: int) -> Float64Array:
+        """A copy."""
+        return self._counts[partition] * self._left(self._reference[partition], self._newest[partition])
+
+    def mark_changed(self, partitions: Iterable[int]) -> None:
         """Take a failed save back: these have to be saved again."""
         self._changed.update(partition for partition in partitions if partition in self._counts)
-
-    def _state(self, partition: int) -> TrendingCounts:
-        newest = self._newest[partition]
-        counts = self._counts[partition] * self._left(self._reference[partition], newest)
-        return TrendingCounts(partition=partition, time_ms=newest, items=self._largest(counts, PUBLISHED))
-
-    def _largest(self, counts: Float64Array, most: int) -> list[tuple[str, float]]:
-        """Of the counts by number, the largest above 0."""
-        numbers = np.flatnonzero(counts > 0)
-        if len(numbers) > most:
-            at_least = np.partition(counts[numbers], -most)[-most]
-            numbers = numbers[counts[numbers] >= at_least]  # all that share the last place: the id decides
-        found = zip((self._items[number] for number in numbers.tolist()), counts[numbers].tolist(), strict=True)
-        return _best(found, most)
 
     def _own_sum(self, time_ms: int) -> Float64Array:
         """The counts by number of all partitions owned here, as of a time."""
@@ -204,7 +199,7 @@ class Trending:
         others = [counts for partition, counts in {**self._published}.items() if partition not in self._counts]
         newest = max([*self._newest.values(), *(counts.time_ms for counts in others)], default=0)
         own = self._own_sum(newest)
-        total = dict(self._largest(own, _RANKED))
+        total = dict(_largest(own, self._items, _RANKED))
         for counts in others:
             left = self._left(counts.time_ms, newest)
             for item, count in counts.items:
@@ -215,6 +210,31 @@ class Trending:
         ranked = _best(total.items(), _RANKED)
         largest = ranked[0][1] if ranked else 1.0
         return [(item, count / largest) for item, count in ranked if count > 0]
+
+
+@dataclass(frozen=True)
+class TakenCounts:
+    """A partition's counts of all items at a moment. Its largest can be looked for in any thread."""
+
+    partition: int
+    time_ms: int
+    counts: Float64Array
+    items: list[str]  # only ever appended to
+
+    def encode(self) -> bytes:
+        """What is saved and published."""
+        items = _largest(self.counts, self.items, PUBLISHED)
+        return encode(TrendingCounts(partition=self.partition, time_ms=self.time_ms, items=items))
+
+
+def _largest(counts: Float64Array, items: Sequence[str], most: int) -> list[tuple[str, float]]:
+    """Of the counts, those of ``items`` by their place, the largest above 0."""
+    numbers = np.flatnonzero(counts > 0)
+    if len(numbers) > most:
+        at_least = np.partition(counts[numbers], -most)[-most]
+        numbers = numbers[counts[numbers] >= at_least]  # all that share the last place: the id decides
+    found = zip((items[number] for number in numbers.tolist()), counts[numbers].tolist(), strict=True)
+    return _best(found, most)
 
 
 def _now_ms() -> int:

@@ -18,6 +18,8 @@ ROW_OVERHEAD = 200  # bytes that the server counts for a row's cells, beside the
 LOAD_KEYS = 50
 SCAN_ROWS = 100
 IN_FLIGHT = 16
+WRITES_IN_FLIGHT = 4
+"""Fewer: a save that keeps the servers and the event loop busy holds up the events that come meanwhile."""
 TERM_TIMEOUT_S = 20.0
 RACE_PAUSE_S = 0.1
 
@@ -155,7 +157,7 @@ class CassandraStore:
         async def write(batch: list[Any]) -> None:
             await session.execute(doing, session.batch(batch))
 
-        await in_lanes(write, batches(sized, BATCH_ROWS, BATCH_BYTES), IN_FLIGHT)
+        await in_lanes(write, batches(sized, BATCH_ROWS, BATCH_BYTES), WRITES_IN_FLIGHT)
 
     def _insert(self, row: StoredProfile) -> Any:
         version = _int64(row.version)

@@ -106,9 +106,9 @@ class _Reader:
 
     def _read(self) -> None:
         while not self._stopping.is_set():
-            for message in self._consumer.consume(500, timeout=0.05):
-                if message.error() is None and message.value():
-                    self._seen.append((time.time(), message.value()))
+            message = self._consumer.poll(0.05)
+            if message is not None and message.error() is None and message.value():
+                self._seen.append((time.time(), message.value()))
 
     def wait_quiet(self) -> None:
         """Until no list has come for two seconds."""
