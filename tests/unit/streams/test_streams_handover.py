@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 from faust.types import TP
 
+from streams.intake import Intake
 from streams.profile_state import hashes
 from streams.stores.base import StoreMisconfigured
-from tests.unit.streams.simulated import SimWorker, World, right_partition, turns
+from tests.unit.streams.simulated import NAMES, SimWorker, World, right_partition, turns
 
 pytestmark = pytest.mark.usefixtures("no_time")
 
@@ -445,6 +446,35 @@ async def test_a_full_dirty_budget_holds_the_next_batch_back_until_a_checkpoint(
     await turns()
     assert worker.processing.done()
     assert int(worker.table.applied.sum()) == 2
+
+
+async def test_a_user_that_one_group_puts_out_of_memory_is_loaded_for_the_next(world: World) -> None:
+    """The users of the next group are looked for while this one is ranked: not before it has made its room."""
+    worker = SimWorker(world)
+    await assign(worker)
+    for user in (ANNA, "ben"):
+        world.produce(user, 0, 1_000)
+    await work_through(worker)
+    assert await checkpoint(worker)
+    worker.pipeline._max_dirty = 100
+    for number in range(62):
+        world.produce(f"other-{number}", 0, 1_000)
+    await work_through(worker)  # all 64 places are taken, and but for Anna and Ben nobody is saved
+    worker.intake = Intake(1, NAMES.events)
+    for user in ("somebody new", ANNA):
+        world.produce(user, 0, 2_000)
+        for tp in worker.partitions():
+            worker.fetch(tp, 1)
+    assert len(worker.intake) == 2
+    async with worker.checkpoint.boundary:
+        working = worker.start(worker.intake.run_forever(worker.pipeline.process))
+        await turns()
+    async with asyncio.timeout(5):
+        while applied(world, "somebody new") + applied(world) < 3 and not working.done():
+            await checkpoint(worker)
+            await turns()
+    working.cancel()
+    assert applied(world) == 2
 
 
 async def test_a_log_that_was_cut_below_a_fence_is_an_error_with_a_sentence(world: World) -> None:
