@@ -65,16 +65,21 @@ def beside_peers(
     """prefstream and its peers on the same topics; what share of the users' last lists are the same."""
     shop = BenchShop(stack, folder, items)
     sent = workload.events("zipf", events, items, 11, int(time.time() * 1000))
-    shop.send_all(sent)
     rows: dict[str, Any] = {}
-    for peer in ("faust", "quix"):
-        rows[peer] = _run_peer(peer, shop, stack, environments, events)
+    # it knows all items before the first event comes, as the peers do
     running = shop.start_workers()
     try:
+        shop.send_all(sent)
         wait_for("the peers' events", lambda: running[0].counts()[0] >= events, 120.0)
         # what is saved has been sent before
         wait_for("the saves of the peers' events", lambda: not running[0].counts()[1], 120.0)
         own = _last_lists(shop, "recommendations")
+    finally:
+        running[0].stop()
+    for peer in ("faust", "quix"):
+        rows[peer] = _run_peer(peer, shop, stack, environments, events)
+    running = shop.start_workers()
+    try:
         # the peers' share is too short a run for batches of 2,000
         sent = workload.events("zipf", own_events, items, 12, int(time.time() * 1000))
         rows["prefstream"] = measure(shop, running, sent)
