@@ -1,7 +1,8 @@
 """Between the agent and the pipeline: what is fetched while a group of batches is processed becomes the next group.
 
 So a group is small while there is little to do, and an event waits for no other; under load it grows up to
-``max_records``, and what costs the same for one event and for a thousand is paid once.
+``max_records``, and what costs the same for one event and for a thousand is paid once. The next group is begun when the
+last one says so: its users are loaded while those of the last are ranked.
 """
 
 import asyncio
@@ -68,11 +69,14 @@ class Intake:
 
     async def _unless_failed(self, wanted: asyncio.Task[Any], under_way: set[asyncio.Task[Any]]) -> None:
         """Wait; steps that have ended are let go of, and the first that failed is raised."""
-        while not wanted.done():
-            await asyncio.wait({wanted, *under_way}, return_when=asyncio.FIRST_COMPLETED)
-            for task in [task for task in under_way if task.done()]:
-                under_way.remove(task)
-                task.result()
+        try:
+            while not wanted.done():
+                await asyncio.wait({wanted, *under_way}, return_when=asyncio.FIRST_COMPLETED)
+                for task in [task for task in under_way if task.done()]:
+                    under_way.remove(task)
+                    task.result()
+        finally:
+            wanted.cancel()
 
     def take(self) -> list[RecordBatch]:
         """The next group: batches of one assignment; empty if nothing waits."""
