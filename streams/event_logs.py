@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.errors import DecodeError
 from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event
-from streams.evaluation import History
+from streams.evaluation import History, Questions
 from streams.event_files import EventFileError, LineFile, read_events
 
 _USER = ("user_id", "session_id", "user", "session")
@@ -177,28 +176,13 @@ def _time_ms(value: Any) -> int:
     return round(1000 * (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
 
 
-def questions(
-    histories: Sequence[History], limit: int, seed: int = 0
-) -> tuple[list[History], list[str], NDArray[np.int64]]:
-    """Events to predict, each with what its user did before: histories, next items, and each one's user's number.
-
-    Of more than ``limit`` a random choice is taken.
-    """
-    counts = np.array([max(len(history.items) - 1, 0) for history in histories], np.int64)
-    owner = np.repeat(np.arange(len(histories)), counts)
-    place = 1 + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    if len(owner) > limit:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(owner), limit, replace=False))
-        owner, place = owner[chosen], place[chosen]
-    asked, targets = [], []
-    for user, at in zip(owner.tolist(), place.tolist(), strict=True):
-        history = histories[user]
-        asked.append(
-            History(
-                history.items[:at],
-                None if history.types is None else history.types[:at],
-                None if history.times_ms is None else history.times_ms[:at],
-            )
-        )
-        targets.append(history.items[at])
-    return asked, targets, owner
+def questions(log: Sequence[History], limit: int, seed: int = 0) -> Questions:
+    """Every event but each user's first, to be predicted; of more than ``limit`` a random choice."""
+    counts = np.array([max(len(history.items) - 1, 0) for history in log], np.int64)
+    users = np.repeat(np.arange(len(log)), counts)
+    seen = 1 + np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
+    if len(users) > limit:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(users), limit, replace=False))
+        users, seen = users[chosen], seen[chosen]
+    targets = [log[user].items[place] for user, place in zip(users.tolist(), seen.tolist(), strict=True)]
+    return Questions(log, users, seen, targets)

@@ -57,7 +57,7 @@ def quantise(
     from encoders import quantise as tool
     from encoders.runtime import Runtime
     from streams.commands.questions import known_items, read_questions
-    from streams.evaluation import StreamModel
+    from streams.evaluation import StreamModel, evaluate_stream
     from streams.evaluation_page import page
     from streams.measures import lost as lost_accuracy
 
@@ -77,7 +77,8 @@ def quantise(
     lost = tool.compare(runtime, encoder, variant, list(items.values()))
     figures: dict[str, Figure] = {}
     if asked is not None:
-        reports = [asked.ask(StreamModel(one, runtime, list(items.values())), trained_on) for one in (variant, encoder)]
+        models = [StreamModel(one, runtime, list(items.values())) for one in (variant, encoder)]
+        reports = [evaluate_stream(model, asked, trained_on, seed) for model in models]
         figures = lost_accuracy(reports[1].places, reports[0].places, seed)
         if html is not None:
             remarks = [*_remarks(lost), *((f"{name} lost, per cent", _text(figures[name])) for name in _SHOWN)]

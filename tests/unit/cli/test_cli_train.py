@@ -86,7 +86,7 @@ def test_a_quantised_encoder_says_what_it_loses(run: Any, tmp_path: Path) -> Non
     told = json.loads(done.stdout)
     assert told["version"] == "v1-int8"
     assert told["size_after"] < told["size_before"]
-    assert told["predictions"] == len(questions(read_log(test).histories, 20_000)[0])
+    assert told["predictions"] == len(questions(read_log(test).histories, 20_000).targets)
     assert {*told["quality"]} >= {"recall@5", "mrr@20", "ndcg@20"}
     for figure in told["quality"].values():
         assert figure["lost"]["mean"] == pytest.approx(figure["before"] - figure["after"])
@@ -194,9 +194,8 @@ def test_a_log_without_an_event_is_refused(tmp_path: Path) -> None:
 
 def test_every_event_but_the_first_is_a_question(tmp_path: Path) -> None:
     histories = read_log(write_events(tmp_path / "events.jsonl", 20)).histories
-    asked, targets, owner = questions(histories, 10_000)
-    assert len(asked) == sum(len(history.items) - 1 for history in histories)
-    for history, target, user in zip(asked, targets, owner.tolist(), strict=True):
-        length = len(history.items)
-        assert [*history.items, target] == list(histories[user].items[: length + 1])
-    assert len(questions(histories, 7)[0]) == 7
+    asked = questions(histories, 10_000)
+    assert len(asked.targets) == sum(len(history.items) - 1 for history in histories)
+    for items, target, user in zip(asked.items_before(), asked.targets, asked.users.tolist(), strict=True):
+        assert [*items, target] == list(histories[user].items[: len(items) + 1])
+    assert len(questions(histories, 7).targets) == 7
