@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import numpy as np
 from schemas.errors import DecodeError
 from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event
 from streams.evaluation import History, Questions
-from streams.event_files import EventFileError, LineFile, read_events
+from streams.event_files import EventFileError, LineFile, is_gzip, read_events
 
 _USER = ("user_id", "session_id", "user", "session")
 _ITEM = ("item_id", "item")
@@ -92,8 +93,6 @@ def _row(event: Event) -> Row:
 
 
 def _has_header(path: Path) -> bool:
-    if not path.name.endswith((".csv", ".csv.gz")):
-        return False
     with LineFile(path) as lines:
         first = (lines.head[0][1] or b"") if lines.head else b""
     names = [name.strip().strip('"').lower() for name in first.decode("utf-8", "replace").split(",")]
@@ -101,7 +100,7 @@ def _has_header(path: Path) -> bool:
 
 
 def _csv(path: Path) -> Iterator[Row | None]:
-    opened = gzip.open if path.suffix == ".gz" else open
+    opened = gzip.open if is_gzip(path) else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -109,10 +108,8 @@ def _csv(path: Path) -> Iterator[Row | None]:
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             for values in reader:
                 yield _table_row(values, names)
-    except (UnicodeError, csv.Error, gzip.BadGzipFile) as error:
-        raise EventFileError(
-            f"The file {str(path)!r} can't be read as CSV in UTF-8 ({error}): check it (a gzipped one ends with .gz)."
-        ) from None
+    except (UnicodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise EventFileError(f"The file {str(path)!r} can't be read as CSV in UTF-8 ({error}): check it.") from None
 
 
 def _parquet(path: Path) -> Iterator[Row | None]:
