@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.commands.errors import CommandError
-from streams.commands.output import note, say, say_json, say_table
+from streams.commands.output import check_writable, note, say, say_json, say_table
 
 if TYPE_CHECKING:
     from streams.evaluation import Report
@@ -44,6 +44,8 @@ def evaluate(
     from streams.evaluation import StreamModel, evaluate_stream, judge
     from streams.event_logs import read_log
 
+    if html is not None:
+        check_writable(html)
     encoder = manifest.load(folder)
     items, trained_on = known_items(encoder, catalog)
     if not items:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.commands.errors import CommandError
-from streams.commands.output import note, say, say_json
+from streams.commands.output import check_writable, note, say, say_json
 
 if TYPE_CHECKING:
     from encoders.quantise import Lost
@@ -65,6 +65,8 @@ def quantise(
         raise CommandError(f"There is something at '{output}' already: give another folder, or remove it.")
     if html is not None and data is None:
         raise CommandError("--html shows how well both predict: give events with --data.")
+    if html is not None:
+        check_writable(html)
     encoder = manifest.load(folder)
     items, trained_on = known_items(encoder, catalog)
     if data is not None and not items:
