@@ -2,7 +2,7 @@
 
     item_i  = unit(own_i + sum_f weight_if * feature_f + sum_x projection_x(x_i))
     user    = unit(sum_c mix_c * sum_{j < n} rho_c ** j * w(type_j) * item_j / sum_{j < n} rho_c ** j)
-    score_i = user . item_i / temperature + bias_i + repeats_i
+    score_i = user . item_i / temperature + bias_i + repeats_i (``encoders.repeats``)
 
 and, where there are times and events older than the h recents,
 
@@ -170,7 +170,8 @@ def scores(
         mixed = jnp.einsum("rj,rjd->rd", weights, recents)
     user = unit(mixed)
     user = _dropped(user, options.user_dropout, keys[2])
-    found = user @ items.T / options.temperature
+    nearness = user @ items.T / options.temperature
+    found = nearness
     if options.popularity:
         found = found + params["bias"][batch.candidates]
     if options.repeats:
@@ -178,6 +179,8 @@ def scores(
         gains = params["repeat_patterns"][batch.pattern][:, ranks] * batch.newest
         gains = gains + repeat_by_rank(params, options.history)
         rows = jnp.arange(len(batch.targets))[:, None]
+        near = nearness.at[rows, batch.histories].get(mode="fill", fill_value=-1 / options.temperature)  # (R, h)
+        gains = gains + options.repeat_lift * (near.max(axis=1, keepdims=True) - near) * batch.newest
         found = found.at[rows, batch.histories].add(gains, mode="drop")
     return found
 
