@@ -48,7 +48,9 @@ from tests.bench.datasets import (
 )
 
 OPTIONS = {
-    "sessions": TrainingOptions(dimension=160, epochs=10, history_dropout=0.25, user_dropout=0.25, validation=0.0),
+    "sessions": TrainingOptions(
+        dimension=160, epochs=10, history_dropout=0.25, user_dropout=0.25, popularity=True, validation=0.0
+    ),
     "amazon": TrainingOptions(
         dimension=128,
         epochs=8,
