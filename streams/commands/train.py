@@ -46,6 +46,12 @@ def train(
     popularity: Annotated[
         bool, typer.Option("--popularity", help="Learn a bias an item too: what is wanted by all.")
     ] = False,
+    repeat_prior: Annotated[
+        bool,
+        typer.Option(
+            help="Scores of items seen before start from how often people come back to one; without it, from zero."
+        ),
+    ] = True,
     seed: Annotated[int, typer.Option(help="The same seed and data give the same encoder on one machine.")] = 0,
     version: Annotated[
         str | None,
@@ -113,6 +119,7 @@ def train(
         patience=patience,
         seed=seed,
         popularity=popularity,
+        repeat_prior=repeat_prior,
         older=older,
         own_dropout=0.0 if table is None else 0.1,
     )

@@ -49,7 +49,13 @@ from tests.bench.datasets import (
 
 OPTIONS = {
     "sessions": TrainingOptions(
-        dimension=160, epochs=10, history_dropout=0.25, user_dropout=0.25, popularity=True, validation=0.0
+        dimension=160,
+        epochs=10,
+        history_dropout=0.25,
+        user_dropout=0.25,
+        popularity=True,
+        repeat_prior=False,
+        validation=0.0,
     ),
     "amazon": TrainingOptions(
         dimension=128,
@@ -63,7 +69,6 @@ OPTIONS = {
         user_dropout=0.0,
         item_dropout=0.3,
         popularity=True,
-        repeat_prior=True,
         validation=0.0,
     ),
     "cold": TrainingOptions(

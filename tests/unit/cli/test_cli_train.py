@@ -50,7 +50,7 @@ def test_an_encoder_is_trained_and_evaluated(run: Any, tmp_path: Path) -> None:
         )
     )
     model = tiny_transformer.build(tmp_path / "model", ["[PAD]", "[UNK]", "thing"], np.eye(3))
-    options = ("--dimension", 8, "--epochs", 2, "--text-model", model)
+    options = ("--dimension", 8, "--epochs", 2, "--no-repeat-prior", "--text-model", model)
     done = run("train", events, items, "-o", tmp_path / "v1", *options)
     assert done.exit_code == 0, done.stderr
     assert "learned from: text, sentences, images, prices" in done.stderr
