@@ -83,6 +83,8 @@ OPTIONS = {
         user_dropout=0.0,
         item_dropout=0.3,
         own_dropout=0.3,
+        repeat_prior=False,
+        repeat_lift=0.0,
         validation=0.0,
     ),
 }
