@@ -133,7 +133,7 @@ def build(head: LinearHead, dimension: int, history: int) -> onnx.ModelProto:
 
 
 def _repeats(g: GraphWriter, scores: RepeatScores, history: int) -> None:
-    """``recent_scores``: what ``repeats.patterns`` finds in the recents, looked up in the learned tables."""
+    """``recent_scores``, as ``RepeatScores`` has them; the pattern is that of ``repeats.patterns``."""
     ranks = np.minimum(np.arange(history), repeats.RANKS - 1)
     g.constant("by_rank", scores.by_rank)
     g.constant("by_pattern", scores.by_pattern[:, ranks])  # (PATTERNS, h)
@@ -164,7 +164,18 @@ def _repeats(g: GraphWriter, scores: RepeatScores, history: int) -> None:
     g.node("Gather", ["length_class", "present_number"], "pattern_length")
     g.node("Add", ["pattern_i", "pattern_length"], "pattern")
     g.node("Gather", ["by_pattern", "pattern"], "pattern_scores")  # (B, h)
+    # how much nearer to the user the nearest recent is than each
+    g.constant("lift", scores.lift)
+    g.constant("farthest", -1.0)
+    g.node("Unsqueeze", ["user", "axis_2"], "user_column")  # (B, d, 1)
+    g.node("MatMul", ["recent_vectors", "user_column"], "cosine_column")  # (B, h, 1)
+    g.node("Squeeze", ["cosine_column", "axis_2"], "cosines")
+    g.node("Where", ["known", "cosines", "farthest"], "known_cosines")
+    g.node("ReduceMax", ["known_cosines", "axis_1"], "nearest", keepdims=1)
+    g.node("Sub", ["nearest", "cosines"], "behind")
+    g.node("Mul", ["behind", "lift"], "lifted")
+    g.node("Add", ["pattern_scores", "lifted"], "item_scores")
     g.node("Sub", ["one", "again"], "newest")
-    g.node("Mul", ["pattern_scores", "newest"], "newest_scores")
+    g.node("Mul", ["item_scores", "newest"], "newest_scores")
     g.node("Add", ["newest_scores", "by_rank"], "any_scores")
     g.node("Mul", ["any_scores", "known_f"], "recent_scores")

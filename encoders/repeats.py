@@ -27,14 +27,18 @@ RANKS = 5  # an item's score depends on the rank of its newest event: 0, 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class RepeatScores:
-    """Learned scores of items that are among the recents.
+    """Scores of items that are among the recents.
 
-    ``score(item) = sum over its events j of by_rank[j] + by_pattern[pattern, r]``, with r the rank of its newest event,
-    at most RANKS - 1.
+        score(item) = sum_j by_rank[j] + by_pattern[pattern, r] + lift * (max_i user . v_i - user . item)
+
+    with j over the item's events, r the rank of the newest of them (at most RANKS - 1), and i over all recents. An item
+    of the recents is near the user's vector because that is made of them, the newest above all; the lift takes some of
+    that back: the tables know better whether people return to the last item or to one before it.
     """
 
     by_rank: FloatArray  # (h,), of each event by its rank, the newest first
     by_pattern: FloatArray  # (PATTERNS, RANKS)
+    lift: float = 0.0  # score a unit of cosine
 
     def __post_init__(self) -> None:
         if self.by_rank.ndim != 1 or self.by_pattern.shape != (PATTERNS, RANKS):

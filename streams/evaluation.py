@@ -2,27 +2,26 @@
 
 import time
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.graph import RankingGraph
 from encoders.index import ItemIndex
 from encoders.items import ItemEncoder
 from encoders.manifest import Encoder
 from encoders.ranked import LEAST_SCORE
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
-from schemas.events import EVENT_TYPES
 from schemas.ids import id_hashes
 from streams.batch import EventBatch
 from streams.measures import Figure, accuracy, beyond, groups, place_of
 from streams.preference import Int64Array, IntpArray
 from streams.profiles import ProfileShape, ProfileTable, Source
-from streams.ranking import Rules, adjustments, head_inputs, left_out
-from streams.update import SumsConfig, apply_batch
+from streams.ranking import Rules, head_inputs, left_out
+from streams.space import Space
+from streams.update import apply_batch
 
 _USERS = 1024  # users at a time
 _LOG = Source("evaluation", "evaluation", 0)
@@ -36,6 +35,26 @@ class History:
     items: Sequence[str]
     types: Sequence[int] | None = None  # places in EVENT_TYPES; clicks, if not given
     times_ms: Sequence[int] | None = None  # position is the clock, if not given
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What came next: Q events to predict, each from its user's events before it."""
+
+    log: Sequence[History]
+    users: IntpArray  # (Q,) places in the log
+    seen: IntpArray  # (Q,) how many of the user's events come before
+    targets: Sequence[str]  # (Q,)
+
+    @classmethod
+    def at_the_end(cls, log: Sequence[History], targets: Sequence[str]) -> "Questions":
+        """One a history: what came after all of it."""
+        return cls(log, np.arange(len(log)), np.array([len(history.items) for history in log], np.intp), targets)
+
+    def items_before(self) -> Iterator[Sequence[str]]:
+        """The items that each question's user has seen, oldest first."""
+        for user, seen in zip(self.users.tolist(), self.seen.tolist(), strict=True):
+            yield self.log[user].items[:seen]
 
 
 @dataclass(slots=True)
@@ -75,44 +94,62 @@ class StreamModel:
 
     def __post_init__(self) -> None:
         manifest = self.encoder.manifest
-        self.index = ItemIndex(manifest.dimension)
+        self._space = Space.load(self.encoder, self.runtime)
         vectors, known, bias = ItemEncoder(self.runtime, self.encoder).encode_with_bias(self.items)
         kept = np.flatnonzero(known)
         self.index.put([self.items[i].item_id for i in kept.tolist()], vectors[kept], bias[kept])
         self.cost = Cost()
-        self._graph = RankingGraph(self.runtime, self.encoder)
-        self._sums = SumsConfig(
-            np.array(manifest.half_lives_s, np.float64),
-            np.array([manifest.type_weights[kind] for kind in EVENT_TYPES], np.float32),
-        )
         self._shape = ProfileShape(
             history=manifest.history, dimension=manifest.dimension, half_lives=len(manifest.half_lives_s)
         )
 
+    @property
+    def index(self) -> ItemIndex:
+        """The items that may be recommended, and their vectors."""
+        return self._space.index
+
     def recommend(self, histories: Sequence[History], k: int) -> tuple[list[list[str]], NDArray[np.float32]]:
         """The k best items of each user after the events of its history, and their scores: (B, k)."""
-        lists: list[list[str]] = []
-        scores = []
-        for start in range(0, len(histories), _USERS):
-            found, best = self._recommend(histories[start : start + _USERS], k)
-            lists += found
-            scores.append(best)
-        return lists, np.concatenate(scores) if scores else np.zeros((0, k), np.float32)
+        return self.answer(Questions.at_the_end(histories, [""] * len(histories)), k)
 
-    def _recommend(self, histories: Sequence[History], k: int) -> tuple[list[list[str]], NDArray[np.float32]]:
-        table = ProfileTable(len(histories), self._shape)
-        slots = table.allocate([f"u{i}" for i in range(len(histories))], 0, 1)
-        batch, owner = _batch(histories)
+    def answer(self, asked: Questions, k: int) -> tuple[list[list[str]], NDArray[np.float32]]:
+        """The k best items at each question, and their scores: (Q, k), or fewer where there are fewer items.
+
+        Every event of a user is pushed once, and the user is ranked whenever the next event is asked for.
+        """
+        lists: list[list[str]] = [[]] * len(asked.users)
+        scores = np.zeros((len(asked.users), min(k, len(self.index))), np.float32)
+        order = np.lexsort((asked.seen, asked.users))
+        users, starts, counts = np.unique(asked.users[order], return_index=True, return_counts=True)
+        # users with about as many questions go together, so that few batches are small
+        by_count = np.argsort(counts, kind="stable")
+        for first in range(0, len(users), _USERS):
+            group = by_count[first : first + _USERS]
+            profiles = _Profiles(self._shape, [asked.log[user] for user in users[group].tolist()])
+            for turn in range(int(counts[group].max())):
+                place = np.flatnonzero(counts[group] > turn)  # of the users with one more question
+                questions = order[starts[group[place]] + turn]
+                self._push(profiles, place, asked.seen[questions])
+                found, scores[questions] = self._rank(profiles, place, k)
+                for question, items in zip(questions.tolist(), found, strict=True):
+                    lists[question] = items
+        return lists, scores
+
+    def _push(self, profiles: "_Profiles", place: IntpArray, seen: IntpArray) -> None:
+        """The events of these users from the last one that was pushed on, up to so many of their histories."""
+        batch, owner = profiles.events(place, seen)
         began = time.perf_counter()
-        apply_batch(table, batch, slots[owner], self.index, self._sums)
+        apply_batch(profiles.table, batch, profiles.slots[owner], self.index, self._space.sums)
         self.cost.update_s += time.perf_counter() - began
         self.cost.events += len(batch)
+
+    def _rank(self, profiles: "_Profiles", place: IntpArray, k: int) -> tuple[list[list[str]], NDArray[np.float32]]:
         began = time.perf_counter()
+        table, slots = profiles.table, profiles.slots[place]
         inputs = head_inputs(table, slots, self.index, self.encoder.manifest.history)
-        barred = left_out(table, slots, self.index, self.rules)
-        ranked = self._graph.rank(inputs, self.index.snapshot(), barred, adjustments(barred), k)
+        ranked = self._space.rank(inputs, left_out(table, slots, self.index, self.rules), k)
         self.cost.rank_s += time.perf_counter() - began
-        self.cost.users += len(histories)
+        self.cost.users += len(slots)
         ids = self.index.item_ids
         lists = [
             [ids[row] for row, score in zip(rows, scores, strict=True) if score > LEAST_SCORE]
@@ -121,36 +158,49 @@ class StreamModel:
         return lists, ranked.scores
 
 
-def _batch(histories: Sequence[History]) -> tuple[EventBatch, IntpArray]:
-    """All events as one batch, in the order in which their users lived them, and whose each is."""
-    items = [item for history in histories for item in history.items]
-    lengths = np.array([len(history.items) for history in histories], np.intp)
-    owner = np.repeat(np.arange(len(histories)), lengths)
-    types = [kind for history in histories for kind in (history.types or [0] * len(history.items))]
-    times = [
-        time_ms
-        for history in histories
-        for time_ms in (history.times_ms or range(0, _STEP_MS * len(history.items), _STEP_MS))
-    ]
-    count = len(items)
-    event_ids = [f"e{i:012d}" for i in range(count)]
-    batch = EventBatch(
-        user_ids=[""] * count,
-        item_ids=items,
-        event_ids=event_ids,
-        items=id_hashes(items),
-        # a tie of times goes by id: numbers keep the order of the log
-        ids=np.arange(1, count + 1, dtype=np.uint64),
-        types=np.array(types, np.uint8),
-        times=np.array(times, np.int64),
-        written=np.zeros(count, np.int64),
-        received=np.zeros(count, np.int64),
-        sources=[_LOG],
-        source=np.zeros(count, np.intp),
-        offsets=np.arange(count, dtype=np.int64),
-        recommendations=np.zeros(count, np.uint64),
-    )
-    return batch, owner
+class _Profiles:
+    """A group of users, and how much of their histories was pushed."""
+
+    def __init__(self, shape: ProfileShape, histories: Sequence[History]) -> None:
+        self.table = ProfileTable(len(histories), shape)
+        self.slots = self.table.allocate([f"u{i}" for i in range(len(histories))], 0, 1)
+        self._histories = histories
+        self._pushed = np.zeros(len(histories), np.intp)
+        self._events = 0
+
+    def events(self, place: IntpArray, seen: IntpArray) -> tuple[EventBatch, IntpArray]:
+        """What comes next of these users' histories, up to ``seen`` of each, as one batch; and whose each event is."""
+        items: list[str] = []
+        types: list[int] = []
+        times: list[int] = []
+        for user, start, end in zip(place.tolist(), self._pushed[place].tolist(), seen.tolist(), strict=True):
+            history = self._histories[user]
+            items += history.items[start:end]
+            types += [0] * (end - start) if history.types is None else history.types[start:end]
+            clock = range(start * _STEP_MS, end * _STEP_MS, _STEP_MS)
+            times += clock if history.times_ms is None else history.times_ms[start:end]
+        owner = np.repeat(place, seen - self._pushed[place])
+        self._pushed[place] = seen
+        count, first = len(items), self._events
+        self._events += count
+        numbers = np.arange(first, first + count)
+        batch = EventBatch(
+            user_ids=[""] * count,
+            item_ids=items,
+            event_ids=[""] * count,
+            items=id_hashes(items),
+            # a tie of times goes by id: numbers keep the order of the log
+            ids=(1 + numbers).astype(np.uint64),
+            types=np.array(types, np.uint8),
+            times=np.array(times, np.int64),
+            written=np.zeros(count, np.int64),
+            received=np.zeros(count, np.int64),
+            sources=[_LOG],
+            source=np.zeros(count, np.intp),
+            offsets=numbers.astype(np.int64),
+            recommendations=np.zeros(count, np.uint64),
+        )
+        return batch, owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,44 +220,32 @@ class Report:
         return len(self.places)
 
 
-def evaluate_stream(
-    model: StreamModel,
-    histories: Sequence[History],
-    targets: Sequence[str],
-    trained_on: Container[str],
-    events: Sequence[History],
-    seed: int = 0,
-) -> Report:
+def evaluate_stream(model: StreamModel, asked: Questions, trained_on: Container[str], seed: int = 0) -> Report:
     """Ask the stream, and judge its answers."""
-    lists, _ = model.recommend(histories, 20)
-    name = model.encoder.manifest.version
-    return judge(name, lists, histories, targets, trained_on, events, model.index, seed, model.cost)
+    lists, _ = model.answer(asked, 20)
+    return judge(model.encoder.manifest.version, lists, asked, trained_on, model.index, seed, model.cost)
 
 
 def judge(
     name: str,
     lists: Sequence[Sequence[str]],
-    histories: Sequence[History],
-    targets: Sequence[str],
+    asked: Questions,
     trained_on: Container[str],
-    events: Sequence[History],
     index: ItemIndex,
     seed: int = 0,
     cost: Cost | None = None,
 ) -> Report:
-    """Figures of lists.
+    """Figures of lists, one a question; the popularity of an item, for novelty, is that in the questions' log.
 
     Parameters
     ----------
     trained_on : ids of items that have a vector of their own; a target that is not among them is cold
-    events : what the popularity of an item, for the novelty of a list, is counted from
     index : items and vectors, for coverage and diversity
     """
-    places = place_of(lists, targets)
-    lengths = np.array([len(history.items) for history in histories], np.int64)
-    cold = np.array([target not in trained_on for target in targets], np.bool_)
-    chosen = {group: rows for group, rows in groups(lengths, cold).items() if rows.any()}
-    popularity = Counter(item for history in events for item in history.items)
+    places = place_of(lists, asked.targets)
+    cold = np.array([target not in trained_on for target in asked.targets], np.bool_)
+    chosen = {group: rows for group, rows in groups(asked.seen.astype(np.int64), cold).items() if rows.any()}
+    popularity = Counter(item for history in asked.log for item in history.items)
     return Report(
         name,
         places,

@@ -87,6 +87,12 @@ class LineFile:
             raise EventFileError(f"Reading {str(self.path)!r} failed after line {number - 1}: {error}.") from None
 
 
+def is_gzip(path: Path) -> bool:
+    """Whether a file is gzipped, whatever its name says."""
+    with path.open("rb") as file:
+        return file.read(len(_GZIP)) == _GZIP
+
+
 def read_events(lines: LineFile) -> Iterator[tuple[int, Event | DecodeError]]:
     """Line number and event of each line, or why it is none; empty lines are left out.
 

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.errors import DecodeError
 from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event
-from streams.evaluation import History
-from streams.event_files import EventFileError, LineFile, read_events
+from streams.evaluation import History, Questions
+from streams.event_files import EventFileError, LineFile, is_gzip, read_events
 
 _USER = ("user_id", "session_id", "user", "session")
 _ITEM = ("item_id", "item")
@@ -93,8 +93,6 @@ def _row(event: Event) -> Row:
 
 
 def _has_header(path: Path) -> bool:
-    if not path.name.endswith((".csv", ".csv.gz")):
-        return False
     with LineFile(path) as lines:
         first = (lines.head[0][1] or b"") if lines.head else b""
     names = [name.strip().strip('"').lower() for name in first.decode("utf-8", "replace").split(",")]
@@ -102,7 +100,7 @@ def _has_header(path: Path) -> bool:
 
 
 def _csv(path: Path) -> Iterator[Row | None]:
-    opened = gzip.open if path.suffix == ".gz" else open
+    opened = gzip.open if is_gzip(path) else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -110,10 +108,8 @@ def _csv(path: Path) -> Iterator[Row | None]:
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             for values in reader:
                 yield _table_row(values, names)
-    except (UnicodeError, csv.Error, gzip.BadGzipFile) as error:
-        raise EventFileError(
-            f"The file {str(path)!r} can't be read as CSV in UTF-8 ({error}): check it (a gzipped one ends with .gz)."
-        ) from None
+    except (UnicodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise EventFileError(f"The file {str(path)!r} can't be read as CSV in UTF-8 ({error}): check it.") from None
 
 
 def _parquet(path: Path) -> Iterator[Row | None]:
@@ -177,28 +173,13 @@ def _time_ms(value: Any) -> int:
     return round(1000 * (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
 
 
-def questions(
-    histories: Sequence[History], limit: int, seed: int = 0
-) -> tuple[list[History], list[str], NDArray[np.int64]]:
-    """Events to predict, each with what its user did before: histories, next items, and each one's user's number.
-
-    Of more than ``limit`` a random choice is taken.
-    """
-    counts = np.array([max(len(history.items) - 1, 0) for history in histories], np.int64)
-    owner = np.repeat(np.arange(len(histories)), counts)
-    place = 1 + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    if len(owner) > limit:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(owner), limit, replace=False))
-        owner, place = owner[chosen], place[chosen]
-    asked, targets = [], []
-    for user, at in zip(owner.tolist(), place.tolist(), strict=True):
-        history = histories[user]
-        asked.append(
-            History(
-                history.items[:at],
-                None if history.types is None else history.types[:at],
-                None if history.times_ms is None else history.times_ms[:at],
-            )
-        )
-        targets.append(history.items[at])
-    return asked, targets, owner
+def questions(log: Sequence[History], limit: int, seed: int = 0) -> Questions:
+    """Every event but each user's first, to be predicted; of more than ``limit`` a random choice."""
+    counts = np.array([max(len(history.items) - 1, 0) for history in log], np.int64)
+    users = np.repeat(np.arange(len(log)), counts)
+    seen = 1 + np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
+    if len(users) > limit:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(users), limit, replace=False))
+        users, seen = users[chosen], seen[chosen]
+    targets = [log[user].items[place] for user, place in zip(users.tolist(), seen.tolist(), strict=True)]
+    return Questions(log, users, seen, targets)

@@ -24,7 +24,8 @@ def user_side(trained: Trained, options: TrainingOptions) -> UserSide:
     repeats = None
     if options.repeats:
         by_rank = np.asarray(model.repeat_by_rank(params, options.history), np.float32)
-        repeats = RepeatScores(by_rank, np.asarray(params["repeat_patterns"], np.float32))
+        by_pattern = np.asarray(params["repeat_patterns"], np.float32)
+        repeats = RepeatScores(by_rank, by_pattern, options.repeat_lift / options.temperature)
     click, browse, purchase = np.asarray(model.type_weights(params), np.float64).tolist()
     half_lives_s, older_mix = HALF_LIVES_S, (0.0,) * len(HALF_LIVES_S)  # what is not trained on has no say
     if "half_lives" in params:

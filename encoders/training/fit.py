@@ -26,6 +26,7 @@ from encoders.training.options import TrainingOptions
 from encoders.training.sequences import ExampleSource, Sequences
 
 _VALIDATION_BATCH = 256  # its scores of all items are one matrix
+_ITEMS_AT_ONCE = 4096  # whose vectors are computed together: the vectors of their words are many times as much
 _MOST_VALIDATION = 8192  # predictions; more would only cost time
 
 
@@ -171,21 +172,30 @@ class _Validation:
         whole = replace(options, candidates=0, batch=_VALIDATION_BATCH)
         self._batches = Batches(self._source, items, whole)
 
+        # of one shape, so that one is compiled: the last is filled up with the last item
+        starts = range(0, items, _ITEMS_AT_ONCE)
+        self._parts = [np.minimum(np.arange(first, first + _ITEMS_AT_ONCE), items - 1) for first in starts]
+
         @jax.jit
-        def ranks(params: Params, batch: Batch) -> jax.Array:
-            scores = model.logits(params, batch, features, whole, None)
+        def vectors(params: Params, numbers: jax.Array) -> jax.Array:
+            return model.item_vectors(params, numbers, features, whole, None)
+
+        @jax.jit
+        def ranks(params: Params, vectors: jax.Array, batch: Batch) -> jax.Array:
+            scores = model.scores(params, batch, vectors, whole, None)
             target = jnp.take_along_axis(scores, batch.targets[:, None], axis=1)
             return (scores > target).sum(axis=1)
 
-        self._ranks = ranks
+        self._items, self._vectors, self._ranks = items, vectors, ranks
 
     def __call__(self, params: Params) -> Figures:
+        if not len(self._places):
+            return Figures(np.nan, np.nan, np.nan)
+        vectors = jnp.concatenate([self._vectors(params, part) for part in self._parts])[: self._items]
         found = [
-            np.asarray(self._ranks(params, batch))[batch.weight > 0]
+            np.asarray(self._ranks(params, vectors, batch))[batch.weight > 0]
             for batch in self._batches.at(self._places, self._rng)
         ]
-        if not found:
-            return Figures(np.nan, np.nan, np.nan)
         ranks = np.concatenate(found)
         hit = ranks < 20
         return Figures(float(hit.mean()), float((hit / (ranks + 1)).mean()), float((hit / np.log2(ranks + 2.0)).mean()))

@@ -2,7 +2,7 @@
 
     item_i  = unit(own_i + sum_f weight_if * feature_f + sum_x projection_x(x_i))
     user    = unit(sum_c mix_c * sum_{j < n} rho_c ** j * w(type_j) * item_j / sum_{j < n} rho_c ** j)
-    score_i = user . item_i / temperature + bias_i + repeats_i
+    score_i = user . item_i / temperature + bias_i + repeats_i (``encoders.repeats``)
 
 and, where there are times and events older than the h recents,
 
@@ -147,8 +147,15 @@ def logits(
     params: Params, batch: Batch, features: Features | None, options: TrainingOptions, key: jax.Array | None
 ) -> jax.Array:
     """Scores of the batch's candidates: (R, C)."""
-    keys = (None,) * 4 if key is None else (*jax.random.split(key, 3), jax.random.fold_in(key, 3))
-    items = item_vectors(params, batch.candidates, features, options, keys[0])
+    items = item_vectors(params, batch.candidates, features, options, _keys(key)[0])
+    return scores(params, batch, items, options, key)
+
+
+def scores(
+    params: Params, batch: Batch, items: jax.Array, options: TrainingOptions, key: jax.Array | None
+) -> jax.Array:
+    """Scores of the batch's candidates, whose vectors are ``items`` (C, d): (R, C)."""
+    keys = _keys(key)
     recents = items.at[batch.histories].get(mode="fill", fill_value=0.0)  # (R, h, d)
     recents = _dropped(recents, options.history_dropout, keys[1])
     by_type = jnp.append(type_weights(params), 0.0)[batch.types]
@@ -157,22 +164,30 @@ def logits(
         has_older = (batch.older_types < 3).any(axis=1, keepdims=True)  # (R, 1)
         beside, older_weight = weights_beside_older(params, options.history)
         weights = jnp.where(has_older, beside * by_type, weights)
-        older = _dropped(_older(params, batch, items), options.history_dropout, None if key is None else keys[3])
+        older = _dropped(_older(params, batch, items), options.history_dropout, keys[3])
         mixed = jnp.einsum("rj,rjd->rd", weights, recents) + older_weight * older
     else:
         mixed = jnp.einsum("rj,rjd->rd", weights, recents)
     user = unit(mixed)
     user = _dropped(user, options.user_dropout, keys[2])
-    scores = user @ items.T / options.temperature
+    nearness = user @ items.T / options.temperature
+    found = nearness
     if options.popularity:
-        scores = scores + params["bias"][batch.candidates]
+        found = found + params["bias"][batch.candidates]
     if options.repeats:
         ranks = jnp.minimum(jnp.arange(options.history), RANKS - 1)
         gains = params["repeat_patterns"][batch.pattern][:, ranks] * batch.newest
         gains = gains + repeat_by_rank(params, options.history)
         rows = jnp.arange(len(batch.targets))[:, None]
-        scores = scores.at[rows, batch.histories].add(gains, mode="drop")
-    return scores
+        near = nearness.at[rows, batch.histories].get(mode="fill", fill_value=-1 / options.temperature)  # (R, h)
+        gains = gains + options.repeat_lift * (near.max(axis=1, keepdims=True) - near) * batch.newest
+        found = found.at[rows, batch.histories].add(gains, mode="drop")
+    return found
+
+
+def _keys(key: jax.Array | None) -> tuple[jax.Array | None, ...]:
+    """For what is dropped of items, recents, the user and what is older."""
+    return (None,) * 4 if key is None else (*jax.random.split(key, 3), jax.random.fold_in(key, 3))
 
 
 def _older(params: Params, batch: Batch, items: jax.Array) -> jax.Array:
@@ -191,9 +206,9 @@ def loss(
     params: Params, batch: Batch, features: Features | None, options: TrainingOptions, key: jax.Array
 ) -> jax.Array:
     """Mean cross-entropy of the targets among the candidates, corrected for how these were drawn."""
-    scores = logits(params, batch, features, options, key) + batch.correction
-    hit = jnp.take_along_axis(scores, batch.targets[:, None], axis=1)[:, 0]
-    each = jax.nn.logsumexp(scores, axis=1) - hit
+    found = logits(params, batch, features, options, key) + batch.correction
+    hit = jnp.take_along_axis(found, batch.targets[:, None], axis=1)[:, 0]
+    each = jax.nn.logsumexp(found, axis=1) - hit
     mean: jax.Array = (each * batch.weight).sum() / batch.weight.sum()
     return mean
 

@@ -26,7 +26,8 @@ class TrainingOptions:
     half_lives: int = 2  # sums of older events, each with a half-life
     popularity: bool = False  # learn a bias an item
     repeats: bool = True  # learn scores of items that are among the recents
-    repeat_prior: bool = False  # these start at the log of how often the next item was among the recents, not at 0
+    repeat_prior: bool = True  # these start at the log of how often the next item was among the recents, not at 0
+    repeat_lift: float = 0.75  # share given back of what a recent item is less near to the user than the nearest one
     validation: float = 0.05  # of the sequences, the last ones, held out
     patience: int = 0  # epochs without a better validation figure after which to stop; 0: never
     seed: int = 0

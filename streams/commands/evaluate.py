@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.commands.errors import CommandError
-from streams.commands.output import note, say, say_json, say_table
+from streams.commands.output import check_writable, note, say, say_json, say_table
 
 if TYPE_CHECKING:
     from streams.evaluation import Report
@@ -41,16 +41,18 @@ def evaluate(
     from encoders import manifest
     from encoders.runtime import Runtime
     from streams.commands.questions import known_items, read_questions
-    from streams.evaluation import StreamModel, judge
+    from streams.evaluation import StreamModel, evaluate_stream, judge
     from streams.event_logs import read_log
 
+    if html is not None:
+        check_writable(html)
     encoder = manifest.load(folder)
     items, trained_on = known_items(encoder, catalog)
     if not items:
         raise CommandError(f"'{folder}' is a text encoder: it needs the items' texts, give them with --catalog.")
     asked = read_questions(data, limit, seed)
     model = StreamModel(encoder, Runtime("cpu"), list(items.values()))
-    reports = [asked.ask(model, trained_on)]
+    reports = [evaluate_stream(model, asked, trained_on, seed)]
     if train is not None:
         from streams.baselines import BASELINES
 
@@ -62,8 +64,8 @@ def evaluate(
             except ImportError as error:
                 note(f"{name} left out: it needs {error.name}, `pip install 'prefstream[train]'`")
                 continue
-            lists = [baseline.recommend(history.items, 20) for history in asked.histories]
-            reports.append(judge(name, lists, asked.histories, asked.targets, trained_on, asked.log, model.index, seed))
+            lists = [baseline.recommend(items, 20) for items in asked.items_before()]
+            reports.append(judge(name, lists, asked, trained_on, model.index, seed))
     if html is not None:
         from streams.evaluation_page import page
 

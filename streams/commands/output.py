@@ -1,9 +1,13 @@
 """Where commands write: answers to stdout, remarks to stderr."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from streams.commands.errors import CommandError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +28,17 @@ def say_json(answer: Any) -> None:
     import msgspec
 
     typer.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+
+
+def check_writable(path: Path) -> None:
+    """`CommandError` where no file can be written at a path, before the work for it is done."""
+    folder = path.parent
+    if path.is_dir():
+        raise CommandError(f"'{path}' is a folder: give the file to write.")
+    if not folder.is_dir():
+        raise CommandError(f"There is no folder '{folder}' to write '{path.name}' in: make it, or give another path.")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise CommandError(f"'{path}' can't be written: give another path.")
 
 
 def console(*, err: bool = False) -> "Console":

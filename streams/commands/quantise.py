@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.commands.errors import CommandError
-from streams.commands.output import note, say, say_json
+from streams.commands.output import check_writable, note, say, say_json
 
 if TYPE_CHECKING:
     from encoders.quantise import Lost
@@ -57,7 +57,7 @@ def quantise(
     from encoders import quantise as tool
     from encoders.runtime import Runtime
     from streams.commands.questions import known_items, read_questions
-    from streams.evaluation import StreamModel
+    from streams.evaluation import StreamModel, evaluate_stream
     from streams.evaluation_page import page
     from streams.measures import lost as lost_accuracy
 
@@ -65,6 +65,8 @@ def quantise(
         raise CommandError(f"There is something at '{output}' already: give another folder, or remove it.")
     if html is not None and data is None:
         raise CommandError("--html shows how well both predict: give events with --data.")
+    if html is not None:
+        check_writable(html)
     encoder = manifest.load(folder)
     items, trained_on = known_items(encoder, catalog)
     if data is not None and not items:
@@ -77,7 +79,8 @@ def quantise(
     lost = tool.compare(runtime, encoder, variant, list(items.values()))
     figures: dict[str, Figure] = {}
     if asked is not None:
-        reports = [asked.ask(StreamModel(one, runtime, list(items.values())), trained_on) for one in (variant, encoder)]
+        models = [StreamModel(one, runtime, list(items.values())) for one in (variant, encoder)]
+        reports = [evaluate_stream(model, asked, trained_on, seed) for model in models]
         figures = lost_accuracy(reports[1].places, reports[0].places, seed)
         if html is not None:
             remarks = [*_remarks(lost), *((f"{name} lost, per cent", _text(figures[name])) for name in _SHOWN)]

@@ -1,7 +1,6 @@
 """What `evaluate` and `quantise --data` ask of an encoder: recorded events to predict, among known items."""
 
 from collections.abc import Container
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from streams.commands.output import note
 if TYPE_CHECKING:
     from encoders.manifest import Encoder
     from schemas.catalog import CatalogItem
-    from streams.evaluation import History, Report, StreamModel
+    from streams.evaluation import Questions
 
 
 def known_items(encoder: "Encoder", catalog: Path | None) -> tuple["dict[str, CatalogItem]", Container[str]]:
@@ -25,29 +24,12 @@ def known_items(encoder: "Encoder", catalog: Path | None) -> tuple["dict[str, Ca
     return items | ({} if catalog is None else read_catalog(catalog)), trained_on
 
 
-@dataclass(frozen=True)
-class Questions:
-    """Events to predict, each from those before it."""
-
-    histories: "list[History]"
-    targets: list[str]
-    log: "list[History]"  # what they are taken from
-    seed: int
-
-    def ask(self, model: "StreamModel", trained_on: Container[str]) -> "Report":
-        """The figures of an encoder, through the update and the ranking of a worker."""
-        from streams.evaluation import evaluate_stream
-
-        return evaluate_stream(model, self.histories, self.targets, trained_on, self.log, self.seed)
-
-
-def read_questions(data: Path, limit: int, seed: int) -> Questions:
+def read_questions(data: Path, limit: int, seed: int) -> "Questions":
     """All events of a file but each user's first, or a random choice of ``limit``."""
     from streams.event_logs import questions, read_log
 
-    log = read_log(data)
-    histories, targets, _ = questions(log.histories, limit, seed)
-    if not histories:
+    asked = questions(read_log(data).histories, limit, seed)
+    if not len(asked.users):
         raise CommandError(f"'{data}' has no user with two events or more: there is nothing to predict.")
-    note(f"{len(histories):,} predictions of {len(log.histories):,} users")
-    return Questions(histories, targets, log.histories, seed)
+    note(f"{len(asked.users):,} predictions of {len(asked.log):,} users")
+    return asked

@@ -46,6 +46,16 @@ def train(
     popularity: Annotated[
         bool, typer.Option("--popularity", help="Learn a bias an item too: what is wanted by all.")
     ] = False,
+    repeat_prior: Annotated[
+        bool,
+        typer.Option(
+            help="Scores of items seen before start from how often people come back to one; without it, from zero."
+        ),
+    ] = True,
+    repeat_lift: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="How far items just seen are ranked alike, whichever came last; 0: not."),
+    ] = 0.75,
     seed: Annotated[int, typer.Option(help="The same seed and data give the same encoder on one machine.")] = 0,
     version: Annotated[
         str | None,
@@ -113,6 +123,8 @@ def train(
         patience=patience,
         seed=seed,
         popularity=popularity,
+        repeat_prior=repeat_prior,
+        repeat_lift=repeat_lift,
         older=older,
         own_dropout=0.0 if table is None else 0.1,
     )

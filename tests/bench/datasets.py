@@ -9,6 +9,8 @@ from pathlib import Path
 from schemas.catalog import CatalogItem
 from streams.evaluation import History
 
+VALIDATION_SHARE = 0.05
+
 
 class DatasetError(Exception):
     """A folder that does not hold what its format says."""
@@ -30,11 +32,22 @@ def read_sessions(folder: Path) -> Dataset:
     pairs = [line.split("\t") for line in _lines(folder / "test_pairs.tsv")]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise DatasetError(f"{folder / 'test_pairs.tsv'}: expected lines of a prefix, a tab and the next item.")
-    histories = [_ids(prefix) for prefix, _ in pairs]
-    targets = [target.strip() for _, target in pairs]
-    known = dict.fromkeys(item for sequence in (*train, *histories, targets) for item in sequence)
+    return _of_sessions(train, [_ids(prefix) for prefix, _ in pairs], [target.strip() for _, target in pairs])
+
+
+def read_sessions_to_validate(folder: Path) -> Dataset:
+    """The last 5% of the training sessions as questions, of prefixes of two items or more; no test row is read."""
+    sessions = [_ids(line) for line in _lines(folder / "train_sessions.txt")]
+    kept = len(sessions) - max(1, round(VALIDATION_SHARE * len(sessions)))
+    train, held_out = sessions[:kept], sessions[kept:]
+    asked = [(session[:n], session[n]) for session in held_out for n in range(2, len(session))]
+    return _of_sessions(train, [prefix for prefix, _ in asked], [target for _, target in asked])
+
+
+def _of_sessions(train: list[list[str]], prefixes: list[list[str]], targets: list[str]) -> Dataset:
+    known = dict.fromkeys(item for sequence in (*train, *prefixes, targets) for item in sequence)
     catalog = [CatalogItem(item_id=item, title="") for item in known]
-    return Dataset(train, catalog, [History(items) for items in histories], targets)
+    return Dataset(train, catalog, [History(items) for items in prefixes], targets)
 
 
 def read_leave_one_out(folder: Path) -> Dataset:
@@ -43,14 +56,25 @@ def read_leave_one_out(folder: Path) -> Dataset:
     Each user's last item is the question, after all before it; the one before is left out of training, as others do
     who validate on it.
     """
+    return _leave_out(folder, 1)
+
+
+def read_leave_one_out_to_validate(folder: Path) -> Dataset:
+    """The same training data, asked for each user's item before the last; nobody's last item is looked at."""
+    return _leave_out(folder, 2)
+
+
+def _leave_out(folder: Path, place: int) -> Dataset:
+    """Each user's item at this place from the end is the question."""
     sequences = [line.split()[1:] for line in _lines(folder / "sequences.txt")]
     words = {item: text for item, _, text in (line.partition("\t") for line in _lines(folder / "items.tsv"))}
     known = dict.fromkeys(item for sequence in sequences for item in sequence)
+    asked = [sequence for sequence in sequences if len(sequence) > place]
     return Dataset(
         [sequence[:-2] for sequence in sequences if len(sequence) > 3],
         [CatalogItem(item_id=item, title=words.get(item, "")[:1024]) for item in known],
-        [History(sequence[:-1]) for sequence in sequences if len(sequence) > 1],
-        [sequence[-1] for sequence in sequences if len(sequence) > 1],
+        [History(sequence[:-place]) for sequence in asked],
+        [sequence[-place] for sequence in asked],
     )
 
 

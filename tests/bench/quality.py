@@ -3,14 +3,17 @@
     python -m tests.bench.quality sessions FOLDER --json
     python -m tests.bench.quality amazon FOLDER --json
     python -m tests.bench.quality cold FOLDER --json
+    python -m tests.bench.quality sessions FOLDER --validate --set repeat_lift=0 --set dimension=64
 
 Every figure of prefstream comes from an encoder folder that was loaded as a worker loads it, with the events pushed
 through the product's own update and ranking. ``train_s`` and ``update_us`` (microseconds an event; null for a baseline,
-which has no streaming update) are wall time of this process. No setting is chosen here: nothing looks at the test rows
-but the figures.
+which has no streaming update) are wall time of this process. Nothing looks at the test rows but the figures: settings
+(fields of ``TrainingOptions``) are chosen by ``--validate``, which holds out a part of what is trained on instead (of
+sessions the last 5%, of amazon nothing more: each user's item before the last is not trained on).
 """
 
 import argparse
+import ast
 import json
 import random
 import sys
@@ -34,42 +37,61 @@ from encoders.training.sequences import from_lists
 from streams.baselines import BASELINES, Baseline
 from streams.evaluation import History, StreamModel
 from streams.measures import gains, place_of
-from tests.bench.datasets import Dataset, DatasetError, read_leave_one_out, read_purchases, read_sessions
+from tests.bench.datasets import (
+    Dataset,
+    DatasetError,
+    read_leave_one_out,
+    read_leave_one_out_to_validate,
+    read_purchases,
+    read_sessions,
+    read_sessions_to_validate,
+)
 
-SESSIONS = TrainingOptions(dimension=160, epochs=10, history_dropout=0.25, user_dropout=0.25, validation=0.0)
-AMAZON = TrainingOptions(
-    dimension=128,
-    epochs=8,
-    batch=1536,
-    candidates=4096,
-    learning_rate=2e-3,
-    weight_decay=1e-2,
-    spread=0.05,
-    history_dropout=0.0,
-    user_dropout=0.0,
-    item_dropout=0.3,
-    popularity=True,
-    repeat_prior=True,
-    validation=0.0,
-)
-COLD = TrainingOptions(
-    dimension=128,
-    epochs=20,
-    batch=512,
-    candidates=0,
-    learning_rate=2e-3,
-    weight_decay=1e-2,
-    spread=0.05,
-    history_dropout=0.0,
-    user_dropout=0.0,
-    item_dropout=0.3,
-    own_dropout=0.3,
-    validation=0.0,
-)
+OPTIONS = {
+    "sessions": TrainingOptions(
+        dimension=160,
+        epochs=10,
+        history_dropout=0.25,
+        user_dropout=0.25,
+        popularity=True,
+        repeat_prior=False,
+        validation=0.0,
+    ),
+    "amazon": TrainingOptions(
+        dimension=128,
+        epochs=8,
+        batch=1536,
+        candidates=4096,
+        learning_rate=2e-3,
+        weight_decay=1e-2,
+        spread=0.05,
+        history_dropout=0.0,
+        user_dropout=0.0,
+        item_dropout=0.3,
+        popularity=True,
+        validation=0.0,
+    ),
+    "cold": TrainingOptions(
+        dimension=128,
+        epochs=20,
+        batch=512,
+        candidates=0,
+        learning_rate=2e-3,
+        weight_decay=1e-2,
+        spread=0.05,
+        history_dropout=0.0,
+        user_dropout=0.0,
+        item_dropout=0.3,
+        own_dropout=0.3,
+        repeat_prior=False,
+        repeat_lift=0.0,
+        validation=0.0,
+    ),
+}
 COLD_SHARE = 0.1
 # events predicted in a whole training: of larger data fewer epochs, so that sessions take at most 90 CPU minutes of a
 # core that does 2,048 of them in half a second, and the others 60
-MOST_PREDICTIONS = {SESSIONS: 20_000_000, AMAZON: 8_000_000, COLD: 8_000_000}
+MOST_PREDICTIONS = {"sessions": 20_000_000, "amazon": 8_000_000, "cold": 8_000_000}
 
 MOST_AT_ONCE = 4_096
 """Items that compete in a step: of more, so many are drawn."""
@@ -79,7 +101,7 @@ Row = dict[str, Any]
 
 def sessions(folder: Path, work: Path) -> None:
     """Next click of a session: P@20 and MRR@20 in per cent."""
-    data = read_sessions(folder)
+    data = (read_sessions_to_validate if _validates else read_sessions)(folder)
 
     def row(name: str, places: np.ndarray, train_s: float, update_us: float | None) -> Row:
         found = gains(places, 20)
@@ -91,7 +113,7 @@ def sessions(folder: Path, work: Path) -> None:
             "update_us": update_us and round(update_us, 2),
         }
 
-    model, train_s = trained(data, SESSIONS, work / "sessions", with_text=False)
+    model, train_s = trained(data, "sessions", work / "sessions", with_text=False)
     lists, _ = model.recommend(data.histories, 20)
     say(row("prefstream", place_of(lists, data.targets), train_s, model.cost.update_us))
     for name in BASELINES:
@@ -101,7 +123,7 @@ def sessions(folder: Path, work: Path) -> None:
 
 def amazon(folder: Path, work: Path) -> None:
     """Last item of each user: recall and NDCG at 5 and 10, all items ranked."""
-    data = read_leave_one_out(folder)
+    data = (read_leave_one_out_to_validate if _validates else read_leave_one_out)(folder)
 
     def row(name: str, lists: Sequence[Sequence[str]]) -> Row:
         places = place_of(lists, data.targets)
@@ -112,7 +134,7 @@ def amazon(folder: Path, work: Path) -> None:
             for letter, measure in (("r", "recall"), ("n", "ndcg"))
         }
 
-    model, _ = trained(data, AMAZON, work / "amazon", with_text=True, title=1.6)
+    model, _ = trained(data, "amazon", work / "amazon", with_text=True, title=1.6)
     say(row("prefstream", model.recommend(data.histories, 10)[0]))
     for name in BASELINES:
         baseline, _ = made(name, data.train)
@@ -137,8 +159,8 @@ def cold(folder: Path, work: Path) -> None:
             "ndcg_at_10": round(float(found["ndcg"].mean()), 5),
         }
 
-    without, _ = trained(Dataset(warm, data.catalog, [], []), COLD, work / "cold", with_text=True, reads=_text_model)
-    model, _ = trained(data, COLD, work / "all", with_text=True, reads=_text_model)
+    without, _ = trained(Dataset(warm, data.catalog, [], []), "cold", work / "cold", with_text=True, reads=_text_model)
+    model, _ = trained(data, "cold", work / "all", with_text=True, reads=_text_model)
     say(row("prefstream", without.recommend(cold_histories, 10)[0], model.recommend(data.histories, 10)[0]))
     chance = random.Random(1)
     say(row("random", *([chance.sample(ids, 10) for _ in each] for each in (cold_histories, data.histories))))
@@ -149,7 +171,7 @@ def cold(folder: Path, work: Path) -> None:
 
 def trained(
     data: Dataset,
-    options: TrainingOptions,
+    name: str,
     folder: Path,
     *,
     with_text: bool,
@@ -166,7 +188,7 @@ def trained(
     table = FeatureTable(known, {"title": title, "brand": 0.5}, dense=dense)
     features = table.features if with_text else None
     predictions = len(sequences.items) - len(sequences)
-    most = MOST_PREDICTIONS[options]
+    options, most = OPTIONS[name], MOST_PREDICTIONS[name]
     if options.candidates == 0 and len(sequences.item_ids) > MOST_AT_ONCE:
         options = replace(options, candidates=MOST_AT_ONCE)
     options = replace(options, epochs=max(1, min(options.epochs, most // max(predictions, 1))))
@@ -203,20 +225,27 @@ def say(row: Row) -> None:
 
 
 _as_json = False
+_validates = False
 _text_model: Path | None = None
 _RUNS: dict[str, Callable[[Path, Path], None]] = {"sessions": sessions, "amazon": amazon, "cold": cold}
 
 
 def main() -> None:
-    global _as_json, _text_model
+    global _as_json, _validates, _text_model
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=_RUNS)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--text-model", type=Path, help="cold: a Hugging Face folder that reads the texts")
     parser.add_argument("--work", type=Path, help="keep the training and the encoder here; a stopped run goes on")
+    parser.add_argument("--validate", action="store_true", help="sessions, amazon: without the test rows, to choose by")
+    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="train with another option")
     chosen = parser.parse_args()
-    _as_json, _text_model = chosen.json, chosen.text_model
+    if chosen.validate and chosen.data == "cold":
+        parser.error("cold has nothing to validate on")
+    changes = {name: ast.literal_eval(value) for name, _, value in (each.partition("=") for each in chosen.set)}
+    OPTIONS[chosen.data] = replace(OPTIONS[chosen.data], **changes)
+    _as_json, _validates, _text_model = chosen.json, chosen.validate, chosen.text_model
     try:
         with TemporaryDirectory() as work:
             _RUNS[chosen.data](chosen.folder, chosen.work or Path(work))

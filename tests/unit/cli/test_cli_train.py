@@ -50,7 +50,7 @@ def test_an_encoder_is_trained_and_evaluated(run: Any, tmp_path: Path) -> None:
         )
     )
     model = tiny_transformer.build(tmp_path / "model", ["[PAD]", "[UNK]", "thing"], np.eye(3))
-    options = ("--dimension", 8, "--epochs", 2, "--text-model", model)
+    options = ("--dimension", 8, "--epochs", 2, "--no-repeat-prior", "--text-model", model)
     done = run("train", events, items, "-o", tmp_path / "v1", *options)
     assert done.exit_code == 0, done.stderr
     assert "learned from: text, sentences, images, prices" in done.stderr
@@ -86,7 +86,7 @@ def test_a_quantised_encoder_says_what_it_loses(run: Any, tmp_path: Path) -> Non
     told = json.loads(done.stdout)
     assert told["version"] == "v1-int8"
     assert told["size_after"] < told["size_before"]
-    assert told["predictions"] == len(questions(read_log(test).histories, 20_000)[0])
+    assert told["predictions"] == len(questions(read_log(test).histories, 20_000).targets)
     assert {*told["quality"]} >= {"recall@5", "mrr@20", "ndcg@20"}
     for figure in told["quality"].values():
         assert figure["lost"]["mean"] == pytest.approx(figure["before"] - figure["after"])
@@ -175,6 +175,35 @@ def test_an_encoder_is_trained_on_parquet_and_evaluated_on_csv(run: Any, tmp_pat
     assert ours["mrr@5"]["mean"] > figures["popularity"]["mrr@5"]["mean"]
 
 
+def test_a_table_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    """A gzipped one that lost its suffix on the way, and one that is cut off."""
+    text = "session_id,item_id\n" + "".join(f"s{n},a\ns{n},b\n" for n in range(500))
+    expected = [(["a", "b"], None)] * 500
+    for name in ("events.csv", "events.csv.gz", "events"):
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+        assert [(h.items, h.times_ms) for h in read_log(tmp_path / name).histories] == expected, name
+    (tmp_path / "events.csv.gz").write_text(text)
+    assert len(read_log(tmp_path / "events.csv.gz").histories) == 500
+    (tmp_path / "cut.csv").write_bytes(gzip.compress(text.encode())[:-20])
+    with pytest.raises(EventFileError, match=r"(can't be read|failed after line)"):
+        read_log(tmp_path / "cut.csv")
+
+
+def test_a_report_that_can_not_be_written_is_refused_at_once(run: Any, tmp_path: Path) -> None:
+    lookup.build(tmp_path / "v1", ["a"], np.eye(1), "v1")
+    test = write_events(tmp_path / "test.jsonl", 3)
+    html = ("--html", tmp_path / "no" / "report.html")
+    for done in (
+        run("evaluate", tmp_path / "v1", test, *html),
+        run("quantise", tmp_path / "v1", "-o", tmp_path / "v2", "--data", test, *html),
+        run("evaluate", tmp_path / "v1", test, "--html", tmp_path),
+    ):
+        assert done.exit_code == 1
+        assert "no folder" in done.stderr or "is a folder" in done.stderr
+        assert "predictions" not in done.stderr
+    assert not (tmp_path / "v2").exists()
+
+
 def test_a_table_without_the_columns_says_what_it_has(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs the extra `train`")
     from pyarrow import parquet
@@ -194,9 +223,8 @@ def test_a_log_without_an_event_is_refused(tmp_path: Path) -> None:
 
 def test_every_event_but_the_first_is_a_question(tmp_path: Path) -> None:
     histories = read_log(write_events(tmp_path / "events.jsonl", 20)).histories
-    asked, targets, owner = questions(histories, 10_000)
-    assert len(asked) == sum(len(history.items) - 1 for history in histories)
-    for history, target, user in zip(asked, targets, owner.tolist(), strict=True):
-        length = len(history.items)
-        assert [*history.items, target] == list(histories[user].items[: length + 1])
-    assert len(questions(histories, 7)[0]) == 7
+    asked = questions(histories, 10_000)
+    assert len(asked.targets) == sum(len(history.items) - 1 for history in histories)
+    for items, target, user in zip(asked.items_before(), asked.targets, asked.users.tolist(), strict=True):
+        assert [*items, target] == list(histories[user].items[: len(items) + 1])
+    assert len(questions(histories, 7).targets) == 7

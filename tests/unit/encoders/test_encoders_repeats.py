@@ -25,7 +25,9 @@ HISTORY, ITEMS, DIMENSION = 6, 30, 8
 @pytest.fixture
 def scores(rng: np.random.Generator) -> RepeatScores:
     return RepeatScores(
-        rng.standard_normal(HISTORY).astype(np.float32), rng.standard_normal((PATTERNS, RANKS)).astype(np.float32)
+        rng.standard_normal(HISTORY).astype(np.float32),
+        rng.standard_normal((PATTERNS, RANKS)).astype(np.float32),
+        lift=2.5,
     )
 
 
@@ -46,9 +48,12 @@ def users(rng: np.random.Generator, count: int) -> HeadInputs:
     return replace(inputs, recent_rows=rows)
 
 
-def naive_scores(scores: RepeatScores, rows: np.ndarray, types: np.ndarray) -> dict[int, float]:
+def naive_scores(
+    scores: RepeatScores, rows: np.ndarray, types: np.ndarray, vectors: np.ndarray, user: np.ndarray
+) -> dict[int, float]:
     """Score of each item of one user's recents, by the definition."""
     count = int((types >= 0).sum())
+    nearest = max((float(vectors[rank] @ user) for rank, row in enumerate(rows.tolist()) if row >= 0), default=0.0)
     number, _ = patterns(rows[None], np.array([count]))
     found: dict[int, float] = {}
     for rank, row in enumerate(rows.tolist()):
@@ -56,6 +61,7 @@ def naive_scores(scores: RepeatScores, rows: np.ndarray, types: np.ndarray) -> d
             continue
         if row not in found:
             found[row] = float(scores.by_pattern[number[0], min(rank, RANKS - 1)])
+            found[row] += scores.lift * (nearest - float(vectors[rank] @ user))
         found[row] += float(scores.by_rank[rank])
     return found
 
@@ -92,7 +98,8 @@ def test_ranking_adds_the_scores_of_repeats_and_the_shares_add_up(
     ranked = RankingGraph(runtime, encoder).rank(inputs, index.snapshot(), nothing, nothing.astype(np.float32), ITEMS)
     plain = reference.scores(ranked.user, index.snapshot(), nothing, nothing, 7.0)
     for b in range(40):
-        for row, score in naive_scores(scores, inputs.recent_rows[b], inputs.recent_types[b]).items():
+        one = (inputs.recent_rows[b], inputs.recent_types[b], inputs.recent_vectors[b], ranked.user[b])
+        for row, score in naive_scores(scores, *one).items():
             plain[b, row] += score
     shown = ranked.scores > -1e29
     np.testing.assert_allclose(

@@ -95,7 +95,7 @@ def test_an_epoch_goes_through_every_example_once() -> None:
 
 
 def test_where_nobody_comes_back_the_recents_are_ruled_out_from_the_start(sequences: Sequences) -> None:
-    options = replace(TINY, epochs=1, learning_rate=1e-4, repeat_prior=True)
+    options = replace(TINY, epochs=1, learning_rate=1e-4)
     assert ExampleSource(sequences, 4).repeats() == 0
     assert fit(sequences, options).params["repeat_patterns"].max() < -6
 

@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 
 from encoders import lookup
+from encoders.folder import UserSide
+from encoders.head import LinearHead
 from encoders.index import ItemIndex
+from encoders.manifest import Encoder
+from encoders.repeats import PATTERNS, RANKS, RepeatScores
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
 from streams.baselines import ItemToItem, MatrixFactorisation, NearestSessions, Popularity, Vsknn, Vstan
-from streams.evaluation import History, StreamModel, evaluate_stream
+from streams.evaluation import History, Questions, StreamModel, evaluate_stream
 from streams.evaluation_page import page
+from streams.event_logs import questions
 from streams.measures import accuracy, beyond, gains, place_of
 
 ITEMS = 60
@@ -79,6 +84,67 @@ def test_the_stream_scores_as_the_trainer_does(tmp_path: Path, popularity: bool,
     assert stream.cost.update_us > 0
 
 
+def made_encoder(folder: Path) -> Encoder:
+    """Random vectors, under a head that reads recents, sums, types and repeats."""
+    rng = np.random.default_rng(7)
+    head = LinearHead(
+        half_life_mix=(0.4, 0.8),
+        complete=True,
+        repeats=RepeatScores(
+            rng.standard_normal(6).astype(np.float32), rng.standard_normal((PATTERNS, RANKS)).astype(np.float32)
+        ),
+    )
+    user = UserSide(head, 6, (3_600.0, 86_400.0), score_scale=5.0)
+    vectors = rng.standard_normal((ITEMS, 12))
+    return lookup.build(folder, [f"i{n}" for n in range(ITEMS)], vectors, "v1", user=user)
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_events_pushed_once_answer_as_replayed_ones_do(tmp_path: Path, timed: bool) -> None:
+    items, types = random_log(60, 40)
+    rng = np.random.default_rng(8)
+    clock: list[list[int] | None] = [None] * len(items)
+    if timed:
+        # some at the same moment, some days apart
+        clock = [(np.cumsum(rng.choice([0, 90, 86_400], len(each))) * 1000 + 10**12).tolist() for each in items]
+    log = [History(*each) for each in zip(items, types, clock, strict=True)]
+    every = questions(log, 10_000)
+    shuffled = rng.permutation(len(every.users))[:500]  # not all, and in no order
+    targets = [every.targets[place] for place in shuffled.tolist()]
+    asked = Questions(log, every.users[shuffled], every.seen[shuffled], targets)
+    prefixes = [
+        History(
+            history.items[:n], (history.types or [])[:n], None if history.times_ms is None else history.times_ms[:n]
+        )
+        for history, n in ((log[user], n) for user, n in zip(asked.users.tolist(), asked.seen.tolist(), strict=True))
+    ]
+    model = StreamModel(
+        made_encoder(tmp_path / "e"),
+        Runtime("cpu", threads=1),
+        [CatalogItem(item_id=f"i{n}", title="") for n in range(ITEMS)],
+    )
+    lists, scores = model.answer(asked, 10)
+    assert model.cost.events < sum(map(len, items))
+    replayed, replayed_scores = model.recommend(prefixes, 10)
+    np.testing.assert_allclose(scores, replayed_scores, rtol=1e-4, atol=1e-4)
+    assert lists == replayed
+    assert [list(seen) for seen in asked.items_before()] == [list(prefix.items) for prefix in prefixes]
+
+
+def test_a_long_history_costs_each_event_once(tmp_path: Path) -> None:
+    """6,000 events: the prefixes of the 500 that are asked for would be 1.5 million events."""
+    rng = np.random.default_rng(9)
+    log = [History([f"i{n}" for n in rng.integers(0, ITEMS, 6_000).tolist()])]
+    encoder = lookup.build(tmp_path / "e", [f"i{n}" for n in range(ITEMS)], np.eye(ITEMS), "v1")
+    model = StreamModel(
+        encoder, Runtime("cpu", threads=1), [CatalogItem(item_id=f"i{n}", title="") for n in range(ITEMS)]
+    )
+    asked = questions(log, 500)
+    lists, _ = model.answer(asked, 5)
+    assert len(lists) == model.cost.users == 500
+    assert model.cost.events == asked.seen.max() < 6_000
+
+
 def test_times_decide_the_order_of_a_history(tmp_path: Path) -> None:
     encoder = lookup.build(tmp_path / "e", ["a", "b", "c"], np.eye(3), "v1")
     stream = StreamModel(encoder, Runtime("cpu", threads=1), [CatalogItem(item_id=i, title="") for i in "abc"])
@@ -91,7 +157,8 @@ def test_a_report_tells_cold_items_and_lengths_apart(tmp_path: Path) -> None:
     encoder = lookup.build(tmp_path / "e", ["a", "b", "c"], np.eye(3), "v1")
     stream = StreamModel(encoder, Runtime("cpu", threads=1), [CatalogItem(item_id=i, title="") for i in "abc"])
     histories = [History(["a"]), History(["a", "b"]), History(["c"] * 30)]
-    report = evaluate_stream(stream, histories, ["a", "b", "new"], {"a", "b", "c"}, histories)
+    asked = Questions.at_the_end(histories, ["a", "b", "new"])
+    report = evaluate_stream(stream, asked, {"a", "b", "c"})
     assert report.counts == {"history 1": 1, "history 2-4": 1, "history 20+": 1, "cold items": 1}
     assert report.groups["cold items"]["recall@20"].mean == 0.0
     assert report.groups["history 1"]["mrr@5"].mean == 1.0
