@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from deploy.local.stack import running, up
 from tests.bench import report
 from tests.bench.fetch import fetch
@@ -35,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--environments", type=Path, default=Path(".bench"), help="folder for the peers' environments")
     parser.add_argument("--stack", type=Path, help="the folder of a stack that runs and is left running")
     given = parser.parse_args(arguments)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     began = time.monotonic()
 
     def say(line: str) -> None:
