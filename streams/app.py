@@ -1,7 +1,6 @@
 """The composition root: a worker, started and stopped in order."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from streams.clients import check_broker, committed_partitions, make_admin, make
 from streams.encoder_choice import choose
 from streams.encoder_versions import EncoderVersions
 from streams.engine import Engine
+from streams.garbage import collect_rarely
 from streams.health import HealthServer
 from streams.metrics import Metrics
 from streams.parts import load_encoder, make_store, uses_simulator
@@ -204,9 +204,7 @@ class Worker:
             self._rejoin,
         )
         await self._engine.catch_up()
-        # what has been read so far stays: the collector need not look through it again and again, with all else waiting
-        gc.collect()
-        gc.freeze()
+        collect_rarely()
         self._app = self._make_app(self._engine)
         await self._app.start()
         self._spawn(self._engine.intake.run_forever(self._engine.pipeline.process))

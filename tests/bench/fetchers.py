@@ -83,8 +83,11 @@ def faust_stock(bootstrap: str, topic: str, meter: Meter) -> None:
 
 
 def faust_batch(bootstrap: str, topic: str, meter: Meter) -> None:
-    """An agent on prefstream's transport, a batch at a time, each batch acked."""
+    """An agent on prefstream's transport, a batch at a time, each batch acked; garbage is collected as in a worker."""
+    from streams.garbage import collect_rarely
     from streams.transport import batch_topic
+
+    collect_rarely()
 
     async def batches(stream: Any) -> Any:
         async for event in stream.noack().events():
