@@ -39,8 +39,8 @@ MUTANTS = (
         (
             (
                 "streams/checkpoint.py",
-                "        self._events.append(event)\n",
-                "        self._events.append(event)\n        event.ack()\n",
+                "        self._batches += batches\n",
+                "        self._batches += batches\n        for batch in batches:\n            batch.ack()\n",
             ),
         ),
     ),
