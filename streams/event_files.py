@@ -157,7 +157,8 @@ def _is_taobao(line: bytes | None) -> bool:
     return len(columns) == 5 and columns[3] in _TAOBAO and columns[4].isdigit()
 
 
-def _is_taobao_header(line: bytes) -> bool:
+def is_taobao_header(line: bytes) -> bool:
+    """Whether a line names the columns of Taobao's UserBehavior.csv."""
     columns = line.lower().split(b",")
     return len(columns) == 5 and all(word in column for word, column in zip(_TAOBAO_HEADER, columns, strict=True))
 
@@ -165,7 +166,7 @@ def _is_taobao_header(line: bytes) -> bool:
 def _taobao_reader(lines: LineFile) -> ReadEvent:
     name = lines.name
     number, first = lines.head[0]
-    if first is not None and _is_taobao_header(first):
+    if first is not None and is_taobao_header(first):
         lines.head.remove((number, first))
 
     def read(number: int, line: bytes) -> Event:

@@ -14,7 +14,7 @@ import numpy as np
 from schemas.errors import DecodeError
 from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event
 from streams.evaluation import History, Questions
-from streams.event_files import EventFileError, LineFile, is_gzip, read_events
+from streams.event_files import EventFileError, LineFile, is_gzip, is_taobao_header, read_events
 
 _USER = ("user_id", "session_id", "user", "session")
 _ITEM = ("item_id", "item")
@@ -93,8 +93,12 @@ def _row(event: Event) -> Row:
 
 
 def _has_header(path: Path) -> bool:
+    if not path.is_file():  # a pipe can be read once only; what is not there is said where it is read
+        return False
     with LineFile(path) as lines:
         first = (lines.head[0][1] or b"") if lines.head else b""
+    if is_taobao_header(first.strip()):
+        return False
     names = [name.strip().strip('"').lower() for name in first.decode("utf-8", "replace").split(",")]
     return any(name in names for name in _USER[:2]) and "item_id" in names
 

@@ -41,6 +41,8 @@ class TrainingOptions:
         for name in ("history_dropout", "user_dropout", "item_dropout", "own_dropout", "validation"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a share in [0, 1)")
+        if not 0.0 <= self.repeat_lift <= 1.0:
+            raise ValueError(f"repeat_lift is {self.repeat_lift}, expected a share in [0, 1]")
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}, expected a number above 0")
 

@@ -65,7 +65,7 @@ def quantise(
         raise CommandError(f"There is something at '{output}' already: give another folder, or remove it.")
     if html is not None and data is None:
         raise CommandError("--html shows how well both predict: give events with --data.")
-    if html is not None:
+    if html is not None and html.parent != output:  # which is made here
         check_writable(html)
     encoder = manifest.load(folder)
     items, trained_on = known_items(encoder, catalog)

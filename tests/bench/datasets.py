@@ -41,6 +41,8 @@ def read_sessions_to_validate(folder: Path) -> Dataset:
     kept = len(sessions) - max(1, round(VALIDATION_SHARE * len(sessions)))
     train, held_out = sessions[:kept], sessions[kept:]
     asked = [(session[:n], session[n]) for session in held_out for n in range(2, len(session))]
+    if not asked:
+        raise DatasetError(f"The last 5% of the sessions in {str(folder)!r} hold none of three items: nothing to ask.")
     return _of_sessions(train, [prefix for prefix, _ in asked], [target for _, target in asked])
 
 

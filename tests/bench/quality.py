@@ -243,8 +243,11 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.validate and chosen.data == "cold":
         parser.error("cold has nothing to validate on")
-    changes = {name: ast.literal_eval(value) for name, _, value in (each.partition("=") for each in chosen.set)}
-    OPTIONS[chosen.data] = replace(OPTIONS[chosen.data], **changes)
+    try:
+        changes = {name: ast.literal_eval(value) for name, _, value in (each.partition("=") for each in chosen.set)}
+        OPTIONS[chosen.data] = replace(OPTIONS[chosen.data], **changes)
+    except (ValueError, TypeError, SyntaxError) as error:
+        parser.error(f"--set: {error}: expected a field of TrainingOptions and its value, as popularity=False")
     _as_json, _validates, _text_model = chosen.json, chosen.validate, chosen.text_model
     try:
         with TemporaryDirectory() as work:
