@@ -85,7 +85,6 @@ class Decoder:
     def __init__(
         self, names: TopicNames, topic_id: TopicIds, partitioner: Partitioner, max_future_s: float = 300.0
     ) -> None:
-        self._names = names
         self._topic_id = topic_id
         self._partitioner: Partitioner = partitioner
         self._max_future_ms = int(max_future_s * 1000)

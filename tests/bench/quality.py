@@ -47,6 +47,18 @@ from tests.bench.datasets import (
     read_sessions_to_validate,
 )
 
+_PURCHASES = TrainingOptions(
+    dimension=128,
+    learning_rate=2e-3,
+    weight_decay=1e-2,
+    spread=0.05,
+    history_dropout=0.0,
+    user_dropout=0.0,
+    item_dropout=0.3,
+    validation=0.0,
+)
+"""What data of few purchases a user and many words an item have in common."""
+
 OPTIONS = {
     "sessions": TrainingOptions(
         dimension=160,
@@ -57,35 +69,9 @@ OPTIONS = {
         repeat_prior=False,
         validation=0.0,
     ),
-    "amazon": TrainingOptions(
-        dimension=128,
-        epochs=8,
-        batch=1536,
-        candidates=4096,
-        learning_rate=2e-3,
-        weight_decay=1e-2,
-        spread=0.05,
-        history_dropout=0.0,
-        user_dropout=0.0,
-        item_dropout=0.3,
-        popularity=True,
-        validation=0.0,
-    ),
-    "cold": TrainingOptions(
-        dimension=128,
-        epochs=20,
-        batch=512,
-        candidates=0,
-        learning_rate=2e-3,
-        weight_decay=1e-2,
-        spread=0.05,
-        history_dropout=0.0,
-        user_dropout=0.0,
-        item_dropout=0.3,
-        own_dropout=0.3,
-        repeat_prior=False,
-        repeat_lift=0.0,
-        validation=0.0,
+    "amazon": replace(_PURCHASES, epochs=8, batch=1536, candidates=4096, popularity=True),
+    "cold": replace(
+        _PURCHASES, epochs=20, batch=512, candidates=0, own_dropout=0.3, repeat_prior=False, repeat_lift=0.0
     ),
 }
 COLD_SHARE = 0.1
