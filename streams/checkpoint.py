@@ -17,9 +17,10 @@ import structlog
 from streams.emitter import Deliveries, Emitter
 from streams.metrics import Metrics
 from streams.ownership import Assignment, Ownership
-from streams.profile_rows import Snapshot, encode_rows, end_save, take_snapshot
+from streams.profile_rows import encode_rows
 from streams.profiles import ProfileTable
 from streams.retry import Backoff
+from streams.snapshot import Snapshot, end_save, take_snapshot
 from streams.space import Serving
 from streams.stores.base import ProfileStore, StoreError, StoreMisconfigured
 from streams.stores.base import version as store_version

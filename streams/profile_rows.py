@@ -1,7 +1,6 @@
 """Between slots of the table and rows of the store."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -11,24 +10,24 @@ from numpy.typing import NDArray
 from encoders.index import ItemIndex
 from schemas.recommendation import REASON_KINDS
 from streams.moving import fits, set_sums
-from streams.preference import NO_TIME, IntpArray
+from streams.preference import NO_TIME, Int64Array
 from streams.profile_state import (
-    Counters,
+    FORMAT,
     EncoderSums,
     EventLog,
     Fence,
-    Offered,
     ProfileState,
     SentOn,
     StateError,
     decode_state,
-    encode_state,
     floats,
     hashes,
     times,
     types,
 )
 from streams.profiles import TAKEN, OtherSums, PendingEvent, ProfileTable, Source
+from streams.row_writer import RowWriter, array_head, map_head
+from streams.snapshot import Snapshot
 from streams.stores.base import StoredProfile, version
 
 
@@ -115,186 +114,153 @@ def _pending_events(log: EventLog, start: int) -> list[PendingEvent]:
     return [PendingEvent(*event) for event in zip(*(column[start:].tolist() for column in columns), strict=True)]
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """Copies of dirty slots at a batch boundary: processing goes on while they are encoded and written."""
-
-    slots: IntpArray
-    user_ids: list[str]
-    arrays: dict[str, Any]
-    pending: dict[int, list[PendingEvent]]
-    other_sums: dict[int, list[OtherSums]]
-    other_fences: dict[int, dict[Source, int]]
-    sent_on: dict[int, dict[Source, list[int]]]
-    columns: list[tuple[str, str]]
-    models: list[str]
-    encoder: str
-
-    def __len__(self) -> int:
-        return len(self.slots)
-
-
-_COPIED = [
-    *("items", "types", "times", "ids", "sums", "mass", "sums_time", "seen", "seen_count"),
-    *("bought_items", "bought_times", "preferences", "applied", "duplicates", "pending_dropped"),
-    *("partition", "term", "forgotten", "forgotten_ms", "fences"),
-    *("offered_items", "offered_reasons", "offered_id", "offered_model", "taken_items", "taken_reasons", "taken_count"),
-]
-
-
-def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Snapshot:
-    """Copy slots and mark them clean, but being saved."""
-    chosen = slots.tolist()
-    snapshot = Snapshot(
-        slots=slots,
-        user_ids=[table.user_ids[slot] or "" for slot in chosen],
-        arrays={name: getattr(table, name)[slots] for name in _COPIED},
-        pending={slot: list(table.pending[slot]) for slot in chosen if slot in table.pending},
-        other_sums={slot: list(table.other_sums[slot]) for slot in chosen if slot in table.other_sums},
-        other_fences={slot: dict(table.other_fences[slot]) for slot in chosen if slot in table.other_fences},
-        sent_on={
-            slot: {source: list(offsets) for source, offsets in table.sent_on[slot].items()}
-            for slot in chosen
-            if slot in table.sent_on
-        },
-        columns=list(table.columns),
-        models=list(table.models),
-        encoder=encoder,
-    )
-    table.dirty[slots] = False
-    table.saving[slots] = True
-    return snapshot
-
-
-def end_save(table: ProfileTable, snapshot: Snapshot, saved: bool) -> None:
-    """Let go of a snapshot's slots; if its rows were not saved, they are dirty again."""
-    for slot, user, term in zip(
-        snapshot.slots.tolist(), snapshot.user_ids, snapshot.arrays["term"].tolist(), strict=True
-    ):
-        # the slot may have been given to somebody else by a rebalance meanwhile
-        if table.user_ids[slot] == user and table.term[slot] == term:
-            table.saving[slot] = False
-            table.dirty[slot] |= not saved
-
-
 def encode_rows(snapshot: Snapshot, save_number: int, forget_after_s: int) -> list[StoredProfile]:
     """Rows to store, each with its slot's term and this save's number."""
     if not len(snapshot):
         return []
-    rows = _Rows(snapshot)
-    return [rows.encode(place, save_number, forget_after_s) for place in range(len(snapshot))]
+    a = snapshot.arrays
+    expires_s = np.where(a["forgotten"], forget_after_s, 0)
+    columns = zip(
+        *(snapshot.user_ids, a["partition"].tolist(), a["term"].tolist(), _encode_states(snapshot)),
+        *(_bytes_of_rows(a["preferences"][:, part]) for part in range(3)),
+        expires_s.tolist(),
+        strict=True,
+    )
+    return [
+        StoredProfile(user, partition, version(term, save_number), state, short, long, mixed, snapshot.encoder, expires)
+        for user, partition, term, state, short, long, mixed, expires in columns
+    ]
 
 
-class _Column:
-    """An array of N rows as bytes, from which rows are cut: N small arrays would cost more than all their bytes."""
-
-    def __init__(self, array: NDArray[Any]) -> None:
-        self._data = np.ascontiguousarray(array).tobytes()
-        self._width = len(self._data) // len(array)
-        self._entry = array.itemsize
-
-    def row(self, i: int) -> bytes:
-        return self._data[i * self._width : (i + 1) * self._width]
-
-    def first(self, i: int, entries: int) -> bytes:
-        start = i * self._width
-        return self._data[start : start + entries * self._entry]
+def _bytes_of_rows(array: NDArray[Any]) -> list[bytes]:
+    """Each row of an (N, W) array as bytes, cut from those of all: N small arrays would cost more."""
+    data, width = array.tobytes(), array.shape[1] * array.itemsize
+    return [data[start : start + width] for start in range(0, len(data), width)]
 
 
-class _Rows:
-    """The rows of a snapshot; all that can be done on arrays is done once."""
+def _encode_states(snapshot: Snapshot) -> list[bytes]:
+    """What `encode_state` gives for the `ProfileState` of each row, column by column."""
+    a = snapshot.arrays
+    rows = RowWriter(len(snapshot))
+    rows.constant(map_head(len(ProfileState.__struct_fields__)), _bytes("format"), _bytes(FORMAT), _bytes("recents"))
+    _write_log(rows, [a[name] for name in ("items", "types", "times", "ids")], _known(a["times"]))
+    rows.constant(_bytes("pending"))
+    _write_each(rows, snapshot, snapshot.pending, _event_log, EventLog())
+    _write_sums(rows, snapshot)
+    bought = _known(a["bought_times"])
+    for name, column in (("purchased_items", "bought_items"), ("purchased_times", "bought_times")):
+        rows.constant(_bytes(name))
+        rows.binary(a[column], bought)
+    rows.constant(_bytes("seen_ids"))
+    rows.binary(_in_order(a["seen"], a["seen_count"]), np.minimum(a["seen_count"], a["seen"].shape[1]))
+    _write_fences(rows, snapshot)
+    rows.constant(_bytes("counters"), map_head(3), _bytes("applied"), array_head(a["applied"].shape[1]))
+    for kind in a["applied"].T:
+        rows.integers(kind)
+    for name in ("duplicates", "pending_dropped"):
+        rows.constant(_bytes(name))
+        rows.integers(a[name])
+    rows.constant(_bytes("sent_on"))
+    _write_each(rows, snapshot, snapshot.sent_on, _sent_on, [])
+    rows.constant(_bytes("forgotten_ms"))
+    rows.integers(a["forgotten_ms"])
+    _write_offers(rows, snapshot)
+    return rows.done()
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        a = snapshot.arrays
-        self._snapshot = snapshot
-        self._recents = [_Column(a[name]) for name in ("items", "types", "times", "ids")]
-        self._recent_count = (a["times"] != NO_TIME).sum(axis=1).tolist()
-        self._bought = [_Column(a["bought_items"]), _Column(a["bought_times"])]
-        self._bought_count = (a["bought_times"] != NO_TIME).sum(axis=1).tolist()
-        self._sums, self._mass = _Column(a["sums"].astype("<f4")), _Column(a["mass"].astype("<f4"))
-        self._seen = _Column(_in_order(a["seen"], a["seen_count"]))
-        self._seen_count = np.minimum(a["seen_count"], a["seen"].shape[1]).tolist()
-        self._taken = [_Column(_in_order(a[name], a["taken_count"])) for name in ("taken_items", "taken_reasons")]
-        self._taken_count = np.minimum(a["taken_count"], a["taken_items"].shape[1]).tolist()
-        self._offered = [_Column(a["offered_items"]), _Column(a["offered_reasons"])]
-        self._offered_count = (a["offered_reasons"] != 0).sum(axis=1).tolist()
-        self._preferences = [_Column(a["preferences"][:, part]) for part in range(3)]
-        plain = ("partition", "term", "sums_time", "fences", "applied", "duplicates", "pending_dropped")
-        more = ("forgotten", "forgotten_ms", "offered_id", "offered_model")
-        self._plain = {name: a[name].tolist() for name in (*plain, *more)} | {"slots": snapshot.slots.tolist()}
 
-    def encode(self, i: int, save_number: int, forget_after_s: int) -> StoredProfile:
-        """The ``i``-th row."""
-        snapshot, plain = self._snapshot, self._plain
-        slot, bought, taken = plain["slots"][i], self._bought_count[i], self._taken_count[i]
-        pending = snapshot.pending.get(slot)
-        state = ProfileState(
-            recents=self._recents_of(i),
-            pending=_event_log(pending) if pending else EventLog(),
-            sums=self._sums_of(i, slot),
-            purchased_items=self._bought[0].first(i, bought),
-            purchased_times=self._bought[1].first(i, bought),
-            seen_ids=self._seen.first(i, self._seen_count[i]),
-            fences=self._fences(i, slot),
-            sent_on=[SentOn(*source, offsets) for source, offsets in snapshot.sent_on.get(slot, {}).items()],
-            counters=Counters(
-                applied=plain["applied"][i],
-                duplicates=plain["duplicates"][i],
-                pending_dropped=plain["pending_dropped"][i],
-            ),
-            forgotten_ms=plain["forgotten_ms"][i],
-            offered=self._offered_of(i),
-            taken_items=self._taken[0].first(i, taken),
-            taken_reasons=self._taken[1].first(i, taken),
+_bytes = msgspec.msgpack.encode
+
+
+def _known(times_ms: Int64Array) -> Int64Array:
+    """How many entries of each row are there."""
+    known: Int64Array = (times_ms != NO_TIME).sum(axis=1)
+    return known
+
+
+def _write_log(rows: RowWriter, columns: Sequence[NDArray[Any]], counts: Int64Array) -> None:
+    rows.constant(map_head(len(columns)))
+    for name, column in zip(EventLog.__struct_fields__, columns, strict=True):
+        rows.constant(_bytes(name))
+        rows.binary(column, counts)
+
+
+def _write_each(
+    rows: RowWriter, snapshot: Snapshot, of_slot: dict[int, Any], stored: Callable[[Any], Any], without: Any
+) -> None:
+    """A value that few rows have: what is stored of it, and what is where there is none."""
+    if not of_slot:
+        rows.constant(_bytes(without))
+        return
+    values = [of_slot.get(slot) for slot in snapshot.slots.tolist()]
+    rows.ragged([_bytes(stored(value) if value else without) for value in values])
+
+
+def _sent_on(sources: dict[Source, list[int]]) -> list[SentOn]:
+    return [SentOn(*source, offsets) for source, offsets in sources.items()]
+
+
+def _write_sums(rows: RowWriter, snapshot: Snapshot) -> None:
+    """The sums of this encoder version, where there are any, before those of others."""
+    a, slots = snapshot.arrays, snapshot.slots.tolist()
+    own = a["sums_time"] != NO_TIME
+    others = [snapshot.other_sums.get(slot, ()) for slot in slots] if snapshot.other_sums else []
+    rows.constant(_bytes("sums"))
+    rows.array_heads(own + np.array([len(parts) for parts in others]) if others else own)
+    rows.constant(map_head(4), _bytes("encoder"), _bytes(snapshot.encoder), _bytes("sums"), where=own)
+    rows.binary(a["sums"].astype("<f4").reshape(len(own), -1), where=own)
+    rows.constant(_bytes("mass"), where=own)
+    rows.binary(a["mass"].astype("<f4"), where=own)
+    rows.constant(_bytes("time_ms"), where=own)
+    rows.integers(a["sums_time"], where=own)
+    if others:
+        rows.ragged(
+            [
+                b"".join(
+                    _bytes(EncoderSums(encoder=s.encoder, sums=s.sums, mass=s.mass, time_ms=s.time_ms)) for s in parts
+                )
+                for parts in others
+            ]
         )
-        short_term, long_term, mixed = (column.row(i) for column in self._preferences)
-        return StoredProfile(
-            user_id=snapshot.user_ids[i],
-            partition=plain["partition"][i],
-            version=version(plain["term"][i], save_number),
-            state=encode_state(state),
-            short_term=short_term,
-            long_term=long_term,
-            mixed=mixed,
-            encoder=snapshot.encoder,
-            expires_s=forget_after_s if plain["forgotten"][i] else 0,
-        )
 
-    def _recents_of(self, i: int) -> EventLog:
-        items, types_, times_, ids = (column.first(i, self._recent_count[i]) for column in self._recents)
-        return EventLog(items=items, types=types_, times=times_, ids=ids)
 
-    def _fences(self, i: int, slot: int) -> list[Fence]:
-        partition = self._plain["partition"][i]
-        fences = [
-            Fence(topic, topic_id, partition, offset)
-            for (topic, topic_id), offset in zip(self._snapshot.columns, self._plain["fences"][i], strict=True)
-            if offset
-        ]
-        others = self._snapshot.other_fences.get(slot)
-        if others:
-            fences += [Fence(*source, offset) for source, offset in others.items()]
-        return fences
+def _write_fences(rows: RowWriter, snapshot: Snapshot) -> None:
+    """The fences of the slots' own partitions, where there are any, before those of other logs."""
+    fences, partitions = snapshot.arrays["fences"], snapshot.arrays["partition"]
+    given = fences != 0
+    others = [snapshot.other_fences.get(slot, {}) for slot in snapshot.slots.tolist()] if snapshot.other_fences else []
+    rows.constant(_bytes("fences"))
+    counts = given.sum(axis=1)
+    rows.array_heads(counts + np.array([len(one) for one in others]) if others else counts)
+    for column, (topic, topic_id) in enumerate(snapshot.columns):
+        where = np.ascontiguousarray(given[:, column])
+        if where.any():
+            rows.constant(array_head(4), _bytes(topic), _bytes(topic_id), where=where)
+            rows.integers(partitions, where=where)
+            rows.integers(fences[:, column], where=where)
+    if others:
+        rows.ragged([b"".join(_bytes(Fence(*source, offset)) for source, offset in one.items()) for one in others])
 
-    def _sums_of(self, i: int, slot: int) -> list[EncoderSums]:
-        sums = [
-            EncoderSums(encoder=s.encoder, sums=s.sums, mass=s.mass, time_ms=s.time_ms)
-            for s in self._snapshot.other_sums.get(slot, ())
-        ]
-        time_ms = self._plain["sums_time"][i]
-        if time_ms != NO_TIME:
-            own = EncoderSums(
-                encoder=self._snapshot.encoder, sums=self._sums.row(i), mass=self._mass.row(i), time_ms=time_ms
-            )
-            sums.insert(0, own)
-        return sums
 
-    def _offered_of(self, i: int) -> Offered | None:
-        model = self._snapshot.models[self._plain["offered_model"][i]]
-        if not model:
-            return None
-        items, reasons = (column.first(i, self._offered_count[i]) for column in self._offered)
-        return Offered(items=items, reasons=reasons, id=self._plain["offered_id"][i], encoder=model)
+def _write_offers(rows: RowWriter, snapshot: Snapshot) -> None:
+    a = snapshot.arrays
+    rows.constant(_bytes("offered"))
+    models, counts = a["offered_model"], (a["offered_reasons"] != 0).sum(axis=1)
+    given = models != 0
+    rows.constant(_bytes(None), where=~given)
+    if given.any():
+        rows.constant(map_head(4), _bytes("items"), where=given)
+        rows.binary(a["offered_items"], counts, where=given)
+        rows.constant(_bytes("reasons"), where=given)
+        rows.binary(a["offered_reasons"], counts, where=given)
+        rows.constant(_bytes("id"), where=given)
+        rows.integers(a["offered_id"], where=given)
+        rows.constant(_bytes("encoder"), where=given)
+        for model in np.unique(models[given]).tolist():
+            rows.constant(_bytes(snapshot.models[model]), where=models == model)
+    taken = np.minimum(a["taken_count"], a["taken_items"].shape[1]).astype(np.int64)
+    for name in ("taken_items", "taken_reasons"):
+        rows.constant(_bytes(name))
+        rows.binary(_in_order(a[name], a["taken_count"]), taken)
 
 
 def _event_log(events: Sequence[PendingEvent]) -> EventLog:

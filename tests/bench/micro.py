@@ -12,7 +12,8 @@ import pytest
 
 from encoders.clusters import Clusters
 from streams.list_encoding import reason_codes
-from streams.profile_rows import encode_rows, end_save, take_snapshot
+from streams.profile_rows import encode_rows
+from streams.snapshot import end_save, take_snapshot
 from tests.bench import workload
 from tests.bench.hot_path import HotPath
 

@@ -18,10 +18,11 @@ from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
 from streams.online_quality import OnlineQuality
 from streams.parts import load_encoder, make_store, profile_shape
-from streams.profile_rows import encode_rows, end_save, fill_slot, take_snapshot
+from streams.profile_rows import encode_rows, fill_slot
 from streams.profiles import ProfileTable
 from streams.ranking import Rules
 from streams.recommend import Recommender
+from streams.snapshot import end_save, take_snapshot
 from streams.space import Serving, Space
 from streams.topics import TopicNames
 from streams.trending import Trending

@@ -9,10 +9,11 @@ from encoders.index import ItemIndex
 from schemas.ids import id_hash
 from streams.moving import KEPT, carry, change_space
 from streams.preference import NO_TIME, Float64Array, Sums, fold
-from streams.profile_rows import encode_rows, end_save, fill_slot, take_snapshot
+from streams.profile_rows import encode_rows, fill_slot
 from streams.profile_state import decode_state
 from streams.profiles import OtherSums, PendingEvent, ProfileShape, ProfileTable
 from streams.ranking import head_inputs
+from streams.snapshot import end_save, take_snapshot
 from streams.space_map import SpaceMap, fit, nearest_half_lives
 from streams.stores.base import StoredProfile
 from streams.update import apply_batch, fold_pending

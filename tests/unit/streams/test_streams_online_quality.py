@@ -16,9 +16,10 @@ from schemas.recommendation import REASON_KINDS
 from streams.list_statistics import Drift, ListStatistics
 from streams.metrics import Metrics
 from streams.online_quality import NEW_USER_EVENTS, OnlineQuality
-from streams.profile_rows import encode_rows, fill_slot, take_snapshot
+from streams.profile_rows import encode_rows, fill_slot
 from streams.profiles import TAKEN, ProfileShape, ProfileTable
 from streams.ranking import Rules
+from streams.snapshot import take_snapshot
 from streams.trending import Trending
 from streams.update import SumsConfig, apply_batch
 from tests.unit.streams.profile_model import COLUMNS, DIMENSION, PARTITION, Ev, batch_of, know

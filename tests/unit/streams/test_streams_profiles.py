@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from encoders.index import ItemIndex
 from schemas.ids import id_hash
 from streams.preference import NO_TIME
-from streams.profile_rows import encode_rows, end_save, fill_slot, take_snapshot
-from streams.profile_state import EncoderSums, EventLog, ProfileState, encode_state
+from streams.profile_rows import encode_rows, fill_slot
+from streams.profile_state import EncoderSums, EventLog, ProfileState, decode_state, encode_state
 from streams.profiles import SENT_ON_OFFSETS, PendingEvent, ProfileShape, ProfileTable, Source, TableFull
+from streams.snapshot import end_save, take_snapshot
 from streams.stores.base import StoredProfile
 from streams.update import apply_batch, fold_pending, fold_spilled
 from tests.unit.streams.profile_model import (
@@ -45,6 +46,8 @@ def rows_of(table: ProfileTable, number: int = 1) -> dict[str, StoredProfile]:
     snapshot = take_snapshot(table, table.all_slots(), ENCODER)
     rows = encode_rows(snapshot, number, 60)
     end_save(table, snapshot, saved=True)
+    for row in rows:
+        assert row.state == encode_state(decode_state(row.state, row.user_id))  # every field, each as msgspec has it
     return {row.user_id: row for row in rows}
 
 

@@ -1,0 +1,69 @@
+"""Dirty slots of the table, frozen while they are saved."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from streams.preference import IntpArray
+from streams.profiles import OtherSums, PendingEvent, ProfileTable, Source
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies of dirty slots at a batch boundary: processing goes on while they are encoded and written."""
+
+    slots: IntpArray
+    user_ids: list[str]
+    arrays: dict[str, Any]
+    pending: dict[int, list[PendingEvent]]
+    other_sums: dict[int, list[OtherSums]]
+    other_fences: dict[int, dict[Source, int]]
+    sent_on: dict[int, dict[Source, list[int]]]
+    columns: list[tuple[str, str]]
+    models: list[str]
+    encoder: str
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+
+_COPIED = [
+    *("items", "types", "times", "ids", "sums", "mass", "sums_time", "seen", "seen_count"),
+    *("bought_items", "bought_times", "preferences", "applied", "duplicates", "pending_dropped"),
+    *("partition", "term", "forgotten", "forgotten_ms", "fences"),
+    *("offered_items", "offered_reasons", "offered_id", "offered_model", "taken_items", "taken_reasons", "taken_count"),
+]
+
+
+def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Snapshot:
+    """Copy slots and mark them clean, but being saved."""
+    chosen = slots.tolist()
+    snapshot = Snapshot(
+        slots=slots,
+        user_ids=[table.user_ids[slot] or "" for slot in chosen],
+        arrays={name: getattr(table, name)[slots] for name in _COPIED},
+        pending={slot: list(table.pending[slot]) for slot in chosen if slot in table.pending},
+        other_sums={slot: list(table.other_sums[slot]) for slot in chosen if slot in table.other_sums},
+        other_fences={slot: dict(table.other_fences[slot]) for slot in chosen if slot in table.other_fences},
+        sent_on={
+            slot: {source: list(offsets) for source, offsets in table.sent_on[slot].items()}
+            for slot in chosen
+            if slot in table.sent_on
+        },
+        columns=list(table.columns),
+        models=list(table.models),
+        encoder=encoder,
+    )
+    table.dirty[slots] = False
+    table.saving[slots] = True
+    return snapshot
+
+
+def end_save(table: ProfileTable, snapshot: Snapshot, saved: bool) -> None:
+    """Let go of a snapshot's slots; if its rows were not saved, they are dirty again."""
+    for slot, user, term in zip(
+        snapshot.slots.tolist(), snapshot.user_ids, snapshot.arrays["term"].tolist(), strict=True
+    ):
+        # the slot may have been given to somebody else by a rebalance meanwhile
+        if table.user_ids[slot] == user and table.term[slot] == term:
+            table.saving[slot] = False
+            table.dirty[slot] |= not saved
