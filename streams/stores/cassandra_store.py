@@ -12,14 +12,12 @@ from streams.stores.batching import batches, in_lanes
 from streams.stores.cassandra import CassandraSession, ServerTimeout
 from streams.stores.cassandra_options import CassandraOptions
 
-BATCH_ROWS = 20
-BATCH_BYTES = 40 * 1024  # the server refuses batches of more than 50 KiB
+BATCH_ROWS = 32
+BATCH_BYTES = 46 * 1024  # the server refuses batches of more than 50 KiB
 ROW_OVERHEAD = 200  # bytes that the server counts for a row's cells, beside their content
 LOAD_KEYS = 50
 SCAN_ROWS = 100
 IN_FLIGHT = 16
-WRITES_IN_FLIGHT = 4
-"""Fewer: a save that keeps the servers and the event loop busy holds up the events that come meanwhile."""
 TERM_TIMEOUT_S = 20.0
 RACE_PAUSE_S = 0.1
 
@@ -151,13 +149,10 @@ class CassandraStore:
                 await asyncio.sleep(random.uniform(0, RACE_PAUSE_S))
 
     async def _write(self, doing: str, statements: Iterable[Any]) -> None:
-        session, replica_of = self._session, self._session.replicas()
+        replica_of = self._session.replicas()
         sized = ((replica_of(one.routing_key), ROW_OVERHEAD + sum(map(len, one.values)), one) for one in statements)
-
-        async def write(batch: list[Any]) -> None:
-            await session.execute(doing, session.batch(batch))
-
-        await in_lanes(write, batches(sized, BATCH_ROWS, BATCH_BYTES), WRITES_IN_FLIGHT)
+        requests = map(self._session.batch, batches(sized, BATCH_ROWS, BATCH_BYTES))
+        await self._session.write(doing, requests, IN_FLIGHT)
 
     def _insert(self, row: StoredProfile) -> Any:
         version = _int64(row.version)
