@@ -3,16 +3,19 @@
 import numpy as np
 import numpy.typing as npt
 
+from encoders.compiled import compiled
+
 IntArray = npt.NDArray[np.int64]
 HashArray = npt.NDArray[np.uint64]
 
 _ONE = np.uint64(1)
+_READ_ONLY = "Array(uint64, 1, 'C', readonly=True)"  # as of stored bytes; those that may be written are taken too
 
 
 class HashTable:
     """Open addressing with linear probing in two numpy arrays, never more than half full; nothing is ever deleted.
 
-    A lookup of 40,000 hashes is a few array gathers, where a dict would cost as many Python calls. The keys are good
+    A lookup is one compiled loop, where a dict would cost a Python call a hash. The keys are good
     hashes already (xxh3), so their low bits choose the slot.
     """
 
@@ -29,18 +32,10 @@ class HashTable:
 
     def lookup(self, hashes: HashArray) -> IntArray:
         """Row of each hash: int64 of the same shape, -1 where there is none."""
-        hashes = np.asarray(hashes, np.uint64)
-        keys = hashes.ravel()
-        slots = keys & self._mask
-        result: IntArray = self._rows[slots]
-        pending = np.flatnonzero((result >= 0) & (self._keys[slots] != keys))  # another key sits there: few
-        keys, slots = keys[pending], slots[pending]
-        while len(pending):
-            slots = (slots + _ONE) & self._mask
-            result[pending] = rows = self._rows[slots]
-            onward = (rows >= 0) & (self._keys[slots] != keys)
-            pending, keys, slots = pending[onward], keys[onward], slots[onward]
-        return result.reshape(hashes.shape)
+        keys = np.ascontiguousarray(hashes, np.uint64)
+        rows = np.empty(keys.shape, np.int64)
+        _find(self._keys, self._rows, keys.reshape(-1), rows.reshape(-1))
+        return rows
 
     def insert(self, hashes: HashArray, rows: IntArray) -> None:
         """Add hashes that are distinct and not in the table yet."""
@@ -48,22 +43,34 @@ class HashTable:
             used = self._rows >= 0
             old_keys, old_rows = self._keys[used], self._rows[used]
             self._allocate(self._len + len(hashes))
-            self._place(old_keys, old_rows)
-        self._place(np.asarray(hashes, np.uint64), np.asarray(rows, np.int64))
+            _place(self._keys, self._rows, old_keys, old_rows)
+        _place(self._keys, self._rows, np.ascontiguousarray(hashes, np.uint64), np.ascontiguousarray(rows, np.int64))
         self._len += len(hashes)
 
     def _allocate(self, capacity: int) -> None:
         size = 1 << max(4, (2 * capacity - 1).bit_length())
-        self._mask = np.uint64(size - 1)
         self._keys: HashArray = np.zeros(size, np.uint64)
         self._rows: IntArray = np.full(size, -1, np.int64)  # -1: empty (any key is possible, 0 too)
 
-    def _place(self, hashes: HashArray, rows: IntArray) -> None:
-        slots = hashes & self._mask
-        while len(hashes):
-            empty = self._rows[slots] < 0
-            self._rows[slots[empty]] = rows[empty]  # several may want one slot: the last written has it
-            placed = self._rows[slots] == rows
-            self._keys[slots[placed]] = hashes[placed]
-            left = ~placed
-            hashes, rows, slots = hashes[left], rows[left], (slots[left] + _ONE) & self._mask
+
+@compiled(f"void(uint64[::1], int64[::1], {_READ_ONLY}, int64[::1])")
+def _find(table_keys: HashArray, table_rows: IntArray, keys: HashArray, rows: IntArray) -> None:
+    """Fill ``rows`` (n,) with those of ``keys`` (n,), -1 where there is none."""
+    mask = np.uint64(len(table_keys) - 1)
+    for place in range(len(keys)):
+        slot = keys[place] & mask
+        while table_rows[slot] >= 0 and table_keys[slot] != keys[place]:
+            slot = (slot + _ONE) & mask
+        rows[place] = table_rows[slot]
+
+
+@compiled(f"void(uint64[::1], int64[::1], {_READ_ONLY}, int64[::1])")
+def _place(table_keys: HashArray, table_rows: IntArray, keys: HashArray, rows: IntArray) -> None:
+    """Put ``keys`` (n,) that are not there with their ``rows`` into the table."""
+    mask = np.uint64(len(table_keys) - 1)
+    for place in range(len(keys)):
+        slot = keys[place] & mask
+        while table_rows[slot] >= 0:
+            slot = (slot + _ONE) & mask
+        table_keys[slot] = keys[place]
+        table_rows[slot] = rows[place]

@@ -69,6 +69,7 @@ class Engine:
         shape = profile_shape(settings, space.graph.encoder)
         weights = settings.ranking.trending_weights
         self.table = ProfileTable(table_capacity(settings, shape), shape)
+        metrics.users(lambda: len(self.table), lambda: self.table.dirty_count)
         self._serving = Serving(space)
         self.trending = Trending(
             settings.ranking.trending_half_life_s, [float(getattr(weights, kind)) for kind in EVENT_TYPES]
@@ -207,7 +208,6 @@ class Engine:
                 self._quality.publish()
                 self._statistics.publish()
             self._metrics.index_lag(self.swap.feed.index_lag)
-            self._metrics.users(len(self.table), self.table.dirty_count)
 
     def _see_trending(self, messages: list[Message]) -> None:
         for message in messages:

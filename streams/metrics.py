@@ -1,8 +1,9 @@
 """What a worker counts, for Prometheus. Every metric carries the namespace as a label."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
+from typing import Any
 
 from numpy.typing import ArrayLike
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -13,6 +14,17 @@ from streams.quality_metrics import QualityMetrics
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LATENCY = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+
+
+class _Children(dict[tuple[str, ...], Any]):
+    """A metric by its labels: the metric itself looks a child up in 2 us, six times as long."""
+
+    def __init__(self, metric: Any, namespace: str) -> None:
+        self._metric, self._namespace = metric, namespace
+
+    def __missing__(self, labels: tuple[str, ...]) -> Any:
+        child = self[labels] = self._metric.labels(self._namespace, *labels)
+        return child
 
 
 class Metrics:
@@ -33,11 +45,15 @@ class Metrics:
                 f"prefstream_{name}", text, ["namespace", *labels], registry=self.registry, buckets=buckets
             )
 
-        self._events = counter("events", "Records read, by topic and what became of them.", "topic", "outcome")
+        def children(metric: Any) -> _Children:
+            return _Children(metric, namespace)
+
+        events = counter("events", "Records read, by topic and what became of them.", "topic", "outcome")
+        self._events = children(events)
         self._rerouted = counter("rerouted", "Records sent on to their user's partition.", "topic")
         self._dead = counter("dead_letters", "Records refused, by reason.", "topic", "reason")
-        self._batch = histogram("batch_records", "Records in a batch.", _SIZES, "topic")
-        self._stage = histogram("stage_seconds", "Seconds a batch spends in a stage.", _FAST, "stage")
+        self._batch = children(histogram("batch_records", "Records in a batch.", _SIZES, "topic"))
+        self._stage = children(histogram("stage_seconds", "Seconds a batch spends in a stage.", _FAST, "stage"))
         self._latency = BatchHistogram(
             "prefstream_event_to_recommendation_seconds",
             "From a record's Kafka timestamp to its recommendation.",
@@ -46,14 +62,14 @@ class Metrics:
             self.registry,
         )
         self._lag = gauge("consumer_lag", "Records not read yet.", "topic", "partition")
-        self._cache = counter("cache_lookups", "Users of a batch by where they were found.", "result")
+        self._cache = children(counter("cache_lookups", "Users of a batch by where they were found.", "result"))
         self._hot = gauge("hot_users", "Users in memory.")
         self._dirty = gauge("dirty_users", "Users whose state is not saved yet.")
         self._checkpoint = histogram("checkpoint_seconds", "Seconds of a checkpoint.", _FAST)
         self._checkpoint_time = gauge("last_checkpoint_timestamp_seconds", "Unix time of the last good checkpoint.")
         self._saved = counter("profiles_saved", "Rows written to the store.")
         self._store_errors = counter("store_errors", "Calls of the store that failed.", "operation")
-        self._recommendations = counter("recommendations", "Recommendations emitted.", "kind")
+        self._recommendations = children(counter("recommendations", "Recommendations emitted.", "kind"))
         self._items = gauge("index_items", "Items whose vector is known.")
         self._probes = gauge("candidate_probes", "Clusters of items that a user is ranked from; 0 where all are.")
         self._recall = gauge("candidate_recall", "Share of the exact top-k among the candidates; 1 where all are.")
@@ -75,7 +91,7 @@ class Metrics:
     def events(self, topic: str, outcome: str, count: int = 1) -> None:
         """Records of a topic by ``outcome``: applied, forgotten, replayed, duplicate, rerouted, dead, command."""
         if count:
-            self._events.labels(self._namespace, topic, outcome).inc(count)
+            self._events[topic, outcome].inc(count)
 
     def rerouted(self, topic: str, count: int) -> None:
         """Records sent on."""
@@ -87,7 +103,7 @@ class Metrics:
 
     def batch(self, topic: str, records: int) -> None:
         """Size of a batch."""
-        self._batch.labels(self._namespace, topic).observe(records)
+        self._batch[topic,].observe(records)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -96,7 +112,7 @@ class Metrics:
         try:
             yield
         finally:
-            self._stage.labels(self._namespace, name).observe(perf_counter() - start)
+            self._stage[name,].observe(perf_counter() - start)
 
     def latency(self, seconds: ArrayLike) -> None:
         """Event to recommendation, an observation a recommendation."""
@@ -112,13 +128,13 @@ class Metrics:
 
     def cache(self, hits: int, misses: int) -> None:
         """Users found in memory, and users looked up in the store."""
-        self._cache.labels(self._namespace, "hit").inc(hits)
-        self._cache.labels(self._namespace, "miss").inc(misses)
+        self._cache["hit",].inc(hits)
+        self._cache["miss",].inc(misses)
 
-    def users(self, hot: int, dirty: int) -> None:
-        """Users in memory and those not saved yet."""
-        self._hot.labels(self._namespace).set(hot)
-        self._dirty.labels(self._namespace).set(dirty)
+    def users(self, hot: Callable[[], int], dirty: Callable[[], int]) -> None:
+        """How to count users in memory and those not saved yet, whenever somebody asks."""
+        self._hot.labels(self._namespace).set_function(hot)
+        self._dirty.labels(self._namespace).set_function(dirty)
 
     def checkpoint(self, seconds: float, saved: int, unix_time: float) -> None:
         """A checkpoint that went through."""
@@ -133,7 +149,7 @@ class Metrics:
     def recommendations(self, kind: str, count: int) -> None:
         """Recommendations emitted: personal or trending."""
         if count:
-            self._recommendations.labels(self._namespace, kind).inc(count)
+            self._recommendations[kind,].inc(count)
 
     def items(self, known: int) -> None:
         """Items in the index."""

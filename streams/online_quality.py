@@ -19,10 +19,11 @@ from encoders.index import ItemIndex
 from schemas.events import EVENT_TYPES
 from schemas.recommendation import REASON_KINDS
 from streams.batch import EventBatch
-from streams.preference import Float64Array, Int64Array, IntpArray, UInt64Array, rank_in_group
+from streams.preference import NO_TIME, Float64Array, Int64Array, IntpArray, UInt64Array, rank_in_group
 from streams.profiles import TAKEN, ProfileTable
+from streams.quality_kernel import LAST, NONE, check_events
 from streams.quality_metrics import QualityMetrics
-from streams.ranking import Rules, left_out, popular, trending_places
+from streams.ranking import DAY_MS, Rules, popular
 from streams.space import Serving
 from streams.trending import Trending
 
@@ -34,7 +35,6 @@ VIAS = ("list", "visit", "id")
 """How a purchase followed from a recommendation: its item is in the user's last list; the user went to that item from
 an earlier list; or the event names a recommendation."""
 
-_NONE, _EARLIER, _LAST = range(3)
 _REASONS = ("", *REASON_KINDS)
 _MOST_WAITING = 1_000
 """Groups of events that wait to be counted."""
@@ -55,7 +55,7 @@ class Checked:
     rows: Int64Array  # of the items in the index, -1 = unknown
     types: NDArray[np.uint8]  # of the events
     visited: NDArray[np.uint8]  # of purchases: why the item was recommended in an earlier list that led to it, 0 = none
-    names: NDArray[np.uint8]  # the recommendation that the event names: _NONE, or the user's _LAST or an _EARLIER one
+    names: NDArray[np.uint8]  # the recommendation that the event names: NONE, or the user's LAST or an EARLIER one
 
     @staticmethod
     def join(parts: Sequence["Checked"]) -> "Checked":
@@ -81,7 +81,8 @@ class OnlineQuality:
         self._rules, self._metrics = rules, metrics
         self._top_index: ItemIndex | None = None  # whose rows these are
         self._top_rows: Int64Array = np.empty(0, np.int64)
-        self._is_top: NDArray[np.bool_] = np.zeros(1, np.bool_)  # by row; the last one stands for items that are newer
+        self._top_items: UInt64Array = np.empty(0, np.uint64)
+        self._top_place: Int64Array = np.empty(0, np.int64)  # by row, -1 = not among them
         self._waiting: list[Checked] = []  # applied events that are not counted yet
 
     @property
@@ -93,8 +94,9 @@ class OnlineQuality:
         # not Trending.top: what that keeps for a second has to hold the events of the batch that asks for it
         self._top_index = self._index
         self._top_rows = popular(self._trending.ranked(), self._index).rows
-        self._is_top = np.zeros(len(self._index.item_ids) + 1, np.bool_)
-        self._is_top[self._top_rows] = True
+        self._top_items = self._index.hashes(self._top_rows)
+        self._top_place = np.full(len(self._index.item_ids), -1, np.int64)
+        self._top_place[self._top_rows] = np.arange(len(self._top_rows))
 
     def check(self, batch: EventBatch, slots: IntpArray) -> Checked:
         """Score B events against the table; call before they change it.
@@ -104,47 +106,35 @@ class OnlineQuality:
         batch : EventBatch of B events
         slots : intp array of shape (B,), the slot of each event's user
         """
-        table = self._table
+        if self._top_index is not self._index:  # another encoder version serves since
+            self.look_at_trending()
+        table, rules, n = self._table, self._rules, len(slots)
         rows = self._index.rows(batch.items)
-        reasons = table.offered_reasons[slots]  # (B, k)
-        same = table.offered_items[slots] == batch.items[:, None]
-        rank = np.where(same.any(axis=1), same.argmax(axis=1), -1).astype(np.int64)
-        reason = np.where(rank >= 0, reasons[np.arange(len(slots)), rank], 0).astype(np.uint8)
-        rank[reason == 0] = -1  # a blank place, for an item whose hash is 0
-        barred = left_out(table, slots, self._index, self._rules)  # (B, A)
-        visited = np.zeros(len(slots), np.uint8)
-        bought = np.flatnonzero(batch.types == _PURCHASE)
-        if len(bought):
-            taken = table.taken_items[slots[bought]] == batch.items[bought, None]  # (n, TAKEN)
-            visited[bought] = np.where(taken, table.taken_reasons[slots[bought]], 0).max(axis=1)
-        names = np.where(batch.recommendations == table.offered_id[slots], _LAST, _EARLIER).astype(np.uint8)
-        names[batch.recommendations == 0] = _NONE
-        has_list = reasons[:, 0] > 0
-        allowed = (rows < 0) | ~(barred == rows[:, None]).any(axis=1)
-        return Checked(
-            has_list=has_list,
-            allowed=allowed,
-            rank=rank,
-            reason=reason,
-            trending_rank=self._trending_ranks(rows, barred, has_list & allowed),
-            new=table.applied[slots].sum(axis=1) < NEW_USER_EVENTS,
+        checked = Checked(
+            has_list=np.empty(n, np.bool_),
+            allowed=np.empty(n, np.bool_),
+            rank=np.empty(n, np.int64),
+            reason=np.empty(n, np.uint8),
+            trending_rank=np.empty(n, np.int64),
+            new=np.empty(n, np.bool_),
             model=table.offered_model[slots],
             rows=rows,
             types=batch.types,
-            visited=visited,
-            names=names,
+            visited=np.empty(n, np.uint8),
+            names=np.empty(n, np.uint8),
         )
-
-    def _trending_ranks(self, rows: Int64Array, barred: Int64Array, scored: NDArray[np.bool_]) -> Int64Array:
-        if self._top_index is not self._index:  # another encoder version serves since
-            self.look_at_trending()
-        ranks = np.full(len(rows), -1, np.int64)
-        near = np.flatnonzero(scored & (rows >= 0) & self._is_top.take(rows, mode="clip"))
-        if len(near):
-            places = trending_places(self._top_rows, barred[near], self._table.shape.offered)  # (n, k)
-            same = (places >= 0) & (self._top_rows[places] == rows[near, None])
-            ranks[near] = np.where(same.any(axis=1), same.argmax(axis=1), -1)
-        return ranks
+        arrays: list[Any] = [
+            *(NO_TIME, _PURCHASE, NEW_USER_EVENTS),
+            *(rules.exclude_seen_events, rules.exclude_purchased_days * DAY_MS, table.shape.offered),
+            *(slots, batch.items, rows, batch.types, batch.recommendations),
+            *(table.offered_items, table.offered_reasons, table.offered_id, table.taken_items, table.taken_reasons),
+            *(table.applied, table.times, table.rows, table.bought_items, table.bought_times),
+            *(self._top_rows, self._top_items, self._top_place),
+            *(checked.has_list, checked.allowed, checked.rank, checked.reason, checked.trending_rank, checked.new),
+            *(checked.visited, checked.names),
+        ]
+        check_events(*arrays)
+        return checked
 
     def record(self, checked: Checked, batch: EventBatch, slots: IntpArray, applied: IntpArray) -> None:
         """Take note of what was applied: a replayed event or a duplicate says nothing new.
@@ -185,14 +175,14 @@ class OnlineQuality:
             group, reason = divmod(code, len(_REASONS))
             metrics.hits(models[group // 2], USERS[group % 2], _REASONS[reason], int(hits), ranks)
         self._convert(checked.take(np.flatnonzero(checked.types == _PURCHASE)))
-        named = np.flatnonzero(checked.names != _NONE)
-        for code, events in _sums(2 * checked.types[named].astype(np.intp) + (checked.names[named] == _LAST)):
+        named = np.flatnonzero(checked.names != NONE)
+        for code, events in _sums(2 * checked.types[named].astype(np.intp) + (checked.names[named] == LAST)):
             metrics.attributed(EVENT_TYPES[code // 2], "last" if code % 2 else "earlier", int(events))
 
     def _convert(self, bought: Checked) -> None:
         """Count purchases, and those that followed from a recommendation, each once."""
         self._metrics.purchases(len(bought.rows))
-        via = np.select([bought.reason > 0, bought.visited > 0, bought.names != _NONE], [0, 1, 2], -1)
+        via = np.select([bought.reason > 0, bought.visited > 0, bought.names != NONE], [0, 1, 2], -1)
         reason = np.where(bought.reason > 0, bought.reason, bought.visited).astype(np.intp)
         for code, purchases in _sums((len(_REASONS) * via + reason)[via >= 0]):
             how, why = divmod(code, len(_REASONS))

@@ -33,6 +33,7 @@ from streams.update import OUTCOMES, Applied, apply_batch, fold_pending, fold_sp
 log = structlog.get_logger(__name__)
 
 
+_COUNT_EVERY_S = 0.1  # what is not saved: that takes a look at every slot there is
 _WARN_EVERY_S = 60.0
 _WARN_FROM = 10  # a few are somebody's mistake, many are a setting
 
@@ -72,6 +73,8 @@ class Pipeline:
         self._max_dirty = min(max_dirty_users, table.capacity // 2)
         self._log_end = log_end
         self._quality, self._statistics = quality, statistics
+        self._dirty = 0  # users that were not saved yet when they were counted, and those of the groups since
+        self._counted = 0.0
         self._warn_after = 0.0
         self.accepting = True
         """False while handing over: the batch in hand is finished, no other is begun."""
@@ -115,7 +118,7 @@ class Pipeline:
                     raise
                 else:
                     self._checkpoint.add(group)
-                    self._metrics.users(len(self._table), self._table.dirty_count)
+                    self._dirty += len(partition_of)
                     return True
             await self._checkpoint.advanced(1.0)
 
@@ -125,7 +128,9 @@ class Pipeline:
     async def _wait_for_room(self, assignment: Assignment) -> bool:
         """Wait while too much is unsaved; False if the assignment passed."""
         while self._goes_on(assignment):
-            if self._table.dirty_count < self._max_dirty:
+            if self._dirty >= self._max_dirty or time.monotonic() - self._counted > _COUNT_EVERY_S:
+                self._dirty, self._counted = self._table.dirty_count, time.monotonic()
+            if self._dirty < self._max_dirty:
                 return True
             self._metrics.wait("dirty-budget")
             await self._checkpoint.advanced(1.0)

@@ -15,7 +15,7 @@ from streams.preference import NO_TIME, Float32Array, Float64Array, Int64Array, 
 from streams.profiles import ProfileTable
 
 TRENDING_CODE = REASON_KINDS.index("trending") + 1
-_DAY_MS = 86_400_000
+DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def left_out(table: ProfileTable, slots: IntpArray, index: ItemIndex, rules: Rul
     if rules.exclude_purchased_days:
         bought = table.bought_times[slots]  # (B, M)
         now = np.maximum(table.times[slots, :1], bought.max(axis=1, keepdims=True))
-        recent = (bought != NO_TIME) & (now - bought <= rules.exclude_purchased_days * _DAY_MS)
+        recent = (bought != NO_TIME) & (now - bought <= rules.exclude_purchased_days * DAY_MS)
         width = int(recent.sum(axis=1).max(initial=0))
         if width:
             # purchases are newest first, so those within the time stand to the left
