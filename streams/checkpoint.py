@@ -157,8 +157,8 @@ class Checkpoint:
             with self._metrics.stage("save"):
                 await self._store.save(rows)
         trending = await asyncio.to_thread(self._publish, frozen.trending)
-        for partition, state in trending.items():
-            await self._store.save_trending(partition, state, store_version(frozen.assignment.term, number))
+        if trending:
+            await self._store.save_trending(trending, store_version(frozen.assignment.term, number))
         if not self._ownership.is_current(frozen.assignment):
             return False
         if frozen.assignment.partitions and not await self._ownership.verify(frozen.assignment):

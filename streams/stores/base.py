@@ -1,6 +1,6 @@
 """The contract of a profile store: what is kept, who may overwrite it, and how it fails."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -103,8 +103,8 @@ class ProfileStore(Protocol):
         """Hide every save of this version and of earlier ones, also those that arrive later."""
         ...
 
-    async def save_trending(self, partition: int, state: bytes, version: int) -> None:
-        """Write a partition's trending counts, under the same rule as ``save``."""
+    async def save_trending(self, states: Mapping[int, bytes], version: int) -> None:
+        """Write partitions' trending counts, under the same rule as ``save``."""
         ...
 
     async def load_trending(self, partitions: Sequence[int]) -> dict[int, bytes]:

@@ -7,10 +7,12 @@ each connect, and version 5 takes a quarter more client CPU for checksums that t
 import asyncio
 import logging
 import socket
+import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
+from io import BytesIO
 from types import ModuleType
 from typing import Any
 
@@ -40,7 +42,7 @@ from cassandra.auth import PlainTextAuthProvider
 from cassandra.connection import ConnectionException
 from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy, HostDistance, TokenAwarePolicy
 from cassandra.pool import NoConnectionsAvailable
-from cassandra.protocol import ErrorMessage
+from cassandra.protocol import BatchMessage, ErrorMessage, ProtocolHandler
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
 from streams.stores import cassandra_cql as cql
@@ -69,6 +71,49 @@ class _Connection(Cluster.connection_class):  # type: ignore[misc]
     in_buffer_size = out_buffer_size = 128 << 10
 
 
+class EncodedBatch(BatchStatement):  # type: ignore[misc]
+    """An unlogged batch of writes in the server's own encoding, each of which may be repeated.
+
+    A query is `CassandraSession.query_of` its statement and the values, each behind its length as an int of four bytes.
+    Two microseconds a row; by `CassandraSession.batch` of bound statements it is eight.
+    """
+
+    def __init__(self, queries: Sequence[bytes], keyspace: str, routing_key: bytes) -> None:
+        super().__init__(batch_type=BatchType.UNLOGGED)
+        self.is_idempotent = True
+        self.keyspace, self.routing_key = keyspace, routing_key
+        self._statements_and_parameters = _Queries(queries)  # the driver hands it on to the message
+
+
+class _Queries(list[bytes]):
+    """Marks a message whose queries are encoded."""
+
+
+class _EncodedBatchMessage(BatchMessage):  # type: ignore[misc]
+    """A message with queries that are encoded already; what stands around them is the driver's."""
+
+    queries: Sequence[bytes]
+
+    def send_body(self, f: Any, protocol_version: int) -> None:
+        queries, self.queries = self.queries, ()
+        around = BytesIO()
+        super().send_body(around, protocol_version)  # type of the batch, number of queries, options
+        frame = around.getvalue()
+        f.write(frame[:1] + struct.pack(">H", len(queries)) + b"".join(queries) + frame[3:])
+        self.queries = queries
+
+
+class _Protocol(ProtocolHandler):  # type: ignore[misc]
+    """The driver's, and batches that are encoded."""
+
+    @classmethod
+    def encode_message(cls, msg: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(getattr(msg, "queries", None), _Queries):
+            levels = (msg.consistency_level, msg.serial_consistency_level)
+            msg = _EncodedBatchMessage(msg.batch_type, msg.queries, *levels, msg.timestamp, msg.keyspace)
+        return super().encode_message(msg, *args, **options)
+
+
 class CassandraSession:
     """One connection pool and the prepared statements of ``cassandra_cql``.
 
@@ -95,12 +140,12 @@ class CassandraSession:
         self._opened()
         return self._prepared[statement].bind(values)
 
-    def bind_encoded(self, statement: str, values: Sequence[bytes]) -> BoundStatement:
-        """Bind values in the server's own encoding: 1 us, where ``bind`` takes 9 us for a row of eight columns."""
+    def query_of(self, statement: str) -> bytes:
+        """What begins each of the ``EncodedBatch``'s queries of a prepared statement."""
         self._opened()
-        bound = BoundStatement(self._prepared[statement])
-        bound.values = values
-        return bound
+        prepared = self._prepared[statement]
+        query_id = prepared.query_id
+        return struct.pack(f">BH{len(query_id)}sH", 1, len(query_id), query_id, len(prepared.column_metadata))
 
     def bind_keys(self, statement: str, keys: Sequence[str]) -> BoundStatement:
         """Bind a statement with one ``IN ?``, to be sent to a server that holds the first key."""
@@ -207,6 +252,7 @@ class CassandraSession:
                 sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             )
             session = cluster.connect()
+            session.client_protocol_handler = _Protocol
             prepare_schema(session, options)
             for statement in cql.ALL:
                 prepared = session.prepare(statement.format(options.keyspace))

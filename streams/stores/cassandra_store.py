@@ -3,13 +3,13 @@
 import asyncio
 import random
 import struct
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from streams.stores import cassandra_cql as cql
 from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
 from streams.stores.batching import batches, in_lanes
-from streams.stores.cassandra import CassandraSession, ServerTimeout
+from streams.stores.cassandra import CassandraSession, EncodedBatch, ServerTimeout
 from streams.stores.cassandra_options import CassandraOptions
 
 BATCH_ROWS = 32
@@ -21,8 +21,9 @@ IN_FLIGHT = 16
 TERM_TIMEOUT_S = 20.0
 RACE_PAUSE_S = 0.1
 
-_int32 = struct.Struct(">i").pack
-_int64 = struct.Struct(">q").pack
+_length = struct.Struct(">i").pack
+_head = struct.Struct(">iiiq").pack  # partition and version
+_tail = struct.Struct(">iqii").pack  # timestamp and time to live
 
 
 class CassandraStore:
@@ -91,14 +92,32 @@ class CassandraStore:
         return found
 
     async def save(self, rows: Sequence[StoredProfile]) -> None:
-        await self._write("save profiles", map(self._insert, rows))
+        replica_of, query, keyspace = self._session.replicas(), self._session.query_of(cql.SAVE), self._options.keyspace
+
+        def encoded() -> Iterator[tuple[Hashable, int, tuple[bytes, bytes]]]:
+            for row in rows:
+                key = row.user_id.encode()
+                values = query + _values(key, row)
+                yield replica_of(key), ROW_OVERHEAD + len(values), (key, values)
+
+        requests = (
+            EncodedBatch([values for _, values in batch], keyspace, batch[0][0])
+            for batch in batches(encoded(), BATCH_ROWS, BATCH_BYTES)
+        )
+        await self._session.write("save profiles", requests, IN_FLIGHT)
 
     async def delete(self, user_ids: Sequence[str], version: int) -> None:
-        await self._write("delete profiles", (self._session.bind(cql.DELETE, version, user) for user in user_ids))
+        replica_of = self._session.replicas()
+        statements = (self._session.bind(cql.DELETE, version, user) for user in user_ids)
+        keyed = ((replica_of(one.routing_key), 0, one) for one in statements)
+        await self._session.write("delete profiles", map(self._session.batch, batches(keyed, BATCH_ROWS)), IN_FLIGHT)
 
-    async def save_trending(self, partition: int, state: bytes, version: int) -> None:
-        statement = self._session.bind(cql.SAVE_TRENDING, partition, version, state, version)
-        await self._session.execute("save trending counts", statement)
+    async def save_trending(self, states: Mapping[int, bytes], version: int) -> None:
+        # each on its own: they may be large
+        writes = (
+            self._session.bind(cql.SAVE_TRENDING, part, version, state, version) for part, state in states.items()
+        )
+        await self._session.write("save trending counts", writes, IN_FLIGHT)
 
     async def load_trending(self, partitions: Sequence[int]) -> dict[int, bytes]:
         if not partitions:
@@ -148,22 +167,18 @@ class CassandraStore:
             except ServerTimeout:
                 await asyncio.sleep(random.uniform(0, RACE_PAUSE_S))
 
-    async def _write(self, doing: str, statements: Iterable[Any]) -> None:
-        replica_of = self._session.replicas()
-        sized = ((replica_of(one.routing_key), ROW_OVERHEAD + sum(map(len, one.values)), one) for one in statements)
-        requests = map(self._session.batch, batches(sized, BATCH_ROWS, BATCH_BYTES))
-        await self._session.write(doing, requests, IN_FLIGHT)
 
-    def _insert(self, row: StoredProfile) -> Any:
-        version = _int64(row.version)
-        return self._session.bind_encoded(
-            cql.SAVE,
-            (
-                *(row.user_id.encode(), _int32(row.partition), version),
-                *(row.state, row.short_term, row.long_term, row.mixed, row.encoder.encode()),
-                *(version, _int32(row.expires_s)),
-            ),
+def _values(key: bytes, row: StoredProfile) -> bytes:
+    """The values of ``cql.SAVE``, each behind its length."""
+    encoder = row.encoder.encode()
+    parts = (row.state, row.short_term, row.long_term, row.mixed, encoder)
+    return b"".join(
+        (
+            *(_length(len(key)), key, _head(4, row.partition, 8, row.version)),
+            *(piece for part in parts for piece in (_length(len(part)), part)),
+            _tail(8, row.version, 4, row.expires_s),
         )
+    )
 
 
 def _profile(row: tuple[Any, ...]) -> StoredProfile:

@@ -8,7 +8,7 @@ the price is one fsync a second.
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -90,8 +90,8 @@ class SqliteStore:
         now_s = int(time.time())
         await self._write_many(sql.DELETE, [(user_id, version, now_s) for user_id in user_ids])
 
-    async def save_trending(self, partition: int, state: bytes, version: int) -> None:
-        await self._write_many(sql.SAVE_TRENDING, [(partition, version, state)])
+    async def save_trending(self, states: Mapping[int, bytes], version: int) -> None:
+        await self._write_many(sql.SAVE_TRENDING, [(partition, version, state) for partition, state in states.items()])
 
     async def load_trending(self, partitions: Sequence[int]) -> dict[int, bytes]:
         return dict(await self._read(lambda db: _select_in(db, sql.LOAD_TRENDING, (), partitions)))

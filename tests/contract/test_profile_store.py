@@ -272,10 +272,9 @@ async def test_each_owner_but_the_first_replaced_the_one_before(store, make_stor
 
 async def test_trending_is_kept_by_version(store, partitions):
     one, two, none = partitions[:3]
-    await store.save_trending(one, b"newer", 5)
-    await store.save_trending(one, b"older", 4)
-    await store.save_trending(two, b"", 1)
-    await store.save_trending(two, b"\0two", 2)
+    await store.save_trending({one: b"newer", two: b""}, 5)
+    await store.save_trending({one: b"older"}, 4)
+    await store.save_trending({two: b"\0two"}, 6)
     assert await store.load_trending([one, two, none]) == {one: b"newer", two: b"\0two"}
 
 
@@ -283,7 +282,7 @@ async def test_what_was_saved_is_there_for_the_next_process(store, make_store, i
     row = profile(ids(1)[0])
     await store.save([row])
     term = (await store.take_term("worker", partitions[:1])).number
-    await store.save_trending(partitions[0], b"counts", 1)
+    await store.save_trending({partitions[0]: b"counts"}, 1)
     await store.close()
     later = make_store()
     await later.open()

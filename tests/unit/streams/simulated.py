@@ -122,10 +122,11 @@ class MemoryStore:
     async def delete(self, user_ids: Sequence[str], version: int) -> None:
         raise NotImplementedError("the worker deletes by saving")
 
-    async def save_trending(self, partition: int, state: bytes, version: int) -> None:
+    async def save_trending(self, states: Mapping[int, bytes], version: int) -> None:
         self._check()
-        if version > self.trending.get(partition, (0, b""))[0]:
-            self.trending[partition] = (version, state)
+        for partition, state in states.items():
+            if version > self.trending.get(partition, (0, b""))[0]:
+                self.trending[partition] = (version, state)
 
     async def load_trending(self, partitions: Sequence[int]) -> dict[int, bytes]:
         self._check()
