@@ -27,9 +27,10 @@ from streams.settings import Kafka
 NO_EPOCH = -1
 """Stamped on a batch that must not be processed."""
 
-_FETCH_EVERY_S = 0.005
-"""While records trickle in, a fetch waits so long after the one before: each costs the broker and this process about a
-millisecond of CPU, whatever it brings. Where none come in, the next fetch waits at the broker already."""
+_PAUSE_A_RECORD_S, _LONGEST_PAUSE_S = 0.005, 0.020
+"""How long the next fetch waits after one that brought a few records. Each fetch costs the broker and this process some
+milliseconds of CPU, whatever it brings: without a pause, a few hundred records a second keep both of them busy, and
+every record waits for that. After one that brought nothing the next waits at the broker anyway."""
 
 Hook = Callable[[set[TP]], Awaitable[None]]
 
@@ -194,9 +195,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         if early_s > 0:
             await asyncio.sleep(early_s)
         fetched = await super()._getmany(active_partitions, timeout)
-        size = self.max_batch_records
-        if 0 < sum(map(len, fetched.values())) < size:
-            self._next_fetch = now() + _FETCH_EVERY_S
+        size, records = self.max_batch_records, sum(map(len, fetched.values()))
+        if 0 < records < size:
+            self._next_fetch = now() + min(records * _PAUSE_A_RECORD_S, _LONGEST_PAUSE_S)
         return {
             tp: [self._register(tp, records[start : start + size]) for start in range(0, len(records), size)]
             for tp, records in fetched.items()
