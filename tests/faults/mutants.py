@@ -47,7 +47,13 @@ MUTANTS = (
     Mutant(
         "fence-not-stored",
         "kill",
-        (("streams/profile_rows.py", "            fences=self._fences(i, slot),\n", "            fences=[],\n"),),
+        (
+            (
+                "streams/profile_rows.py",
+                "    _write_fences(rows, snapshot)\n",
+                '    rows.constant(_bytes("fences"), _bytes([]))\n',
+            ),
+        ),
     ),
     Mutant(
         "term-not-raised",
@@ -90,8 +96,8 @@ MUTANTS = (
         (
             (
                 "streams/profile_rows.py",
-                "            seen_ids=self._seen.first(i, self._seen_count[i]),\n",
-                '            seen_ids=b"",\n',
+                '    rows.binary(_in_order(a["seen"], a["seen_count"]), np.minimum(a["seen_count"], a["seen"].shape[1]))\n',
+                '    rows.constant(_bytes(b""))\n',
             ),
         ),
     ),
@@ -126,8 +132,8 @@ MUTANTS = (
         (
             (
                 "streams/profile_rows.py",
-                "            for s in self._snapshot.other_sums.get(slot, ())\n",
-                "        for s in ()\n",
+                "    others = [snapshot.other_sums.get(slot, ()) for slot in slots] if snapshot.other_sums else []\n",
+                "    others: list[tuple[OtherSums, ...]] = []\n",
             ),
         ),
     ),

@@ -126,7 +126,7 @@ def test_a_fetch_that_brought_nothing_is_no_message(consumer: Consumer, monkeypa
 
 
 def test_while_records_come_a_fetch_waits_for_more_of_them(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
-    brought = [{A: records(0)}, {}, {}]
+    brought = [{A: records(0)}, {A: records(1, 2, 3)}, {}, {}]
     asked: list[float] = []
 
     async def fetched(self: Any, active: Any, timeout: float) -> dict[TP, list[Any]]:
@@ -138,10 +138,12 @@ def test_while_records_come_a_fetch_waits_for_more_of_them(consumer: Consumer, m
             await consumer._getmany(None, 1.0)
 
     monkeypatch.setattr(driver.Consumer, "_getmany", fetched)
-    monkeypatch.setattr(transport, "_FETCH_EVERY_S", 0.05)
+    monkeypatch.setattr(transport, "_PAUSE_A_RECORD_S", 0.05)
+    monkeypatch.setattr(transport, "_LONGEST_PAUSE_S", 0.08)
     asyncio.run(fetch())
-    assert asked[1] - asked[0] >= 0.05
-    assert asked[2] - asked[1] < 0.05
+    assert 0.05 <= asked[1] - asked[0] < 0.08, "after one record"
+    assert 0.08 <= asked[2] - asked[1], "after many"
+    assert asked[3] - asked[2] < 0.05, "after none"
 
 
 def seek_back(consumer: Consumer, monkeypatch: pytest.MonkeyPatch, committed: int) -> None:
