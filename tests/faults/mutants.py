@@ -96,8 +96,8 @@ MUTANTS = (
         (
             (
                 "streams/profile_rows.py",
-                '    rows.binary(_in_order(a["seen"], a["seen_count"]), np.minimum(a["seen_count"], a["seen"].shape[1]))\n',
-                '    rows.constant(_bytes(b""))\n',
+                'np.minimum(a["seen_count"], a["seen"].shape[1])',
+                'np.zeros_like(a["seen_count"])',
             ),
         ),
     ),
