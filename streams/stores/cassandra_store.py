@@ -18,6 +18,9 @@ ROW_OVERHEAD = 200  # bytes that the server counts for a row's cells, beside the
 LOAD_KEYS = 50
 SCAN_ROWS = 100
 IN_FLIGHT = 16
+WRITES_IN_FLIGHT = 8
+"""With more, a request costs the client less, as more answers come at once; and users that events wait for are loaded
+later, as the servers are busy with the save."""
 TERM_TIMEOUT_S = 20.0
 RACE_PAUSE_S = 0.1
 
@@ -104,20 +107,22 @@ class CassandraStore:
             EncodedBatch([values for _, values in batch], keyspace, batch[0][0])
             for batch in batches(encoded(), BATCH_ROWS, BATCH_BYTES)
         )
-        await self._session.write("save profiles", requests, IN_FLIGHT)
+        await self._session.write("save profiles", requests, WRITES_IN_FLIGHT)
 
     async def delete(self, user_ids: Sequence[str], version: int) -> None:
         replica_of = self._session.replicas()
         statements = (self._session.bind(cql.DELETE, version, user) for user in user_ids)
         keyed = ((replica_of(one.routing_key), 0, one) for one in statements)
-        await self._session.write("delete profiles", map(self._session.batch, batches(keyed, BATCH_ROWS)), IN_FLIGHT)
+        await self._session.write(
+            "delete profiles", map(self._session.batch, batches(keyed, BATCH_ROWS)), WRITES_IN_FLIGHT
+        )
 
     async def save_trending(self, states: Mapping[int, bytes], version: int) -> None:
         # each on its own: they may be large
         writes = (
             self._session.bind(cql.SAVE_TRENDING, part, version, state, version) for part, state in states.items()
         )
-        await self._session.write("save trending counts", writes, IN_FLIGHT)
+        await self._session.write("save trending counts", writes, WRITES_IN_FLIGHT)
 
     async def load_trending(self, partitions: Sequence[int]) -> dict[int, bytes]:
         if not partitions:
