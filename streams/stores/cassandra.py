@@ -52,6 +52,9 @@ from streams.stores.cassandra_schema import prepare_schema
 
 RECONNECT_MAX_S = 5.0
 HEARTBEAT_S = 10.0
+WRITES_IN_FLIGHT = 8
+"""With more, a request costs the client less, as more answers come at once; and users that events wait for are loaded
+later, as the servers are busy with the save."""
 FAILURES = (DriverException, NoHostAvailable, ErrorMessage, ConnectionException, NoConnectionsAvailable, OSError)
 
 
@@ -193,18 +196,18 @@ class CassandraSession:
         except FAILURES as error:
             raise self._translated(doing, error) from error
 
-    async def write(self, doing: str, requests: Iterable[Any], in_flight: int) -> None:
-        """Send many requests, with so many unanswered at most; the first failure ends it.
+    async def write(self, doing: str, requests: Iterable[Any]) -> None:
+        """Send many requests, with WRITES_IN_FLIGHT unanswered at most; the first failure ends it.
 
         In a thread of its own: with answers that wake the event loop one by one, a request costs half as much again.
         """
-        await asyncio.to_thread(self._write, doing, requests, in_flight)
+        await asyncio.to_thread(self._write, doing, requests)
 
-    def _write(self, doing: str, requests: Iterable[Any], in_flight: int) -> None:
+    def _write(self, doing: str, requests: Iterable[Any]) -> None:
         session, unanswered = self._opened(), deque[Any]()
         try:
             for request in requests:
-                if len(unanswered) == in_flight:
+                if len(unanswered) == WRITES_IN_FLIGHT:
                     unanswered.popleft().result()
                 unanswered.append(session.execute_async(request))
             for response in unanswered:

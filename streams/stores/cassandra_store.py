@@ -18,9 +18,6 @@ ROW_OVERHEAD = 200  # bytes that the server counts for a row's cells, beside the
 LOAD_KEYS = 50
 SCAN_ROWS = 100
 IN_FLIGHT = 16
-WRITES_IN_FLIGHT = 8
-"""With more, a request costs the client less, as more answers come at once; and users that events wait for are loaded
-later, as the servers are busy with the save."""
 TERM_TIMEOUT_S = 20.0
 RACE_PAUSE_S = 0.1
 
@@ -107,7 +104,7 @@ class CassandraStore:
             EncodedBatch([values for _, values in batch], keyspace, batch[0][0])
             for batch in batches(encoded(), BATCH_ROWS, BATCH_BYTES)
         )
-        await self._session.write("save profiles", requests, WRITES_IN_FLIGHT)
+        await self._session.write("save profiles", requests)
 
     async def delete(self, user_ids: Sequence[str], version: int) -> None:
         replica_of = self._session.replicas()
@@ -122,7 +119,7 @@ class CassandraStore:
         writes = (
             self._session.bind(cql.SAVE_TRENDING, part, version, state, version) for part, state in states.items()
         )
-        await self._session.write("save trending counts", writes, WRITES_IN_FLIGHT)
+        await self._session.write("save trending counts", writes)
 
     async def load_trending(self, partitions: Sequence[int]) -> dict[int, bytes]:
         if not partitions:
