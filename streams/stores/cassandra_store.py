@@ -110,9 +110,7 @@ class CassandraStore:
         replica_of = self._session.replicas()
         statements = (self._session.bind(cql.DELETE, version, user) for user in user_ids)
         keyed = ((replica_of(one.routing_key), 0, one) for one in statements)
-        await self._session.write(
-            "delete profiles", map(self._session.batch, batches(keyed, BATCH_ROWS)), WRITES_IN_FLIGHT
-        )
+        await self._session.write("delete profiles", map(self._session.batch, batches(keyed, BATCH_ROWS)))
 
     async def save_trending(self, states: Mapping[int, bytes], version: int) -> None:
         # each on its own: they may be large
