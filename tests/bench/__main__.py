@@ -87,7 +87,8 @@ def measure(stack: Any, folder: Path, environments: Path, quick: bool, say: Call
     say("latency")
     shares = {name: share for name, share in _LOADS.items() if not quick or share == 0.5}
     overload = details["workers 1"]["warm"]["events_s"]
-    details["latency"] = latency(stack, folder, 10_000, shares, overload, 8.0 if quick else 30.0)
+    seconds, warm = (8.0, 40_000) if quick else (30.0, 100_000)
+    details["latency"] = latency(stack, folder, 10_000, shares, overload, seconds, warm)
     return details
 
 

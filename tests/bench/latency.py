@@ -19,7 +19,7 @@ _QUANTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 
 
 def latency(
-    stack: Stack, folder: Path, items: int, shares: dict[str, float], overload: float, seconds: float
+    stack: Stack, folder: Path, items: int, shares: dict[str, float], overload: float, seconds: float, warm: int
 ) -> dict[str, Any]:
     """Milliseconds by load, in shares of the peak.
 
@@ -29,15 +29,14 @@ def latency(
     ``end_to_end``: from the moment an event was due to be produced until its list was read from the topic. ``worker``:
     from the moment the worker had the event until the list was handed to the producer, by the message's own times.
     ``broker``: until the broker had taken the event, by the producer's own clock: what no worker can be faster than.
-    A list stands for the last event of its user in a group, as the worker sends one for each.
+    A list stands for the last event of its user in a group, as the worker sends one for each. ``warm`` events go before
+    all that: users that the worker has seen are in its memory, the others are asked for in Cassandra.
     """
     shop = BenchShop(stack, folder, items)
     worker = shop.start_workers()[0]
     reader = _Reader(shop)
     try:
-        # users and ONNX Runtime warm up
-        warm = workload.events("zipf", 20_000, items, 5, int(time.time() * 1000))
-        shop.send_all(warm)
+        shop.send_all(workload.events("zipf", warm, items, 5, int(time.time() * 1000)))
         reader.wait_quiet()
         before, start = worker.counts()[0], time.monotonic()
         events = len(_produce(shop, overload, seconds, items, 99, []))
