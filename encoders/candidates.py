@@ -1,4 +1,4 @@
-"""Ranks users against the candidates that `encoders.clusters` finds: a cost that hardly grows with the items."""
+"""Ranks users by the search of `encoders.clusters`: the exact best of all items, or of the nearest clusters of many."""
 
 import numpy as np
 
@@ -11,20 +11,15 @@ from encoders.runtime import Runtime
 from encoders.scoring import compose_model, compose_user_model
 
 _CHUNK = 128  # users a run, as in encoders.graph
-_SPARE = 1.5  # times k are looked for: int8 scores confuse near equals, and the exact ones then choose
-
-
-def search_width(k: int, adjusted: int) -> int:
-    """Rows that are looked for, for k items of a user with so many adjustments."""
-    return int(_SPARE * k) + adjusted
 
 
 class CandidateRanking:
     """Head, search and shares of scores, on the CPU.
 
-    What is found is scored exactly, with its adjustments; so is every item that an adjustment or a repeat raises. So
-    scores and reasons are as exact as `encoders.graph.RankingGraph`'s, and only an item of a cluster that was not
-    looked into can be missing.
+    What may be among the best is scored exactly, with its adjustments; so is every item that an adjustment or a repeat
+    raises. So scores and reasons are those of `encoders.graph.RankingGraph`, and of undivided items the rows too, but
+    for ties within the rounding of float32. Of divided ones an item of a cluster that was not looked into can be
+    missing.
     """
 
     def __init__(self, runtime: Runtime, encoder: Encoder) -> None:
@@ -46,7 +41,7 @@ class CandidateRanking:
         adjust: FloatArray,
         k: int,
     ) -> Ranked:
-        """The k best items of each user among those of the ``probes`` nearest clusters.
+        """The k best items of each user among those of the ``probes`` nearest clusters, where there are several.
 
         The other parameters, the result and the errors are those of ``RankingGraph.rank``; where fewer than k items
         were found, the scores behind them are -inf.
@@ -55,15 +50,20 @@ class CandidateRanking:
         users, n = len(next(iter(head.values()))), len(snapshot.bias)
         rows, amounts = checked_adjustments(adjust_rows, adjust, users, n)
         k = max(0, min(k, n))
-        found = self._user_session.run_in_chunks(self._found, head, {}, _CHUNK)
-        vectors = found["user"] * np.float32(self.encoder.manifest.score_scale)
+        head_found = self._user_session.run_in_chunks(self._found, head, {}, _CHUNK)
+        vectors = head_found["user"] * np.float32(self.encoder.manifest.score_scale)
         changed, changes = rows, amounts
-        if "recent_scores" in found:
+        if "recent_scores" in head_found:
             changed = np.concatenate([rows, head["recent_rows"]], axis=1)
-            changes = np.concatenate([amounts, found["recent_scores"]], axis=1)
-        candidates = clusters.search(vectors, probes, search_width(k, changed.shape[1]))
+            changes = np.concatenate([amounts, head_found["recent_scores"]], axis=1)
+        # an item that is lowered may be found and drop out; what is raised is looked at whether it was found or not
+        lowered = int((changes < 0).sum(axis=1).max(initial=0))
+        found = clusters.search(vectors, snapshot, probes, k + lowered)
         scores, chosen = np.empty((users, k), np.float32), np.empty((users, k), np.int64)
-        kernels.choose(vectors, snapshot.items, snapshot.bias, candidates, changed, changes, scores, chosen)
+        kernels.choose(
+            *(vectors, snapshot.items, snapshot.bias, found.rows, found.highs, found.counts),
+            *(changed, changes, scores, chosen),
+        )
         np.maximum(chosen, 0, out=chosen)
         feeds = {**head, "adjust_rows": rows, "adjust": amounts, "rows": chosen}
         shared = {"items": snapshot.items, "bias": snapshot.bias}
