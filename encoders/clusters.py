@@ -153,17 +153,11 @@ class Clusters:
         found, highs = np.empty((len(users), room), np.int64), np.empty((len(users), room), np.float32)
         counts = np.empty(len(users), np.int64)
         with self._lock:
-            tiles = (
-                self._first_tile,
-                self._next_tile,
-                self._tiles,
-                self._scales,
-                self._biases,
-                self._rows,
-                self._spans,
-            )
-            exact = (users, snapshot.items, snapshot.bias)
-            kernels.scan(*exact, codes, offsets, scales, reaches, starts, wanting, *tiles, count, highs, found, counts)
+            kernels.scan(
+                users, snapshot.items, snapshot.bias, codes, offsets, scales, reaches, starts, wanting,
+                self._first_tile, self._next_tile, self._tiles, self._scales, self._biases, self._rows, self._spans,
+                count, highs, found, counts,
+            )  # fmt: skip
         return Found(found, highs, counts)
 
     def _fill(self, snapshot: Snapshot) -> None:
@@ -186,12 +180,11 @@ class Clusters:
             scales, lengths, errors = (np.empty(len(some), np.float32) for _ in range(3))
             kernels.quantise(vectors, codes, scales, lengths, errors, offsets)
             self._grow(len(some))
-            where = (self._first_tile, self._next_tile, self._cluster_of, self._filled, self._used)
-            columns = (self._scales, self._biases)
             kernels.place(
-                *(some, clusters, codes, scales, lengths, errors, bias, *where, self._tiles),
-                *(*columns, self._rows, self._spans, self._at),
-            )
+                some, clusters, codes, scales, lengths, errors, bias,
+                self._first_tile, self._next_tile, self._cluster_of, self._filled, self._used,
+                self._tiles, self._scales, self._biases, self._rows, self._spans, self._at,
+            )  # fmt: skip
 
     def _grow(self, items: int) -> None:
         """Room for so many more items, whatever clusters they go to."""
