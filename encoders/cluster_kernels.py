@@ -23,6 +23,7 @@ Floats = NDArray[np.float32]
 
 ROOM = 5
 """Times what is looked for that a user's buffer holds: cut when it is full."""
+_STEPS = 20
 _INT8 = np.float32(127.0)
 
 
@@ -72,36 +73,26 @@ def _replace_root(scores: Floats, rows: Ints, score: np.float32, row: int) -> No
 
 
 @compiled()
-def _reached(scores: Floats, filled: int, keep: int, keys: Ints32) -> np.float32:
-    """What ``keep`` of the ``filled`` scores reach, and no more of them but for equals; ``keep`` is at most ``filled``.
+def _reached(scores: Floats, filled: int, keep: int, low: np.float32) -> np.float32:
+    """What at least ``keep`` of the ``filled`` scores reach, and hardly more of them, where so many reach ``low``.
 
-    Bisection over the bits of float32, which are ordered as its values are: each step counts at the speed of vectors,
-    where a quickselect goes score by score.
+    Bisection, as each step counts at the speed of vectors, where a quickselect or a heap goes score by score.
     """
-    bits = scores.view(np.int32)
-    low, high = np.int64(2**31), np.int64(-(2**31))
+    high = scores[0]
     for place in range(filled):
-        key = bits[place]
-        key ^= (key >> 31) & np.int32(2**31 - 1)  # of negative numbers the order is turned
-        keys[place] = key
-    for place in range(filled):
-        low, high = min(low, keys[place]), max(high, keys[place])
-    while low < high:
-        middle = (low + high + 1) >> 1
-        bound = np.int32(middle)
-        count = np.int32(0)
+        high = max(high, scores[place])
+    for _ in range(_STEPS):
+        middle = np.float32(0.5) * low + np.float32(0.5) * high
+        count = np.float32(0.0)  # of integers a loop would be half as fast
         for place in range(filled):
-            count += keys[place] >= bound
+            count += np.float32(1.0) if scores[place] >= middle else np.float32(0.0)
         if count >= keep:
             low = middle
             if count == keep:
                 break
         else:
-            high = middle - 1
-    least = np.float32(np.inf)
-    for place in range(filled):
-        least = min(least, scores[place] if keys[place] >= low else np.float32(np.inf))
-    return least
+            high = middle
+    return low
 
 
 @compiled()
@@ -112,8 +103,8 @@ def _score(user: Floats, items: Floats, bias: Floats, row: int) -> np.float32:
     return score
 
 
-@compiled("void(int64[:, :], int64[::1], int64[::1])")
-def group(places: Ints, starts: Ints, users: Ints) -> None:
+@compiled("void(int32[:, :], int64[::1], int64[::1])")
+def group(places: Ints32, starts: Ints, users: Ints) -> None:
     """Who wants which cluster: fill ``users`` with the rows of ``places`` that name a cluster, cluster by cluster.
 
     Parameters
@@ -138,14 +129,17 @@ def group(places: Ints, starts: Ints, users: Ints) -> None:
 
 @compiled()
 def _tighten(
-    user: Floats, items: Floats, bias: Floats, highs: Floats, lows: Floats, rows: Ints, filled: int, keep: int,
-    best: Floats, best_rows: Ints, keys: Ints32,
+    user: Floats, items: Floats, bias: Floats, highs: Floats, lows: Floats, rows: Ints32, filled: int, keep: int,
+    least: np.float32, best: Floats, best_rows: Ints,
 ) -> tuple[int, np.float32]:  # fmt: skip
     """Drop the entries that can't be among the best ``keep``; returns how many stay, and what another one has to reach.
 
     Where too many can't be told apart by their bounds, their exact scores take the place of these.
     """
-    least = _reached(lows, filled, keep, keys)
+    low = np.float32(np.inf)
+    for place in range(filled):
+        low = min(low, lows[place])
+    least = _reached(lows, filled, keep, max(low, least))
     stay = 0
     for place in range(filled):
         high, low, row = highs[place], lows[place], rows[place]
@@ -170,7 +164,7 @@ def _tighten(
 @compiled(
     "void(float32[:, ::1], float32[:, ::1], float32[::1], int8[:, ::1], int32[::1], float32[::1], float32[:, ::1], "
     "int64[::1], int64[::1], int64[::1], int64[::1], uint8[:, :, :, ::1], float32[:, ::1], float32[:, ::1], "
-    "int64[:, ::1], float32[:, ::1], int64, float32[:, ::1], int64[:, ::1], int64[::1])"
+    "int32[:, ::1], float32[:, ::1], int64, float32[:, ::1], int32[:, ::1], int64[::1])"
 )
 def scan(
     users: Floats,
@@ -187,11 +181,11 @@ def scan(
     tiles: Bytes,
     scales: Floats,
     biases: Floats,
-    rows: Ints,
+    rows: Ints32,
     spans: Floats,
     keep: int,
     highs: Floats,
-    found: Ints,
+    found: Ints32,
     filled: Ints,
 ) -> None:
     """Score the items of the clusters that each user wants and keep those that may be among the ``keep`` best of them.
@@ -211,7 +205,7 @@ def scan(
     """
     room = found.shape[1]
     lows = np.empty((len(users), room), np.float32)
-    spares = (np.empty(keep, np.float32), np.empty(keep, np.int64), np.empty(room, np.int32))
+    spares = (np.empty(keep, np.float32), np.empty(keep, np.int64))
     least = np.full(len(users), -np.inf, np.float32)
     scores, bounds = np.empty((TOGETHER, TILE), np.float32), np.empty(TOGETHER, np.float32)
     margins, above = np.empty(TOGETHER, np.float32), np.empty(TOGETHER, np.uint64)
@@ -247,26 +241,28 @@ def scan(
                         place += 1
                     if place > room - TILE:
                         buffer = (highs[user], lows[user], found[user])
-                        place, least[user] = _tighten(users[user], items, bias, *buffer, place, keep, *spares)
+                        place, least[user] = _tighten(
+                            users[user], items, bias, *buffer, place, keep, least[user], *spares
+                        )
                     filled[user] = place
                 at += together
             tile = next_tile[tile]
     for user in range(len(users)):
         if filled[user] > keep:
             buffer = (highs[user], lows[user], found[user])
-            filled[user], _ = _tighten(users[user], items, bias, *buffer, filled[user], keep, *spares)
+            filled[user], _ = _tighten(users[user], items, bias, *buffer, filled[user], keep, least[user], *spares)
         found[user, filled[user] :] = -1
 
 
 @compiled(
-    "void(float32[:, ::1], float32[:, ::1], float32[::1], int64[:, ::1], float32[:, ::1], int64[::1], int64[:, ::1], "
+    "void(float32[:, ::1], float32[:, ::1], float32[::1], int32[:, ::1], float32[:, ::1], int64[::1], int64[:, ::1], "
     "float32[:, ::1], float32[:, ::1], int64[:, ::1])"
 )
 def choose(
     users: Floats,
     items: Floats,
     bias: Floats,
-    found: Ints,
+    found: Ints32,
     highs: Floats,
     filled: Ints,
     changed_rows: Ints,
@@ -285,18 +281,19 @@ def choose(
     best, chosen : (B, k), filled with scores and rows
     """
     k, a = chosen.shape[1], changed_rows.shape[1]
-    keys = np.empty(found.shape[1], np.int32)
     for user in range(len(users)):
         scores, rows, c = best[user], chosen[user], filled[user]
         scores[:] = -np.inf
         rows[:] = -1
         # the likely best first: most of the rest is then out without an exact score
-        likely = np.float32(-np.inf)
+        likely = np.float32(np.inf)
+        for place in range(c):
+            likely = min(likely, highs[user, place])
         if c > k + a:
-            likely = _reached(highs[user], c, k + a, keys)
+            likely = _reached(highs[user], c, k + a, likely)
         for turn in range(2):
             for place in range(c):
-                row, high = found[user, place], highs[user, place]
+                row, high = int(found[user, place]), highs[user, place]
                 if (high >= likely) != (turn == 0):
                     continue
                 change = np.float32(0.0)
@@ -337,7 +334,7 @@ def choose(
 @compiled(
     "void(int64[::1], int64[::1], int8[:, ::1], float32[::1], float32[::1], float32[::1], float32[::1], int64[::1], "
     "int64[::1], int64[::1], int64[::1], int64[::1], uint8[:, :, :, ::1], float32[:, ::1], float32[:, ::1], "
-    "int64[:, ::1], float32[:, ::1], int64[::1])"
+    "int32[:, ::1], float32[:, ::1], int64[::1])"
 )
 def place(
     new_rows: Ints,
@@ -355,7 +352,7 @@ def place(
     tiles: Bytes,
     scales: Floats,
     biases: Floats,
-    rows: Ints,
+    rows: Ints32,
     spans: Floats,
     at: Ints,
 ) -> None:

@@ -17,6 +17,8 @@ from encoders import cluster_kernels as kernels
 from encoders.index import FloatArray, IntArray, ItemIndex, Snapshot
 from encoders.tile_scores import AXES, TILE
 
+RowArray = npt.NDArray[np.int32]
+
 _PER_ROOT = 4.0  # clusters a square root of the items: about what balances choosing and scanning
 _TRAINED_ON = 40  # items a cluster that training looks at
 _ROUNDS = 6
@@ -31,7 +33,7 @@ _DEVIATIONS = 3.0  # that an error may have where items of other clusters are mi
 class Found:
     """What may be among the best of B users, in no order."""
 
-    rows: IntArray  # (B, room), -1 behind the last
+    rows: RowArray  # (B, room), -1 behind the last
     highs: FloatArray  # (B, room), the highest that each one's score can be
     counts: IntArray  # (B,), how many there are
 
@@ -68,7 +70,7 @@ class Clusters:
         self._tiles: npt.NDArray[np.uint8] = np.empty((0, self._turn.shape[1] // AXES, TILE, AXES), np.uint8)
         self._scales: FloatArray = np.empty((0, TILE), np.float32)
         self._biases: FloatArray = np.empty((0, TILE), np.float32)
-        self._rows: IntArray = np.empty((0, TILE), np.int64)
+        self._rows: RowArray = np.empty((0, TILE), np.int32)
         self._spans: FloatArray = np.empty((0, 2), np.float32)
         if centroids is not None:
             self._offsets = 0.5 * np.einsum("cd,cd->c", centroids, centroids)
@@ -150,7 +152,7 @@ class Clusters:
             starts, wanting = np.empty(self.count + 1, np.int64), np.empty(nearest.size, np.int64)
             kernels.group(nearest, starts, wanting)
         room = kernels.ROOM * count + 2 * TILE
-        found, highs = np.empty((len(users), room), np.int64), np.empty((len(users), room), np.float32)
+        found, highs = np.empty((len(users), room), np.int32), np.empty((len(users), room), np.float32)
         counts = np.empty(len(users), np.int64)
         with self._lock:
             kernels.scan(

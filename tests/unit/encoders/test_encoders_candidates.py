@@ -319,8 +319,8 @@ scores(tile, scales, biases, users.astype(np.int8), (-t.SHIFT * users.sum(axis=1
 who, bounds = np.roll(who, -1), np.append(bounds, bounds[0])
 expected = (users[who] @ items.T) * user_scales[who, None] * scales + biases
 np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-bits = (above[:, None] >> np.arange(t.TILE, dtype=np.uint64)) & np.uint64(1)
-np.testing.assert_array_equal(bits.astype(bool), found > bounds[:, None])
+bits = ((above[:, None] >> np.arange(t.TILE, dtype=np.uint64)) & np.uint64(1)).astype(bool)
+np.testing.assert_array_equal(bits, found > bounds[:, None])
 """
 
 
