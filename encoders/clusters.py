@@ -54,8 +54,7 @@ class Clusters:
         self.version = 0
         self._lock = threading.Lock()  # a search must not meet a tile that is being filled
         self._scale = np.float32(score_scale)
-        # an error points anywhere in the turned space: its share in a score deviates by 1 / sqrt(d) of the bound
-        self._reach = np.float32(min(1.0, _DEVIATIONS / np.sqrt(dimension)) if self.divided else 1.0)
+        self._reach = _reach_of_most(dimension) if self.divided else np.float32(1)
         self._centroids = centroids  # (clusters, d + 1): vectors times the score scale, and bias
         self._trained_tiles = 0
         # in a turned space no axis stands out, which halves the error of the codes
@@ -73,7 +72,7 @@ class Clusters:
         self._rows: RowArray = np.empty((0, TILE), np.int32)
         self._spans: FloatArray = np.empty((0, 2), np.float32)
         if centroids is not None:
-            self._offsets = 0.5 * np.einsum("cd,cd->c", centroids, centroids)
+            self._cells = _Cells(centroids)
             vectors, biases = np.ascontiguousarray(centroids[:, :-1] / self._scale), centroids[:, -1].copy()
             self._nearest = Snapshot(vectors, biases, 0)
             self._coarse = Clusters.undivided(self._nearest, score_scale)
@@ -176,7 +175,7 @@ class Clusters:
             if self._centroids is not None:
                 points = _points(snapshot, some, self._scale)
                 points[bias == -np.inf] = 0.0
-                clusters = _assign(points, self._centroids, self._offsets)
+                clusters = self._cells.nearest(points)
             vectors = snapshot.items[some] @ self._turn
             codes, offsets = np.empty(vectors.shape, np.int8), np.empty(len(some), np.int32)
             scales, lengths, errors = (np.empty(len(some), np.float32) for _ in range(3))
@@ -210,21 +209,33 @@ def _points(snapshot: Snapshot, rows: IntArray, scale: np.float32) -> FloatArray
     return np.concatenate([snapshot.items[rows] * scale, snapshot.bias[rows, None]], axis=1)
 
 
-def _assign(points: FloatArray, centroids: FloatArray, offsets: FloatArray) -> IntArray:
-    """The nearest centroid of each point."""
-    return np.concatenate(
-        [
-            (points[start : start + _BLOCK] @ centroids.T - offsets).argmax(axis=1)
-            for start in range(0, len(points), _BLOCK)
-        ]
-    )
+class _Cells:
+    """Finds the nearest centroid (C, n) of points (B, n): that with the largest p . c - |c|^2 / 2."""
+
+    def __init__(self, centroids: FloatArray) -> None:
+        self._centroids = Snapshot(centroids, -0.5 * np.einsum("cn,cn->c", centroids, centroids), 0)
+        self._search = Clusters.undivided(self._centroids, 1.0)
+        self._search._reach = _reach_of_most(centroids.shape[1])
+
+    def nearest(self, points: FloatArray) -> IntArray:
+        """Numbers of centroids (B,)."""
+        nearest = np.empty(len(points), np.int64)
+        for start in range(0, len(points), _BLOCK):
+            some = np.ascontiguousarray(points[start : start + _BLOCK])
+            found = self._search.search(some, self._centroids, 0, 1)
+            scores, chosen = np.empty((len(some), 1), np.float32), np.empty((len(some), 1), np.int64)
+            nothing = np.empty((len(some), 0), np.int64), np.empty((len(some), 0), np.float32)
+            exact = (self._centroids.items, self._centroids.bias)
+            kernels.choose(some, *exact, found.rows, found.highs, found.counts, *nothing, scores, chosen)
+            nearest[start : start + _BLOCK] = chosen[:, 0]
+        return np.maximum(nearest, 0)  # numbers beyond float32 have none
 
 
 def _k_means(points: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
     """Lloyd's algorithm from random points; a centroid that nobody is near to moves to a random point."""
     centroids = points[:count].copy()  # the points come in random order
     for _ in range(_ROUNDS):
-        nearest = _assign(points, centroids, 0.5 * np.einsum("cd,cd->c", centroids, centroids))
+        nearest = _Cells(centroids).nearest(points)
         order = nearest.argsort(kind="stable")
         sizes = np.bincount(nearest, minlength=count)
         some = np.flatnonzero(sizes)
@@ -233,3 +244,11 @@ def _k_means(points: FloatArray, count: int, rng: np.random.Generator) -> FloatA
         nobody = np.flatnonzero(sizes == 0)
         centroids[nobody] = points[rng.integers(0, len(points), len(nobody))]
     return centroids
+
+
+def _reach_of_most(dimension: int) -> np.float32:
+    """Share of the bounds that hardly any error reaches.
+
+    An error points anywhere in the turned space, so its share in a score deviates by 1 / sqrt(d) of the bound.
+    """
+    return np.float32(min(1.0, _DEVIATIONS / np.sqrt(dimension)))
