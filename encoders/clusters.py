@@ -71,6 +71,7 @@ class Clusters:
         self._biases: FloatArray = np.empty((0, TILE), np.float32)
         self._rows: RowArray = np.empty((0, TILE), np.int32)
         self._spans: FloatArray = np.empty((0, 2), np.float32)
+        self._cells: _Cells | None = None
         if centroids is not None:
             self._cells = _Cells(centroids)
             vectors, biases = np.ascontiguousarray(centroids[:, :-1] / self._scale), centroids[:, -1].copy()
@@ -119,7 +120,8 @@ class Clusters:
         snapshot = index.snapshot()
         with self._lock:
             if snapshot.version != self.version:
-                self._place(snapshot, index.changed_since(self.version))
+                rows = index.changed_since(self.version)
+                self._place(snapshot, rows, self._clusters_of(snapshot, rows))
                 self.version = snapshot.version
 
     def search(self, users: FloatArray, snapshot: Snapshot, probes: int, count: int) -> Found:
@@ -162,27 +164,34 @@ class Clusters:
         return Found(found, highs, counts)
 
     def _fill(self, snapshot: Snapshot) -> None:
-        self._place(snapshot, np.flatnonzero(snapshot.bias > -np.inf))
+        rows = np.flatnonzero(snapshot.bias > -np.inf)
+        clusters = self._clusters_of(snapshot, rows)
+        order = clusters.argsort(kind="stable")  # a cluster's tiles lie side by side, as a scan reads them
+        self._place(snapshot, rows[order], clusters[order])
         self._trained_tiles = int(self._used[0])
         self.version = snapshot.version
 
-    def _place(self, snapshot: Snapshot, rows: IntArray) -> None:
+    def _clusters_of(self, snapshot: Snapshot, rows: IntArray) -> IntArray:
+        clusters = np.zeros(len(rows), np.int64)
+        if self._cells is not None:
+            for start in range(0, len(rows), _BLOCK):
+                points = _points(snapshot, rows[start : start + _BLOCK], self._scale)
+                points[points[:, -1] == -np.inf] = 0.0
+                clusters[start : start + _BLOCK] = self._cells.nearest(points)
+        return clusters
+
+    def _place(self, snapshot: Snapshot, rows: IntArray, clusters: IntArray) -> None:
         if len(self._at) < len(snapshot.bias):
             self._at = np.concatenate([self._at, np.full(len(snapshot.bias) - len(self._at), -1, np.int64)])
         for start in range(0, len(rows), _BLOCK):
-            some = rows[start : start + _BLOCK]
-            clusters, bias = np.zeros(len(some), np.int64), snapshot.bias[some]
-            if self._centroids is not None:
-                points = _points(snapshot, some, self._scale)
-                points[bias == -np.inf] = 0.0
-                clusters = self._cells.nearest(points)
+            some, bias = rows[start : start + _BLOCK], snapshot.bias[rows[start : start + _BLOCK]]
             vectors = snapshot.items[some] @ self._turn
             codes, offsets = np.empty(vectors.shape, np.int8), np.empty(len(some), np.int32)
             scales, lengths, errors = (np.empty(len(some), np.float32) for _ in range(3))
             kernels.quantise(vectors, codes, scales, lengths, errors, offsets)
             self._grow(len(some))
             kernels.place(
-                some, clusters, codes, scales, lengths, errors, bias,
+                some, clusters[start : start + _BLOCK], codes, scales, lengths, errors, bias,
                 self._first_tile, self._next_tile, self._cluster_of, self._filled, self._used,
                 self._tiles, self._scales, self._biases, self._rows, self._spans, self._at,
             )  # fmt: skip
@@ -219,23 +228,20 @@ class _Cells:
 
     def nearest(self, points: FloatArray) -> IntArray:
         """Numbers of centroids (B,)."""
-        nearest = np.empty(len(points), np.int64)
-        for start in range(0, len(points), _BLOCK):
-            some = np.ascontiguousarray(points[start : start + _BLOCK])
-            found = self._search.search(some, self._centroids, 0, 1)
-            scores, chosen = np.empty((len(some), 1), np.float32), np.empty((len(some), 1), np.int64)
-            nothing = np.empty((len(some), 0), np.int64), np.empty((len(some), 0), np.float32)
-            exact = (self._centroids.items, self._centroids.bias)
-            kernels.choose(some, *exact, found.rows, found.highs, found.counts, *nothing, scores, chosen)
-            nearest[start : start + _BLOCK] = chosen[:, 0]
-        return np.maximum(nearest, 0)  # numbers beyond float32 have none
+        found = self._search.search(points, self._centroids, 0, 1)
+        scores, nearest = np.empty((len(points), 1), np.float32), np.empty((len(points), 1), np.int64)
+        nothing = np.empty((len(points), 0), np.int64), np.empty((len(points), 0), np.float32)
+        exact = (points, self._centroids.items, self._centroids.bias)
+        kernels.choose(*exact, found.rows, found.highs, found.counts, *nothing, scores, nearest)
+        return np.maximum(nearest[:, 0], 0)  # numbers beyond float32 have none
 
 
 def _k_means(points: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
     """Lloyd's algorithm from random points; a centroid that nobody is near to moves to a random point."""
     centroids = points[:count].copy()  # the points come in random order
     for _ in range(_ROUNDS):
-        nearest = _Cells(centroids).nearest(points)
+        cells = _Cells(centroids)
+        nearest = np.concatenate([cells.nearest(some) for some in np.array_split(points, len(points) // _BLOCK + 1)])
         order = nearest.argsort(kind="stable")
         sizes = np.bincount(nearest, minlength=count)
         some = np.flatnonzero(sizes)
