@@ -52,6 +52,8 @@ class CandidateRanking:
         users, n = len(next(iter(head.values()))), len(snapshot.bias)
         rows, amounts = checked_adjustments(adjust_rows, adjust, users, n)
         k = max(0, min(k, n))
+        if users == 0:
+            return ranked(self.encoder, {}, 0, k, exact=self.exact)
         parts = self._head_session.run_in_chunks(self._head_outputs, head, {}, _CHUNK)
         vectors = parts["user"] * np.float32(self.encoder.manifest.score_scale)
         changed, changes = rows, amounts

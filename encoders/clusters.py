@@ -139,7 +139,7 @@ class Clusters:
         Found. Of undivided items it holds every one that is better than the ``count``-th best by more than float32
         sums of another order are apart, and mostly two or three times as many; a user vector with a NaN finds nothing.
         """
-        users = np.ascontiguousarray(users, np.float32)
+        users, count = np.ascontiguousarray(users, np.float32), max(1, count)
         turned = users @ self._turn
         codes, offsets = np.empty(turned.shape, np.int8), np.empty(len(users), np.int32)
         scales, reaches, errors = (np.empty(len(users), np.float32) for _ in range(3))

@@ -199,6 +199,37 @@ def test_undivided_items_are_ranked_exactly_with_repeats(tmp_path: Path, runtime
     assert_as_good(found, RankingGraph(runtime, encoder).rank(inputs, snapshot, *case), snapshot, CLOSE)
 
 
+@pytest.mark.parametrize("head", ["newest", "attention"])
+def test_shares_of_other_heads_are_those_of_the_graph(
+    runtime: Runtime, encoder: Encoder, rng: np.random.Generator, tmp_path: Path, head: str
+) -> None:
+    """One that is linear in the recents alone, and one that is not linear."""
+    if head == "newest":
+        model, takes = reference.newest_head(16, 6), ["recent_vectors"]
+    else:
+        model, takes = reference.attention_head(16, 6), ["recent_vectors", "recent_ages", "sums"]
+    other = reference.replace_head(encoder, tmp_path / "other", model, takes)
+    index, inputs = reference.make_index(rng, 2_500, 16), reference.make_users(rng, 150, 2, 16, 6)
+    rows = rng.integers(-1, 2_500, (150, 4))
+    case = (rows, rng.choice(np.array([LEAVE_OUT, 1.0], np.float32), rows.shape), 10)
+    clusters = clusters_of(index, other, Clusters.undivided)
+    found = CandidateRanking(runtime, other).rank(inputs, index.snapshot(), clusters, 0, *case)
+    expected = RankingGraph(runtime, other).rank(inputs, index.snapshot(), *case)
+    assert found.exact == expected.exact == (head == "newest")
+    assert_same(found, expected)
+
+
+def test_no_users_and_no_places(candidates: CandidateRanking, encoder: Encoder, rng: np.random.Generator) -> None:
+    index = reference.make_index(rng, 500, 16)
+    clusters = clusters_of(index, encoder, Clusters.undivided)
+    for users, k in ((0, 5), (3, 0)):
+        nothing = np.zeros((users, 0), np.int64), np.zeros((users, 0), np.float32)
+        inputs = reference.make_users(rng, users, 2, 16, 6)
+        found = candidates.rank(inputs, index.snapshot(), clusters, 0, *nothing, k)
+        assert found.rows.shape == (users, k)
+        assert found.recent_shares.shape == (users, k, 6)
+
+
 def test_all_of_the_best_are_found_where_codes_are_equal(encoder: Encoder, rng: np.random.Generator) -> None:
     """Of 3,000 items within the error of int8, and so more than a buffer holds, none of the best is missed."""
     vectors = reference.random_unit(rng, 1, 16) + 1e-5 * rng.standard_normal((3_000, 16))
