@@ -142,9 +142,10 @@ class Clusters:
         users, count = np.ascontiguousarray(users, np.float32), max(1, count)
         turned = users @ self._turn
         codes, offsets = np.empty(turned.shape, np.int8), np.empty(len(users), np.int32)
-        scales, reaches, errors = (np.empty(len(users), np.float32) for _ in range(3))
-        kernels.quantise(turned, codes, scales, reaches, errors, offsets)
-        reaches = self._reach * np.stack([reaches, errors + _ROUNDING * reaches], axis=1)
+        scales, lengths, errors = (np.empty(len(users), np.float32) for _ in range(3))
+        kernels.quantise(turned, codes, scales, lengths, errors, offsets)
+        reaches = np.empty((len(users), 2), np.float32)
+        reaches[:, 0], reaches[:, 1] = self._reach * lengths, self._reach * (errors + _ROUNDING * lengths)
         if self._centroids is None:
             starts, wanting = np.array([0, len(users)]), np.arange(len(users))
         else:

@@ -15,8 +15,8 @@ from streams.space import Candidates, Serving, Space
 
 log = structlog.get_logger(__name__)
 
-_SEARCHED_FROM = 2_000
-"""Items from which on the search is faster than a graph that scores them all."""
+_SEARCHED_FROM = 3_000
+"""Items from which on the search is faster than a graph that scores them all, but for a user alone (at 10,000)."""
 _LOOK_S = 2.0
 _MEASURE_S = 300.0
 _MEASURED_USERS = 200
