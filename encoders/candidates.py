@@ -1,4 +1,4 @@
-"""Ranks users against the candidates that `encoders.clusters` finds: a cost that hardly grows with the items."""
+"""Ranks users by the search of `encoders.clusters`: the exact best of all items, or of the nearest clusters of many."""
 
 import numpy as np
 
@@ -7,34 +7,31 @@ from encoders.clusters import Clusters
 from encoders.index import Snapshot
 from encoders.manifest import Encoder
 from encoders.ranked import FloatArray, HeadInputs, IntArray, Ranked, checked_adjustments, head_feeds, ranked
-from encoders.runtime import Runtime
+from encoders.runtime import Array, DeviceArray, Runtime
 from encoders.scoring import compose_model, compose_user_model
+from encoders.share_kernels import explain
 
 _CHUNK = 128  # users a run, as in encoders.graph
-_SPARE = 1.5  # times k are looked for: int8 scores confuse near equals, and the exact ones then choose
-
-
-def search_width(k: int, adjusted: int) -> int:
-    """Rows that are looked for, for k items of a user with so many adjustments."""
-    return int(_SPARE * k) + adjusted
 
 
 class CandidateRanking:
     """Head, search and shares of scores, on the CPU.
 
-    What is found is scored exactly, with its adjustments; so is every item that an adjustment or a repeat raises. So
-    scores and reasons are as exact as `encoders.graph.RankingGraph`'s, and only an item of a cluster that was not
-    looked into can be missing.
+    What may be among the best is scored exactly, with its adjustments; so is every item that an adjustment or a repeat
+    raises. So scores and reasons are those of `encoders.graph.RankingGraph`, and of undivided items the rows too, but
+    for ties within the rounding of float32. Of divided ones an item of a cluster that was not looked into can be
+    missing.
     """
 
     def __init__(self, runtime: Runtime, encoder: Encoder) -> None:
         self.encoder = encoder
-        user_model, self._found = compose_user_model(encoder)
+        user_model, self._head_outputs = compose_user_model(encoder)
         shares = compose_model(encoder, chosen=True)
         self.exact = shares.exact
         self._head_inputs, self._outputs = shares.head_inputs, shares.outputs
-        self._user_session = runtime.session(user_model.SerializeToString())
-        self._share_session = runtime.session(shares.model.SerializeToString())
+        self._head_session = runtime.session(user_model.SerializeToString())
+        # a linear head's shares are compiled: the graph takes twice the time, and half of a small group's
+        self._share_session = None if shares.exact else runtime.session(shares.model.SerializeToString())
 
     def rank(
         self,
@@ -46,7 +43,7 @@ class CandidateRanking:
         adjust: FloatArray,
         k: int,
     ) -> Ranked:
-        """The k best items of each user among those of the ``probes`` nearest clusters.
+        """The k best items of each user among those of the ``probes`` nearest clusters, where there are several.
 
         The other parameters, the result and the errors are those of ``RankingGraph.rank``; where fewer than k items
         were found, the scores behind them are -inf.
@@ -55,17 +52,58 @@ class CandidateRanking:
         users, n = len(next(iter(head.values()))), len(snapshot.bias)
         rows, amounts = checked_adjustments(adjust_rows, adjust, users, n)
         k = max(0, min(k, n))
-        found = self._user_session.run_in_chunks(self._found, head, {}, _CHUNK)
-        vectors = found["user"] * np.float32(self.encoder.manifest.score_scale)
+        if users == 0:
+            return ranked(self.encoder, {}, 0, k, exact=self.exact)
+        parts = self._head_session.run_in_chunks(self._head_outputs, head, {}, _CHUNK)
+        vectors = parts["user"] * np.float32(self.encoder.manifest.score_scale)
         changed, changes = rows, amounts
-        if "recent_scores" in found:
+        if "recent_scores" in parts:
             changed = np.concatenate([rows, head["recent_rows"]], axis=1)
-            changes = np.concatenate([amounts, found["recent_scores"]], axis=1)
-        candidates = clusters.search(vectors, probes, search_width(k, changed.shape[1]))
+            changes = np.concatenate([amounts, parts["recent_scores"]], axis=1)
+        # an item that is lowered may be found and drop out; what is raised is looked at whether it was found or not
+        lowered = int(np.count_nonzero(changes < 0, axis=1).max(initial=0))
+        found = clusters.search(vectors, snapshot, probes, k + lowered)
         scores, chosen = np.empty((users, k), np.float32), np.empty((users, k), np.int64)
-        kernels.choose(vectors, snapshot.items, snapshot.bias, candidates, changed, changes, scores, chosen)
-        np.maximum(chosen, 0, out=chosen)
+        if k > 0:
+            of_items = (snapshot.items, snapshot.bias)
+            kernels.choose(vectors, *of_items, found.rows, found.highs, found.counts, changed, changes, scores, chosen)
+            np.maximum(chosen, 0, out=chosen)
         feeds = {**head, "adjust_rows": rows, "adjust": amounts, "rows": chosen}
-        shared = {"items": snapshot.items, "bias": snapshot.bias}
-        shares = self._share_session.run_in_chunks(self._outputs, feeds, shared, _CHUNK)
-        return ranked(self.encoder, {**shares, "scores": scores, "rows": chosen}, users, k, exact=self.exact)
+        shares = {"user": parts["user"], **self._shares(feeds, parts, snapshot), "scores": scores, "rows": chosen}
+        return ranked(self.encoder, shares, users, k, exact=self.exact)
+
+    def _shares(self, feeds: dict[str, Array], parts: dict[str, Array], snapshot: Snapshot) -> dict[str, Array]:
+        """What made the scores of ``feeds["rows"]``, and the two parts of the users' vectors."""
+        if self._share_session is not None:
+            shared: dict[str, Array | DeviceArray] = {"items": snapshot.items, "bias": snapshot.bias}
+            return self._share_session.run_in_chunks(self._outputs, feeds, shared, _CHUNK)
+        manifest, (users, k) = self.encoder.manifest, feeds["rows"].shape
+
+        def given(arrays: dict[str, Array], name: str, *axes: int) -> Array:
+            nothing = np.empty((users, 0, *axes), np.int64 if name == "recent_rows" else np.float32)
+            return arrays.get(name, nothing)
+
+        d, h = manifest.dimension, manifest.history if "recent_weights" in parts else 0
+        sizes = {"d": (d,), "h": (k, h), "k": (k,)}
+        names = {"short_term": "d", "long_term": "d", "recent_shares": "h"}
+        names |= {"older_shares": "k", "bias_shares": "k", "adjust_shares": "k"}
+        filled: dict[str, Array] = {name: np.empty((users, *sizes[axes]), np.float32) for name, axes in names.items()}
+        repeats = "recent_scores" in parts
+        explain(
+            feeds["rows"],
+            snapshot.items,
+            snapshot.bias,
+            manifest.score_scale,
+            given(feeds if h else {}, "recent_vectors", d),
+            given(parts, "recent_weights"),
+            given(feeds if repeats else {}, "recent_rows"),
+            given(parts, "recent_scores"),
+            given(feeds if "sum_weights" in parts else {}, "sums", d),
+            given(parts, "sum_weights"),
+            feeds["adjust_rows"],
+            feeds["adjust"],
+            *filled.values(),
+        )
+        if not h:  # a blank of the history's size
+            del filled["recent_shares"]
+        return filled

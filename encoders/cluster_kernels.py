@@ -1,27 +1,60 @@
-"""The loops of the candidate search: choose clusters, scan their tiles, score what was found exactly.
+"""The loops of the search in tiles: quantise, place items, scan for what may be among the best, choose by exact score.
 
-The best of few are kept in a heap (binary, the root is the least), the best of many in a buffer that is cut when full.
+What may be among the best is known from bounds. With û, v̂ for what the codes of a user u and an item v stand for,
+
+    |u . v - û . v̂| = |u . (v - v̂) + (u - û) . v̂| <= |u| |v - v̂| + |u - û| |v̂|                    (Cauchy-Schwarz)
+
+so a score lies within that reach of its approximation, and an item whose highest possible score is below the lowest
+possible ones of enough others is out.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoders.compiled import compiled
+from encoders.tile_scores import AXES, SHIFT, TILE, TOGETHER, lowest_bit, score_four, score_one
 
 Codes = NDArray[np.int8]
+Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
+Ints32 = NDArray[np.int32]
+Masks = NDArray[np.uint64]
 Floats = NDArray[np.float32]
 
-TILE = 64
-"""Items that are scanned together: four AVX-512 registers of scores."""
-AXES = 8
-"""Dimensions are padded to a multiple of this."""
-_BUFFERS = 3  # times what is looked for
+ROOM = 5
+"""Times what is looked for that a user's buffer holds: cut when it is full."""
+_STEPS = 20
+_INT8 = np.float32(127.0)
+
+
+@compiled("void(float32[:, ::1], int8[:, ::1], float32[::1], float32[::1], float32[::1], int32[::1])")
+def quantise(vectors: Floats, codes: Codes, scales: Floats, lengths: Floats, errors: Floats, offsets: Ints32) -> None:
+    """Vectors v (n, D) as ``scales * codes``, D bytes each.
+
+    Filled are ``codes`` (n, D), ``scales`` (n,), ``lengths`` |v|, ``errors`` |v - scale * code|, and ``offsets``: what
+    the shift of the items' bytes has added to the scores of a user with these codes, negated.
+    """
+    for row in range(len(vectors)):
+        peak, square = np.float32(0.0), np.float32(0.0)
+        for axis in range(vectors.shape[1]):
+            peak = max(peak, abs(vectors[row, axis]))
+            square += vectors[row, axis] * vectors[row, axis]
+        scale = peak / _INT8
+        inverse = np.float32(1.0) / scale if scale > 0 else np.float32(0.0)
+        missed, total = np.float32(0.0), np.int32(0)
+        for axis in range(vectors.shape[1]):
+            code = np.rint(min(max(vectors[row, axis] * inverse, -_INT8), _INT8))
+            rest = vectors[row, axis] - scale * code
+            missed += rest * rest
+            codes[row, axis] = np.int8(code)
+            total += np.int32(code)
+        scales[row], lengths[row], errors[row] = scale, np.sqrt(square), np.sqrt(missed)
+        offsets[row] = -SHIFT * total
 
 
 @compiled()
 def _replace_root(scores: Floats, rows: Ints, score: np.float32, row: int) -> None:
-    """Put an entry in the place of the least of a heap."""
+    """Put an entry in the place of the least of a heap (binary, the root is the least)."""
     size = len(scores)
     at = 0
     while True:
@@ -40,49 +73,38 @@ def _replace_root(scores: Floats, rows: Ints, score: np.float32, row: int) -> No
 
 
 @compiled()
-def _part(scores: Floats, rows: Ints, low: int, high: int, bound: np.float32, lesser: Floats, lesser_rows: Ints) -> int:
-    """Move what is above ``bound`` to the front of ``low`` to ``high``; returns where the rest starts.
+def _reached(scores: Floats, filled: int, keep: int, low: np.float32) -> np.float32:
+    """What at least ``keep`` of the ``filled`` scores reach, and hardly more of them, where so many reach ``low``.
 
-    No branch hangs on a score: a processor would guess it wrong every other time.
+    Bisection, as each step counts at the speed of vectors, where a quickselect or a heap goes score by score.
     """
-    at, other = low, 0
-    for place in range(low, high):
-        score, row = scores[place], rows[place]
-        lesser[other], lesser_rows[other] = score, row
-        scores[at], rows[at] = score, row
-        above = score > bound
-        at += above
-        other += not above
-    for place in range(other):
-        scores[at + place], rows[at + place] = lesser[place], lesser_rows[place]
-    return at
+    high = scores[0]
+    for place in range(filled):
+        high = max(high, scores[place])
+    for _ in range(_STEPS):
+        middle = np.float32(0.5) * low + np.float32(0.5) * high
+        count = np.float32(0.0)  # of integers a loop would be half as fast
+        for place in range(filled):
+            count += np.float32(1.0) if scores[place] >= middle else np.float32(0.0)
+        if count >= keep:
+            low = middle
+            if count == keep:
+                break
+        else:
+            high = middle
+    return low
 
 
 @compiled()
-def _cut(scores: Floats, rows: Ints, filled: int, keep: int, spare: Floats, spare_rows: Ints) -> np.float32:
-    """Move the ``keep`` largest of ``filled`` entries to the front (quickselect); returns the least of them."""
-    low, high = 0, filled
-    while low < keep < high:
-        first, middle, last = scores[low], scores[(low + high) // 2], scores[high - 1]
-        pivot = max(min(first, middle), min(max(first, middle), last))
-        at = _part(scores, rows, low, high, pivot, spare, spare_rows)
-        if at == low:  # nothing is above it: it is the largest, perhaps many times over
-            at = _part(scores, rows, low, high, np.nextafter(pivot, np.float32(-np.inf)), spare, spare_rows)
-            if at >= keep:
-                break
-            low = at
-        elif at > keep:
-            high = at
-        else:
-            low = at
-    least: np.float32 = scores[0]
-    for place in range(1, keep):
-        least = min(least, scores[place])
-    return least
+def _score(user: Floats, items: Floats, bias: Floats, row: int) -> np.float32:
+    score: np.float32 = bias[row]
+    for axis in range(len(user)):
+        score += user[axis] * items[row, axis]
+    return score
 
 
-@compiled("void(int64[:, ::1], int64[::1], int64[::1])")
-def group(places: Ints, starts: Ints, users: Ints) -> None:
+@compiled("void(int32[:, :], int64[::1], int64[::1])")
+def group(places: Ints32, starts: Ints, users: Ints) -> None:
     """Who wants which cluster: fill ``users`` with the rows of ``places`` that name a cluster, cluster by cluster.
 
     Parameters
@@ -106,123 +128,143 @@ def group(places: Ints, starts: Ints, users: Ints) -> None:
 
 
 @compiled()
-def _score_tile(user: Floats, vectors: Floats, scales: Floats, biases: Floats, scores: Floats) -> None:
-    """``scores = user @ vectors * scales + biases``, all of TILE columns."""
-    for column in range(TILE):
-        scores[column] = np.float32(0.0)
-    # eight axes a pass: with one, each pass would wait until the sums of the last are stored
-    for axis in range(0, len(user), AXES):
-        w0, w1, w2, w3 = user[axis], user[axis + 1], user[axis + 2], user[axis + 3]
-        w4, w5, w6, w7 = user[axis + 4], user[axis + 5], user[axis + 6], user[axis + 7]
-        for column in range(TILE):
-            scores[column] += (
-                (w0 * vectors[axis, column] + w1 * vectors[axis + 1, column])
-                + (w2 * vectors[axis + 2, column] + w3 * vectors[axis + 3, column])
-            ) + (
-                (w4 * vectors[axis + 4, column] + w5 * vectors[axis + 5, column])
-                + (w6 * vectors[axis + 6, column] + w7 * vectors[axis + 7, column])
-            )
-    for column in range(TILE):
-        scores[column] = scores[column] * scales[column] + biases[column]
+def _tighten(
+    user: Floats, items: Floats, bias: Floats, highs: Floats, lows: Floats, rows: Ints32, filled: int, keep: int,
+    least: np.float32, best: Floats, best_rows: Ints,
+) -> tuple[int, np.float32]:  # fmt: skip
+    """Drop the entries that can't be among the best ``keep``; returns how many stay, and what another one has to reach.
 
-
-@compiled("void(float32[:, ::1], float32[:, :, ::1], float32[:, ::1], int64[:, ::1])")
-def nearest(users: Floats, centroids: Floats, biases: Floats, places: Ints) -> None:
-    """The clusters with the largest scores.
-
-    Parameters
-    ----------
-    users : (B, D), D the padded dimension
-    centroids : (tiles, D, TILE), a centroid a column
-    biases : (tiles, TILE), -inf of an empty column
-    places : (B, p), is filled with numbers of clusters, in no order; p is at most as many as there are
+    Where too many can't be told apart by their bounds, their exact scores take the place of these.
     """
-    best = np.full(places.shape, -np.inf, np.float32)
-    scores, ones = np.empty(TILE, np.float32), np.ones(TILE, np.float32)
-    for tile in range(len(centroids)):
-        for user in range(len(users)):
-            _score_tile(users[user], centroids[tile], ones, biases[tile], scores)
-            for column in range(TILE):
-                if scores[column] > best[user, 0]:
-                    _replace_root(best[user], places[user], scores[column], tile * TILE + column)
+    low = np.float32(np.inf)
+    for place in range(filled):
+        low = min(low, lows[place])
+    least = _reached(lows, filled, keep, max(low, least))
+    stay = 0
+    for place in range(filled):
+        high, low, row = highs[place], lows[place], rows[place]
+        highs[stay], lows[stay], rows[stay] = high, low, row
+        stay += high >= least
+    if stay > len(highs) - TILE:
+        best[:], best_rows[:] = -np.inf, -1
+        for place in range(stay):
+            row = rows[place]
+            if row < len(bias):  # else it came after the snapshot
+                score = _score(user, items, bias, row)
+                if score > best[0]:
+                    _replace_root(best, best_rows, score, row)
+        stay = 0
+        for place in range(keep):
+            highs[stay], lows[stay], rows[stay] = best[place], best[place], best_rows[place]
+            stay += best_rows[place] >= 0
+        least = best[0]
+    return stay, least
 
 
 @compiled(
-    "void(float32[:, ::1], int64[::1], int64[::1], int64[::1], int64[::1], int8[:, :, ::1], float32[:, ::1], "
-    "float32[:, ::1], int64[:, ::1], int64[:, ::1])"
+    "void(float32[:, ::1], float32[:, ::1], float32[::1], int8[:, ::1], int32[::1], float32[::1], float32[:, ::1], "
+    "int64[::1], int64[::1], int64[::1], int64[::1], uint8[:, :, :, ::1], float32[:, ::1], float32[:, ::1], "
+    "int32[:, ::1], float32[:, ::1], int64, float32[:, ::1], int32[:, ::1], int64[::1])"
 )
 def scan(
     users: Floats,
+    items: Floats,
+    bias: Floats,
+    codes: Codes,
+    offsets: Ints32,
+    user_scales: Floats,
+    reaches: Floats,
     starts: Ints,
     wanting: Ints,
     first_tile: Ints,
     next_tile: Ints,
-    tiles: Codes,
+    tiles: Bytes,
     scales: Floats,
     biases: Floats,
-    rows: Ints,
-    found: Ints,
+    rows: Ints32,
+    spans: Floats,
+    keep: int,
+    highs: Floats,
+    found: Ints32,
+    filled: Ints,
 ) -> None:
-    """Score the items of the clusters that each user wants and keep the best of them; a tile is read once for all.
+    """Score the items of the clusters that each user wants and keep those that may be among the ``keep`` best of them.
 
     Parameters
     ----------
-    users : (B, D), D the padded dimension
-    starts, wanting : of ``group``
+    users, items, bias : (B, d), (N, d) and (N,), for exact scores
+    codes, offsets, user_scales : of ``quantise``
+    reaches : (B, 2), |u| and |u - û|; with less than that some of the best may be missed
+    starts, wanting : of ``group``; a tile is read once for all who want it
     first_tile, next_tile : (clusters,) and (tiles,), the tiles of each cluster as a chain that ends with -1
-    tiles : (tiles, D, TILE), int8 vectors, an item a column
+    tiles : (tiles, D / AXES, TILE, AXES), codes + SHIFT of an item a column
     scales, biases, rows : (tiles, TILE), of each column; -inf is the bias of an empty one
-    found : (B, c), is filled with rows, in no order, -1 where there are fewer
+    spans : (tiles, 2), the largest |v - v̂| and |v̂| of a tile
+    highs, found, filled : (B, room), (B, room) and (B,), filled with the highest that each score can be, the rows, in
+        no order, and how many there are; ``room`` is at least ``keep + 2 * TILE``
     """
-    dimension, count = users.shape[1], found.shape[1]
-    scores = np.empty(TILE, np.float32)
-    vectors = np.empty((dimension, TILE), np.float32)
-    room = _BUFFERS * count + TILE
-    best = np.empty((len(users), room), np.float32)
-    best_rows = np.empty((len(users), room), np.int64)
-    spare, spare_rows = np.empty(room, np.float32), np.empty(room, np.int64)
-    filled = np.zeros(len(users), np.int64)
+    room = found.shape[1]
+    lows = np.empty((len(users), room), np.float32)
+    spares = (np.empty(keep, np.float32), np.empty(keep, np.int64))
     least = np.full(len(users), -np.inf, np.float32)
+    scores, bounds = np.empty((TOGETHER, TILE), np.float32), np.empty(TOGETHER, np.float32)
+    margins, above = np.empty(TOGETHER, np.float32), np.empty(TOGETHER, np.uint64)
+    filled[:] = 0
     for cluster in range(len(first_tile)):
-        if starts[cluster] == starts[cluster + 1]:
-            continue
-        tile = first_tile[cluster]
+        first, end = starts[cluster], starts[cluster + 1]
+        tile = first_tile[cluster] if first < end else -1
         while tile >= 0:
-            for axis in range(dimension):
-                for column in range(TILE):
-                    vectors[axis, column] = np.float32(tiles[tile, axis, column])
-            for place in range(starts[cluster], starts[cluster + 1]):
-                user = wanting[place]
-                _score_tile(users[user], vectors, scales[tile], biases[tile], scores)
-                at, bound = filled[user], least[user]
-                for column in range(TILE):
-                    if scores[column] > bound:
-                        best[user, at] = scores[column]
-                        best_rows[user, at] = rows[tile, column]
-                        at += 1
-                if at > room - TILE:
-                    least[user] = _cut(best[user], best_rows[user], at, count, spare, spare_rows)
-                    at = count
-                filled[user] = at
+            at = first
+            while at < end:
+                together = TOGETHER if end - at >= TOGETHER else 1
+                for number in range(together):
+                    user = wanting[at + number]
+                    margins[number] = reaches[user, 0] * spans[tile, 0] + reaches[user, 1] * spans[tile, 1]
+                    bounds[number] = least[user] - margins[number]
+                at_tile = (tiles[tile], scales[tile], biases[tile])
+                if together == 1:
+                    score_one(*at_tile, codes, offsets, user_scales, wanting, at, bounds, scores, above)
+                else:
+                    score_four(*at_tile, codes, offsets, user_scales, wanting, at, bounds, scores, above)
+                for number in range(together):
+                    columns = above[number]
+                    if columns == 0:
+                        continue
+                    user = wanting[at + number]
+                    place = filled[user]
+                    while columns != 0:
+                        column = lowest_bit(columns)
+                        columns &= columns - np.uint64(1)
+                        highs[user, place] = scores[number, column] + margins[number]
+                        lows[user, place] = scores[number, column] - margins[number]
+                        found[user, place] = rows[tile, column]
+                        place += 1
+                    if place > room - TILE:
+                        buffer = (highs[user], lows[user], found[user])
+                        place, least[user] = _tighten(
+                            users[user], items, bias, *buffer, place, keep, least[user], *spares
+                        )
+                    filled[user] = place
+                at += together
             tile = next_tile[tile]
     for user in range(len(users)):
-        at = filled[user]
-        if at > count:
-            _cut(best[user], best_rows[user], at, count, spare, spare_rows)
-            at = count
-        found[user, :at] = best_rows[user, :at]
-        found[user, at:] = -1
+        if filled[user] > keep:
+            buffer = (highs[user], lows[user], found[user])
+            filled[user], _ = _tighten(users[user], items, bias, *buffer, filled[user], keep, least[user], *spares)
+        found[user, filled[user] :] = -1
 
 
 @compiled(
-    "void(float32[:, ::1], float32[:, ::1], float32[::1], int64[:, ::1], int64[:, ::1], float32[:, ::1], "
-    "float32[:, ::1], int64[:, ::1])"
+    "void(float32[:, ::1], float32[:, ::1], float32[::1], int32[:, ::1], float32[:, ::1], int64[::1], int64[:, ::1], "
+    "float32[:, ::1], float32[:, ::1], int64[:, ::1])"
 )
 def choose(
     users: Floats,
     items: Floats,
     bias: Floats,
-    found: Ints,
+    found: Ints32,
+    highs: Floats,
+    filled: Ints,
     changed_rows: Ints,
     amounts: Floats,
     best: Floats,
@@ -234,38 +276,50 @@ def choose(
     ----------
     users : (B, d), times the score scale
     items, bias : (N, d) and (N,)
-    found : (B, c), rows, -1 for none, each once
+    found, highs, filled : of ``scan``
     changed_rows, amounts : (B, A), rows (-1 for none) and what is added to their scores; one may come twice
     best, chosen : (B, k), filled with scores and rows
     """
-    dimension, k = users.shape[1], chosen.shape[1]
-    c, a = found.shape[1], changed_rows.shape[1]
+    k, a = chosen.shape[1], changed_rows.shape[1]
     for user in range(len(users)):
-        scores, rows = best[user], chosen[user]
+        scores, rows, c = best[user], chosen[user], filled[user]
         scores[:] = -np.inf
         rows[:] = -1
-        for place in range(c + a):
-            if place < c:
-                row = found[user, place]
-            else:
-                # what was not found may have been raised into the best
-                row = changed_rows[user, place - c]
-                if amounts[user, place - c] <= 0:
+        # the likely best first: most of the rest is then out without an exact score
+        likely = np.float32(np.inf)
+        for place in range(c):
+            likely = min(likely, highs[user, place])
+        if c > k + a:
+            likely = _reached(highs[user], c, k + a, likely)
+        for turn in range(2):
+            for place in range(c):
+                row, high = int(found[user, place]), highs[user, place]
+                if (high >= likely) != (turn == 0):
                     continue
-                for earlier in range(c):
-                    if found[user, earlier] == row:
-                        row = -1
-                for earlier in range(place - c):
-                    if changed_rows[user, earlier] == row and amounts[user, earlier] > 0:
-                        row = -1
-            if row < 0:
+                change = np.float32(0.0)
+                for number in range(a):
+                    if changed_rows[user, number] == row:
+                        change += amounts[user, number]
+                if high + change > scores[0]:
+                    score = _score(users[user], items, bias, row) + change
+                    if score > scores[0]:
+                        _replace_root(scores, rows, score, row)
+        # what was not found may have been raised into the best
+        for number in range(a):
+            row = changed_rows[user, number]
+            if row < 0 or not amounts[user, number] > 0:
                 continue
-            score = bias[row]
-            for axis in range(dimension):
-                score += users[user, axis] * items[row, axis]
-            for change in range(a):
-                if changed_rows[user, change] == row:
-                    score += amounts[user, change]
+            known = False
+            for place in range(c):
+                known |= found[user, place] == row
+            for earlier in range(number):
+                known |= changed_rows[user, earlier] == row and amounts[user, earlier] > 0
+            if known:
+                continue
+            score = _score(users[user], items, bias, row)
+            for other in range(a):
+                if changed_rows[user, other] == row:
+                    score += amounts[user, other]
             if score > scores[0]:
                 _replace_root(scores, rows, score, row)
         # the heap empties from its root, so the last place is filled first
@@ -278,51 +332,62 @@ def choose(
 
 
 @compiled(
-    "void(int64[::1], int64[::1], int8[:, ::1], float32[::1], float32[::1], int64[::1], int64[::1], int64[::1], "
-    "int64[::1], int8[:, :, ::1], float32[:, ::1], float32[:, ::1], int64[:, ::1], int64[::1])"
+    "void(int64[::1], int64[::1], int8[:, ::1], float32[::1], float32[::1], float32[::1], float32[::1], int64[::1], "
+    "int64[::1], int64[::1], int64[::1], int64[::1], uint8[:, :, :, ::1], float32[:, ::1], float32[:, ::1], "
+    "int32[:, ::1], float32[:, ::1], int64[::1])"
 )
 def place(
     new_rows: Ints,
     clusters: Ints,
-    vectors: Codes,
+    codes: Codes,
     vector_scales: Floats,
+    lengths: Floats,
+    errors: Floats,
     vector_biases: Floats,
     first_tile: Ints,
     next_tile: Ints,
+    cluster_of: Ints,
     filled: Ints,
     used: Ints,
-    tiles: Codes,
+    tiles: Bytes,
     scales: Floats,
     biases: Floats,
-    rows: Ints,
+    rows: Ints32,
+    spans: Floats,
     at: Ints,
 ) -> None:
-    """Take ``new_rows`` (n,) out of where they are and put them into their ``clusters`` (n,); -1 puts them nowhere.
+    """Put ``new_rows`` (n,) into their ``clusters`` (n,) and take them out of where they were; -inf biases are hidden.
 
-    ``at`` (N,) says in which column of which tile each row is (tile * TILE + column, -1 nowhere), ``filled`` (tiles,)
-    how many columns of a tile are taken, ``used`` (1,) how many tiles.
+    ``at`` (N,) says in which column of which tile each row is (tile * TILE + column, -1 nowhere), ``cluster_of``
+    (tiles,) whose a tile is, ``filled`` (tiles,) how many of its columns are taken, ``used`` (1,) how many tiles are.
     """
     for number in range(len(new_rows)):
-        row = new_rows[number]
+        row, cluster = new_rows[number], clusters[number]
+        hidden = not vector_biases[number] > -np.inf
         if at[row] >= 0:
             tile, column = at[row] // TILE, at[row] % TILE
-            biases[tile, column] = -np.inf
-            rows[tile, column] = -1
-            at[row] = -1
-        cluster = clusters[number]
-        if cluster < 0:
+            if hidden:
+                biases[tile, column] = -np.inf  # its place waits for its return
+            elif cluster_of[tile] != cluster:
+                biases[tile, column] = -np.inf
+                at[row] = -1
+        if hidden:
             continue
-        tile = first_tile[cluster]
-        if tile < 0 or filled[tile] == TILE:
-            tile = used[0]
-            used[0] += 1
-            next_tile[tile] = first_tile[cluster]
-            first_tile[cluster] = tile
-        column = filled[tile]
-        filled[tile] += 1
-        for axis in range(vectors.shape[1]):
-            tiles[tile, axis, column] = vectors[number, axis]
+        if at[row] < 0:
+            tile = first_tile[cluster]
+            if tile < 0 or filled[tile] == TILE:
+                tile = used[0]
+                used[0] += 1
+                next_tile[tile] = first_tile[cluster]
+                first_tile[cluster] = tile
+                cluster_of[tile] = cluster
+            at[row] = tile * TILE + filled[tile]
+            filled[tile] += 1
+        tile, column = at[row] // TILE, at[row] % TILE
+        for axis in range(codes.shape[1]):
+            tiles[tile, axis // AXES, column, axis % AXES] = codes[number, axis] + SHIFT
         scales[tile, column] = vector_scales[number]
         biases[tile, column] = vector_biases[number]
         rows[tile, column] = row
-        at[row] = tile * TILE + column
+        spans[tile, 0] = max(spans[tile, 0], errors[number])
+        spans[tile, 1] = max(spans[tile, 1], lengths[number] + errors[number])

@@ -1,18 +1,23 @@
-"""Finds most of a user's best items without scoring all: items in clusters, of which a user looks into the nearest.
+"""Finds a user's best items by int8 vectors in tiles: among all items, or most of them in the nearest clusters.
 
-An inverted file (Jegou, Douze, Schmid: Product quantization for nearest neighbor search, 2011) with whole vectors of
-int8 in place of codes. A score is ``user . vector + bias``, so items are clustered with their bias as one more axis.
+Of all items what is found holds the exact best, by the bounds of ``cluster_kernels``. Of a large catalog a user looks
+into some clusters alone, an inverted file (Jegou, Douze, Schmid: Product quantization for nearest neighbor search,
+2011) with whole vectors in place of codes. A score is ``user . vector + bias``, so items are clustered with their bias
+as one more axis.
 """
 
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from encoders import cluster_kernels as kernels
-from encoders.cluster_kernels import AXES, TILE
 from encoders.index import FloatArray, IntArray, ItemIndex, Snapshot
+from encoders.tile_scores import AXES, TILE
+
+RowArray = npt.NDArray[np.int32]
 
 _PER_ROOT = 4.0  # clusters a square root of the items: about what balances choosing and scanning
 _TRAINED_ON = 40  # items a cluster that training looks at
@@ -20,38 +25,66 @@ _ROUNDS = 6
 _BLOCK = 2_048  # items whose cluster is looked for at once
 _SPARE = 1.25  # of tiles, for what comes later
 _WORN = 1.6  # with more than this times the tiles of the training, the clusters are out of date
-_INT8 = np.float32(127.0)
+_ROUNDING = np.float32(1e-5)  # of a score's parts: far above what float32 sums of any order differ by
+_DEVIATIONS = 3.0  # that an error may have where items of other clusters are missed anyway
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What may be among the best of B users, in no order."""
+
+    rows: RowArray  # (B, room), -1 behind the last
+    highs: FloatArray  # (B, room), the highest that each one's score can be
+    counts: IntArray  # (B,), how many there are
 
 
 class Clusters:
-    """The available items of an index, by cluster. Thread-safe.
+    """The items of an index as int8 tiles, in clusters or as one. Thread-safe.
 
     Attributes
     ----------
     count : clusters
+    divided : whether a user looks into some of them; else what is found holds all of the best
     version : of the index that this agrees with
     """
 
-    def __init__(self, centroids: FloatArray, score_scale: float, items: int) -> None:
-        self.count = len(centroids)
+    def __init__(self, centroids: FloatArray | None, dimension: int, score_scale: float, items: int) -> None:
+        self.count = 1 if centroids is None else len(centroids)
+        self.divided = centroids is not None
         self.version = 0
         self._lock = threading.Lock()  # a search must not meet a tile that is being filled
         self._scale = np.float32(score_scale)
+        self._reach = _reach_of_most(dimension) if self.divided else np.float32(1)
         self._centroids = centroids  # (clusters, d + 1): vectors times the score scale, and bias
-        self._offsets = 0.5 * np.einsum("cd,cd->c", centroids, centroids)
         self._trained_tiles = 0
-        dimension = centroids.shape[1] - 1
-        self._padding = -dimension % AXES
-        self._centroid_tiles = _tiles(centroids[:, :-1] / self._scale, centroids[:, -1], self._padding)
+        # in a turned space no axis stands out, which halves the error of the codes
+        turn = np.linalg.qr(np.random.default_rng(0).standard_normal((dimension, dimension)))[0]
+        self._turn: FloatArray = np.pad(turn.astype(np.float32), ((0, 0), (0, -dimension % AXES)))
         self._at: IntArray = np.full(items, -1, np.int64)
         self._first_tile: IntArray = np.full(self.count, -1, np.int64)
         self._used: IntArray = np.zeros(1, np.int64)
         self._next_tile: IntArray = np.empty(0, np.int64)
+        self._cluster_of: IntArray = np.empty(0, np.int64)
         self._filled: IntArray = np.empty(0, np.int64)
-        self._tiles: npt.NDArray[np.int8] = np.empty((0, dimension + self._padding, TILE), np.int8)
+        self._tiles: npt.NDArray[np.uint8] = np.empty((0, self._turn.shape[1] // AXES, TILE, AXES), np.uint8)
         self._scales: FloatArray = np.empty((0, TILE), np.float32)
         self._biases: FloatArray = np.empty((0, TILE), np.float32)
-        self._rows: IntArray = np.empty((0, TILE), np.int64)
+        self._rows: RowArray = np.empty((0, TILE), np.int32)
+        self._spans: FloatArray = np.empty((0, 2), np.float32)
+        self._cells: _Cells | None = None
+        if centroids is not None:
+            self._cells = _Cells(centroids)
+            vectors, biases = np.ascontiguousarray(centroids[:, :-1] / self._scale), centroids[:, -1].copy()
+            self._nearest = Snapshot(vectors, biases, 0)
+            self._coarse = Clusters.undivided(self._nearest, score_scale)
+            self._coarse._reach = np.float32(0)  # which of two equally near clusters it is does not matter
+
+    @classmethod
+    def undivided(cls, snapshot: Snapshot, score_scale: float) -> "Clusters":
+        """All available items as one cluster, as ``build`` makes many: milliseconds for 10,000."""
+        clusters = cls(None, snapshot.items.shape[1], score_scale, len(snapshot.bias))
+        clusters._fill(snapshot)
+        return clusters
 
     @classmethod
     def build(cls, snapshot: Snapshot, score_scale: float, seed: int = 0) -> "Clusters":
@@ -67,80 +100,106 @@ class Clusters:
         count = int(max(1, min(len(available), _PER_ROOT * np.sqrt(len(available)))))
         points = _points(snapshot, rng.permutation(available)[: _TRAINED_ON * count], np.float32(score_scale))
         centroids = _k_means(points, count, rng) if len(points) else np.zeros((1, points.shape[1]), np.float32)
-        clusters = cls(centroids, score_scale, len(snapshot.bias))
-        clusters._place(snapshot, available)
-        clusters._trained_tiles = int(clusters._used[0])
-        clusters.version = snapshot.version
+        clusters = cls(centroids, snapshot.items.shape[1], score_scale, len(snapshot.bias))
+        clusters._fill(snapshot)
         return clusters
 
     @property
     def worn(self) -> bool:
         """Whether so much has changed that a new build would serve better."""
-        return bool(self._used[0] > _WORN * self._trained_tiles)
+        return self.divided and bool(self._used[0] > _WORN * self._trained_tiles)
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        arrays = (self._tiles, self._scales, self._biases, self._rows, self._at, self._centroids)
-        return sum(array.nbytes for array in arrays)
+        arrays = (self._tiles, self._scales, self._biases, self._rows, self._at)
+        return sum(array.nbytes for array in arrays) + (0 if self._centroids is None else self._centroids.nbytes)
 
     def refresh(self, index: ItemIndex) -> None:
         """Take over what changed in the index since the last time: new items, other vectors, other biases."""
         snapshot = index.snapshot()
         with self._lock:
             if snapshot.version != self.version:
-                self._place(snapshot, index.changed_since(self.version))
+                rows = index.changed_since(self.version)
+                self._place(snapshot, rows, self._clusters_of(snapshot, rows))
                 self.version = snapshot.version
 
-    def search(self, users: FloatArray, probes: int, count: int) -> IntArray:
-        """Rows of the best items in the nearest clusters of each of B users.
+    def search(self, users: FloatArray, snapshot: Snapshot, probes: int, count: int) -> Found:
+        """What may be among the best ``count`` items of each of B users, in their nearest clusters.
 
         Parameters
         ----------
         users : float32 array of shape (B, d), user vectors times the score scale
+        snapshot : the index, for the exact scores of what the bounds can't tell apart
         probes : clusters that each user looks into
-        count : rows a user
+        count : items a user
 
         Returns
         -------
-        int64 array of shape (B, count), in no order, -1 where there were fewer; by scores of int8 vectors, so the
-        exact order of near equals is not theirs.
+        Found. Of undivided items it holds every one that is better than the ``count``-th best by more than float32
+        sums of another order are apart, and mostly two or three times as many; a user vector with a NaN finds nothing.
         """
-        users = np.ascontiguousarray(users, np.float32)
-        probes = min(probes, self.count)
-        found = np.empty((len(users), count), np.int64)
-        padded = np.pad(users, ((0, 0), (0, self._padding)))
-        nearest = np.full((len(users), probes), -1, np.int64)  # a user without a number is near to none
-        kernels.nearest(padded, *self._centroid_tiles, nearest)
-        starts, wanting = np.empty(self.count + 1, np.int64), np.empty(nearest.size, np.int64)
-        kernels.group(nearest, starts, wanting)
+        users, count = np.ascontiguousarray(users, np.float32), max(1, count)
+        turned = users @ self._turn
+        codes, offsets = np.empty(turned.shape, np.int8), np.empty(len(users), np.int32)
+        scales, lengths, errors = (np.empty(len(users), np.float32) for _ in range(3))
+        kernels.quantise(turned, codes, scales, lengths, errors, offsets)
+        reaches = np.empty((len(users), 2), np.float32)
+        reaches[:, 0], reaches[:, 1] = self._reach * lengths, self._reach * (errors + _ROUNDING * lengths)
+        if self._centroids is None:
+            starts, wanting = np.array([0, len(users)]), np.arange(len(users))
+        else:
+            near = self._coarse.search(users, self._nearest, 1, min(probes, self.count))
+            nearest = near.rows[:, : near.counts.max(initial=0)]
+            starts, wanting = np.empty(self.count + 1, np.int64), np.empty(nearest.size, np.int64)
+            kernels.group(nearest, starts, wanting)
+        room = kernels.ROOM * count + 2 * TILE
+        found, highs = np.empty((len(users), room), np.int32), np.empty((len(users), room), np.float32)
+        counts = np.empty(len(users), np.int64)
         with self._lock:
-            tiles = (self._first_tile, self._next_tile, self._tiles, self._scales, self._biases, self._rows)
-            kernels.scan(padded, starts, wanting, *tiles, found)
-        return found
+            kernels.scan(
+                users, snapshot.items, snapshot.bias, codes, offsets, scales, reaches, starts, wanting,
+                self._first_tile, self._next_tile, self._tiles, self._scales, self._biases, self._rows, self._spans,
+                count, highs, found, counts,
+            )  # fmt: skip
+        return Found(found, highs, counts)
 
-    def _place(self, snapshot: Snapshot, rows: IntArray) -> None:
+    def _fill(self, snapshot: Snapshot) -> None:
+        rows = np.flatnonzero(snapshot.bias > -np.inf)
+        clusters = self._clusters_of(snapshot, rows)
+        order = clusters.argsort(kind="stable")  # a cluster's tiles lie side by side, as a scan reads them
+        self._place(snapshot, rows[order], clusters[order])
+        self._trained_tiles = int(self._used[0])
+        self.version = snapshot.version
+
+    def _clusters_of(self, snapshot: Snapshot, rows: IntArray) -> IntArray:
+        clusters = np.zeros(len(rows), np.int64)
+        if self._cells is not None:
+            for start in range(0, len(rows), _BLOCK):
+                points = _points(snapshot, rows[start : start + _BLOCK], self._scale)
+                points[points[:, -1] == -np.inf] = 0.0
+                clusters[start : start + _BLOCK] = self._cells.nearest(points)
+        return clusters
+
+    def _place(self, snapshot: Snapshot, rows: IntArray, clusters: IntArray) -> None:
         if len(self._at) < len(snapshot.bias):
             self._at = np.concatenate([self._at, np.full(len(snapshot.bias) - len(self._at), -1, np.int64)])
         for start in range(0, len(rows), _BLOCK):
-            some = rows[start : start + _BLOCK]
-            points = _points(snapshot, some, self._scale)
-            bias = points[:, -1].copy()
-            shown = bias > -np.inf
-            points[~shown] = 0.0
-            clusters = np.where(shown, _assign(points, self._centroids, self._offsets), -1)
-            vectors = snapshot.items[some]
-            scales = np.abs(vectors).max(axis=1) / _INT8
-            codes = np.rint(vectors / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8)
+            some, bias = rows[start : start + _BLOCK], snapshot.bias[rows[start : start + _BLOCK]]
+            vectors = snapshot.items[some] @ self._turn
+            codes, offsets = np.empty(vectors.shape, np.int8), np.empty(len(some), np.int32)
+            scales, lengths, errors = (np.empty(len(some), np.float32) for _ in range(3))
+            kernels.quantise(vectors, codes, scales, lengths, errors, offsets)
             self._grow(len(some))
             kernels.place(
-                *(some, clusters, codes, scales, bias, self._first_tile, self._next_tile, self._filled, self._used),
-                *(self._tiles, self._scales, self._biases, self._rows, self._at),
-            )
+                some, clusters[start : start + _BLOCK], codes, scales, lengths, errors, bias,
+                self._first_tile, self._next_tile, self._cluster_of, self._filled, self._used,
+                self._tiles, self._scales, self._biases, self._rows, self._spans, self._at,
+            )  # fmt: skip
 
     def _grow(self, items: int) -> None:
         """Room for so many more items, whatever clusters they go to."""
-        needed = int(self._used[0]) + items
+        needed = int(self._used[0]) + min(items, items // TILE + self.count)
         have = len(self._tiles)
         if needed <= have:
             return
@@ -150,16 +209,9 @@ class Clusters:
             return np.concatenate([array, np.full((extra, *array.shape[1:]), blank, array.dtype)])
 
         self._next_tile, self._filled = grown(self._next_tile, -1), grown(self._filled, 0)
+        self._cluster_of, self._spans = grown(self._cluster_of, -1), grown(self._spans, 0)
         self._tiles, self._scales = grown(self._tiles, 0), grown(self._scales, 0)
         self._biases, self._rows = grown(self._biases, -np.inf), grown(self._rows, -1)
-
-
-def _tiles(vectors: FloatArray, biases: FloatArray, padding: int) -> tuple[FloatArray, FloatArray]:
-    """Vectors (n, d) as tiles (T, d + padding, TILE), a vector a column, and their biases (T, TILE)."""
-    empty = -len(vectors) % TILE
-    padded = np.pad(vectors, ((0, empty), (0, padding)))
-    tiles = padded.reshape(-1, TILE, padded.shape[1]).transpose(0, 2, 1)
-    return np.ascontiguousarray(tiles), np.pad(biases, (0, empty), constant_values=-np.inf).reshape(-1, TILE)
 
 
 def _points(snapshot: Snapshot, rows: IntArray, scale: np.float32) -> FloatArray:
@@ -167,21 +219,30 @@ def _points(snapshot: Snapshot, rows: IntArray, scale: np.float32) -> FloatArray
     return np.concatenate([snapshot.items[rows] * scale, snapshot.bias[rows, None]], axis=1)
 
 
-def _assign(points: FloatArray, centroids: FloatArray, offsets: FloatArray) -> IntArray:
-    """The nearest centroid of each point."""
-    return np.concatenate(
-        [
-            (points[start : start + _BLOCK] @ centroids.T - offsets).argmax(axis=1)
-            for start in range(0, len(points), _BLOCK)
-        ]
-    )
+class _Cells:
+    """Finds the nearest centroid (C, n) of points (B, n): that with the largest p . c - |c|^2 / 2."""
+
+    def __init__(self, centroids: FloatArray) -> None:
+        self._centroids = Snapshot(centroids, -0.5 * np.einsum("cn,cn->c", centroids, centroids), 0)
+        self._search = Clusters.undivided(self._centroids, 1.0)
+        self._search._reach = _reach_of_most(centroids.shape[1])
+
+    def nearest(self, points: FloatArray) -> IntArray:
+        """Numbers of centroids (B,)."""
+        found = self._search.search(points, self._centroids, 0, 1)
+        scores, nearest = np.empty((len(points), 1), np.float32), np.empty((len(points), 1), np.int64)
+        nothing = np.empty((len(points), 0), np.int64), np.empty((len(points), 0), np.float32)
+        exact = (points, self._centroids.items, self._centroids.bias)
+        kernels.choose(*exact, found.rows, found.highs, found.counts, *nothing, scores, nearest)
+        return np.maximum(nearest[:, 0], 0)  # numbers beyond float32 have none
 
 
 def _k_means(points: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
     """Lloyd's algorithm from random points; a centroid that nobody is near to moves to a random point."""
     centroids = points[:count].copy()  # the points come in random order
     for _ in range(_ROUNDS):
-        nearest = _assign(points, centroids, 0.5 * np.einsum("cd,cd->c", centroids, centroids))
+        cells = _Cells(centroids)
+        nearest = np.concatenate([cells.nearest(some) for some in np.array_split(points, len(points) // _BLOCK + 1)])
         order = nearest.argsort(kind="stable")
         sizes = np.bincount(nearest, minlength=count)
         some = np.flatnonzero(sizes)
@@ -190,3 +251,11 @@ def _k_means(points: FloatArray, count: int, rng: np.random.Generator) -> FloatA
         nobody = np.flatnonzero(sizes == 0)
         centroids[nobody] = points[rng.integers(0, len(points), len(nobody))]
     return centroids
+
+
+def _reach_of_most(dimension: int) -> np.float32:
+    """Share of the bounds that hardly any error reaches.
+
+    An error points anywhere in the turned space, so its share in a score deviates by 1 / sqrt(d) of the bound.
+    """
+    return np.float32(min(1.0, _DEVIATIONS / np.sqrt(dimension)))

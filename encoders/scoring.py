@@ -44,9 +44,9 @@ RANKED_AXES = {
 
 
 def compose_user_model(encoder: Encoder) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """The head alone, and its outputs that a search needs: ``user``, and ``recent_scores`` if it has them."""
+    """The head alone, and the outputs that it has: ``user``, weights of a linear head, ``recent_scores``."""
     head = _load_head(encoder)
-    kept = [item for item in head.graph.output if item.name in ("user", "recent_scores")]
+    kept = [item for item in head.graph.output if item.name in ("user", "recent_scores", *PARTS.values())]
     del head.graph.output[:]
     head.graph.output.extend(kept)
     return head, tuple(item.name for item in kept)

@@ -1,4 +1,4 @@
-"""Large catalogs on the CPU: builds the candidate search of a space, and holds the recall that is asked for."""
+"""Ranking on the CPU: builds the search of a space, and holds the recall that is asked for of a large catalog."""
 
 import asyncio
 import time
@@ -15,6 +15,8 @@ from streams.space import Candidates, Serving, Space
 
 log = structlog.get_logger(__name__)
 
+_SEARCHED_FROM = 3_000
+"""Items from which on the search is faster than a graph that scores them all, but for a user alone (at 10,000)."""
 _LOOK_S = 2.0
 _MEASURE_S = 300.0
 _MEASURED_USERS = 200
@@ -25,10 +27,11 @@ _PROBES = sorted({round(2 * 1.3**step) for step in range(30)})
 
 
 class CandidateSearch:
-    """Watches over one worker's spaces. A build takes a core seconds, in a thread; until it is done, ranking is exact.
+    """Watches over one worker's spaces. A build runs in a thread; until it is done, the graph ranks.
 
-    The recall is measured on the preference vectors of users in memory, against their exact top-k, at each build and
-    every five minutes; the clusters that a user looks into are then as many as the recall needs.
+    Below ``ranking.candidates_from`` items the search finds the exact best. From there on a build takes a core seconds,
+    and the recall is measured on the preference vectors of users in memory, against their exact top-k, at each build
+    and every five minutes; the clusters that a user looks into are then as many as the recall needs.
     """
 
     def __init__(
@@ -45,8 +48,9 @@ class CandidateSearch:
             await asyncio.sleep(_LOOK_S)
             space = self._serving.space
             await self.prepare(space)
-            if space.candidates is not None and time.monotonic() - measured > _MEASURE_S:
-                await asyncio.to_thread(self._measure, space, space.candidates)
+            found = space.candidates
+            if found is not None and found.clusters.divided and time.monotonic() - measured > _MEASURE_S:
+                await asyncio.to_thread(self._measure, space, found)
                 measured = time.monotonic()
             self._show()
 
@@ -54,11 +58,13 @@ class CandidateSearch:
         """Build the search of a space that needs one and has none, or one that is worn."""
         if self._runtime.is_cuda:
             return  # there, all items are scored faster than candidates are found here
-        if _available(space) < self._from:
+        items, found = _available(space), space.candidates
+        divided = items >= self._from
+        if not divided and items < _SEARCHED_FROM:
             space.candidates = None
-        elif space.candidates is None or space.candidates.clusters.worn:
+        elif found is None or found.clusters.worn or found.clusters.divided != divided:
             try:
-                space.candidates = await asyncio.to_thread(self._build, space)
+                space.candidates = await asyncio.to_thread(self._build, space, divided)
             except Exception:
                 # exact ranking is slower and goes on; the next look tries again
                 log.exception("the candidate search can't be built", items=len(space.index))
@@ -68,16 +74,19 @@ class CandidateSearch:
         found = self._serving.space.candidates
         self._metrics.candidates(*(found.probes, found.recall) if found else (0, 1.0))
 
-    def _build(self, space: Space) -> Candidates:
-        # compiled on a machine's first start, which takes seconds: only large catalogs wait for it
+    def _build(self, space: Space, divided: bool) -> Candidates:
+        # compiled on a machine's first start, which takes seconds: small catalogs need not wait for it
         from encoders.candidates import CandidateRanking
         from encoders.clusters import Clusters
 
         start = time.perf_counter()
         encoder = space.graph.encoder
-        clusters = Clusters.build(space.index.snapshot(), encoder.manifest.score_scale)
+        build = Clusters.build if divided else Clusters.undivided
+        clusters = build(space.index.snapshot(), encoder.manifest.score_scale)
         ranking = space.candidates.ranking if space.candidates else CandidateRanking(self._runtime, encoder)
         found = Candidates(ranking, clusters)
+        if not divided:
+            return found
         self._measure(space, found)
         log.info(
             "users are ranked from candidates",
@@ -94,8 +103,6 @@ class CandidateSearch:
 
         Of the exact top-k and of what stands behind it, as deep as lists go when what was just seen is left out.
         """
-        from encoders.candidates import search_width
-
         snapshot, scale = space.index.snapshot(), space.graph.encoder.manifest.score_scale
         depth = min(self._k + self._left_out, _available(space))
         if depth == 0:
@@ -108,8 +115,8 @@ class CandidateSearch:
             ]
         )
         for probes in _PROBES:
-            found = candidates.clusters.search(users, probes, search_width(self._k, self._left_out))
-            recall = float((best[:, :, None] == found[:, None]).any(axis=2).mean())
+            found = candidates.clusters.search(users, snapshot, probes, depth)
+            recall = float(np.mean([np.isin(*rows).mean() for rows in zip(best, found.rows, strict=True)]))
             if recall >= self._recall or probes >= candidates.clusters.count:
                 break
         # users are ranked meanwhile: they never see a try

@@ -190,8 +190,8 @@ class Ranking(Section):
     """Whether what the user has just seen may be recommended."""
     recently_seen_events: Annotated[int, Field(ge=0, le=1_000)] = 20
     """How many of the latest events count as just seen."""
-    candidates_from: Annotated[int, Field(ge=1)] = 50_000
-    """Items from which on users are ranked from candidates; on CUDA, and below, all items are scored."""
+    candidates_from: Annotated[int, Field(ge=1)] = 30_000
+    """Items from which on users are ranked from candidates; on CUDA, and below, lists are exact."""
     candidate_recall: Annotated[float, Field(gt=0, le=1)] = 0.98
     """Share of the exact top-k that the candidates have to hold."""
     trending_half_life_s: Seconds = 3_600.0

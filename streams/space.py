@@ -25,13 +25,13 @@ if TYPE_CHECKING:  # see streams.candidate_search
 
 @dataclass
 class Candidates:
-    """The search that a large catalog is ranked by."""
+    """The search that users are ranked by."""
 
     ranking: "CandidateRanking"
     clusters: "Clusters"
-    probes: int = 1
-    """Clusters that a user looks into."""
-    recall: float = 0.0
+    probes: int = 0
+    """Clusters that a user looks into; 0 where the items are not divided."""
+    recall: float = 1.0
     """Share of the exact top-k that was found when it was measured last."""
 
 
@@ -47,7 +47,7 @@ class Space:
         self.wanted: set[str] = set()
         """Versions that users have sums of and no map is known for."""
         self.candidates: Candidates | None = None
-        """None: users are ranked against all items."""
+        """None: users are ranked by the graph."""
 
     @classmethod
     def load(cls, encoder: Encoder, runtime: Runtime) -> "Space":

@@ -13,7 +13,7 @@ from streams.candidate_search import CandidateSearch
 from streams.index_updates import IndexUpdates
 from streams.metrics import Metrics
 from streams.profiles import ProfileShape, ProfileTable
-from streams.ranking import head_inputs
+from streams.ranking import adjustments, head_inputs
 from streams.settings import Ranking
 from streams.space import Serving, Space
 from streams.update import SumsConfig
@@ -86,13 +86,30 @@ def test_a_higher_recall_looks_into_more_clusters(space: Space) -> None:
     assert probes[0] < probes[1] < probes[2]
 
 
-def test_a_small_catalog_is_ranked_exactly_also_once_it_has_shrunk(space: Space) -> None:
-    search = search_of(space, table_of(space), Metrics(), candidates_from=ITEMS)
+def test_a_catalog_that_shrinks_is_ranked_exactly(space: Space) -> None:
+    table, metrics = table_of(space), Metrics()
+    search = search_of(space, table, metrics, candidates_from=ITEMS)
     asyncio.run(search.prepare(space))
     assert space.candidates is not None
+    assert space.candidates.clusters.divided
+    assert sample(metrics, "candidate_probes") != 0
     space.index.remove(["i7"])
     asyncio.run(search.prepare(space))
-    assert space.candidates is None
+    assert space.candidates is not None
+    assert not space.candidates.clusters.divided
+    assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (0, 1)
+    inputs = head_inputs(table, table.all_slots(), space.index, space.graph.encoder.manifest.history)
+    for _ in range(2):
+        barred = table.rows[table.all_slots()]
+        found = space.rank(inputs, barred, K)
+        by_graph = space.graph.rank(inputs, space.index.snapshot(), barred, adjustments(barred), K)
+        np.testing.assert_allclose(found.scores, by_graph.scores, rtol=2e-5, atol=2e-6)
+        assert (found.rows == by_graph.rows).mean() > 0.99
+        space.index.withdraw(["i8", "i9"])  # and follows what changes
+        space.index.put(["new"], space.graph.vectors(inputs)[0][:1])
+    space.index.remove(space.index.item_ids[:3_000])
+    asyncio.run(search.prepare(space))
+    assert space.candidates is None  # for few items the graph is as fast
 
 
 def test_a_search_is_built_anew_when_it_is_worn_only(space: Space) -> None:
@@ -139,9 +156,9 @@ def test_users_never_see_a_try_of_the_measurement(space: Space) -> None:
     seen, tuned = [], found.probes
     searched = found.clusters.search
 
-    def spy(users: Any, probes: int, count: int) -> Any:
+    def spy(*case: Any) -> Any:
         seen.append(found.probes)
-        return searched(users, probes, count)
+        return searched(*case)
 
     found.clusters.search = spy  # type: ignore[method-assign]
     search._measure(space, found)

@@ -1,0 +1,107 @@
+"""What made the scores of a linear head, compiled: the shares that ``scoring.compose_model`` has as a graph."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.compiled import compiled
+from encoders.onnxfile import TINY
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+_TINY = np.float32(TINY)
+
+
+@compiled()
+def _weighted_unit(vectors: Floats, weights: Floats, total: Floats, unit: Floats) -> None:
+    """``total`` (d,) of vectors (n, d) by their weights, and the unit vector along it; that of zero is zero."""
+    total[:] = 0
+    for number in range(len(vectors)):
+        for axis in range(len(total)):
+            total[axis] += weights[number] * vectors[number, axis]
+    square = np.float32(0.0)
+    for axis in range(len(total)):
+        square += total[axis] * total[axis]
+    length = np.sqrt(square)
+    inverse = np.float32(1.0) / length if length > _TINY else np.float32(0.0)
+    for axis in range(len(total)):
+        unit[axis] = total[axis] * inverse
+
+
+@compiled()
+def _dots(item: Floats, vectors: Floats, dots: Floats) -> None:
+    """Dot products of an item (d,) with vectors (n, d); four at a time keep the processor's multipliers busy."""
+    four = len(vectors) // 4 * 4
+    for number in range(0, four, 4):
+        a = b = c = d = np.float32(0.0)
+        for axis in range(len(item)):
+            x = item[axis]
+            a += x * vectors[number, axis]
+            b += x * vectors[number + 1, axis]
+            c += x * vectors[number + 2, axis]
+            d += x * vectors[number + 3, axis]
+        dots[number], dots[number + 1], dots[number + 2], dots[number + 3] = a, b, c, d
+    for number in range(four, len(vectors)):
+        a = np.float32(0.0)
+        for axis in range(len(item)):
+            a += item[axis] * vectors[number, axis]
+        dots[number] = a
+
+
+@compiled(
+    "void(int64[:, ::1], float32[:, ::1], float32[::1], float32, float32[:, :, ::1], float32[:, ::1], int64[:, ::1], "
+    "float32[:, ::1], float32[:, :, ::1], float32[:, ::1], int64[:, ::1], float32[:, ::1], float32[:, ::1], "
+    "float32[:, ::1], float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1])"
+)
+def explain(
+    rows: Ints,
+    items: Floats,
+    bias: Floats,
+    scale: float,
+    recent_vectors: Floats,
+    recent_weights: Floats,
+    recent_rows: Ints,
+    recent_scores: Floats,
+    sums: Floats,
+    sum_weights: Floats,
+    adjust_rows: Ints,
+    adjust: Floats,
+    short_term: Floats,
+    long_term: Floats,
+    recent_shares: Floats,
+    older_shares: Floats,
+    bias_shares: Floats,
+    adjust_shares: Floats,
+) -> None:
+    """Fill the last six with what made the scores of ``rows`` (B, k), and the two parts of the users' vectors.
+
+    Shapes and formulas are those of ``scoring`` and ``encoders/README.md``; of a head that takes no recents or no sums,
+    or scores no repeats, the arrays have none.
+    """
+    users, k = rows.shape
+    history, half_lives = recent_weights.shape[1], sum_weights.shape[1]
+    total = np.empty(items.shape[1], np.float32)
+    long = np.empty(items.shape[1], np.float32)
+    for user in range(users):
+        _weighted_unit(recent_vectors[user], recent_weights[user], total, short_term[user])
+        _weighted_unit(sums[user], sum_weights[user], long, long_term[user])
+        for place in range(k):
+            row = rows[user, place]
+            shares = recent_shares[user, place]
+            _dots(items[row], recent_vectors[user], shares)
+            for number in range(history):
+                shares[number] *= scale * recent_weights[user, number]
+            for number in range(recent_rows.shape[1]):
+                if recent_rows[user, number] == row:
+                    shares[number] += recent_scores[user, number]
+            older = np.float32(0.0)
+            if half_lives:
+                for axis in range(len(long)):
+                    older += long[axis] * items[row, axis]
+            older_shares[user, place] = older * scale
+            bias_shares[user, place] = bias[row]
+            adjusted = np.float32(0.0)
+            for number in range(adjust_rows.shape[1]):
+                if adjust_rows[user, number] == row:
+                    adjusted += adjust[user, number]
+            adjust_shares[user, place] = adjusted
