@@ -136,7 +136,7 @@ def _largest(shares: Floats, chosen: Ints) -> None:
 @compiled(
     "void(uint8[::1], int64[::1], int64[::1], int64[:, ::1], float32[:, ::1], uint8[:, ::1], float32[:, :, ::1], "
     "float32[:, ::1], float32[:, ::1], float32[:, ::1], int64[:, ::1], uint8[:, ::1], uint8[::1], int64[::1], "
-    "uint8[::1], int64[::1], uint8[::1], int64[::1], boolean)"
+    "uint8[::1], int64[::1], uint8[::1], int64[::1], uint8[::1], int64[::1], boolean)"
 )
 def write_lists(
     out: Bytes,
@@ -157,20 +157,23 @@ def write_lists(
     reasons_at: Ints,
     type_texts: Bytes,
     types_at: Ints,
+    frames: Bytes,
+    frames_at: Ints,
     exact: bool,
 ) -> None:
-    """Write the lists of B users, one behind the other.
+    """Write the lists of B users, each in its frame, one behind the other.
 
     Parameters
     ----------
     out : where to; large enough (``MAX_ITEM_BYTES``)
-    ends : (B,), is filled with where each list ends
+    ends : (B,), is filled with where each list's frame ends
     counts : (B,), how many items each user is given
     rows, scores, reasons, older_shares, adjust_shares, bias_shares : (B, k), of `encoders.ranked.Ranked`; codes
     recent_shares : (B, k, h)
     event_rows, event_types : (B, L), the items of the recents in the index (-1 unknown) and what was done with them
     texts, text_at : the JSON strings of the items' ids, and where each row's starts; one entry more, the end
     reason_texts, reasons_at, type_texts, types_at : REASONS, REASONS_AT, TYPES, TYPES_AT
+    frames, frames_at : what comes before and behind each list, of `streams.message_frames.Frames`; (2 B + 1,)
     exact : whether the parts of a reason add up to the score
     """
     users, history = event_rows.shape
@@ -179,6 +182,7 @@ def write_lists(
     chosen = np.empty(NAMED_RECENTS, np.int64)
     at = 0
     for user in range(users):
+        at = _put(out, at, frames, frames_at[2 * user], frames_at[2 * user + 1])
         out[at] = _OPEN_LIST
         at += 1
         for place in range(counts[user]):
@@ -219,7 +223,7 @@ def write_lists(
             out[at] = _CLOSE
             at += 1
         out[at] = _CLOSE_LIST
-        at += 1
+        at = _put(out, at + 1, frames, frames_at[2 * user + 1], frames_at[2 * user + 2])
         ends[user] = at
 
 
