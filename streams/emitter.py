@@ -18,6 +18,10 @@ from streams.topics import DEAD_LETTERS, RECOMMENDATIONS, REROUTED, TRENDING, To
 
 log = structlog.get_logger(__name__)
 
+_REPORTS_EVERY_S = 0.05
+"""A thread that waits for reports would be woken for each partition that each small group is sent to, which costs as
+much as a sixth of sending it; nobody but a checkpoint asks for them."""
+
 
 class DeliveryFailed(Exception):
     """A record that Kafka will never take; nothing that depends on it may be acked."""
@@ -130,8 +134,8 @@ class Emitter:
         self._poller.start()
 
     def _poll(self) -> None:
-        while not self._stopping.is_set():
-            self._producer.poll(0.1)
+        while not self._stopping.wait(_REPORTS_EVERY_S):
+            self._producer.poll(0)
 
     def swap(self) -> Deliveries:
         """What was produced up to now; what comes next is counted anew."""
