@@ -89,7 +89,7 @@ class ListEncoder:
         size = min(len(slots), _AT_ONCE) * (2 + ranked.rows.shape[1] * item_bytes) + len(frames.text)
         buffer = np.empty(size, np.uint8)
         columns = (
-            *(_usable(ranked), ranked.rows, ranked.scores, reasons),
+            *(ranked.rows, ranked.scores, reasons),
             *(ranked.recent_shares, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares),
             *(table.rows[slots], table.types[slots]),
         )
@@ -124,13 +124,7 @@ class ListEncoder:
 def reason_codes(ranked: Ranked) -> NDArray[np.uint8]:
     """The largest part of each score: uint8 array of shape (B, k), as stored; 0 where nothing may be recommended."""
     codes = np.empty(ranked.rows.shape, np.uint8)
-    parts = (ranked.recent_shares, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares)
-    whole: list[Any] = [*(np.ascontiguousarray(part) for part in parts), KIND_CODES]
-    note_reasons(codes, _usable(ranked), *whole)
+    parts = (ranked.scores, ranked.recent_shares, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares)
+    arguments: list[Any] = [codes, *(np.ascontiguousarray(part) for part in parts), LEAST_SCORE, KIND_CODES]
+    note_reasons(*arguments)
     return codes
-
-
-def _usable(ranked: Ranked) -> Int64Array:
-    """How many items each user may be given: sorted, so what may not be given stands last."""
-    counts: Int64Array = (ranked.scores > LEAST_SCORE).sum(axis=1)
-    return counts

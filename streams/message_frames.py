@@ -5,6 +5,7 @@ much as the list in it; here each field of all users is encoded at once, and a c
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def frames(
 
 def _joined(texts: list[bytes]) -> tuple[NDArray[np.uint8], Int64Array]:
     """Texts one behind the other, and where each starts; one entry more, the end."""
-    return np.frombuffer(b"".join(texts), np.uint8).copy(), np.cumsum([0, *map(len, texts)])
+    return np.frombuffer(b"".join(texts), np.uint8).copy(), np.array([0, *accumulate(map(len, texts))], np.int64)
 
 
 @compiled()
