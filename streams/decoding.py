@@ -138,7 +138,7 @@ class Decoder:
             return False
         try:
             read = decoder(EVENT_CLASSES[kind], types.pop())
-            values = [read(record.value) for record in records]
+            values = [read(record.value) for record in records]  # type: ignore[arg-type]  # None: a TypeError
         except (DecodeError, ValueError, RecursionError, TypeError):
             return False
         columns.values += values

@@ -2,10 +2,13 @@
 
 import zlib
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from encoders.compiled import compiled
 
 Partitioner = Literal["murmur2", "crc32"]
 
@@ -30,33 +33,39 @@ def partitions_of(user_ids: Sequence[str], count: int, partitioner: Partitioner)
 
 
 def murmur2(keys: Sequence[bytes]) -> NDArray[np.uint32]:
-    """MurmurHash2 as in org.apache.kafka.common.utils.Utils, all keys at once.
-
-    Keys are laid out as rows of 32-bit little-endian words; step by step every key that is long enough mixes in its
-    next word, then its last one to three bytes.
+    """MurmurHash2 as in org.apache.kafka.common.utils.Utils, of all keys.
 
     Examples
     --------
     >>> [hex(h) for h in murmur2([b"21", b"foobar"]).tolist()]
     ['0xc5f2f8ec', '0xd0e47bbe']
     """
-    if not keys:
-        return np.empty(0, np.uint32)
+    hashes = np.empty(len(keys), np.uint32)
+    ends = np.array(list(accumulate(map(len, keys))), np.int64)
+    _hash_all(np.frombuffer(b"".join(keys), np.uint8).copy(), ends, hashes)
+    return hashes
+
+
+@compiled("void(uint8[::1], int64[::1], uint32[::1])")
+def _hash_all(text: NDArray[np.uint8], ends: NDArray[np.int64], hashes: NDArray[np.uint32]) -> None:
+    """Fill ``hashes`` with those of the keys that lie one behind the other in ``text`` and end there."""
     m = np.uint32(0x5BD1E995)
-    lengths = np.fromiter((len(key) for key in keys), np.int64, len(keys))
-    width = int(lengths.max() + 3) // 4 * 4 + 4  # room for a whole word after the last one
-    padded = np.frombuffer(b"".join(key.ljust(width, b"\0") for key in keys), np.uint8).reshape(len(keys), width)
-    words = padded.view("<u4")
-    h = np.uint32(0x9747B28C) ^ lengths.astype(np.uint32)
-    full = lengths // 4
-    with np.errstate(over="ignore"):
-        for column in range(int(full.max())):
-            k = words[:, column] * m
-            k ^= k >> np.uint32(24)
-            h = np.where(column < full, (h * m) ^ (k * m), h)
-        rest = words[np.arange(len(keys)), full]  # zero padding leaves just the last one to three bytes
-        h = np.where(lengths % 4 > 0, (h ^ rest) * m, h)
-        h ^= h >> np.uint32(13)
-        h *= m
-        h ^= h >> np.uint32(15)
-    return h.astype(np.uint32)
+    at = 0
+    for key in range(len(ends)):
+        h = np.uint32(np.uint32(0x9747B28C) ^ np.uint32(ends[key] - at))
+        while ends[key] - at >= 4:
+            k = np.uint32(0)
+            for byte in range(4):  # little-endian
+                k = np.uint32(k | np.uint32(np.uint32(text[at + byte]) << np.uint32(8 * byte)))
+            k = np.uint32(k * m)
+            k = np.uint32(k ^ (k >> np.uint32(24)))
+            h = np.uint32(np.uint32(h * m) ^ np.uint32(k * m))
+            at += 4
+        if at < ends[key]:
+            for byte in range(ends[key] - at):
+                h = np.uint32(h ^ np.uint32(np.uint32(text[at + byte]) << np.uint32(8 * byte)))
+            h = np.uint32(h * m)
+            at = ends[key]
+        h = np.uint32(h ^ (h >> np.uint32(13)))
+        h = np.uint32(h * m)
+        hashes[key] = np.uint32(h ^ (h >> np.uint32(15)))
