@@ -191,11 +191,11 @@ class Emitter:
     def _shorten(self, topic: str, one: Refused, deliveries: Deliveries) -> None:
         """A record too large for the dead letters goes there without its value, and holds up nobody: it stays in its
         own topic as long as that keeps it."""
+        deliveries.add(late=True)  # first: should anything fail here, the count stays open
         size = len(one.record.value or b"")
         log.error("a dead letter is too large for its topic and goes without its value", topic=topic, bytes=size)
         detail = f"{size} bytes are left out, as {topic} takes no record of that size; {one.letter.detail}"
         letter = msgspec.structs.replace(one.letter, detail=detail[:MAX_DETAIL_CHARS])
-        deliveries.add(late=True)
         receipt = Receipt(deliveries)
         self._producer.produce(topic, None, one.record.key, headers=letter.to_headers(), on_delivery=receipt)
         receipt.taken = True
