@@ -16,7 +16,7 @@ from schemas.ids import id_hash, id_hashes
 from schemas.rerouted import Rerouted
 from streams.batch import CommandBatch, EventBatch
 from streams.partitioning import Partitioner, partitions_of
-from streams.preference import IntpArray
+from streams.preference import Int64Array, IntpArray
 from streams.profiles import Source
 from streams.topics import COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
 from streams.transport import RecordBatch
@@ -71,12 +71,21 @@ class _Columns:
     batch: list[int] = field(default_factory=list)
     source: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+    written: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
+    """Kafka timestamps of the records, UTC ms, below 0 = unknown; there once all records are."""
 
-    def keep(self, places: Sequence[int]) -> None:
+    def note_written(self) -> None:
+        """Fill ``written``."""
+        times = [record.timestamp for record in self.records]
+        self.written = np.array([-1 if time is None else time for time in times] if None in times else times, np.int64)
+
+    def keep(self, places: IntpArray) -> None:
         """Drop all but these."""
+        self.written = self.written[places]
+        chosen = places.tolist()
         for name in ("values", "types", "records", "batch", "source", "offsets"):
             column = getattr(self, name)
-            column[:] = [column[place] for place in places]
+            column[:] = [column[place] for place in chosen]
 
 
 class Decoder:
@@ -100,21 +109,23 @@ class Decoder:
         for place, batch in enumerate(batches):
             if not self._read_all(place, batch, events, sources):
                 self._read_each(place, batch, events, commands, sources, decoded.refused)
+        for found in (events, commands):
+            found.note_written()
         self._refuse_wrong_times(events, decoded.refused)
         logs = list(sources)
         for found in (events, commands):
             self._separate_misplaced(found, logs, batches, partitions, decoded.misplaced)
         if events.values:
-            decoded.events = _event_batch(events, logs, batches)
-            decoded.event_records = events.records
             decoded.event_batch = np.array(events.batch, np.intp)
+            decoded.events = _event_batch(events, logs, batches, decoded.event_batch)
+            decoded.event_records = events.records
         if commands.values:
             decoded.commands = CommandBatch(
                 user_ids=[command.user_id for command in commands.values],
                 commands=[command.command for command in commands.values],
                 sources=[logs[place] for place in commands.source],
                 offsets=commands.offsets,
-                written=[max(0, record.timestamp or 0) for record in commands.records],
+                written=np.maximum(commands.written, 0).tolist(),
             )
             decoded.command_batch = commands.batch
         return decoded
@@ -127,7 +138,7 @@ class Decoder:
             return False
         try:
             read = decoder(EVENT_CLASSES[kind], types.pop())
-            values = [read(record.value) for record in records]
+            values = [read(record.value) for record in records]  # type: ignore[arg-type]  # None: a TypeError
         except (DecodeError, ValueError, RecursionError, TypeError):
             return False
         columns.values += values
@@ -176,7 +187,7 @@ class Decoder:
         if not columns.values:
             return
         times = np.array([value.event_time_ms for value in columns.values], np.int64)
-        written = np.array([-1 if r.timestamp is None else r.timestamp for r in columns.records], np.int64)
+        written = columns.written
         early = (written >= 0) & (times > written + self._max_future_ms)
         in_seconds = (written > 2 * _DECADE_MS) & (np.abs(times * 1000 - written) < _DECADE_MS)
         wrong = early | in_seconds
@@ -193,7 +204,7 @@ class Decoder:
                 detail = f"event_time_ms {times[place]} looks like seconds since 1970: multiply it by 1000"
                 error = DecodeError(DecodeReason.OUT_OF_RANGE, "event_time_ms", detail)
             refused.append(Refused(columns.records[place], dead_letter(columns.records[place], error)))
-        columns.keep(np.flatnonzero(~wrong).tolist())
+        columns.keep(np.flatnonzero(~wrong))
 
     def _kind(self, topic: str) -> int:
         kind = self._types.get(topic)
@@ -230,10 +241,12 @@ class Decoder:
                 topic=source.topic, topic_id=source.topic_id, partition=source.partition, offset=columns.offsets[i]
             )
             misplaced.append(Misplaced(columns.records[i], columns.values[i].user_id, int(right[i]), origin))
-        columns.keep(np.flatnonzero(~wrong).tolist())
+        columns.keep(np.flatnonzero(~wrong))
 
 
-def _event_batch(columns: _Columns, logs: list[Source], batches: Sequence[RecordBatch]) -> EventBatch:
+def _event_batch(
+    columns: _Columns, logs: list[Source], batches: Sequence[RecordBatch], batch_of: IntpArray
+) -> EventBatch:
     events: Sequence[Any] = columns.values
     item_ids = [event.item_id for event in events]
     event_ids = [event.event_id for event in events]
@@ -245,8 +258,8 @@ def _event_batch(columns: _Columns, logs: list[Source], batches: Sequence[Record
         ids=id_hashes(event_ids),
         types=np.array(columns.types, np.uint8),
         times=np.array([event.event_time_ms for event in events], np.int64),
-        written=np.array([max(0, record.timestamp or 0) for record in columns.records], np.int64),
-        received=np.array([batch.received_ms for batch in batches], np.int64)[columns.batch],
+        written=np.maximum(columns.written, 0),
+        received=np.array([batch.received_ms for batch in batches], np.int64)[batch_of],
         sources=logs,
         source=np.array(columns.source, np.intp),
         offsets=np.array(columns.offsets, np.int64),

@@ -11,10 +11,16 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.errors import MAX_DETAIL_CHARS
+from streams.clients import make_producer
 from streams.decoding import Misplaced, Refused
+from streams.settings import Kafka
 from streams.topics import DEAD_LETTERS, RECOMMENDATIONS, REROUTED, TRENDING, TopicNames
 
 log = structlog.get_logger(__name__)
+
+_REPORTS_EVERY_S = 0.05
+"""A thread that waits for reports would be woken for each partition that each small group is sent to, which costs as
+much as a sixth of sending it; nobody but a checkpoint asks for them."""
 
 
 class DeliveryFailed(Exception):
@@ -29,7 +35,7 @@ def _refused(topic: str, why: str) -> str:
 
 
 class Deliveries:
-    """Counts what was produced since the last checkpoint and what Kafka has confirmed of it."""
+    """Counts what was produced since the last checkpoint and what of it Kafka has confirmed or refused."""
 
     def __init__(self) -> None:
         self.produced = 0
@@ -39,12 +45,14 @@ class Deliveries:
         self._closed = False  # nothing more will be produced
         self._done = threading.Event()
 
-    def report(self, error: KafkaError | None, message: Any) -> None:
-        """librdkafka's delivery report."""
-        if error is not None:
-            self.error = _refused(message.topic(), error.str())
+    def fail(self, topic: str, why: str) -> None:
+        """Kafka will never take one of the records."""
+        self.error = _refused(topic, why)
+
+    def settle(self, records: int) -> None:
+        """So many more are confirmed or refused."""
         with self._lock:
-            self.reported += 1
+            self.reported += records
             if self._closed and self.reported >= self.produced:
                 self._done.set()
 
@@ -76,8 +84,45 @@ class Deliveries:
         return True
 
 
+class Receipt:
+    """The delivery report of some records: called for each that fails, let go of when the fate of all is known.
+
+    A call for each record that Kafka takes would cost as much as half of what sending it does: confluent-kafka makes a
+    message of it, value and all. But it holds the function that it would call once for each record that is under way,
+    and so it must, as any of them may still fail. So when nobody holds it any more, none is under way.
+    """
+
+    __slots__ = ("_deliveries", "_on_refusal", "_records", "taken")
+
+    def __init__(
+        self, deliveries: Deliveries, records: int = 1, on_refusal: Callable[[Deliveries], None] | None = None
+    ) -> None:
+        """``on_refusal`` is called, instead of failing, for a record that is too large for its topic."""
+        self._deliveries, self._records, self._on_refusal = deliveries, records, on_refusal
+        self.taken = False
+        """Whether the producer has taken all records: what it did not take is never confirmed."""
+
+    def __call__(self, error: KafkaError | None, message: Any) -> None:
+        """librdkafka's delivery report; ``error`` is None where it reports successes too."""
+        if error is None:
+            return
+        if self._on_refusal is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._on_refusal(self._deliveries)
+        else:
+            self._deliveries.fail(message.topic(), error.str())
+
+    def __del__(self) -> None:
+        if self.taken:
+            self._deliveries.settle(self._records)
+
+
 class Emitter:
     """Produces by librdkafka; a thread of its own collects the delivery reports."""
+
+    @classmethod
+    def connect(cls, kafka: Kafka, names: TopicNames, **extra: Any) -> "Emitter":
+        """An emitter with a producer of its own; ``extra`` are settings of librdkafka."""
+        return cls(make_producer(kafka, **{"delivery.report.only.error": True}, **extra), names)
 
     def __init__(self, producer: Producer, names: TopicNames) -> None:
         self._producer = producer
@@ -89,8 +134,8 @@ class Emitter:
         self._poller.start()
 
     def _poll(self) -> None:
-        while not self._stopping.is_set():
-            self._producer.poll(0.1)
+        while not self._stopping.wait(_REPORTS_EVERY_S):
+            self._producer.poll(0)
 
     def swap(self) -> Deliveries:
         """What was produced up to now; what comes next is counted anew."""
@@ -106,11 +151,11 @@ class Emitter:
         """Send the refreshed lists of users, each user once: one call for all of them."""
         if not lists:
             return
-        deliveries = self._open_count(len(lists))
+        receipt = Receipt(self._open_count(len(lists)), len(lists))
         messages: list[dict[str, Any]] = [{"key": user_id, "value": value} for user_id, value in lists]
         while messages:
             try:
-                self._producer.produce_batch(self._recommendations, messages, on_delivery=deliveries.report)
+                self._producer.produce_batch(self._recommendations, messages, on_delivery=receipt)
             except KafkaException as error:
                 raise DeliveryFailed(_refused(self._recommendations, error.args[0].str())) from None
             messages = [message for message in messages if "_error" in message]
@@ -120,6 +165,7 @@ class Emitter:
                     raise DeliveryFailed(_refused(self._recommendations, refusal.str()))
             if messages:
                 self._wait_for_room(self._recommendations)
+        receipt.taken = True
 
     def _open_count(self, records: int) -> Deliveries:
         """The deliveries that these records count to."""
@@ -145,12 +191,14 @@ class Emitter:
     def _shorten(self, topic: str, one: Refused, deliveries: Deliveries) -> None:
         """A record too large for the dead letters goes there without its value, and holds up nobody: it stays in its
         own topic as long as that keeps it."""
+        deliveries.add(late=True)  # first: should anything fail here, the count stays open
         size = len(one.record.value or b"")
         log.error("a dead letter is too large for its topic and goes without its value", topic=topic, bytes=size)
         detail = f"{size} bytes are left out, as {topic} takes no record of that size; {one.letter.detail}"
         letter = msgspec.structs.replace(one.letter, detail=detail[:MAX_DETAIL_CHARS])
-        deliveries.add(late=True)
-        self._producer.produce(topic, None, one.record.key, headers=letter.to_headers(), on_delivery=deliveries.report)
+        receipt = Receipt(deliveries)
+        self._producer.produce(topic, None, one.record.key, headers=letter.to_headers(), on_delivery=receipt)
+        receipt.taken = True
 
     def reroute(self, misplaced: Sequence[Misplaced]) -> None:
         """Send records on to the partition of their user, in order."""
@@ -179,24 +227,16 @@ class Emitter:
         on_refusal: Callable[[Deliveries], None] | None = None,
         **extra: Any,
     ) -> None:
-        deliveries = self._open_count(1)
-        counted, report = deliveries, deliveries.report
-        if on_refusal is not None:
-
-            def report(error: KafkaError | None, message: Any) -> None:
-                if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                    on_refusal(counted)
-                    error = None
-                counted.report(error, message)
-
+        receipt = Receipt(self._open_count(1), on_refusal=on_refusal)
         while True:
             try:
-                self._producer.produce(topic, value, key, headers=headers or [], on_delivery=report, **extra)
+                self._producer.produce(topic, value, key, headers=headers or [], on_delivery=receipt, **extra)
             except BufferError:
                 self._wait_for_room(topic)
             except KafkaException as error:
                 raise DeliveryFailed(_refused(topic, error.args[0].str())) from None
             else:
+                receipt.taken = True
                 return
 
     def close(self, timeout_s: float = 10.0) -> None:

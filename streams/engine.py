@@ -13,7 +13,7 @@ from encoders.shelf import Shelf
 from schemas.events import EVENT_TYPES
 from streams.candidate_search import CandidateSearch
 from streams.checkpoint import Checkpoint
-from streams.clients import make_producer, make_tail_consumer
+from streams.clients import make_tail_consumer
 from streams.decoding import Decoder
 from streams.emitter import Emitter
 from streams.encoder_swap import EncoderSwap
@@ -86,7 +86,7 @@ class Engine:
             names.full(TRENDING), lambda: make_tail_consumer(kafka, **watched), self._see_trending
         )
         self._log_ends = LogEnds(make_tail_consumer(kafka))
-        self._emitter = Emitter(make_producer(kafka, **watched), names)
+        self._emitter = Emitter.connect(kafka, names, **watched)
         self.checkpoint = Checkpoint(
             self.table,
             store,

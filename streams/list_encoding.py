@@ -22,6 +22,7 @@ from streams.list_writer import (
     note_reasons,
     write_lists,
 )
+from streams.message_frames import Frames, no_frames
 from streams.preference import Int64Array, IntpArray
 from streams.profiles import ProfileTable
 
@@ -64,7 +65,14 @@ class ListEncoder:
     def __init__(self, index: ItemIndex) -> None:
         self._texts = ItemTexts(index)
 
-    def encode(self, table: ProfileTable, slots: IntpArray, ranked: Ranked, reasons: NDArray[np.uint8]) -> list[bytes]:
+    def encode(
+        self,
+        table: ProfileTable,
+        slots: IntpArray,
+        ranked: Ranked,
+        reasons: NDArray[np.uint8],
+        frames: Frames | None = None,
+    ) -> list[bytes]:
         """A JSON array of items for each of B users, best first; what may not be recommended is cut.
 
         Parameters
@@ -72,18 +80,23 @@ class ListEncoder:
         slots : intp array of shape (B,)
         ranked : of the same users
         reasons : uint8 array of shape (B, k), of ``reason_codes``
+        frames : of B messages that the arrays stand in; none: they stand alone
         """
         texts, text_at = self._texts.update()
+        if frames is None:
+            frames = no_frames(len(slots))
         item_bytes = MAX_ITEM_BYTES + (1 + NAMED_RECENTS) * self._texts.longest
-        buffer = np.empty(min(len(slots), _AT_ONCE) * (2 + ranked.rows.shape[1] * item_bytes), np.uint8)
+        size = min(len(slots), _AT_ONCE) * (2 + ranked.rows.shape[1] * item_bytes) + len(frames.text)
+        buffer = np.empty(size, np.uint8)
         columns = (
-            *(_usable(ranked), ranked.rows, ranked.scores, reasons),
+            *(ranked.rows, ranked.scores, reasons),
             *(ranked.recent_shares, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares),
             *(table.rows[slots], table.types[slots]),
         )
         lists: list[bytes] = []
         for start in range(0, len(slots), _AT_ONCE):
             some = [np.ascontiguousarray(column[start : start + _AT_ONCE]) for column in columns]
+            frames_at = frames.at[2 * start : 2 * (start + _AT_ONCE) + 1]
             ends = np.empty(len(some[0]), np.int64)
             arguments: list[Any] = [
                 buffer,
@@ -95,6 +108,8 @@ class ListEncoder:
                 REASONS_AT,
                 TYPES,
                 TYPES_AT,
+                frames.text,
+                frames_at,
                 ranked.exact,
             ]
             write_lists(*arguments)
@@ -109,13 +124,7 @@ class ListEncoder:
 def reason_codes(ranked: Ranked) -> NDArray[np.uint8]:
     """The largest part of each score: uint8 array of shape (B, k), as stored; 0 where nothing may be recommended."""
     codes = np.empty(ranked.rows.shape, np.uint8)
-    parts = (ranked.recent_shares, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares)
-    whole: list[Any] = [*(np.ascontiguousarray(part) for part in parts), KIND_CODES]
-    note_reasons(codes, _usable(ranked), *whole)
+    parts = (ranked.scores, ranked.recent_shares, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares)
+    arguments: list[Any] = [codes, *(np.ascontiguousarray(part) for part in parts), LEAST_SCORE, KIND_CODES]
+    note_reasons(*arguments)
     return codes
-
-
-def _usable(ranked: Ranked) -> Int64Array:
-    """How many items each user may be given: sorted, so what may not be given stands last."""
-    counts: Int64Array = (ranked.scores > LEAST_SCORE).sum(axis=1)
-    return counts

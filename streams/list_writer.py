@@ -134,14 +134,13 @@ def _largest(shares: Floats, chosen: Ints) -> None:
 
 
 @compiled(
-    "void(uint8[::1], int64[::1], int64[::1], int64[:, ::1], float32[:, ::1], uint8[:, ::1], float32[:, :, ::1], "
+    "void(uint8[::1], int64[::1], int64[:, ::1], float32[:, ::1], uint8[:, ::1], float32[:, :, ::1], "
     "float32[:, ::1], float32[:, ::1], float32[:, ::1], int64[:, ::1], uint8[:, ::1], uint8[::1], int64[::1], "
-    "uint8[::1], int64[::1], uint8[::1], int64[::1], boolean)"
+    "uint8[::1], int64[::1], uint8[::1], int64[::1], uint8[::1], int64[::1], boolean)"
 )
 def write_lists(
     out: Bytes,
     ends: Ints,
-    counts: Ints,
     rows: Ints,
     scores: Floats,
     reasons: Bytes,
@@ -157,20 +156,23 @@ def write_lists(
     reasons_at: Ints,
     type_texts: Bytes,
     types_at: Ints,
+    frames: Bytes,
+    frames_at: Ints,
     exact: bool,
 ) -> None:
-    """Write the lists of B users, one behind the other.
+    """Write the lists of B users, each in its frame, one behind the other.
 
     Parameters
     ----------
     out : where to; large enough (``MAX_ITEM_BYTES``)
-    ends : (B,), is filled with where each list ends
-    counts : (B,), how many items each user is given
-    rows, scores, reasons, older_shares, adjust_shares, bias_shares : (B, k), of `encoders.ranked.Ranked`; codes
+    ends : (B,), is filled with where each list's frame ends
+    rows, scores, reasons, older_shares, adjust_shares, bias_shares : (B, k), of `encoders.ranked.Ranked`; codes, of
+        which the first 0 is where a list ends
     recent_shares : (B, k, h)
     event_rows, event_types : (B, L), the items of the recents in the index (-1 unknown) and what was done with them
     texts, text_at : the JSON strings of the items' ids, and where each row's starts; one entry more, the end
     reason_texts, reasons_at, type_texts, types_at : REASONS, REASONS_AT, TYPES, TYPES_AT
+    frames, frames_at : what comes before and behind each list, of `streams.message_frames.Frames`; (2 B + 1,)
     exact : whether the parts of a reason add up to the score
     """
     users, history = event_rows.shape
@@ -179,9 +181,12 @@ def write_lists(
     chosen = np.empty(NAMED_RECENTS, np.int64)
     at = 0
     for user in range(users):
+        at = _put(out, at, frames, frames_at[2 * user], frames_at[2 * user + 1])
         out[at] = _OPEN_LIST
         at += 1
-        for place in range(counts[user]):
+        for place in range(rows.shape[1]):
+            if reasons[user, place] == 0:
+                break
             row = rows[user, place]
             at = _put_part(out, at, _NEXT_ITEM if place else _ITEM)
             at = _put(out, at, texts, text_at[row], text_at[row + 1])
@@ -219,27 +224,29 @@ def write_lists(
             out[at] = _CLOSE
             at += 1
         out[at] = _CLOSE_LIST
-        at += 1
+        at = _put(out, at + 1, frames, frames_at[2 * user + 1], frames_at[2 * user + 2])
         ends[user] = at
 
 
 @compiled(
-    "void(uint8[:, ::1], int64[::1], float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1], uint8[::1])"
+    "void(uint8[:, ::1], float32[:, ::1], float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1], "
+    "float64, uint8[::1])"
 )
 def note_reasons(
     reasons: Bytes,
-    counts: Ints,
+    scores: Floats,
     recent_shares: Floats,
     older_shares: Floats,
     adjust_shares: Floats,
     bias_shares: Floats,
+    least_score: float,
     kind_codes: Bytes,
 ) -> None:
-    """Fill ``reasons`` (B, k) with the code of the largest part of each score, 0 behind the ``counts`` (B,) items."""
+    """Fill ``reasons`` (B, k) with the code of the largest part of each score, 0 where it is not above the least."""
     users, k = reasons.shape
     for user in range(users):
         for place in range(k):
-            if place >= counts[user]:
+            if not scores[user, place] > least_score:
                 reasons[user, place] = 0
                 continue
             recent = np.float32(0.0)

@@ -2,18 +2,16 @@
 
 import time
 
-import msgspec
 import numpy as np
 
 from encoders.ranked import HeadInputs
 from schemas.codec import encode
-from schemas.events import EVENT_TYPES
 from schemas.ids import id_hashes
-from schemas.recommendation import Cause, Recommendation, Revision
 from streams.batch import EventBatch
 from streams.emitter import Emitter
 from streams.list_encoding import reason_codes
 from streams.list_statistics import ListStatistics
+from streams.message_frames import frames
 from streams.metrics import Metrics
 from streams.online_quality import OnlineQuality
 from streams.preference import IntpArray
@@ -75,7 +73,13 @@ class Recommender:
         with self._metrics.stage("encode"):
             known = np.asarray(ranked.user.any(axis=1))
             reasons = reason_codes(ranked)
-            lists = space.lists.encode(table, slots, ranked, reasons)
+            sequences = range(self._sequence + 1, self._sequence + 1 + len(slots))
+            self._sequence += len(slots)
+            ids = [f"{term:x}-{sequence:x}" for sequence in sequences]
+            newest_ms = table.times[slots, 0]
+            framed = frames(events, causes, ids, term, sequences, newest_ms, space.version, _now_ms())
+            # an empty list is sent too: it replaces one that is no longer true
+            messages = space.lists.encode(table, slots, ranked, reasons, framed)
             rows = np.where(reasons > 0, ranked.rows, -1)
             unknown = np.flatnonzero(~known)
             if len(unknown):
@@ -85,23 +89,13 @@ class Recommender:
                 rows[unknown] = np.where(given, top.rows[places], -1) if len(top.rows) else -1
                 reasons[unknown] = np.where(given, TRENDING_CODE, 0)
                 for user, chosen in zip(unknown.tolist(), places, strict=True):
-                    lists[user] = encode(trending_items(top, chosen[chosen >= 0], index))
-            sequences = range(self._sequence + 1, self._sequence + 1 + len(slots))
-            self._sequence += len(slots)
-            ids = [f"{term:x}-{sequence:x}" for sequence in sequences]
-            # an empty list is sent too: it replaces one that is no longer true
-            newest = table.times[slots, 0].tolist()
-            messages = [
-                _message(events, cause, id_, Revision(term=term, sequence=sequence), items, newest_ms, space.version)
-                for id_, sequence, items, cause, newest_ms in zip(
-                    ids, sequences, lists, causes.tolist(), newest, strict=True
-                )
-            ]
+                    messages[user] = framed.around(user, encode(trending_items(top, chosen[chosen >= 0], index)))
         with self._metrics.stage("quality"):
             self._quality.remember(slots, rows, reasons, id_hashes(ids), space.version)
             self._statistics.recommended(rows, reasons, ranked.user)
         with self._metrics.stage("produce"):
-            self._emitter.recommend_all(messages)
+            users = [events.user_ids[cause] for cause in causes.tolist()]
+            self._emitter.recommend_all(list(zip(users, messages, strict=True)))
             written = events.written[causes]
             self._metrics.latency(np.maximum(0, _now_ms() - written[written > 0]) / 1000.0)
             self._metrics.recommendations("personal", int(known.sum()))
@@ -118,30 +112,6 @@ class Recommender:
     def _head_inputs(self, space: Space, slots: IntpArray) -> HeadInputs:
         history = space.graph.encoder.manifest.history
         return head_inputs(self._table, slots, space.index, history, space.sums.half_life_s)
-
-
-def _message(
-    events: EventBatch, cause: int, id_: str, revision: Revision, items: bytes, newest_ms: int, version: str
-) -> tuple[str, bytes]:
-    """User and message of one list."""
-    user_id = events.user_ids[cause]
-    message = Recommendation(
-        recommendation_id=id_,
-        user_id=user_id,
-        revision=revision,
-        items=msgspec.Raw(items),  # type: ignore[arg-type]  # encoded already
-        cause=Cause(
-            event_id=events.event_ids[cause],
-            event_type=EVENT_TYPES[events.types[cause]],
-            item_id=events.item_ids[cause],
-            event_time_ms=int(events.times[cause]),
-        ),
-        encoder_version=version,
-        event_time_ms=newest_ms,
-        received_ms=int(events.received[cause]),
-        emitted_ms=_now_ms(),
-    )
-    return user_id, encode(message)
 
 
 def _now_ms() -> int:

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException
 from encoders.items import ItemEncoder
 from encoders.runtime import Runtime
 from streams.catalog import CatalogEncoder, CatalogProgress, catalog_group
-from streams.clients import make_producer, make_tail_consumer
+from streams.clients import make_tail_consumer
 from streams.emitter import Emitter
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -45,7 +45,7 @@ class SpaceFeed:
         self._catalog = CatalogEncoder(
             ItemEncoder(runtime, space.graph.encoder),
             lambda: catalog_consumer(settings, space.version),
-            Emitter(make_producer(kafka, **watched), names),
+            Emitter.connect(kafka, names, **watched),
             metrics,
             names.full(CATALOG),
             catalog_id,

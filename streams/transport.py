@@ -22,6 +22,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 
+from streams.records import Record, read_light_records
 from streams.settings import Kafka
 
 NO_EPOCH = -1
@@ -40,7 +41,7 @@ class RecordBatch:
     """Consecutive records of one topic-partition, undecoded, at least one."""
 
     tp: TP
-    records: list[Any]  # aiokafka.ConsumerRecord
+    records: list[Record]
     epoch: int = 0
     """The assignment under which it was fetched: its work is worth nothing under another one."""
     on_ack: Callable[[TP], None] | None = None
@@ -95,6 +96,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread that talks to the broker; ``app.fetch_max_wait_ms`` says how long a fetch may wait for records."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
+        read_light_records()
         consumer = super()._create_worker_consumer(transport)
         # Faust has 1.5 s there. A broker answers as soon as a record comes; the simulator waits to the end, and every
         # broker does for partitions that were paused when the fetch was sent.

@@ -11,7 +11,6 @@ import numpy as np
 
 from deploy.local.stack import Stack
 from encoders.runtime import Runtime
-from streams.clients import make_producer
 from streams.decoding import Decoder
 from streams.emitter import Emitter
 from streams.list_statistics import ListStatistics
@@ -91,7 +90,7 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
     table = ProfileTable(workload.USERS + workload.BATCH, shape)
     columns = [(name, "id") for name in names.inputs]
     table.set_columns(columns)
-    emitter = Emitter(make_producer(shop.settings.kafka), names)
+    emitter = Emitter.connect(shop.settings.kafka, names)
     trending = Trending(3600.0, [1.0, 0.5, 4.0])
     serving = Serving(space)
     quality = OnlineQuality(table, serving, trending, Rules(), metrics.quality)

@@ -4,10 +4,10 @@ from typing import Literal
 
 import msgspec
 import numpy as np
-from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 from numpy.typing import NDArray
 
+from streams.records import Record
 from streams.transport import RecordBatch
 from tests.e2e.oracle import Sent
 
@@ -83,7 +83,7 @@ def event_json(event: Sent) -> bytes:
 def record_batch(events: list[Sent], topic: str, offset: int, now_ms: int) -> RecordBatch:
     """Events as the consumer hands them over, undecoded: partition 0 of a topic, from ``offset`` on."""
     records = [
-        ConsumerRecord(
+        Record(
             topic=topic,
             partition=0,
             offset=offset + place,
@@ -91,9 +91,6 @@ def record_batch(events: list[Sent], topic: str, offset: int, now_ms: int) -> Re
             timestamp_type=0,
             key=event.user_id.encode(),
             value=event_json(event),
-            checksum=None,
-            serialized_key_size=0,
-            serialized_value_size=0,
             headers=(),
         )
         for place, event in enumerate(events)

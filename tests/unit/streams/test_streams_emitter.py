@@ -1,5 +1,6 @@
 """What was produced, and whether Kafka has it."""
 
+import gc
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -11,7 +12,8 @@ from confluent_kafka import KafkaError, KafkaException
 from schemas.dead_letter import DeadLetter
 from schemas.rerouted import Rerouted
 from streams.decoding import Misplaced, Refused
-from streams.emitter import Deliveries, DeliveryFailed, Emitter
+from streams.emitter import Deliveries, DeliveryFailed, Emitter, Receipt
+from streams.settings import Kafka
 from streams.topics import TopicNames
 
 MESSAGE = SimpleNamespace(topic=lambda: "dead-letters")
@@ -51,9 +53,12 @@ class FakeProducer:
     def flush(self, timeout: float) -> int:
         return 0
 
-    def confirm(self, error: Any = None) -> None:
-        for one in list(self.taken):
-            one.pop("report")(error, MESSAGE)
+    def confirm(self, error: Any = None, records: int | None = None) -> None:
+        """As librdkafka does where only errors are reported: what was taken is let go of."""
+        for one in list(self.taken)[:records]:
+            report = one.pop("report")
+            if error is not None:
+                report(error, MESSAGE)
 
 
 @pytest.fixture
@@ -162,11 +167,104 @@ def test_a_record_that_kafka_refuses_is_an_error_that_says_what_to_do(emitter: E
 def test_a_report_that_comes_before_the_count_is_closed_counts() -> None:
     deliveries = Deliveries()
     assert deliveries.add()
-    deliveries.report(None, MESSAGE)
+    receipt = Receipt(deliveries)
+    receipt.taken = True
+    del receipt
     assert not deliveries.wait(0)
     deliveries.close()
     assert deliveries.wait(0)
     assert not deliveries.add()
+
+
+def test_a_success_that_is_reported_is_none_before_it_is_let_go_of(emitter: Emitter, producer: FakeProducer) -> None:
+    emitter.recommend("anna", b"list")
+    done = emitter.swap()
+    report = producer.taken[0].pop("report")
+    report(None, MESSAGE)
+    assert not done.wait(0)
+    del report
+    assert done.confirmed
+
+
+THREE = [("anna", b"1"), ("ben", b"2"), ("cleo", b"3")]
+
+
+def test_lists_sent_together_are_confirmed_when_the_last_one_is(emitter: Emitter, producer: FakeProducer) -> None:
+    emitter.recommend_all(THREE)
+    done = emitter.swap()
+    producer.confirm(records=2)
+    assert not done.wait(0)
+    del producer.taken[:2]
+    producer.confirm()
+    assert done.wait(0)
+
+
+def test_one_list_that_is_refused_after_others_were_taken_is_an_error(emitter: Emitter, producer: FakeProducer) -> None:
+    emitter.recommend_all(THREE)
+    done = emitter.swap()
+    producer.confirm(records=2)
+    del producer.taken[:2]
+    producer.confirm(TOO_LARGE)
+    with pytest.raises(DeliveryFailed, match="message too large"):
+        done.wait(0)
+
+
+def test_a_refusal_is_of_the_count_that_its_record_was_produced_under(emitter: Emitter, producer: FakeProducer) -> None:
+    emitter.recommend_all(THREE)
+    first = emitter.swap()
+    (early, *_), producer.taken[:] = list(producer.taken), producer.taken[1:]
+    emitter.recommend("anna", b"newer")
+    second = emitter.swap()
+    producer.confirm()
+    assert second.confirmed
+    assert not first.wait(0)
+    producer.taken[:] = [early]
+    producer.confirm(TOO_LARGE)
+    with pytest.raises(DeliveryFailed):
+        first.wait(0)
+    assert not first.confirmed
+
+
+@pytest.mark.parametrize("send", ["recommend_all", "recommend"])
+def test_what_the_producer_did_not_take_is_never_confirmed(emitter: Emitter, producer: FakeProducer, send: str) -> None:
+    producer.largest = 3
+    lists: list[Any] = [[("anna", b"ok"), ("ben", b"too long")]] if send == "recommend_all" else ["ben", b"too long"]
+    with pytest.raises(DeliveryFailed):
+        getattr(emitter, send)(*lists)
+    done = emitter.swap()
+    producer.confirm()
+    gc.collect()
+    assert not done.wait(0)
+
+
+def connected(**extra: Any) -> Emitter:
+    return Emitter.connect(Kafka(bootstrap_servers="127.0.0.1:1"), TopicNames("shop1"), **{"log_level": 0} | extra)
+
+
+def test_a_real_producer_holds_what_is_under_way_until_it_has_failed() -> None:
+    """Receipts rest on this: should confluent-kafka let go of a report function early, what is lost would be acked."""
+    emitter = connected()
+    emitter.recommend_all(THREE)
+    emitter.recommend("dora", None)
+    done = emitter.swap()
+    gc.collect()
+    assert not done.wait(0.3)
+    assert (done.produced, done.reported) == (4, 0)
+    emitter._producer.purge()
+    with pytest.raises(DeliveryFailed, match="Purged in queue"):
+        done.wait(5)
+    emitter.close()
+    assert (done.reported, done.confirmed) == (4, False)
+
+
+def test_a_real_producer_lets_go_of_what_a_broker_has() -> None:
+    emitter = connected(**{"test.mock.num.brokers": 1})
+    emitter.recommend_all(THREE * 500)
+    emitter.trending({3: b"counts"})
+    done = emitter.swap()
+    assert done.wait(20)
+    assert (done.produced, done.reported, done.confirmed) == (1_501, 1_501, True)
+    emitter.close()
 
 
 def test_records_go_to_the_topics_of_the_namespace(emitter: Emitter, producer: FakeProducer) -> None:
