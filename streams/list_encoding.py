@@ -93,6 +93,7 @@ class ListEncoder:
             *(ranked.recent_shares, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares),
             *(table.rows[slots], table.types[slots]),
         )
+        written = buffer.data
         lists: list[bytes] = []
         for start in range(0, len(slots), _AT_ONCE):
             some = [np.ascontiguousarray(column[start : start + _AT_ONCE]) for column in columns]
@@ -113,10 +114,9 @@ class ListEncoder:
                 ranked.exact,
             ]
             write_lists(*arguments)
-            written = buffer[: ends[-1]].tobytes()
             begin = 0
             for end in ends.tolist():
-                lists.append(written[begin:end])
+                lists.append(written[begin:end].tobytes())
                 begin = end
         return lists
 

@@ -75,7 +75,8 @@ class Recommender:
             reasons = reason_codes(ranked)
             sequences = range(self._sequence + 1, self._sequence + 1 + len(slots))
             self._sequence += len(slots)
-            ids = [f"{term:x}-{sequence:x}" for sequence in sequences]
+            of_term = f"{term:x}-"
+            ids = [f"{of_term}{sequence:x}" for sequence in sequences]
             newest_ms = table.times[slots, 0]
             framed = frames(events, causes, ids, term, sequences, newest_ms, space.version, _now_ms())
             # an empty list is sent too: it replaces one that is no longer true

@@ -13,6 +13,7 @@ from deploy.local.stack import Stack
 from encoders.runtime import Runtime
 from streams.decoding import Decoder
 from streams.emitter import Emitter
+from streams.garbage import collect_rarely
 from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
 from streams.online_quality import OnlineQuality
@@ -99,6 +100,7 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
     decoder = Decoder(names, lambda topic: "id", "murmur2")
     store = make_store(shop.settings)
     await store.open()
+    collect_rarely()  # as a worker does
     now_ms = int(time.time() * 1000)
     sent = workload.events(users, batches * workload.BATCH, items, 3, now_ms)
     touched_share, row_bytes = [], []
