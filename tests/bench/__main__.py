@@ -45,11 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     with ExitStack() as ending:
         folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="prefstream-bench-")))
+        details = alone(folder, given.quick, say)
         if given.stack:
             stack = up(given.stack, progress=say)
         else:
             stack = ending.enter_context(running(folder / "stack", progress=say))
-        details = measure(stack, folder, given.environments.resolve(), given.quick, say)
+        details |= measure(stack, folder, given.environments.resolve(), given.quick, say)
     figures = figures_of(details)
     report.write(given.results, figures, details)
     if given.json:
@@ -59,14 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def measure(stack: Any, folder: Path, environments: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """Everything, section by section."""
+def alone(folder: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """What needs no servers, before they are there: beside them a core is up to two times slower."""
     details: dict[str, Any] = {}
-    say("fetch")
-    details["fetch"] = fetch(stack, 200_000 if quick else 1_000_000)
-    say("stages")
-    batches = 8 if quick else 20
-    details["stages"] = {users: stage_costs(stack, folder, users, 10_000, batches) for users in ("zipf", "uniform")}
     for items in (10_000, 100_000) if quick else (1_000, 10_000, 100_000, 1_000_000):
         say(f"scoring {items:,} items")
         details[f"scoring {items}"] = scoring(items)
@@ -74,6 +70,17 @@ def measure(stack: Any, folder: Path, environments: Path, quick: bool, say: Call
         say("growth")
         details["growth by batch"] = by_batch(folder, (10, 100, 500, 2_000, 8_000))
         details["growth by users"] = by_users(folder, (10_000, 100_000, 1_000_000))
+    return details
+
+
+def measure(stack: Any, folder: Path, environments: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """Everything else, section by section."""
+    details: dict[str, Any] = {}
+    say("fetch")
+    details["fetch"] = fetch(stack, 200_000 if quick else 1_000_000)
+    say("stages")
+    batches = 8 if quick else 20
+    details["stages"] = {users: stage_costs(stack, folder, users, 10_000, batches) for users in ("zipf", "uniform")}
     say("the whole job, beside its peers")
     details["job"] = beside_peers(stack, folder, environments, 10_000, 2_000 if quick else 10_000, 40_000)
     say("two workers")
