@@ -1,5 +1,6 @@
 """The hot path without servers: a table of users with a past, a space of items, and batches of new events."""
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -7,11 +8,14 @@ from encoders import lookup
 from encoders.ranked import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from streams.batch import EventBatch
+from streams.candidate_search import CandidateSearch
 from streams.decoding import Decoder
+from streams.metrics import Metrics
 from streams.preference import IntpArray
 from streams.profiles import ProfileShape, ProfileTable
 from streams.ranking import Rules, head_inputs, left_out
-from streams.space import Space
+from streams.settings import Ranking
+from streams.space import Serving, Space
 from streams.topics import TopicNames
 from streams.transport import RecordBatch
 from streams.update import Applied, apply_batch
@@ -32,7 +36,8 @@ class HotPath:
         few = workload.item_vectors(64)
         encoder = lookup.build(folder / f"encoder-{items}-{users}", workload.item_ids(len(few)), few, "hot-path")
         self.items, self.users = items, users
-        self.space = Space.load(encoder, Runtime("cpu", 1))
+        runtime = Runtime("cpu", 1)
+        self.space = Space.load(encoder, runtime)
         self.space.index.put(workload.item_ids(items), workload.item_vectors(items))
         self.history = encoder.manifest.history
         shape = ProfileShape(
@@ -48,6 +53,8 @@ class HotPath:
         self._seed = self._offset = 0
         for _ in range(past):
             self.update(self.decode(self.records(workload.BATCH)))
+        search = CandidateSearch(Ranking(k=workload.K), runtime, self.table, Serving(self.space), Metrics())
+        asyncio.run(search.prepare(self.space))
 
     def records(self, count: int) -> RecordBatch:
         """New events, undecoded."""
