@@ -31,9 +31,9 @@ def poison(run: Run) -> dict[str, Any]:
         arena.start_worker(ready=False)
         arena.watch.wait_progress()
         arena.pause(5.0 if run.quick else 20.0)
+        arena.measure_recovery()  # while more comes: a recovery shows by a list that is new
         arena.load.stop()
         arena.load.flush()
-        arena.measure_recovery()
         replayed = [_mend(arena, letter, number) for number, letter in enumerate(_letters(arena)[:_MENDED])]
         # a mended one that is sent back once more is a duplicate
         replayed.append(_send_back(arena, *replayed[0][:2], replayed[0][2]))
