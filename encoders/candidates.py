@@ -4,6 +4,7 @@ import numpy as np
 
 from encoders import cluster_kernels as kernels
 from encoders.clusters import Clusters
+from encoders.errors import EncoderError
 from encoders.index import Snapshot
 from encoders.manifest import Encoder
 from encoders.ranked import FloatArray, HeadInputs, IntArray, Ranked, checked_adjustments, head_feeds, ranked
@@ -55,6 +56,7 @@ class CandidateRanking:
         if users == 0:
             return ranked(self.encoder, {}, 0, k, exact=self.exact)
         parts = self._head_session.run_in_chunks(self._head_outputs, head, {}, _CHUNK)
+        self._check(parts, users)
         vectors = parts["user"] * np.float32(self.encoder.manifest.score_scale)
         changed, changes = rows, amounts
         if "recent_scores" in parts:
@@ -71,6 +73,18 @@ class CandidateRanking:
         feeds = {**head, "adjust_rows": rows, "adjust": amounts, "rows": chosen}
         shares = {"user": parts["user"], **self._shares(feeds, parts, snapshot), "scores": scores, "rows": chosen}
         return ranked(self.encoder, shares, users, k, exact=self.exact)
+
+    def _check(self, parts: dict[str, Array], users: int) -> None:
+        """A head's file may leave sizes open; compiled loops check none."""
+        manifest = self.encoder.manifest
+        sizes = {"user": manifest.dimension, "sum_weights": len(manifest.half_lives_s)}
+        for name, array in parts.items():
+            expected = (users, sizes.get(name, manifest.history))
+            if array.shape != expected:
+                raise EncoderError(
+                    f"The head of encoder {manifest.version} gives {name} of shape {array.shape}, expected {expected}: "
+                    "export it for the history and the half-lives of encoder.json."
+                )
 
     def _shares(self, feeds: dict[str, Array], parts: dict[str, Array], snapshot: Snapshot) -> dict[str, Array]:
         """What made the scores of ``feeds["rows"]``, and the two parts of the users' vectors."""

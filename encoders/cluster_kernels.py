@@ -294,7 +294,8 @@ def choose(
         for turn in range(2):
             for place in range(c):
                 row, high = int(found[user, place]), highs[user, place]
-                if (high >= likely) != (turn == 0):
+                # a search may already know rows that came after the snapshot
+                if row >= len(bias) or (high >= likely) != (turn == 0):
                     continue
                 change = np.float32(0.0)
                 for number in range(a):
@@ -307,7 +308,7 @@ def choose(
         # what was not found may have been raised into the best
         for number in range(a):
             row = changed_rows[user, number]
-            if row < 0 or not amounts[user, number] > 0:
+            if row < 0 or row >= len(bias) or not amounts[user, number] > 0:
                 continue
             known = False
             for place in range(c):

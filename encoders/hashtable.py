@@ -21,36 +21,40 @@ class HashTable:
 
     def __init__(self, capacity: int = 1024) -> None:
         self._len = 0
-        self._allocate(capacity)
+        # one attribute: threads that look up while this grows never see keys of one size with rows of another
+        self._table = _blank(capacity)
 
     def __len__(self) -> int:
         return self._len
 
     @property
     def nbytes(self) -> int:
-        return self._keys.nbytes + self._rows.nbytes
+        return sum(array.nbytes for array in self._table)
 
     def lookup(self, hashes: HashArray) -> IntArray:
         """Row of each hash: int64 of the same shape, -1 where there is none."""
         keys = np.ascontiguousarray(hashes, np.uint64)
         rows = np.empty(keys.shape, np.int64)
-        _find(self._keys, self._rows, keys.reshape(-1), rows.reshape(-1))
+        _find(*self._table, keys.reshape(-1), rows.reshape(-1))
         return rows
 
     def insert(self, hashes: HashArray, rows: IntArray) -> None:
-        """Add hashes that are distinct and not in the table yet."""
-        if 2 * (self._len + len(hashes)) > len(self._rows):
-            used = self._rows >= 0
-            old_keys, old_rows = self._keys[used], self._rows[used]
-            self._allocate(self._len + len(hashes))
-            _place(self._keys, self._rows, old_keys, old_rows)
-        _place(self._keys, self._rows, np.ascontiguousarray(hashes, np.uint64), np.ascontiguousarray(rows, np.int64))
+        """Add hashes that are distinct and not in the table yet; one thread at a time."""
+        table = self._table
+        if 2 * (self._len + len(hashes)) > len(table[1]):
+            used = table[1] >= 0
+            grown = _blank(self._len + len(hashes))
+            _place(*grown, table[0][used], table[1][used])
+            table = grown
+        _place(*table, np.ascontiguousarray(hashes, np.uint64), np.ascontiguousarray(rows, np.int64))
+        self._table = table
         self._len += len(hashes)
 
-    def _allocate(self, capacity: int) -> None:
-        size = 1 << max(4, (2 * capacity - 1).bit_length())
-        self._keys: HashArray = np.zeros(size, np.uint64)
-        self._rows: IntArray = np.full(size, -1, np.int64)  # -1: empty (any key is possible, 0 too)
+
+def _blank(capacity: int) -> tuple[HashArray, IntArray]:
+    """Keys and rows of a table for so many."""
+    size = 1 << max(4, (2 * capacity - 1).bit_length())
+    return np.zeros(size, np.uint64), np.full(size, -1, np.int64)  # -1: empty (any key is possible, 0 too)
 
 
 @compiled(f"void(uint64[::1], int64[::1], {_READ_ONLY}, int64[::1])")

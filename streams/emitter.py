@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -102,6 +103,10 @@ class Receipt:
         self.taken = False
         """Whether the producer has taken all records: what it did not take is never confirmed."""
 
+    def fail(self, topic: str, why: str) -> None:
+        """The producer does not take a record."""
+        self._deliveries.fail(topic, why)
+
     def __call__(self, error: KafkaError | None, message: Any) -> None:
         """librdkafka's delivery report; ``error`` is None where it reports successes too."""
         if error is None:
@@ -129,6 +134,7 @@ class Emitter:
         self._names = names
         self._recommendations = names.full(RECOMMENDATIONS)
         self._deliveries = Deliveries()
+        self._shortened: deque[tuple[str, bytes | None, Any, Receipt]] = deque()
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="delivery-reports", daemon=True)
         self._poller.start()
@@ -136,6 +142,21 @@ class Emitter:
     def _poll(self) -> None:
         while not self._stopping.wait(_REPORTS_EVERY_S):
             self._producer.poll(0)
+            self._send_shortened()
+
+    def _send_shortened(self) -> None:
+        """Dead letters that were too large, without their values; not from a report, as the queue may be full."""
+        while self._shortened:
+            topic, key, headers, receipt = self._shortened[0]
+            try:
+                self._producer.produce(topic, None, key, headers=headers, on_delivery=receipt)
+            except BufferError:
+                return  # the next turn tries again
+            except KafkaException as error:
+                receipt.fail(topic, error.args[0].str())
+            receipt.taken = True
+            self._shortened.popleft()
+            del receipt
 
     def swap(self) -> Deliveries:
         """What was produced up to now; what comes next is counted anew."""
@@ -196,9 +217,7 @@ class Emitter:
         log.error("a dead letter is too large for its topic and goes without its value", topic=topic, bytes=size)
         detail = f"{size} bytes are left out, as {topic} takes no record of that size; {one.letter.detail}"
         letter = msgspec.structs.replace(one.letter, detail=detail[:MAX_DETAIL_CHARS])
-        receipt = Receipt(deliveries)
-        self._producer.produce(topic, None, one.record.key, headers=letter.to_headers(), on_delivery=receipt)
-        receipt.taken = True
+        self._shortened.append((topic, one.record.key, letter.to_headers(), Receipt(deliveries)))
 
     def reroute(self, misplaced: Sequence[Misplaced]) -> None:
         """Send records on to the partition of their user, in order."""
@@ -242,7 +261,10 @@ class Emitter:
     def close(self, timeout_s: float = 10.0) -> None:
         """Send what is left and stop the polling thread."""
         left = self._producer.flush(timeout_s)
-        if left:
-            log.warning("records not delivered at close: they are produced again on replay", records=left)
         self._stopping.set()
         self._poller.join(1.0)
+        if self._shortened and not left:
+            self._send_shortened()
+            left = self._producer.flush(timeout_s)
+        if left:
+            log.warning("records not delivered at close: they are produced again on replay", records=left)

@@ -35,7 +35,8 @@ class RowWriter:
     def __init__(self, rows: int) -> None:
         self._rows = rows
         self._everywhere: Bools = np.ones(rows, np.bool_)
-        self._bound = 0  # bytes that a row may need
+        self._bound = 0  # bytes that any row may need
+        self._more: Int64Array = np.zeros(rows, np.int64)  # and each one beside that
         self._constant = b""
         self._writes: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
@@ -67,18 +68,19 @@ class RowWriter:
 
     def ragged(self, parts: list[bytes]) -> None:
         """Bytes of each row's own."""
-        ends = np.cumsum([len(part) for part in parts])
-        flat = np.frombuffer(b"".join(parts), np.uint8)
-        self._write(_put_ragged, max(map(len, parts)), flat, np.concatenate([[0], ends]))
+        sizes = np.array([len(part) for part in parts], np.int64)
+        self._more += sizes
+        self._write(_put_ragged, 0, np.frombuffer(b"".join(parts), np.uint8), np.concatenate([[0], sizes.cumsum()]))
 
     def done(self) -> list[bytes]:
         """The rows."""
         self._close_constant()
-        out, at = np.empty(self._rows * self._bound, np.uint8), np.arange(self._rows, dtype=np.int64) * self._bound
+        starts = np.concatenate([[0], (self._bound + self._more).cumsum()])
+        out, at = np.empty(starts[-1], np.uint8), starts[:-1].copy()
         for write, columns in self._writes:
             write(out, at, *columns)
-        view, bound = out.data, self._bound
-        return [bytes(view[row * bound : end]) for row, end in enumerate(at.tolist())]
+        view = out.data
+        return [bytes(view[start:end]) for start, end in zip(starts[:-1].tolist(), at.tolist(), strict=True)]
 
     def _where(self, where: Bools | None) -> Bools:
         return self._everywhere if where is None else where

@@ -198,13 +198,20 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             await asyncio.sleep(early_s)
         fetched = await super()._getmany(active_partitions, timeout)
         size, records = self.max_batch_records, sum(map(len, fetched.values()))
-        if 0 < records < size:
+        if 0 < records < size and not any(self._more_waits(tp, brought) for tp, brought in fetched.items()):
             self._next_fetch = now() + min(records * _PAUSE_A_RECORD_S, _LONGEST_PAUSE_S)
         return {
             tp: [self._register(tp, records[start : start + size]) for start in range(0, len(records), size)]
             for tp, records in fetched.items()
             if records
         }
+
+    def _more_waits(self, tp: TP, brought: list[Any]) -> bool:
+        """Whether the broker has told of records behind these, as when the size of a fetch cuts a backlog."""
+        try:
+            return bool(brought) and (self.highwater(tp) or 0) > brought[-1].offset + 1
+        except AssertionError:  # aiokafka's word for a partition that has just been revoked
+            return False
 
     def _register(self, tp: TP, records: list[Any]) -> RecordBatch:
         batch = RecordBatch(tp, records, getattr(self.app, "epoch", 0), self._look_at)

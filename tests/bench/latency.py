@@ -27,8 +27,8 @@ def latency(
     events are produced at ``overload`` a second, more than it can take, and the time is noted until all are applied.
 
     ``end_to_end``: from the moment an event was due to be produced until its list was read from the topic. ``worker``:
-    from the moment the worker had the event until its list was ranked and went to be written and produced (a millisecond
-    more), by the message's own times.
+    from the moment the worker had the event until its list was ranked, to be written and produced (a millisecond more),
+    by the message's own times.
     ``broker``: until the broker had taken the event, by the producer's own clock: what no worker can be faster than.
     A list stands for the last event of its user in a group, as the worker sends one for each. ``warm`` events go before
     all that: users that the worker has seen are in its memory, the others are asked for in Cassandra.

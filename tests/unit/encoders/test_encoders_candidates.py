@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from encoders import lookup
 from encoders.candidates import CandidateRanking
 from encoders.clusters import Clusters
+from encoders.errors import EncoderError
 from encoders.folder import UserSide
 from encoders.graph import RankingGraph
 from encoders.head import LinearHead
@@ -228,6 +230,25 @@ def test_no_users_and_no_places(candidates: CandidateRanking, encoder: Encoder, 
         found = candidates.rank(inputs, index.snapshot(), clusters, 0, *nothing, k)
         assert found.rows.shape == (users, k)
         assert found.recent_shares.shape == (users, k, 6)
+
+
+def test_a_head_that_gives_more_weights_than_it_should_is_refused(
+    candidates: CandidateRanking, encoder: Encoder, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: the compiled shares wrote beyond their end."""
+    index, history = hard_index(rng, 50, encoder.manifest.dimension), encoder.manifest.history
+    inputs = reference.make_users(rng, 2, len(encoder.manifest.half_lives_s), encoder.manifest.dimension, history)
+    run = candidates._head_session.run_in_chunks
+
+    def wider(*args: Any) -> dict[str, Any]:
+        found = run(*args)
+        return found | {"recent_weights": np.pad(found["recent_weights"], ((0, 0), (0, 1)))}
+
+    monkeypatch.setattr(candidates._head_session, "run_in_chunks", wider)
+    none = np.empty((2, 0), np.int64), np.empty((2, 0), np.float32)
+    clusters = clusters_of(index, encoder, Clusters.undivided)
+    with pytest.raises(EncoderError, match=rf"recent_weights of shape \(2, {history + 1}\)"):
+        candidates.rank(inputs, index.snapshot(), clusters, 0, *none, 5)
 
 
 def test_all_of_the_best_are_found_where_codes_are_equal(encoder: Encoder, rng: np.random.Generator) -> None:

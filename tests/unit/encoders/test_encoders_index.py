@@ -1,3 +1,4 @@
+import threading
 from typing import Any
 
 import numpy as np
@@ -206,3 +207,24 @@ def test_one_id_and_many_find_the_same_row() -> None:
     index = ItemIndex(2)
     index.put(["a", "b"], np.eye(2))
     assert index.row("b") == index.rows(np.array([id_hash("b")], np.uint64))[0] == 1
+
+
+def test_what_is_looked_up_while_the_table_grows_is_found() -> None:
+    """Regression: a thread could see the keys of a grown table with the rows of the former one, beyond their end."""
+    hashes = np.random.default_rng(0).permutation(
+        np.arange(1, 400_001, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    )
+    rows = np.arange(len(hashes))
+    table, first = HashTable(16), 64
+    table.insert(hashes[:first], rows[:first])
+
+    def grow() -> None:
+        for start in range(first, len(hashes), 1_000):
+            table.insert(hashes[start : start + 1_000], rows[start : start + 1_000])
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    while thread.is_alive():
+        assert np.array_equal(table.lookup(hashes[:first]), rows[:first])
+    thread.join()
+    assert np.array_equal(table.lookup(hashes), rows)

@@ -143,7 +143,13 @@ def test_a_dead_letter_too_large_for_its_topic_goes_without_its_value(emitter: E
     )
     emitter.refuse([Refused(broken(), letter)])
     done = emitter.swap()
+    producer.full.set()
     producer.confirm(TOO_LARGE)
+    # regression: a full queue ended the thread that collects reports, and all waited for ever
+    emitter._send_shortened()
+    assert len(producer.taken) == 1
+    producer.full.clear()
+    emitter._send_shortened()
     assert not done.wait(0)  # the shorter one is not confirmed yet
     _, short = producer.taken
     producer.taken[:] = [short]

@@ -1,5 +1,6 @@
 """Rows written column by column have the bytes that msgspec gives each of them."""
 
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -71,3 +72,17 @@ def test_heads_are_msgspecs() -> None:
     names = dict.fromkeys("abc", 1)
     assert map_head(3) + b"".join(encode(one) for pair in names.items() for one in pair) == encode(names)
     assert array_head(2) + encode(1) + encode(2) == encode([1, 2])
+
+
+def test_one_heavy_row_costs_the_others_nothing() -> None:
+    """Regression: every row of a save was given the room of the largest."""
+    parts = [b"x" * 1_000_000, *(b"y" for _ in range(2_000))]
+    rows = RowWriter(len(parts))
+    rows.constant(b"<")
+    rows.ragged(parts)
+    tracemalloc.start()
+    try:
+        assert rows.done() == [b"<" + part for part in parts]
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
