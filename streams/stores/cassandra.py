@@ -52,7 +52,7 @@ from streams.stores.cassandra_schema import prepare_schema
 
 RECONNECT_MAX_S = 5.0
 HEARTBEAT_S = 10.0
-WRITES_IN_FLIGHT = 8
+WRITES_IN_FLIGHT = 16
 """With more, a request costs the client less, as more answers come at once; and users that events wait for are loaded
 later, as the servers are busy with the save."""
 FAILURES = (DriverException, NoHostAvailable, ErrorMessage, ConnectionException, NoConnectionsAvailable, OSError)
@@ -208,9 +208,11 @@ class CassandraSession:
         try:
             for request in requests:
                 if len(unanswered) == WRITES_IN_FLIGHT:
-                    unanswered.popleft().result()
+                    # half of them, the last one first: a thread that wakes up for each answer is a tenth of the cost
+                    for response in reversed([unanswered.popleft() for _ in range(WRITES_IN_FLIGHT // 2)]):
+                        response.result()
                 unanswered.append(session.execute_async(request))
-            for response in unanswered:
+            for response in reversed(unanswered):
                 response.result()
         except FAILURES as error:
             raise self._translated(doing, error) from error
