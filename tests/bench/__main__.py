@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def alone(folder: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """What needs no servers, before they are there: beside them a core is up to two times slower."""
+    """What needs no servers, before they are there: they would take caches and cores from it."""
     details: dict[str, Any] = {}
     for items in (10_000, 100_000) if quick else (1_000, 10_000, 100_000, 1_000_000):
         say(f"scoring {items:,} items")
