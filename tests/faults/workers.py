@@ -11,8 +11,11 @@ Scenario = Callable[[Run], dict[str, Any]]
 
 
 def kill(run: Run) -> dict[str, Any]:
-    """20 random kill -9, each followed by a replacement; every other one soon after the last, in mid-rebalance."""
-    with Arena(run, "kill") as arena:
+    """20 random kill -9, each followed by a replacement; every other one soon after the last, in mid-rebalance.
+
+    Checkpoints follow one another closely, so that many of the kills strike between a save and its commit.
+    """
+    with Arena(run, "kill", sections={"checkpoint": {"interval_s": 0.1}}) as arena:
         arena.start_worker(ready=False)
         arena.start_worker()
         arena.load.start()
