@@ -140,10 +140,7 @@ class Clusters:
         sums of another order are apart, and mostly two or three times as many; a user vector with a NaN finds nothing.
         """
         users, count = np.ascontiguousarray(users, np.float32), max(1, count)
-        turned = users @ self._turn
-        codes, offsets = np.empty(turned.shape, np.int8), np.empty(len(users), np.int32)
-        scales, lengths, errors = (np.empty(len(users), np.float32) for _ in range(3))
-        kernels.quantise(turned, codes, scales, lengths, errors, offsets)
+        codes, scales, lengths, errors, offsets = self._quantised(users)
         reaches = np.empty((len(users), 2), np.float32)
         reaches[:, 0], reaches[:, 1] = self._reach * lengths, self._reach * (errors + _ROUNDING * lengths)
         if self._centroids is None:
@@ -163,6 +160,16 @@ class Clusters:
                 count, highs, found, counts,
             )  # fmt: skip
         return Found(found, highs, counts)
+
+    def _quantised(
+        self, vectors: FloatArray
+    ) -> tuple[npt.NDArray[np.int8], FloatArray, FloatArray, FloatArray, RowArray]:
+        """The turned vectors as ``cluster_kernels.quantise`` has them: codes, scales, lengths, errors, offsets."""
+        turned = vectors @ self._turn
+        codes, offsets = np.empty(turned.shape, np.int8), np.empty(len(turned), np.int32)
+        scales, lengths, errors = (np.empty(len(turned), np.float32) for _ in range(3))
+        kernels.quantise(turned, codes, scales, lengths, errors, offsets)
+        return codes, scales, lengths, errors, offsets
 
     def _fill(self, snapshot: Snapshot) -> None:
         rows = np.flatnonzero(snapshot.bias > -np.inf)
@@ -186,10 +193,7 @@ class Clusters:
             self._at = np.concatenate([self._at, np.full(len(snapshot.bias) - len(self._at), -1, np.int64)])
         for start in range(0, len(rows), _BLOCK):
             some, bias = rows[start : start + _BLOCK], snapshot.bias[rows[start : start + _BLOCK]]
-            vectors = snapshot.items[some] @ self._turn
-            codes, offsets = np.empty(vectors.shape, np.int8), np.empty(len(some), np.int32)
-            scales, lengths, errors = (np.empty(len(some), np.float32) for _ in range(3))
-            kernels.quantise(vectors, codes, scales, lengths, errors, offsets)
+            codes, scales, lengths, errors, _ = self._quantised(snapshot.items[some])
             self._grow(len(some))
             kernels.place(
                 some, clusters[start : start + _BLOCK], codes, scales, lengths, errors, bias,
