@@ -56,14 +56,15 @@ _CLOSE, _OPEN_LIST, _CLOSE_LIST = (ord(sign) for sign in "}[]")
 
 
 @compiled()
-def _put(out: Bytes, at: int, text: Bytes, start: int, end: int) -> int:
+def put(out: Bytes, at: int, text: Bytes, start: int, end: int) -> int:
+    """Write ``text[start:end]``; returns where it ends."""
     copy_bytes(out, at, text, start, end - start)
     return at + end - start
 
 
 @compiled()
 def _put_part(out: Bytes, at: int, part: int) -> int:
-    return _put(out, at, _PARTS, _PARTS_AT[part], _PARTS_AT[part + 1])
+    return put(out, at, _PARTS, _PARTS_AT[part], _PARTS_AT[part + 1])
 
 
 @compiled()
@@ -181,7 +182,7 @@ def write_lists(
     chosen = np.empty(NAMED_RECENTS, np.int64)
     at = 0
     for user in range(users):
-        at = _put(out, at, frames, frames_at[2 * user], frames_at[2 * user + 1])
+        at = put(out, at, frames, frames_at[2 * user], frames_at[2 * user + 1])
         out[at] = _OPEN_LIST
         at += 1
         for place in range(rows.shape[1]):
@@ -189,9 +190,9 @@ def write_lists(
                 break
             row = rows[user, place]
             at = _put_part(out, at, _NEXT_ITEM if place else _ITEM)
-            at = _put(out, at, texts, text_at[row], text_at[row + 1])
+            at = put(out, at, texts, text_at[row], text_at[row + 1])
             reason = reasons[user, place] + (len(reasons_at) // 2 if exact else 0)
-            at = _put(out, at, reason_texts, reasons_at[reason], reasons_at[reason + 1])
+            at = put(out, at, reason_texts, reasons_at[reason], reasons_at[reason + 1])
             shares = recent_shares[user, place]
             rest = 0.0
             for event in range(width):
@@ -206,8 +207,8 @@ def write_lists(
                 at = _put_part(out, at, _ITEM if first else _NEXT_ITEM)
                 first = False
                 event_row, kind = event_rows[user, best], event_types[user, best]
-                at = _put(out, at, texts, text_at[event_row], text_at[event_row + 1])
-                at = _put(out, at, type_texts, types_at[kind], types_at[kind + 1])
+                at = put(out, at, texts, text_at[event_row], text_at[event_row + 1])
+                at = put(out, at, type_texts, types_at[kind], types_at[kind + 1])
                 at = put_number(out, at, shares[best])
                 out[at] = _CLOSE
                 at += 1
@@ -224,7 +225,7 @@ def write_lists(
             out[at] = _CLOSE
             at += 1
         out[at] = _CLOSE_LIST
-        at = _put(out, at + 1, frames, frames_at[2 * user + 1], frames_at[2 * user + 2])
+        at = put(out, at + 1, frames, frames_at[2 * user + 1], frames_at[2 * user + 2])
         ends[user] = at
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.compiled import compiled, copy_bytes
+from encoders.compiled import compiled
 from schemas.codec import encode
 from schemas.events import EVENT_TYPES
 from streams.batch import EventBatch
+from streams.list_writer import put
 from streams.preference import Int64Array, IntpArray
 
 _QUOTE, _BACKSLASH, _COMMA, _END = (ord(sign) for sign in '"\\,]')
@@ -127,22 +128,15 @@ def _interleave(
     for message in range(len(bounds) // 2):
         part = 0
         for column in range(len(value_at)):
-            size = parts_at[part + 1] - parts_at[part]
-            copy_bytes(out, at, parts, parts_at[part], size)
-            at += size
+            at = put(out, at, parts, parts_at[part], parts_at[part + 1])
             part += 1
             start = value_at[column]
             end = _value_end(values, start)
-            copy_bytes(out, at, values, start, end - start)
-            at += end - start
+            at = put(out, at, values, start, end)
             value_at[column] = end + 1
             if part == _BEFORE_LIST:
-                size = parts_at[part + 1] - parts_at[part]
-                copy_bytes(out, at, parts, parts_at[part], size)
-                at += size
+                at = put(out, at, parts, parts_at[part], parts_at[part + 1])
                 part += 1
                 bounds[2 * message + 1] = at
-        size = parts_at[part + 1] - parts_at[part]
-        copy_bytes(out, at, parts, parts_at[part], size)
-        at += size
+        at = put(out, at, parts, parts_at[part], parts_at[part + 1])
         bounds[2 * message + 2] = at
