@@ -25,6 +25,7 @@ _OPENED = (
 )
 
 _OPTIONS = (
+    "-Dcassandra.set_sep_thread_name=false",  # a system call for each task
     "-Djava.security.manager=allow",  # from Java 18 on it must be asked for
     "-Djava.io.tmpdir=cassandra-tmp",  # native libraries are unpacked here; a killed server leaves them behind
     "-Dcassandra.storagedir=cassandra-data",

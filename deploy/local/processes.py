@@ -11,7 +11,9 @@ from pathlib import Path
 POLL_S = 0.02
 
 # $0 is the log file. The shell ends at once, so the server belongs to nobody: no zombie is left to whoever called us.
-_DETACH = '"$@" </dev/null >>"$0" 2>&1 & echo $!'
+# Linux: timers may be 0.2 ms late, not 0.05, for the server's threads too. Those of Cassandra that have nothing to do
+# look for work every 10 us, and took half as much CPU again for it as the work (a load of one user: 7 -> 4 ms).
+_DETACH = '{ echo 200000 >/proc/self/timerslack_ns; } 2>/dev/null; "$@" </dev/null >>"$0" 2>&1 & echo $!'
 
 
 @dataclass(frozen=True)

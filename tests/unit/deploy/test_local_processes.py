@@ -37,6 +37,12 @@ def test_a_spawned_process_runs_detached_in_its_folder(spawn_python: Spawn, tmp_
         os.waitpid(process.pid, os.WNOHANG)
 
 
+@pytest.mark.skipif(not Path("/proc/self/timerslack_ns").exists(), reason="timers have slack on Linux only")
+def test_timers_of_a_spawned_process_may_be_late(spawn_python: Spawn, tmp_path: Path) -> None:
+    spawn_python(f"print(open('/proc/self/timerslack_ns').read(), flush=True); {SLEEP}")
+    assert read_when_there(tmp_path / "spawned.log", "\n").split() == ["200000"]
+
+
 def test_end_asks_first(spawn_python: Spawn, tmp_path: Path) -> None:
     code = "import signal, sys, time\n"
     code += "signal.signal(signal.SIGTERM, lambda *_: (print('tidied up', flush=True), sys.exit()))\n"
