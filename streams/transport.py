@@ -22,16 +22,12 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 
+from streams.fetch_pace import pace_fetches
 from streams.records import Record, read_light_records
 from streams.settings import Kafka
 
 NO_EPOCH = -1
 """Stamped on a batch that must not be processed."""
-
-_PAUSE_A_RECORD_S, _LONGEST_PAUSE_S = 0.005, 0.020
-"""How long the next fetch waits after one that brought a few records. Each fetch costs the broker and this process some
-milliseconds of CPU, whatever it brings: without a pause, a few hundred records a second keep both of them busy, and
-every record waits for that. After one that brought nothing the next waits at the broker anyway."""
 
 Hook = Callable[[set[TP]], Awaitable[None]]
 
@@ -97,6 +93,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         read_light_records()
+        pace_fetches()
         consumer = super()._create_worker_consumer(transport)
         # Faust has 1.5 s there. A broker answers as soon as a record comes; the simulator waits to the end, and every
         # broker does for partitions that were paused when the fetch was sent.
@@ -176,7 +173,6 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         self._delivered: dict[TP, int] = {}  # largest offset fetched since the last seek
         self._first: dict[TP, int] = {}  # partitions to be read up to these ends before any other
         self._handing_over = False
-        self._next_fetch = 0.0  # the loop's time
         self.max_batch_records = getattr(self.app, "max_batch_records", self.max_batch_records)
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -192,26 +188,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             for tp in first.keys() - behind:
                 del first[tp]
             active_partitions = behind & (active_partitions or behind) or active_partitions
-        now = asyncio.get_running_loop().time
-        early_s = self._next_fetch - now()
-        if early_s > 0:
-            await asyncio.sleep(early_s)
         fetched = await super()._getmany(active_partitions, timeout)
-        size, records = self.max_batch_records, sum(map(len, fetched.values()))
-        if 0 < records < size and not any(self._more_waits(tp, brought) for tp, brought in fetched.items()):
-            self._next_fetch = now() + min(records * _PAUSE_A_RECORD_S, _LONGEST_PAUSE_S)
+        size = self.max_batch_records
         return {
             tp: [self._register(tp, records[start : start + size]) for start in range(0, len(records), size)]
             for tp, records in fetched.items()
             if records
         }
-
-    def _more_waits(self, tp: TP, brought: list[Any]) -> bool:
-        """Whether the broker has told of records behind these, as when the size of a fetch cuts a backlog."""
-        try:
-            return bool(brought) and (self.highwater(tp) or 0) > brought[-1].offset + 1
-        except AssertionError:  # aiokafka's word for a partition that has just been revoked
-            return False
 
     def _register(self, tp: TP, records: list[Any]) -> RecordBatch:
         batch = RecordBatch(tp, records, getattr(self.app, "epoch", 0), self._look_at)

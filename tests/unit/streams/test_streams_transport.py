@@ -12,7 +12,6 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams import transport
 from streams.transport import NO_EPOCH, BatchSchema, Consumer, ConsumerThread, RecordBatch
 from tests.unit.streams.simulated import bare_consumer
 
@@ -123,30 +122,6 @@ def test_a_fetch_that_brought_nothing_is_no_message(consumer: Consumer, monkeypa
 
     monkeypatch.setattr(driver.Consumer, "getmany", nothing)
     assert asyncio.run(fetch()) == []
-
-
-def test_while_records_come_a_fetch_waits_for_more_of_them(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
-    brought = [{A: records(0)}, {A: records(1, 2, 3)}, {}, {A: records(4, 5, 6)}, {}]
-    ends = [1, 4, 4, 100, 100]
-    asked: list[float] = []
-
-    async def fetched(self: Any, active: Any, timeout: float) -> dict[TP, list[Any]]:
-        asked.append(asyncio.get_running_loop().time())
-        return brought[len(asked) - 1]
-
-    async def fetch() -> None:
-        for _ in brought:
-            await consumer._getmany(None, 1.0)
-
-    monkeypatch.setattr(driver.Consumer, "_getmany", fetched)
-    monkeypatch.setattr(driver.Consumer, "highwater", lambda self, tp: ends[len(asked) - 1])
-    monkeypatch.setattr(transport, "_PAUSE_A_RECORD_S", 0.1)
-    monkeypatch.setattr(transport, "_LONGEST_PAUSE_S", 0.2)
-    asyncio.run(fetch())
-    assert asked[1] - asked[0] >= 0.1, "after one record"
-    assert asked[2] - asked[1] >= 0.2, "after many"
-    assert asked[3] - asked[2] < 0.1, "after none"
-    assert asked[4] - asked[3] < 0.1, "while more waits at the broker"
 
 
 def seek_back(consumer: Consumer, monkeypatch: pytest.MonkeyPatch, committed: int) -> None:
