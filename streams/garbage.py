@@ -2,7 +2,7 @@
 
 import gc
 
-_NEW_OBJECTS = 30_000
+_NEW_OBJECTS = 10_000
 """Objects that came and did not go, after which the collector looks at the young ones. By default 700: it looked
 through each fetch's records several times, for up to half of what reading them costs. More would make a look longer."""
 _YOUNG_LOOKS = 20

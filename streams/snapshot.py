@@ -1,7 +1,10 @@
 """Dirty slots of the table, frozen while they are saved."""
 
 from dataclasses import dataclass
+from operator import eq
 from typing import Any
+
+import numpy as np
 
 from streams.preference import IntpArray
 from streams.profiles import OtherSums, PendingEvent, ProfileTable, Source
@@ -40,7 +43,7 @@ def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Snapsh
     snapshot = Snapshot(
         slots=slots,
         user_ids=[table.user_ids[slot] or "" for slot in chosen],
-        arrays={name: getattr(table, name)[slots] for name in _COPIED},
+        arrays={name: getattr(table, name).take(slots, axis=0) for name in _COPIED},
         pending={slot: list(table.pending[slot]) for slot in chosen if slot in table.pending},
         other_sums={slot: list(table.other_sums[slot]) for slot in chosen if slot in table.other_sums},
         other_fences={slot: dict(table.other_fences[slot]) for slot in chosen if slot in table.other_fences},
@@ -60,10 +63,9 @@ def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Snapsh
 
 def end_save(table: ProfileTable, snapshot: Snapshot, saved: bool) -> None:
     """Let go of a snapshot's slots; if its rows were not saved, they are dirty again."""
-    for slot, user, term in zip(
-        snapshot.slots.tolist(), snapshot.user_ids, snapshot.arrays["term"].tolist(), strict=True
-    ):
-        # the slot may have been given to somebody else by a rebalance meanwhile
-        if table.user_ids[slot] == user and table.term[slot] == term:
-            table.saving[slot] = False
-            table.dirty[slot] |= not saved
+    # a slot may have been given to somebody else by a rebalance meanwhile
+    users = map(table.user_ids.__getitem__, snapshot.slots.tolist())
+    same = np.fromiter(map(eq, users, snapshot.user_ids), np.bool_, len(snapshot))
+    ours = snapshot.slots[same & (table.term[snapshot.slots] == snapshot.arrays["term"])]
+    table.saving[ours] = False
+    table.dirty[ours] |= not saved

@@ -4,10 +4,10 @@ An owner counts every item, and knows of the others' partitions what they publis
 exact for one worker, and nearly so for several.
 """
 
-import heapq
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import msgspec
 import numpy as np
@@ -207,7 +207,7 @@ class Trending:
                     number = self._number.get(item)
                     total[item] = 0.0 if number is None else float(own[number])
                 total[item] += count * left
-        ranked = _best(total.items(), _RANKED)
+        ranked = _best(total.items(), _RANKED) if others else list(total.items())
         largest = ranked[0][1] if ranked else 1.0
         return [(item, count / largest) for item, count in ranked if count > 0]
 
@@ -242,8 +242,9 @@ def _now_ms() -> int:
 
 
 def _best(counts: Iterable[tuple[str, float]], most: int) -> list[tuple[str, float]]:
-    # the id breaks ties, so that all workers rank alike
-    return heapq.nsmallest(most, counts, key=lambda pair: (-pair[1], pair[0]))
+    ranked = sorted(counts)  # the id breaks ties, so that all workers rank alike
+    ranked.sort(key=itemgetter(1), reverse=True)
+    return ranked[:most]
 
 
 def decode_published(value: bytes) -> TrendingCounts | None:
