@@ -170,11 +170,16 @@ class CassandraSession:
     def replicas(self) -> Callable[[bytes], Hashable]:
         """What groups rows: the server that the driver would ask first for a key, so that it holds all of a batch."""
         metadata, keyspace, policy = self._opened().cluster.metadata, self._options.keyspace, self._policy
+        asked: dict[Any, Hashable] = {
+            host: host.endpoint
+            for host in metadata.all_hosts()
+            if host.is_up and policy.distance(host) == HostDistance.LOCAL
+        }
 
         def first(key: bytes) -> Hashable:
             for host in metadata.get_replicas(keyspace, key):
-                if host.is_up and policy.distance(host) == HostDistance.LOCAL:
-                    return host.endpoint  # type: ignore[no-any-return]
+                if host in asked:
+                    return asked[host]
             return None
 
         return first

@@ -22,7 +22,7 @@ TERM_TIMEOUT_S = 20.0
 RACE_PAUSE_S = 0.1
 
 _length = struct.Struct(">i").pack
-_head = struct.Struct(">iiiq").pack  # partition and version
+_head = struct.Struct(">iiiqi").pack  # partition, version and the length of the state
 _tail = struct.Struct(">iqii").pack  # timestamp and time to live
 
 
@@ -97,7 +97,7 @@ class CassandraStore:
         def encoded() -> Iterator[tuple[Hashable, int, tuple[bytes, bytes]]]:
             for row in rows:
                 key = row.user_id.encode()
-                values = query + _values(key, row)
+                values = _values(query, key, row)
                 yield replica_of(key), ROW_OVERHEAD + len(values), (key, values)
 
         requests = (
@@ -168,15 +168,17 @@ class CassandraStore:
                 await asyncio.sleep(random.uniform(0, RACE_PAUSE_S))
 
 
-def _values(key: bytes, row: StoredProfile) -> bytes:
-    """The values of ``cql.SAVE``, each behind its length."""
-    encoder = row.encoder.encode()
-    parts = (row.state, row.short_term, row.long_term, row.mixed, encoder)
+def _values(query: bytes, key: bytes, row: StoredProfile) -> bytes:
+    """The query and the values of ``cql.SAVE``, each behind its length."""
+    state, short_term, long_term, mixed, encoder = (
+        *(row.state, row.short_term, row.long_term, row.mixed),
+        row.encoder.encode(),
+    )
     return b"".join(
         (
-            *(_length(len(key)), key, _head(4, row.partition, 8, row.version)),
-            *(piece for part in parts for piece in (_length(len(part)), part)),
-            _tail(8, row.version, 4, row.expires_s),
+            *(query, _length(len(key)), key, _head(4, row.partition, 8, row.version, len(state)), state),
+            *(_length(len(short_term)), short_term, _length(len(long_term)), long_term, _length(len(mixed)), mixed),
+            *(_length(len(encoder)), encoder, _tail(8, row.version, 4, row.expires_s)),
         )
     )
 
