@@ -16,6 +16,7 @@ from encoders.manifest import Encoder
 from encoders.runtime import Runtime
 from encoders.shelf import Shelf
 from streams.agents import add_agent
+from streams.blas import one_blas_thread
 from streams.clients import check_broker, committed_partitions, make_admin, make_tail_consumer
 from streams.encoder_choice import choose
 from streams.encoder_versions import EncoderVersions
@@ -173,6 +174,7 @@ class Worker:
         Raises `BrokerUnavailable`, `TopicsError` or `StoreError`, each with a sentence.
         """
         settings = self.settings
+        one_blas_thread()
         self.metrics.provider(self._runtime.provider)
         self.port = await self._health.start()
         log.info("health server", host=settings.server.host, port=self.port)

@@ -9,6 +9,7 @@ from deploy.local.ports import HOST
 from deploy.local.server import CONFIG, Ports, render
 
 YAML = "cassandra.yaml"
+EMPTY_LOG_BYTES = 100
 
 # what Cassandra's own start script opens of Java 17 (conf/jvm17-server.options)
 _EXPORTED = (
@@ -53,6 +54,11 @@ class Cassandra:
     def prepare(self, folder: Path, ports: Ports, *, java: Path, jars: Path) -> None:
         (folder / YAML).write_text(render(YAML, ports), encoding="utf-8")
         (folder / "cassandra-tmp").mkdir(exist_ok=True)
+        # A log that a kill cut short is read up to there only where it is the last one. The next, which is made ahead,
+        # comes behind it and holds a header of 84 bytes: with it in place, the node would not start again
+        for log in (folder / "cassandra-data" / "commitlog").glob("CommitLog-*.log"):
+            if log.stat().st_size < EMPTY_LOG_BYTES:
+                log.unlink()
 
     def command(self, folder: Path, *, java: Path, jars: Path) -> list[str]:
         opened = [f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTED.split()]

@@ -8,6 +8,7 @@ from encoders import lookup
 from encoders.ranked import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from streams.batch import EventBatch
+from streams.blas import one_blas_thread
 from streams.candidate_search import CandidateSearch
 from streams.decoding import Decoder
 from streams.metrics import Metrics
@@ -33,6 +34,7 @@ class HotPath:
     """
 
     def __init__(self, folder: Path, items: int, users: int, past: int) -> None:
+        one_blas_thread()
         few = workload.item_vectors(64)
         encoder = lookup.build(folder / f"encoder-{items}-{users}", workload.item_ids(len(few)), few, "hot-path")
         self.items, self.users = items, users

@@ -14,6 +14,7 @@ from encoders import lookup
 from encoders.index import ItemIndex, Snapshot
 from encoders.ranked import HeadInputs, Ranked
 from encoders.runtime import Runtime
+from streams.blas import one_blas_thread
 from streams.candidate_search import CandidateSearch
 from streams.metrics import Metrics
 from streams.profiles import ProfileShape, ProfileTable
@@ -35,6 +36,7 @@ def scoring(items: int, repeats: int = 5) -> dict[str, Any]:
     ``graph_us`` is the same by one ONNX graph over all items, by turns: where a machine's speed varies, compare.
     ``recall`` is against float64 arithmetic on all items, ``build_s`` the CPU of building the candidate search.
     """
+    one_blas_thread()  # as a worker does
     with tempfile.TemporaryDirectory() as folder:
         few = workload.item_vectors(64)
         encoder = lookup.build(Path(folder) / "encoder", workload.item_ids(len(few)), few, "scoring")

@@ -11,6 +11,7 @@ import numpy as np
 
 from deploy.local.stack import Stack
 from encoders.runtime import Runtime
+from streams.blas import one_blas_thread
 from streams.decoding import Decoder
 from streams.emitter import Emitter
 from streams.garbage import collect_rarely
@@ -100,7 +101,8 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
     decoder = Decoder(names, lambda topic: "id", "murmur2")
     store = make_store(shop.settings)
     await store.open()
-    collect_rarely()  # as a worker does
+    one_blas_thread()  # as a worker does
+    collect_rarely()
     now_ms = int(time.time() * 1000)
     sent = workload.events(users, batches * workload.BATCH, items, 3, now_ms)
     touched_share, row_bytes = [], []

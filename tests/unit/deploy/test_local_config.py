@@ -73,6 +73,16 @@ def test_cassandras_files_and_command_hold_the_folder_and_the_agent(tmp_path: Pa
     assert "-Xmx1g" in command
 
 
+def test_logs_without_a_record_are_away_before_cassandra_starts(tmp_path: Path, jars: Path) -> None:
+    """Regression: behind a log that a kill had cut short, the one made ahead kept the node from starting."""
+    logs = tmp_path / "cassandra-data" / "commitlog"
+    logs.mkdir(parents=True)
+    for name, size in (("CommitLog-8-1.log", 4_000), ("CommitLog-8-2.log", 84), ("other.txt", 0)):
+        (logs / name).write_bytes(bytes(size))
+    Cassandra().prepare(tmp_path, {"native": 21_002, "storage": 21_003}, java=JAVA, jars=jars)
+    assert sorted(path.name for path in logs.iterdir()) == ["CommitLog-8-1.log", "other.txt"]
+
+
 def test_jars_without_the_agent_are_said(tmp_path: Path, jars: Path) -> None:
     (jars / "cassandra" / "jamm-0.4.0.jar").unlink()
     with pytest.raises(StackError, match=r"lacks jamm-\*\.jar: delete "):
