@@ -12,6 +12,7 @@ import numpy as np
 from deploy.local.stack import Stack
 from encoders.runtime import Runtime
 from streams.blas import one_blas_thread
+from streams.candidate_search import CandidateSearch
 from streams.decoding import Decoder
 from streams.emitter import Emitter
 from streams.garbage import collect_rarely
@@ -23,6 +24,7 @@ from streams.profile_rows import encode_rows, fill_slot
 from streams.profiles import ProfileTable
 from streams.ranking import Rules
 from streams.recommend import Recommender
+from streams.settings import Ranking
 from streams.snapshot import end_save, take_snapshot
 from streams.space import Serving, Space
 from streams.topics import TopicNames
@@ -95,6 +97,7 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
     emitter = Emitter.connect(shop.settings.kafka, names)
     trending = Trending(3600.0, [1.0, 0.5, 4.0])
     serving = Serving(space)
+    await CandidateSearch(Ranking(k=workload.K), Runtime("cpu", 1), table, serving, metrics).prepare(space)
     quality = OnlineQuality(table, serving, trending, Rules(), metrics.quality)
     statistics = ListStatistics(serving, metrics.quality)
     recommender = Recommender(table, serving, trending, emitter, metrics, Rules(), workload.K, quality, statistics)
