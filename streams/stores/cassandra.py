@@ -52,7 +52,7 @@ from streams.stores.cassandra_schema import prepare_schema
 
 RECONNECT_MAX_S = 5.0
 HEARTBEAT_S = 10.0
-WRITES_IN_FLIGHT = 16
+WRITES_IN_FLIGHT = 32
 """With more, a request costs the client less, as more answers come at once; and users that events wait for are loaded
 later, as the servers are busy with the save."""
 FAILURES = (DriverException, NoHostAvailable, ErrorMessage, ConnectionException, NoConnectionsAvailable, OSError)
