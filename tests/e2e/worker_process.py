@@ -1,7 +1,6 @@
 """Workers as real processes, and what a test waits for: always to a deadline."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -93,7 +92,6 @@ class WorkerProcess:
                 [sys.executable, "-m", "streams.cli", "--config", str(config), "worker", "--port", "0"],
                 stdout=output,
                 stderr=output,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
         self._port: int | None = None
 
