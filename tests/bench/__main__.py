@@ -79,7 +79,7 @@ def measure(stack: Any, folder: Path, environments: Path, quick: bool, say: Call
     say("fetch")
     details["fetch"] = fetch(stack, 200_000 if quick else 1_000_000)
     say("stages")
-    batches = 8 if quick else 20
+    batches = 16 if quick else 20  # the first ones are slower
     details["stages"] = {users: stage_costs(stack, folder, users, 10_000, batches) for users in ("zipf", "uniform")}
     say("the whole job, beside its peers")
     details["job"] = beside_peers(stack, folder, environments, 10_000, 2_000 if quick else 10_000, 40_000)
