@@ -8,7 +8,6 @@ import heapq
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 
 import msgspec
 import numpy as np
@@ -27,8 +26,6 @@ _PRUNE_AT = 200_000
 """Items counted at which the rarest are dropped: they cost some 200 bytes each, and 8 more a partition."""
 _KEPT = 100_000
 _TOP_EVERY_S = 1.0
-_MANY = 8
-"""Times as many counts as are looked for, from which on (they all tie, as after a backfill) a heap is faster."""
 _MOST_WAITING = 1_000
 """Groups of events that wait to be counted."""
 _LEAD_MS = 3_600_000
@@ -237,20 +234,16 @@ def _largest(counts: Float64Array, items: Sequence[str], most: int) -> list[tupl
         at_least = np.partition(counts[numbers], -most)[-most]
         numbers = numbers[counts[numbers] >= at_least]  # all that share the last place: the id decides
     found = zip((items[number] for number in numbers.tolist()), counts[numbers].tolist(), strict=True)
-    return _best(list(found), most)
+    return _best(found, most)
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _best(counts: Collection[tuple[str, float]], most: int) -> list[tuple[str, float]]:
+def _best(counts: Iterable[tuple[str, float]], most: int) -> list[tuple[str, float]]:
     # the id breaks ties, so that all workers rank alike
-    if len(counts) > _MANY * most:
-        return heapq.nsmallest(most, counts, key=lambda pair: (-pair[1], pair[0]))
-    ranked = sorted(counts)
-    ranked.sort(key=itemgetter(1), reverse=True)
-    return ranked[:most]
+    return heapq.nsmallest(most, counts, key=lambda pair: (-pair[1], pair[0]))
 
 
 def decode_published(value: bytes) -> TrendingCounts | None:
