@@ -87,7 +87,8 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
     names = TopicNames(shop.namespace)
     clock = _Clock()
     metrics = _StageMetrics(clock)
-    space = Space.load(encoder, Runtime("cpu", 1))
+    runtime = Runtime("cpu", 1)
+    space = Space.load(encoder, runtime)
     index, sums = space.index, space.sums
     index.put(workload.item_ids(items), workload.item_vectors(items))
     shape = profile_shape(shop.settings, encoder)
@@ -97,7 +98,7 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
     emitter = Emitter.connect(shop.settings.kafka, names)
     trending = Trending(3600.0, [1.0, 0.5, 4.0])
     serving = Serving(space)
-    await CandidateSearch(Ranking(k=workload.K), Runtime("cpu", 1), table, serving, metrics).prepare(space)
+    await CandidateSearch(Ranking(k=workload.K), runtime, table, serving, metrics).prepare(space)
     quality = OnlineQuality(table, serving, trending, Rules(), metrics.quality)
     statistics = ListStatistics(serving, metrics.quality)
     recommender = Recommender(table, serving, trending, emitter, metrics, Rules(), workload.K, quality, statistics)
