@@ -32,7 +32,7 @@ class Process:
                 cwd=folder,
                 stdout=output,
                 stderr=output,
-                env=clean | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+                env=clean | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             )
 
     def said(self, pattern: str) -> str:
