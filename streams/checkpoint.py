@@ -17,6 +17,7 @@ import structlog
 from streams.emitter import Deliveries, Emitter
 from streams.metrics import Metrics
 from streams.ownership import Assignment, Ownership
+from streams.pace import Pace
 from streams.profile_rows import encode_rows
 from streams.profiles import ProfileTable
 from streams.retry import Backoff
@@ -30,6 +31,8 @@ from streams.trending import TakenCounts, Trending
 log = structlog.get_logger(__name__)
 
 _DELIVERY_TIMEOUT_S = 5.0
+_ROWS_AT_ONCE = 512
+"""Rows that are encoded in one go: some milliseconds, in which nothing else is done in Python."""
 
 
 @dataclass
@@ -72,6 +75,7 @@ class Checkpoint:
         self._save_number = 0
         self._wanted = asyncio.Event()
         self._advanced = asyncio.Event()
+        self._pace = Pace()  # of the save that is under way
 
     def add(self, batches: Sequence[RecordBatch]) -> None:
         """They are wholly in the table, and all that follows from them is produced; call with `boundary` held."""
@@ -80,6 +84,11 @@ class Checkpoint:
     def request(self) -> None:
         """Checkpoint soon, not at the end of the interval."""
         self._wanted.set()
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Let the save that is under way, if one is, take no longer than it must."""
+        self._pace.hurry()
 
     async def advanced(self, timeout_s: float) -> bool:
         """Wait until a checkpoint went through; False if none did in time."""
@@ -92,21 +101,32 @@ class Checkpoint:
         return True
 
     async def run_forever(self, interval_s: float) -> None:
-        """Checkpoint every ``interval_s`` seconds and whenever asked."""
+        """Checkpoint ``interval_s`` seconds after the last one, spread over as long; at once whenever asked.
+
+        A save in one go would keep the store's servers from everything else for as long as it takes, and events wait
+        there for their users.
+        """
         backoff = Backoff()
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), interval_s)
+            asked = self._wanted.is_set()
             self._wanted.clear()
-            if await self.run():
+            if await self.run(0.0 if asked else interval_s):
                 backoff = Backoff()
             else:
                 await backoff.sleep()
 
-    async def run(self) -> bool:
-        """One checkpoint of all there is; False if it could not go through (nothing is lost: it is tried again)."""
+    async def run(self, over_s: float = 0.0) -> bool:
+        """One checkpoint of all there is; False if it could not go through (nothing is lost: it is tried again).
+
+        The rows are written over some ``over_s`` seconds, unless somebody is in a hurry.
+        """
+        if over_s == 0.0:
+            self.hurry()
         async with self._running:
             start = time.perf_counter()
+            self._pace = Pace(over_s)
             async with self.boundary:
                 frozen = self._freeze()
             if frozen is None:
@@ -120,6 +140,7 @@ class Checkpoint:
                 self._metrics.store_error("save")
                 log.warning("checkpoint failed, will be tried again", problem=str(error), users=len(frozen.snapshot))
             finally:
+                self.hurry()  # the thread of a save that was cancelled writes on
                 self._end(frozen, saved)
             if saved:
                 self._metrics.checkpoint(time.perf_counter() - start, len(frozen.snapshot), time.time())
@@ -152,10 +173,11 @@ class Checkpoint:
                 return False
         self._save_number += 1
         number = self._save_number
-        if len(frozen.snapshot):
-            rows = await asyncio.to_thread(encode_rows, frozen.snapshot, number, self._forget_after_s)
-            with self._metrics.stage("save"):
-                await self._store.save(rows)
+        self._pace.begin(len(frozen.snapshot))
+        for part in frozen.snapshot.parts(_ROWS_AT_ONCE):
+            rows = await asyncio.to_thread(encode_rows, part, number, self._forget_after_s)
+            with self._metrics.stage("save", self._pace):
+                await self._store.save(rows, self._pace)
         trending = await asyncio.to_thread(self._publish, frozen.trending)
         if trending:
             await self._store.save_trending(trending, store_version(frozen.assignment.term, number))

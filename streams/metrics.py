@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from streams.batch_histogram import BatchHistogram
+from streams.pace import Pace
 from streams.quality_metrics import QualityMetrics
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -106,13 +107,13 @@ class Metrics:
         self._batch[topic,].observe(records)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage: decode, load, quality, update, rank, encode, produce, save."""
-        start = perf_counter()
+    def stage(self, name: str, pace: Pace | None = None) -> Iterator[None]:
+        """Time a stage: decode, load, quality, update, rank, encode, produce, save; without its waits for ``pace``."""
+        start = perf_counter() - (pace.waited_s if pace else 0.0)
         try:
             yield
         finally:
-            self._stage[name,].observe(perf_counter() - start)
+            self._stage[name,].observe(perf_counter() - start - (pace.waited_s if pace else 0.0))
 
     def latency(self, seconds: ArrayLike) -> None:
         """Event to recommendation, an observation a recommendation."""

@@ -130,6 +130,8 @@ class Pipeline:
         while self._goes_on(assignment):
             if self._dirty >= self._max_dirty or time.monotonic() - self._counted > _COUNT_EVERY_S:
                 self._dirty, self._counted = self._table.dirty_count, time.monotonic()
+            if self._dirty >= self._max_dirty // 2:
+                self._checkpoint.hurry()
             if self._dirty < self._max_dirty:
                 return True
             self._metrics.wait("dirty-budget")

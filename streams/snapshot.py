@@ -1,6 +1,7 @@
 """Dirty slots of the table, frozen while they are saved."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from operator import eq
 from typing import Any
 
@@ -27,6 +28,13 @@ class Snapshot:
 
     def __len__(self) -> int:
         return len(self.slots)
+
+    def parts(self, size: int) -> Iterator["Snapshot"]:
+        """The slots, so many at a time."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            arrays = {name: array[part] for name, array in self.arrays.items()}
+            yield replace(self, slots=self.slots[part], user_ids=self.user_ids[part], arrays=arrays)
 
 
 _COPIED = [

@@ -5,6 +5,8 @@ from typing import Protocol
 
 import msgspec
 
+from streams.pace import Pace
+
 
 class StoredProfile(msgspec.Struct, frozen=True):
     """One user's row. A version names one content: the same version must never carry different bytes."""
@@ -92,10 +94,11 @@ class ProfileStore(Protocol):
         """The rows of those users that have one."""
         ...
 
-    async def save(self, rows: Sequence[StoredProfile]) -> None:
+    async def save(self, rows: Sequence[StoredProfile], pace: Pace | None = None) -> None:
         """Write each row where the store holds none of its version or a later one (deleted rows count).
 
-        After an error some rows may have been written; repeating the call is harmless.
+        A store that needs many requests keeps to ``pace``. After an error some rows may have been written; repeating
+        the call is harmless.
         """
         ...
 

@@ -45,6 +45,7 @@ from cassandra.pool import NoConnectionsAvailable
 from cassandra.protocol import BatchMessage, ErrorMessage, ProtocolHandler
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
+from streams.pace import Pace
 from streams.stores import cassandra_cql as cql
 from streams.stores.base import StoreError, StoreMisconfigured, StoreUnavailable
 from streams.stores.cassandra_options import CassandraOptions
@@ -55,6 +56,8 @@ HEARTBEAT_S = 10.0
 WRITES_IN_FLIGHT = 32
 """With more, a request costs the client less, as more answers come at once; and users that events wait for are loaded
 later, as the servers are busy with the save."""
+PACED_IN_FLIGHT = 2
+"""Where there is time, so that a load waits for these few at most."""
 FAILURES = (DriverException, NoHostAvailable, ErrorMessage, ConnectionException, NoConnectionsAvailable, OSError)
 
 
@@ -201,20 +204,20 @@ class CassandraSession:
         except FAILURES as error:
             raise self._translated(doing, error) from error
 
-    async def write(self, doing: str, requests: Iterable[Any]) -> None:
-        """Send many requests, with WRITES_IN_FLIGHT unanswered at most; the first failure ends it.
+    async def write(self, doing: str, requests: Iterable[Any], pace: Pace | None = None) -> None:
+        """Send many requests, WRITES_IN_FLIGHT at once, or PACED_IN_FLIGHT at a pace; the first failure ends it.
 
         In a thread of its own: with answers that wake the event loop one by one, a request costs half as much again.
         """
-        await asyncio.to_thread(self._write, doing, requests)
+        await asyncio.to_thread(self._write, doing, requests, pace or Pace())
 
-    def _write(self, doing: str, requests: Iterable[Any]) -> None:
+    def _write(self, doing: str, requests: Iterable[Any], pace: Pace) -> None:
         session, unanswered = self._opened(), deque[Any]()
         try:
             for request in requests:
-                if len(unanswered) == WRITES_IN_FLIGHT:
+                if len(unanswered) >= (WRITES_IN_FLIGHT if pace.hurried else PACED_IN_FLIGHT):
                     # half of them, the last one first: a thread that wakes up for each answer is a tenth of the cost
-                    for response in reversed([unanswered.popleft() for _ in range(WRITES_IN_FLIGHT // 2)]):
+                    for response in reversed([unanswered.popleft() for _ in range(len(unanswered) // 2)]):
                         response.result()
                 unanswered.append(session.execute_async(request))
             for response in reversed(unanswered):

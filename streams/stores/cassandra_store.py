@@ -6,6 +6,7 @@ import struct
 from collections.abc import AsyncIterator, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
+from streams.pace import Pace
 from streams.stores import cassandra_cql as cql
 from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
 from streams.stores.batching import batches, in_lanes
@@ -91,7 +92,7 @@ class CassandraStore:
         await in_lanes(read, batches(keyed, LOAD_KEYS), IN_FLIGHT)
         return found
 
-    async def save(self, rows: Sequence[StoredProfile]) -> None:
+    async def save(self, rows: Sequence[StoredProfile], pace: Pace | None = None) -> None:
         replica_of, query, keyspace = self._session.replicas(), self._session.query_of(cql.SAVE), self._options.keyspace
 
         def encoded() -> Iterator[tuple[Hashable, int, tuple[bytes, bytes]]]:
@@ -100,11 +101,13 @@ class CassandraStore:
                 values = _values(query, key, row)
                 yield replica_of(key), ROW_OVERHEAD + len(values), (key, values)
 
-        requests = (
-            EncodedBatch([values for _, values in batch], keyspace, batch[0][0])
-            for batch in batches(encoded(), BATCH_ROWS, BATCH_BYTES)
-        )
-        await self._session.write("save profiles", requests)
+        def requests() -> Iterator[EncodedBatch]:
+            for batch in batches(encoded(), BATCH_ROWS, BATCH_BYTES):
+                yield EncodedBatch([values for _, values in batch], keyspace, batch[0][0])
+                if pace is not None:
+                    pace.keep(len(batch))
+
+        await self._session.write("save profiles", requests(), pace)
 
     async def delete(self, user_ids: Sequence[str], version: int) -> None:
         replica_of = self._session.replicas()

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from streams.pace import Pace
 from streams.stores import sqlite_sql as sql
 from streams.stores.base import Owner, StoredProfile, StoreError, StoreFull, StoreMisconfigured, StoreUnavailable, Term
 
@@ -75,7 +76,7 @@ class SqliteStore:
         rows = await self._read(lambda db: _select_in(db, sql.LOAD, (now_s, now_s), user_ids))
         return {row[0]: StoredProfile(*row) for row in rows}
 
-    async def save(self, rows: Sequence[StoredProfile]) -> None:
+    async def save(self, rows: Sequence[StoredProfile], pace: Pace | None = None) -> None:
         now_s = int(time.time())
         values = [
             (

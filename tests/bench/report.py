@@ -58,15 +58,13 @@ def _plots(folder: Path, details: dict[str, Any]) -> None:
     jobs.barh(list(peers), [row["cpu_us"] for row in peers.values()])
     jobs.set_xlabel("CPU microseconds an event, the whole job")
     loads = details["latency"]
-    for name in ("p50", "p99", "p99.9"):
-        delays.plot(
-            [row["rate"] for row in loads.values()],
-            [row["end_to_end"].get(name) for row in loads.values()],
-            marker="o",
-            label=name,
-        )
+    for where, style in (("end_to_end", "o-"), ("worker", "s--")):
+        delays.set_prop_cycle(None)  # one colour a quantile
+        for name in ("p50", "p99", "p99.9"):
+            rates, values = zip(*((row["rate"], row[where].get(name)) for row in loads.values()), strict=True)
+            delays.plot(rates, values, style, label=f"{name}, {where.replace('_', ' ')}")
     delays.set_xlabel("events a second")
-    delays.set_ylabel("event to list, ms, end to end")
+    delays.set_ylabel("event to list, ms")
     delays.set_yscale("log")
     delays.legend()
     figure.tight_layout()

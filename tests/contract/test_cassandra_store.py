@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streams.pace import Pace
 from streams.stores import cassandra_store
 from streams.stores.base import StoreMisconfigured, StoreUnavailable
-from streams.stores.cassandra import CassandraSession, ServerTimeout
+from streams.stores.cassandra import PACED_IN_FLIGHT, CassandraSession, ServerTimeout
 from streams.stores.cassandra_options import CassandraOptions, CassandraTls
 from streams.stores.cassandra_store import CassandraStore
 from tests.contract.rows import by_user, profile
@@ -222,6 +223,44 @@ async def test_large_batches_leave_no_warnings_in_the_log(cassandra_options, ope
     with caplog.at_level(logging.INFO):
         await store.save([profile(user, size=2_000) for user in ids(60)])
     assert [record.getMessage() for record in caplog.records if "atch" in record.getMessage()] == []
+
+
+async def test_a_save_at_a_pace_takes_its_time_and_leaves_the_servers_some(
+    cassandra_options, open_store, ids, monkeypatch
+):
+    store = await open_store(cassandra_options)
+    session = store._session._opened()
+    send, sent, unanswered = session.execute_async, [], []
+
+    def note(request):
+        sent.append(send(request))
+        unanswered.append(sum(not one._event.is_set() for one in sent))
+        return sent[-1]
+
+    monkeypatch.setattr(session, "execute_async", note)
+    rows = [profile(user, size=2_000) for user in ids(400)]
+    pace = Pace(0.5)
+    pace.begin(len(rows))
+    start = time.monotonic()
+    await store.save(rows, pace)
+    assert time.monotonic() - start >= 0.495
+    assert len(sent) > 10
+    assert max(unanswered) <= PACED_IN_FLIGHT
+    monkeypatch.undo()
+    assert await store.load([row.user_id for row in rows]) == by_user(rows)
+
+
+async def test_a_save_is_as_fast_as_it_can_be_once_somebody_is_in_a_hurry(cassandra_options, open_store, ids):
+    store = await open_store(cassandra_options)
+    rows = [profile(user, size=2_000) for user in ids(100)]
+    pace = Pace(600.0)
+    pace.begin(len(rows))
+    saving = asyncio.create_task(store.save(rows, pace))
+    while len(await store.load([row.user_id for row in rows])) == 0:
+        assert not saving.done()
+    pace.hurry()
+    await asyncio.wait_for(saving, 60.0)
+    assert await store.load([row.user_id for row in rows]) == by_user(rows)
 
 
 async def test_an_outdated_user_of_a_dropped_keyspace_is_told(new_keyspace, open_store, cassandra_admin):

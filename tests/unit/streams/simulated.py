@@ -27,6 +27,7 @@ from streams.list_statistics import ListStatistics
 from streams.metrics import Metrics
 from streams.online_quality import OnlineQuality
 from streams.ownership import Ownership
+from streams.pace import Pace
 from streams.partitioning import partitions_of
 from streams.pipeline import Pipeline
 from streams.profile_state import ProfileState, decode_state
@@ -64,6 +65,7 @@ class MemoryStore:
         self.holding = False
         self._held: list[asyncio.Future[bool]] = []
         self.trending: dict[int, tuple[int, bytes]] = {}
+        self.pace: Pace | None = None  # of the last save
 
     def release(self, succeed: bool) -> None:
         """Let the saves that wait happen, or fail."""
@@ -97,8 +99,9 @@ class MemoryStore:
         await asyncio.sleep(0)  # what else goes on may change rows meanwhile
         return found
 
-    async def save(self, rows: Sequence[StoredProfile]) -> None:
+    async def save(self, rows: Sequence[StoredProfile], pace: Pace | None = None) -> None:
         self._check()
+        self.pace = pace
         if self.holding:
             waiting = asyncio.get_running_loop().create_future()
             self._held.append(waiting)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from faust.types import TP
 
+from streams import pipeline
 from streams.intake import Intake
 from streams.profile_state import hashes
 from streams.stores.base import StoreMisconfigured
@@ -97,7 +98,7 @@ async def test_a_setting_that_no_retry_mends_ends_the_checkpoint_and_leaves_user
     world.produce(ANNA, 0, 1_000)
     await work_through(worker)
 
-    async def refuse(rows: object) -> None:
+    async def refuse(rows: object, pace: object) -> None:
         raise StoreMisconfigured("the keyspace is another one's")
 
     monkeypatch.setattr(world.store, "save", refuse)
@@ -126,6 +127,35 @@ async def test_an_event_that_comes_while_its_user_is_being_saved_is_in_the_next_
     assert worker.table.dirty_count == 1
     await checkpoint(worker)
     assert (applied(world), world.committed[TP("clicks", HOME)]) == (2, world.logs[TP("clicks", HOME)][-1].offset + 1)
+
+
+@pytest.mark.parametrize("who", ["asked for", "handing over", "cancelled", "much is dirty"])
+async def test_a_save_takes_its_time_until_somebody_waits_for_it(
+    world: World, who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_COUNT_EVERY_S", 0.0)
+    worker = SimWorker(world)
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(worker)
+    world.store.holding = True
+    saving = worker.start(worker.checkpoint.run(over_s=60.0))
+    await turns()
+    pace = world.store.pace
+    assert pace is not None
+    assert not pace.hurried
+    if who == "asked for":
+        worker.checkpoint.request()
+    elif who == "handing over":
+        worker.start(worker.checkpoint.run())
+    elif who == "cancelled":
+        saving.cancel()
+    else:
+        worker.table.dirty[: worker.table.capacity // 4] = True  # half of what may be
+        world.produce(ANNA, 0, 2_000)
+        await work_through(worker)
+    await turns()
+    assert pace.hurried
 
 
 @pytest.mark.parametrize("succeeds", [False, True])

@@ -219,6 +219,18 @@ def test_a_snapshot_is_what_was_there_whatever_happens_later() -> None:
     assert encode_rows(snapshot, 1, 60) == expected
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_the_parts_of_a_snapshot_are_all_of_it(size: int) -> None:
+    table, index = make_table(), ItemIndex(DIMENSION)
+    for user in ("anna", "bert", "cleo"):
+        fill(table, index, clicks(5, user))
+    snapshot = take_snapshot(table, table.all_slots(), ENCODER)
+    assert len(snapshot) == 3
+    parts = list(snapshot.parts(size))
+    assert max(map(len, parts)) <= size
+    assert [row for part in parts for row in encode_rows(part, 1, 60)] == encode_rows(snapshot, 1, 60)
+
+
 @pytest.mark.parametrize("saved", [True, False])
 def test_a_save_marks_what_it_must(saved: bool) -> None:
     table, index = make_table(), ItemIndex(DIMENSION)
