@@ -22,6 +22,7 @@ from tests.bench.fetch import fetch
 from tests.bench.growth import by_batch, by_users
 from tests.bench.job import beside_peers, prefstream
 from tests.bench.latency import latency
+from tests.bench.reference import reference_us
 from tests.bench.scoring import scoring
 from tests.bench.stages import stage_costs
 
@@ -39,18 +40,24 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     began = time.monotonic()
+    reference: dict[str, float] = {}
 
     def say(line: str) -> None:
         print(f"{time.monotonic() - began:6.1f} s  {line}", file=sys.stderr, flush=True)
 
+    def begin(section: str) -> None:
+        reference[section] = reference_us()
+        say(section)
+
     with ExitStack() as ending:
         folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="prefstream-bench-")))
-        details = alone(folder, given.quick, say)
+        details = alone(folder, given.quick, begin)
         if given.stack:
             stack = up(given.stack, progress=say)
         else:
             stack = ending.enter_context(running(folder / "stack", progress=say))
-        details |= measure(stack, folder, given.environments.resolve(), given.quick, say)
+        details |= measure(stack, folder, given.environments.resolve(), given.quick, begin)
+    details["reference_us"] = reference  # before each section
     figures = figures_of(details)
     report.write(given.results, figures, details)
     if given.json:
@@ -60,38 +67,38 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def alone(folder: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+def alone(folder: Path, quick: bool, begin: Callable[[str], None]) -> dict[str, Any]:
     """What needs no servers, before they are there: they would take caches and cores from it."""
     details: dict[str, Any] = {}
     for items in (10_000, 100_000) if quick else (1_000, 10_000, 100_000, 1_000_000):
-        say(f"scoring {items:,} items")
+        begin(f"scoring {items:,} items")
         details[f"scoring {items}"] = scoring(items)
     if not quick:
-        say("growth")
+        begin("growth")
         details["growth by batch"] = by_batch(folder, (10, 100, 500, 2_000, 8_000))
         details["growth by users"] = by_users(folder, (10_000, 100_000, 1_000_000))
     return details
 
 
-def measure(stack: Any, folder: Path, environments: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(stack: Any, folder: Path, environments: Path, quick: bool, begin: Callable[[str], None]) -> dict[str, Any]:
     """Everything else, section by section."""
     details: dict[str, Any] = {}
-    say("fetch")
+    begin("fetch")
     details["fetch"] = fetch(stack, 200_000 if quick else 1_000_000)
-    say("stages")
+    begin("stages")
     batches = 16 if quick else 20  # the first ones are slower
     details["stages"] = {users: stage_costs(stack, folder, users, 10_000, batches) for users in ("zipf", "uniform")}
-    say("the whole job, beside its peers")
+    begin("the whole job, beside its peers")
     details["job"] = beside_peers(stack, folder, environments, 10_000, 2_000 if quick else 10_000, 40_000)
-    say("two workers")
+    begin("two workers")
     events = 40_000 if quick else 100_000
     for workers in (1, 2):
         details[f"workers {workers}"] = prefstream(stack, folder, 10_000, "zipf", events, workers)
     if not quick:
         for users, items in (("uniform", 10_000), ("zipf", 100_000)):
-            say(f"the whole job, {users} users, {items:,} items")
+            begin(f"the whole job, {users} users, {items:,} items")
             details[f"job {users} {items}"] = prefstream(stack, folder, items, users, events)
-    say("latency")
+    begin("latency")
     shares = {name: share for name, share in _LOADS.items() if not quick or share == 0.5}
     overload = details["workers 1"]["warm"]["events_s"]
     seconds, warm = (8.0, 40_000) if quick else (30.0, 100_000)
