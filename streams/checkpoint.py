@@ -75,7 +75,7 @@ class Checkpoint:
         self._save_number = 0
         self._wanted = asyncio.Event()
         self._advanced = asyncio.Event()
-        self._pace = Pace()  # of the save that is under way
+        self._paces: list[Pace] = []  # of the save that is under way, and of those that wait for it
 
     def add(self, batches: Sequence[RecordBatch]) -> None:
         """They are wholly in the table, and all that follows from them is produced; call with `boundary` held."""
@@ -88,7 +88,8 @@ class Checkpoint:
 
     def hurry(self) -> None:
         """Let the save that is under way, if one is, take no longer than it must."""
-        self._pace.hurry()
+        for pace in self._paces:
+            pace.hurry()
 
     async def advanced(self, timeout_s: float) -> bool:
         """Wait until a checkpoint went through; False if none did in time."""
@@ -124,28 +125,35 @@ class Checkpoint:
         """
         if over_s == 0.0:
             self.hurry()
-        async with self._running:
-            start = time.perf_counter()
-            self._pace = Pace(over_s)
-            async with self.boundary:
-                frozen = self._freeze()
-            if frozen is None:
-                return True
-            saved = False
-            try:
-                saved = await self._save(frozen)
-            except StoreMisconfigured:
-                raise
-            except StoreError as error:
-                self._metrics.store_error("save")
-                log.warning("checkpoint failed, will be tried again", problem=str(error), users=len(frozen.snapshot))
-            finally:
-                self.hurry()  # the thread of a save that was cancelled writes on
-                self._end(frozen, saved)
-            if saved:
-                self._metrics.checkpoint(time.perf_counter() - start, len(frozen.snapshot), time.time())
-                self._advanced.set()
-            return saved
+        pace = Pace(over_s)
+        self._paces.append(pace)
+        try:
+            async with self._running:
+                return await self._run(pace)
+        finally:
+            pace.hurry()  # the thread of a save that was cancelled writes on
+            self._paces.remove(pace)
+
+    async def _run(self, pace: Pace) -> bool:
+        start = time.perf_counter()
+        async with self.boundary:
+            frozen = self._freeze()
+        if frozen is None:
+            return True
+        saved = False
+        try:
+            saved = await self._save(frozen, pace)
+        except StoreMisconfigured:
+            raise
+        except StoreError as error:
+            self._metrics.store_error("save")
+            log.warning("checkpoint failed, will be tried again", problem=str(error), users=len(frozen.snapshot))
+        finally:
+            self._end(frozen, saved)
+        if saved:
+            self._metrics.checkpoint(time.perf_counter() - start, len(frozen.snapshot), time.time())
+            self._advanced.set()
+        return saved
 
     def _freeze(self) -> _Frozen | None:
         assignment = self._ownership.current
@@ -166,18 +174,18 @@ class Checkpoint:
         snapshot = take_snapshot(self._table, dirty, self._serving.space.version)
         return _Frozen(assignment, snapshot, batches, deliveries, trending)
 
-    async def _save(self, frozen: _Frozen) -> bool:
+    async def _save(self, frozen: _Frozen, pace: Pace) -> bool:
         for deliveries in frozen.deliveries:
             if not await asyncio.to_thread(deliveries.wait, _DELIVERY_TIMEOUT_S):
                 log.warning("checkpoint waits for Kafka to confirm what was produced", records=deliveries.produced)
                 return False
         self._save_number += 1
         number = self._save_number
-        self._pace.begin(len(frozen.snapshot))
+        pace.begin(len(frozen.snapshot))
         for part in frozen.snapshot.parts(_ROWS_AT_ONCE):
             rows = await asyncio.to_thread(encode_rows, part, number, self._forget_after_s)
-            with self._metrics.stage("save", self._pace):
-                await self._store.save(rows, self._pace)
+            with self._metrics.stage("save", pace):
+                await self._store.save(rows, pace)
         trending = await asyncio.to_thread(self._publish, frozen.trending)
         if trending:
             await self._store.save_trending(trending, store_version(frozen.assignment.term, number))

@@ -30,8 +30,10 @@ class Pace:
         self._parts, self._done, self._start = parts, 0, time.monotonic()
 
     def keep(self, parts: int) -> None:
-        """So many more of them are done: wait until the next one is due. Blocks the calling thread."""
+        """So many more of them are done: wait until the next one is due, if there is one. Blocks the calling thread."""
         self._done += parts
+        if self._done >= self._parts:
+            return
         now = time.monotonic()
         left_s = self._start + self._over_s * self._done / self._parts - now
         if left_s > 0:

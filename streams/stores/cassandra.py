@@ -56,8 +56,6 @@ HEARTBEAT_S = 10.0
 WRITES_IN_FLIGHT = 32
 """With more, a request costs the client less, as more answers come at once; and users that events wait for are loaded
 later, as the servers are busy with the save."""
-PACED_IN_FLIGHT = 2
-"""Where there is time, so that a load waits for these few at most."""
 FAILURES = (DriverException, NoHostAvailable, ErrorMessage, ConnectionException, NoConnectionsAvailable, OSError)
 
 
@@ -132,12 +130,15 @@ class CassandraSession:
         self._policy: Any = None
         self._session: Session | None = None
         self._prepared: dict[str, PreparedStatement] = {}
+        self._writing: set[asyncio.Future[None]] = set()
 
     async def open(self) -> None:
         if self._session is None:
             self._session = await asyncio.to_thread(self._connect)
 
     async def close(self) -> None:
+        if self._writing:  # the driver never answers what is under way when it shuts down
+            await asyncio.wait(self._writing, timeout=self._options.request_timeout_s)
         session, self._session = self._session, None
         if session is not None:
             await asyncio.to_thread(session.cluster.shutdown)
@@ -205,19 +206,30 @@ class CassandraSession:
             raise self._translated(doing, error) from error
 
     async def write(self, doing: str, requests: Iterable[Any], pace: Pace | None = None) -> None:
-        """Send many requests, WRITES_IN_FLIGHT at once, or PACED_IN_FLIGHT at a pace; the first failure ends it.
+        """Send many requests, WRITES_IN_FLIGHT at once, or one by one at a pace; the first failure ends it.
 
         In a thread of its own: with answers that wake the event loop one by one, a request costs half as much again.
         """
-        await asyncio.to_thread(self._write, doing, requests, pace or Pace())
+        writing = asyncio.ensure_future(asyncio.to_thread(self._write, doing, requests, pace or Pace()))
+        self._writing.add(writing)
+        writing.add_done_callback(self._written)
+        await asyncio.shield(writing)  # the thread goes on where its caller is cancelled
+
+    def _written(self, writing: asyncio.Future[None]) -> None:
+        self._writing.discard(writing)
+        if not writing.cancelled():
+            writing.exception()  # perhaps nobody waits for it any more
 
     def _write(self, doing: str, requests: Iterable[Any], pace: Pace) -> None:
         session, unanswered = self._opened(), deque[Any]()
         try:
             for request in requests:
-                if len(unanswered) >= (WRITES_IN_FLIGHT if pace.hurried else PACED_IN_FLIGHT):
+                if not pace.hurried:
+                    session.execute(request)  # a load waits for no more than this one, and a failure shows at once
+                    continue
+                if len(unanswered) == WRITES_IN_FLIGHT:
                     # half of them, the last one first: a thread that wakes up for each answer is a tenth of the cost
-                    for response in reversed([unanswered.popleft() for _ in range(len(unanswered) // 2)]):
+                    for response in reversed([unanswered.popleft() for _ in range(WRITES_IN_FLIGHT // 2)]):
                         response.result()
                 unanswered.append(session.execute_async(request))
             for response in reversed(unanswered):

@@ -19,6 +19,7 @@ from faust.types import TP
 
 from encoders.index import ItemIndex
 from schemas.events import EVENT_CLASSES
+from streams import checkpoint
 from streams.checkpoint import Checkpoint
 from streams.decoding import Decoder
 from streams.index_updates import IndexUpdates
@@ -50,6 +51,8 @@ EVENT_TOPICS = ("clicks", "browses", "purchases")
 ITEMS = ("red", "green", "blue", "grey")
 GROUP_RECORDS = 5
 """Of batches that are processed together: some batches are larger, some groups are of several."""
+ROWS_AT_ONCE = 2
+# of a save: some take several calls of the store
 TURNS = 60
 """Turns of the loop that finish whatever is not waiting for the outside."""
 
@@ -66,6 +69,7 @@ class MemoryStore:
         self._held: list[asyncio.Future[bool]] = []
         self.trending: dict[int, tuple[int, bytes]] = {}
         self.pace: Pace | None = None  # of the last save
+        self.saves: list[int] = []  # rows of each
 
     def release(self, succeed: bool) -> None:
         """Let the saves that wait happen, or fail."""
@@ -102,6 +106,7 @@ class MemoryStore:
     async def save(self, rows: Sequence[StoredProfile], pace: Pace | None = None) -> None:
         self._check()
         self.pace = pace
+        self.saves.append(len(rows))
         if self.holding:
             waiting = asyncio.get_running_loop().create_future()
             self._held.append(waiting)
@@ -235,6 +240,7 @@ class SimWorker:
             boundary := asyncio.Lock(),
         )
         self.superseded = False
+        checkpoint._ROWS_AT_ONCE = ROWS_AT_ONCE
         self.checkpoint = Checkpoint(
             self.table,
             world.store,

@@ -158,6 +158,80 @@ async def test_a_save_takes_its_time_until_somebody_waits_for_it(
     assert pace.hurried
 
 
+async def test_a_save_of_many_users_takes_several_calls_of_the_store_and_misses_nobody(world: World) -> None:
+    worker = SimWorker(world)
+    await assign(worker)
+    users = [f"user-{number}" for number in range(5)]
+    for number, user in enumerate(users):
+        world.produce(user, 0, 1_000 + number)
+    await work_through(worker)
+    assert await checkpoint(worker)
+    assert world.store.saves == [2, 2, 1]
+    assert world.store.pace is not None
+    assert world.store.pace._parts == 5
+    assert [applied(world, user) for user in users] == [1] * 5
+
+
+async def test_a_save_that_fails_halfway_acks_nothing(world: World) -> None:
+    worker = SimWorker(world)
+    await assign(worker)
+    users = [f"user-{number}" for number in range(5)]
+    for number, user in enumerate(users):
+        world.produce(user, 0, 1_000 + number)
+    await work_through(worker)
+    world.store.holding = True
+    saving = worker.start(worker.checkpoint.run())
+    for succeeds in (True, False):
+        await turns()
+        world.store.release(succeeds)
+    await turns()
+    assert saving.result() is False
+    assert len(world.store.saves) == 2
+    worker.commit()
+    assert set(world.committed.values()) <= {0}
+    assert worker.table.dirty_count == 5
+    world.store.holding = False
+    assert await checkpoint(worker)
+    assert [applied(world, user) for user in users] == [1] * 5
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_a_checkpoint_at_the_end_of_an_interval_is_spread_and_one_that_was_asked_for_is_not(
+    world: World, asked: bool
+) -> None:
+    worker = SimWorker(world)
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(worker)
+    world.store.holding = True
+    worker.start(worker.checkpoint.run_forever(3_600.0 if asked else 1e-6))
+    if asked:
+        worker.checkpoint.request()
+    while world.store.pace is None:
+        await turns()
+    assert world.store.pace.hurried is asked
+
+
+async def test_a_hurry_reaches_a_checkpoint_that_waits_for_another(world: World) -> None:
+    worker = SimWorker(world)
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(worker)
+    world.store.holding = True
+    worker.start(worker.checkpoint.run())
+    await turns()
+    worker.start(worker.checkpoint.run(over_s=60.0))
+    await turns()
+    worker.checkpoint.hurry()
+    world.produce(ANNA, 0, 2_000)
+    await work_through(worker)
+    world.store.pace = None
+    world.store.release(True)
+    await turns()
+    assert world.store.pace is not None
+    assert world.store.pace.hurried
+
+
 @pytest.mark.parametrize("succeeds", [False, True])
 async def test_a_save_that_ends_after_its_assignment_came_back_loses_nothing(world: World, succeeds: bool) -> None:
     """Regression: such users stayed clean though their save had failed, or `saving` for ever though it had not."""

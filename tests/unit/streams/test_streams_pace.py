@@ -19,9 +19,16 @@ def test_parts_are_spread_evenly_and_what_took_longer_is_not_waited_for() -> Non
     waited_s = pace.waited_s
     pace.keep(1)
     assert pace.waited_s == waited_s
-    pace.keep(2)
-    assert 0.2 - SLACK_S <= time.monotonic() - start < LONG_S
-    assert 0.05 - SLACK_S <= waited_s < pace.waited_s < 0.2
+    pace.keep(1)
+    assert 0.15 - SLACK_S <= time.monotonic() - start < LONG_S
+    assert 0.05 - SLACK_S <= waited_s <= pace.waited_s < 0.2
+
+
+def test_nothing_waits_behind_the_last_part() -> None:
+    pace = Pace(LONG_S)
+    pace.begin(3)
+    pace.keep(3)
+    assert pace.waited_s == 0.0
 
 
 def test_without_a_time_nothing_waits() -> None:
@@ -43,7 +50,7 @@ def test_a_hurry_before_the_beginning_counts() -> None:
 
 def test_a_hurry_ends_a_wait_of_another_thread() -> None:
     pace = Pace(LONG_S)
-    pace.begin(1)
+    pace.begin(2)
     waiting = threading.Thread(target=pace.keep, args=(1,), daemon=True)
     waiting.start()
     pace.hurry()
