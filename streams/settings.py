@@ -203,7 +203,7 @@ class Checkpoint(Section):
     """When state is saved."""
 
     interval_s: Seconds = 1.0
-    """Seconds from one save to the next, and over which each is spread: a crash replays twice as much at most."""
+    """Seconds from one save to the next, and over which a small one is spread: a crash replays up to twice as much."""
     max_dirty_users: Annotated[int, Field(ge=1)] = 20_000
     """Unsaved users at which fetching pauses, as when the store is down."""
 

@@ -197,8 +197,9 @@ async def test_a_save_that_fails_halfway_acks_nothing(world: World) -> None:
 
 @pytest.mark.parametrize("asked", [False, True])
 async def test_a_checkpoint_at_the_end_of_an_interval_is_spread_and_one_that_was_asked_for_is_not(
-    world: World, asked: bool
+    world: World, asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("streams.checkpoint._PACED_ROWS_S", 1e9)  # for an interval that is over at once
     worker = SimWorker(world)
     await assign(worker)
     world.produce(ANNA, 0, 1_000)
@@ -210,6 +211,19 @@ async def test_a_checkpoint_at_the_end_of_an_interval_is_spread_and_one_that_was
     while world.store.pace is None:
         await turns()
     assert world.store.pace.hurried is asked
+
+
+async def test_a_save_of_many_rows_is_not_spread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.checkpoint._PACED_ROWS_S", 4 / 60.0)
+    worker = SimWorker(world)
+    await assign(worker)
+    for number in range(5):
+        world.produce(f"user-{number}", 0, 1_000 + number)
+    await work_through(worker)
+    worker.start(worker.checkpoint.run(over_s=60.0))
+    await turns()
+    assert world.store.pace is not None
+    assert world.store.pace.hurried
 
 
 async def test_a_hurry_reaches_a_checkpoint_that_waits_for_another(world: World) -> None:
