@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 _COUNT_EVERY_S = 0.1  # what is not saved: that takes a look at every slot there is
+_MANY_RECORDS = 500  # of a group: a backlog waits, and what a save costs counts for more than what waits behind it
 _WARN_EVERY_S = 60.0
 _WARN_FROM = 10  # a few are somebody's mistake, many are a setting
 
@@ -93,6 +94,8 @@ class Pipeline:
             return False
         for batch in group:
             self._metrics.batch(batch.topic, len(batch))
+        if sum(map(len, group)) >= _MANY_RECORDS:
+            self._checkpoint.hurry()
         with self._metrics.stage("decode"):
             decoded = self._decoder.decode(group, assignment.partition_count)
         partition_of = _partition_of_users(decoded)

@@ -129,7 +129,7 @@ async def test_an_event_that_comes_while_its_user_is_being_saved_is_in_the_next_
     assert (applied(world), world.committed[TP("clicks", HOME)]) == (2, world.logs[TP("clicks", HOME)][-1].offset + 1)
 
 
-@pytest.mark.parametrize("who", ["asked for", "handing over", "cancelled", "much is dirty"])
+@pytest.mark.parametrize("who", ["asked for", "handing over", "cancelled", "much is dirty", "a backlog"])
 async def test_a_save_takes_its_time_until_somebody_waits_for_it(
     world: World, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +150,14 @@ async def test_a_save_takes_its_time_until_somebody_waits_for_it(
         worker.start(worker.checkpoint.run())
     elif who == "cancelled":
         saving.cancel()
+    elif who == "a backlog":
+        monkeypatch.setattr(pipeline, "_MANY_RECORDS", 2)
+        world.produce(ANNA, 0, 2_000)
+        await work_through(worker)
+        assert not pace.hurried
+        for number in range(2):
+            world.produce(ANNA, 0, 3_000 + number)
+        await work_through(worker)
     else:
         worker.table.dirty[: worker.table.capacity // 4] = True  # half of what may be
         world.produce(ANNA, 0, 2_000)
