@@ -175,7 +175,7 @@ def build() -> Dashboard:
         ),
         lines(
             "Checkpoints",
-            "Mean seconds of a checkpoint, and the slowest of twenty; its rows are spread over checkpoint.interval_s.",
+            "Mean seconds of a checkpoint, and the slowest of twenty; small ones are spread over the interval.",
             [
                 Query(
                     f"sum(rate(prefstream_checkpoint_seconds_sum{{{_IN}}}[$__rate_interval])) / "

@@ -41,6 +41,15 @@ async def work_through(worker: SimWorker, most: int = 100) -> None:
     await drain(worker)
 
 
+async def count_an_event_each(worker: SimWorker, users: int) -> list[str]:
+    """Let so many users have an event; returns their ids."""
+    names = [f"user-{number}" for number in range(users)]
+    for number, user in enumerate(names):
+        worker.world.produce(user, 0, 1_000 + number)
+    await work_through(worker)
+    return names
+
+
 async def drain(worker: SimWorker) -> None:
     """Work on what was fetched."""
     for _ in range(len(worker.intake)):
@@ -169,10 +178,7 @@ async def test_a_save_takes_its_time_until_somebody_waits_for_it(
 async def test_a_save_of_many_users_takes_several_calls_of_the_store_and_misses_nobody(world: World) -> None:
     worker = SimWorker(world)
     await assign(worker)
-    users = [f"user-{number}" for number in range(5)]
-    for number, user in enumerate(users):
-        world.produce(user, 0, 1_000 + number)
-    await work_through(worker)
+    users = await count_an_event_each(worker, 5)
     assert await checkpoint(worker)
     assert world.store.saves == [2, 2, 1]
     assert world.store.pace is not None
@@ -183,10 +189,7 @@ async def test_a_save_of_many_users_takes_several_calls_of_the_store_and_misses_
 async def test_a_save_that_fails_halfway_acks_nothing(world: World) -> None:
     worker = SimWorker(world)
     await assign(worker)
-    users = [f"user-{number}" for number in range(5)]
-    for number, user in enumerate(users):
-        world.produce(user, 0, 1_000 + number)
-    await work_through(worker)
+    users = await count_an_event_each(worker, 5)
     world.store.holding = True
     saving = worker.start(worker.checkpoint.run())
     for succeeds in (True, False):
@@ -225,9 +228,7 @@ async def test_a_save_of_many_rows_is_not_spread(world: World, monkeypatch: pyte
     monkeypatch.setattr("streams.checkpoint._PACED_ROWS_S", 4 / 60.0)
     worker = SimWorker(world)
     await assign(worker)
-    for number in range(5):
-        world.produce(f"user-{number}", 0, 1_000 + number)
-    await work_through(worker)
+    await count_an_event_each(worker, 5)
     worker.start(worker.checkpoint.run(over_s=60.0))
     await turns()
     assert world.store.pace is not None
