@@ -22,11 +22,19 @@ class RankingGraph:
     ----------
     chunk : users a run at most; by default what was fastest on the device
     bind : keep the items on the device between runs; by default on CUDA only
+    two_stages : choose the items in two stages (`encoders.top_k`), which gives the same; by default on CUDA only
     """
 
-    def __init__(self, runtime: Runtime, encoder: Encoder, chunk: int | None = None, bind: bool | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        encoder: Encoder,
+        chunk: int | None = None,
+        bind: bool | None = None,
+        two_stages: bool | None = None,
+    ) -> None:
         self.encoder = encoder
-        scoring = compose_model(encoder)
+        scoring = compose_model(encoder, two_stages=runtime.is_cuda if two_stages is None else two_stages)
         self.exact = scoring.exact
         self._runtime = runtime
         self._head_inputs = scoring.head_inputs

@@ -10,6 +10,7 @@ from encoders.errors import EncoderError
 from encoders.manifest import HEAD_MODEL, Encoder
 from encoders.onnxfile import FLOAT, INT64, OPSET, GraphWriter, value
 from encoders.signature import PARTS
+from encoders.top_k import write_top_k
 
 # name -> element type and shape; a head takes some of these, the rest of the graph adds what it needs itself
 HEAD_PORTS = {
@@ -62,10 +63,11 @@ class ScoringModel:
     exact: bool
 
 
-def compose_model(encoder: Encoder, *, chosen: bool = False) -> ScoringModel:
+def compose_model(encoder: Encoder, *, chosen: bool = False, two_stages: bool = False) -> ScoringModel:
     """Head, scores, TopK and shares as one graph (see ``encoders/README.md`` for the formulas).
 
-    With ``chosen`` the items are an input, ``rows`` (B, k), and only their shares are worked out.
+    With ``chosen`` the items are an input, ``rows`` (B, k), and only their shares are worked out; ``two_stages`` is how
+    else they are chosen (`encoders.top_k`).
     """
     head = _load_head(encoder)
     given = {item.name for item in head.graph.output}
@@ -75,7 +77,8 @@ def compose_model(encoder: Encoder, *, chosen: bool = False) -> ScoringModel:
     g = GraphWriter()
     repeats = "recent_scores" in given
     if not chosen:
-        _choose(g, encoder.manifest.score_scale, repeats=repeats)
+        _score(g, encoder.manifest.score_scale, repeats=repeats)
+        (write_top_k if two_stages else _write_one_top_k)(g, "all_scores", "k", "scores", "rows")
     _pick(g, encoder.manifest.score_scale)
     (_exact_shares if exact else _similarity_shares)(g, head_inputs, "vector_shares" if repeats else "recent_shares")
     if repeats:
@@ -112,8 +115,8 @@ def _load_head(encoder: Encoder) -> onnx.ModelProto:
     return head
 
 
-def _choose(g: GraphWriter, score_scale: float, *, repeats: bool) -> None:
-    """scores = scale * user @ items.T + bias + adjust, and the k best of each row.
+def _score(g: GraphWriter, score_scale: float, *, repeats: bool) -> None:
+    """all_scores = scale * user @ items.T + bias + adjust.
 
     With ``repeats`` each recent's score is added to its own item, in the same pass as the adjustments.
     """
@@ -125,7 +128,10 @@ def _choose(g: GraphWriter, score_scale: float, *, repeats: bool) -> None:
         changed = g.node("Concat", ["adjust_rows", "repeat_rows"], "changed_rows", axis=1)
         amounts = g.node("Concat", ["adjust", "recent_scores"], "changes", axis=1)
     g.node("ScatterElements", ["plain_scores", changed, amounts], "all_scores", axis=1, reduction="add")
-    g.nodes.append(helper.make_node("TopK", ["all_scores", "k"], ["scores", "rows"], name="top", axis=1))
+
+
+def _write_one_top_k(g: GraphWriter, scores: str, k: str, best: str, rows: str) -> None:
+    g.nodes.append(helper.make_node("TopK", [scores, k], [best, rows], name="top", axis=1))
 
 
 def _pick(g: GraphWriter, score_scale: float) -> None:

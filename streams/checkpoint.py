@@ -33,8 +33,9 @@ log = structlog.get_logger(__name__)
 _DELIVERY_TIMEOUT_S = 5.0
 _ROWS_AT_ONCE = 512
 """Rows that are encoded in one go: some milliseconds, in which nothing else is done in Python."""
-_PACED_ROWS_S = 300
-"""Of more rows a second the save is not spread: one request at a time costs the client three times as much a row."""
+_PACED_ROWS_S = 2_000
+"""Of more rows a second the save is not spread: one request at a time costs the client three times as much a row, and
+servers that are so busy keep others waiting all the time instead."""
 
 
 @dataclass

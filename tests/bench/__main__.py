@@ -17,7 +17,9 @@ from typing import Any
 import structlog
 
 from deploy.local.stack import running, up
+from encoders.runtime import Runtime
 from tests.bench import report
+from tests.bench.exact import exact
 from tests.bench.fetch import fetch
 from tests.bench.growth import by_batch, by_users
 from tests.bench.job import beside_peers, prefstream
@@ -74,6 +76,9 @@ def alone(folder: Path, quick: bool, begin: Callable[[str], None]) -> dict[str, 
         begin(f"scoring {items:,} items")
         details[f"scoring {items}"] = scoring(items)
     if not quick:
+        if Runtime("auto").is_cuda:
+            begin("exact, on the GPU")
+            details["exact"] = exact("cuda", 1_000_000)
         begin("growth")
         details["growth by batch"] = by_batch(folder, (10, 100, 500, 2_000, 8_000))
         details["growth by users"] = by_users(folder, (10_000, 100_000, 1_000_000))

@@ -38,12 +38,8 @@ def scoring(items: int, repeats: int = 5) -> dict[str, Any]:
     """
     one_blas_thread()  # as a worker does
     with tempfile.TemporaryDirectory() as folder:
-        few = workload.item_vectors(64)
-        encoder = lookup.build(Path(folder) / "encoder", workload.item_ids(len(few)), few, "scoring")
         runtime = Runtime("cpu", 1)
-        space = Space.load(encoder, runtime)
-        space.index.put(workload.item_ids(items), workload.item_vectors(items))
-        inputs, rows = _users(space.index, items)
+        space, inputs, rows = catalog(Path(folder), runtime, items)
         table = ProfileTable(_USERS, ProfileShape(history=workload.HISTORY, dimension=workload.DIMENSION))
         slots = table.allocate([f"user-{number}" for number in range(_USERS)], 0, 1)
         table.preferences[slots, 2] = space.graph.vectors(inputs)[0]
@@ -70,6 +66,15 @@ def scoring(items: int, repeats: int = 5) -> dict[str, Any]:
             "build_s": round(build_s, 2),
             "bytes_per_item": round((space.index.nbytes + (found.clusters.nbytes if found else 0)) / items),
         }
+
+
+def catalog(folder: Path, runtime: Runtime, items: int) -> tuple[Space, HeadInputs, NDArray[np.int64]]:
+    """Items in the space of a new encoder, some users of them, and the users' recent items, to be left out."""
+    few = workload.item_vectors(64)
+    encoder = lookup.build(folder / "encoder", workload.item_ids(len(few)), few, "scoring")
+    space = Space.load(encoder, runtime)
+    space.index.put(workload.item_ids(items), workload.item_vectors(items))
+    return space, *_users(space.index, items)
 
 
 def _recall(ranked: Ranked, snapshot: Snapshot, rows: NDArray[np.int64]) -> float:

@@ -1,0 +1,119 @@
+"""The exact top-k of all items on a GPU: the worker's graph, the same with one TopK, and a plain matmul and top-k.
+
+python -m tests.bench.exact
+python -m tests.bench.exact --device cpu --items 100000
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.errors import EncoderError
+from encoders.graph import RankingGraph
+from encoders.index import Snapshot
+from encoders.runtime import Device, Runtime
+from streams.ranking import adjustments
+from tests.bench import workload
+from tests.bench.scoring import catalog
+
+_PLAIN_CHUNK = 128  # users a run, as the graph has with 1,000,000 items
+_CLOSE = 1e-4  # of scores: of items that differ by less, either may come first
+
+
+def exact(device: Device, items: int, repeats: int = 7) -> dict[str, Any]:
+    """Microseconds of time a user, from host to host: the median of some runs, by turns.
+
+    ``two_stages_us`` is what a worker does on CUDA (head, scores, 20 items left out, top-k, shares), ``one_top_k_us``
+    the same with ONNX Runtime's TopK over all items; ``same`` is the share of the users to whom both give the same
+    scores, place by place. ``plain_us`` has the users' vectors already and gives their best items alone, by JAX:
+    ``users @ items.T + bias`` and ``top_k``. ``plain_missing`` says why it is not there.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        runtime = Runtime(device)
+        space, inputs, rows = catalog(Path(folder), runtime, items)
+        snapshot, adjust, users = space.index.snapshot(), adjustments(rows), len(rows)
+        graphs = {
+            name: RankingGraph(runtime, space.graph.encoder, two_stages=stages)
+            for name, stages in (("two_stages_us", True), ("one_top_k_us", False))
+        }
+        ways: dict[str, Callable[[], NDArray[np.float32]]] = {
+            name: lambda graph=graph: graph.rank(inputs, snapshot, rows, adjust, workload.K).scores  # type: ignore[misc]
+            for name, graph in graphs.items()
+        }
+        missing = _why_not_jax(runtime.is_cuda)
+        if not missing:
+            plain = _plain(space.graph.vectors(inputs)[0], space.graph.encoder.manifest.score_scale, snapshot)
+            ways["plain_us"] = plain
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        scores = {}
+        for _ in range(repeats + 1):
+            for name, rank in ways.items():
+                start = time.perf_counter()
+                scores[name] = rank()
+                taken[name].append((time.perf_counter() - start) / users * 1e6)
+        one, two = scores["one_top_k_us"], scores["two_stages_us"]
+        return {
+            "device": runtime.provider,
+            "items": items,
+            "users": users,
+            **{name: round(median(times[1:]), 1) for name, times in taken.items()},
+            **({"plain_missing": missing} if missing else {}),
+            "same": round(float((np.abs(one - two) < _CLOSE).all(axis=1).mean()), 4),
+        }
+
+
+def _why_not_jax(is_cuda: bool) -> str:
+    """Why JAX has not the device that ONNX Runtime has; empty if it does."""
+    import jax
+
+    has, wanted = jax.default_backend(), "gpu" if is_cuda else "cpu"
+    hint = ': pip install "jax[cuda12]"' if is_cuda else ""
+    return "" if has == wanted else f"JAX runs on the {has} here, not on the {wanted}{hint}"
+
+
+def _plain(users: NDArray[np.float32], scale: float, snapshot: Snapshot) -> Callable[[], NDArray[np.float32]]:
+    """Scores of the best items by plain matmul and top-k; items and biases stay on the device."""
+    import jax
+    import jax.numpy as jnp
+
+    @jax.jit
+    def best(some: Any, items: Any, bias: Any) -> Any:
+        # full float32, as the worker has it
+        scores = jnp.matmul(some, items.T, precision=jax.lax.Precision.HIGHEST) * scale + bias
+        return jax.lax.top_k(scores, workload.K)
+
+    items, bias = jax.device_put(snapshot.items), jax.device_put(snapshot.bias)
+
+    def rank() -> NDArray[np.float32]:
+        chunks = (users[start : start + _PLAIN_CHUNK] for start in range(0, len(users), _PLAIN_CHUNK))
+        found = [jax.device_get(best(some, items, bias)) for some in chunks]
+        return np.concatenate([scores for scores, _ in found])
+
+    return rank
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print one object."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.exact", description=__doc__)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cuda")
+    given = parser.parse_args(arguments)
+    try:
+        print(json.dumps(exact(given.device, given.items), indent=1))
+    except EncoderError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
