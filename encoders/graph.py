@@ -13,6 +13,7 @@ _CPU_CHUNK, _CUDA_CHUNK = 128, 1024
 # of a run's (users, items) matrix at most, while that leaves _LEAST_CHUNK users
 _CPU_SCORE_BYTES, _CUDA_SCORE_BYTES = 64 << 20, 512 << 20
 _LEAST_CHUNK = 16
+_CUDA_TWO_STAGES_FROM = 32_768  # items; with few of them k segments are most of the row
 
 
 class RankingGraph:
@@ -22,7 +23,8 @@ class RankingGraph:
     ----------
     chunk : users a run at most; by default what was fastest on the device
     bind : keep the items on the device between runs; by default on CUDA only
-    two_stages : choose the items in two stages (`encoders.top_k`), which gives the same; by default on CUDA only
+    two_stages_from : of so many items on, choose in two stages (`encoders.top_k`), which gives the same; by default
+        never on a CPU, whose own TopK is faster
     """
 
     def __init__(
@@ -31,15 +33,20 @@ class RankingGraph:
         encoder: Encoder,
         chunk: int | None = None,
         bind: bool | None = None,
-        two_stages: bool | None = None,
+        two_stages_from: int | None = None,
     ) -> None:
         self.encoder = encoder
-        scoring = compose_model(encoder, two_stages=runtime.is_cuda if two_stages is None else two_stages)
+        scoring = compose_model(encoder)
         self.exact = scoring.exact
         self._runtime = runtime
         self._head_inputs = scoring.head_inputs
         self._outputs = scoring.outputs
         self._session = runtime.session(scoring.model.SerializeToString())
+        if two_stages_from is None and runtime.is_cuda:
+            two_stages_from = _CUDA_TWO_STAGES_FROM
+        self._two_stages_from = two_stages_from
+        if two_stages_from is not None:
+            self._two_stages = runtime.session(compose_model(encoder, two_stages=True).model.SerializeToString())
         self._chunk = chunk or (_CUDA_CHUNK if runtime.is_cuda else _CPU_CHUNK)
         self._score_bytes = _CUDA_SCORE_BYTES if runtime.is_cuda else _CPU_SCORE_BYTES
         self._bind = runtime.is_cuda if bind is None else bind
@@ -109,8 +116,17 @@ class RankingGraph:
         """Every output for all users, a chunk of them a run."""
         shared: dict[str, Array | DeviceArray] = {"k": np.array([k], np.int64)}
         shared["items"], shared["bias"] = self._items(snapshot)
-        chunk = min(self._chunk, max(_LEAST_CHUNK, self._score_bytes // (4 * len(snapshot.bias))))
-        return self._session.run_in_chunks(self._outputs, feeds, shared, chunk)
+        items = len(snapshot.bias)
+        session = self._two_stages if self._in_two_stages(items) else self._session
+        return session.run_in_chunks(self._outputs, feeds, shared, self.users_a_run(items))
+
+    def users_a_run(self, items: int) -> int:
+        """How many users are ranked at once, so that the scores of all items fit."""
+        matrices = 2 if self._in_two_stages(items) else 1  # the scores once more, as segments
+        return min(self._chunk, max(_LEAST_CHUNK, self._score_bytes // (4 * items * matrices)))
+
+    def _in_two_stages(self, items: int) -> bool:
+        return self._two_stages_from is not None and items >= self._two_stages_from
 
     def _items(self, snapshot: Snapshot) -> tuple[Array | DeviceArray, Array | DeviceArray]:
         """Items and biases where the graph runs; sent to the device only when they changed."""

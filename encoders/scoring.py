@@ -10,7 +10,7 @@ from encoders.errors import EncoderError
 from encoders.manifest import HEAD_MODEL, Encoder
 from encoders.onnxfile import FLOAT, INT64, OPSET, GraphWriter, value
 from encoders.signature import PARTS
-from encoders.top_k import write_top_k
+from encoders.top_k import LEAST, write_top_k
 
 # name -> element type and shape; a head takes some of these, the rest of the graph adds what it needs itself
 HEAD_PORTS = {
@@ -77,7 +77,11 @@ def compose_model(encoder: Encoder, *, chosen: bool = False, two_stages: bool = 
     g = GraphWriter()
     repeats = "recent_scores" in given
     if not chosen:
-        _score(g, encoder.manifest.score_scale, repeats=repeats)
+        bias = "bias"
+        if two_stages:
+            g.constant("least", LEAST)
+            bias = g.node("Max", ["bias", "least"], "finite_bias")  # of a withdrawn item it is -inf
+        _score(g, bias, encoder.manifest.score_scale, repeats=repeats)
         (write_top_k if two_stages else _write_one_top_k)(g, "all_scores", "k", "scores", "rows")
     _pick(g, encoder.manifest.score_scale)
     (_exact_shares if exact else _similarity_shares)(g, head_inputs, "vector_shares" if repeats else "recent_shares")
@@ -115,12 +119,12 @@ def _load_head(encoder: Encoder) -> onnx.ModelProto:
     return head
 
 
-def _score(g: GraphWriter, score_scale: float, *, repeats: bool) -> None:
+def _score(g: GraphWriter, bias: str, score_scale: float, *, repeats: bool) -> None:
     """all_scores = scale * user @ items.T + bias + adjust.
 
     With ``repeats`` each recent's score is added to its own item, in the same pass as the adjustments.
     """
-    g.node("Gemm", ["user", "items", "bias"], "plain_scores", alpha=score_scale, beta=1.0, transB=1)  # (B, N)
+    g.node("Gemm", ["user", "items", bias], "plain_scores", alpha=score_scale, beta=1.0, transB=1)  # (B, N)
     changed, amounts = "adjust_rows", "adjust"
     if repeats:
         g.constant("zero_i", 0, np.int64)

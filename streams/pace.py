@@ -39,3 +39,5 @@ class Pace:
         if left_s > 0:
             self._hurried.wait(left_s)
             self.waited_s += time.monotonic() - now
+        elif -left_s > self._over_s:
+            self.hurry()  # it takes twice as long as it was to

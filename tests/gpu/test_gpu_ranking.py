@@ -17,7 +17,7 @@ from tests.unit.encoders import reference
 
 pytestmark = pytest.mark.gpu
 
-ITEMS, USERS, K = 5_000, 1_500, 20
+ITEMS, USERS, K = 40_001, 1_500, 20  # so many that TopK is of two stages
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def compare(cuda: Runtime, encoder: Encoder) -> None:
     rng = np.random.default_rng(5)
     inputs = reference.make_users(rng, USERS, 2, 64, 20)
     index = reference.make_index(rng, ITEMS, 64)
+    index.withdraw([f"item-{number}" for number in range(ITEMS - 600, ITEMS)])  # whole segments
     rows = rng.integers(-1, ITEMS, (USERS, 30))
     adjust = np.where(rng.random(rows.shape) < 0.5, LEAVE_OUT, rng.standard_normal(rows.shape)).astype(np.float32)
     on_cpu, on_cuda = RankingGraph(Runtime("cpu"), encoder), RankingGraph(cuda, encoder)

@@ -56,3 +56,14 @@ def test_a_hurry_ends_a_wait_of_another_thread() -> None:
     pace.hurry()
     waiting.join(LONG_S / 2)
     assert not waiting.is_alive()
+
+
+def test_work_that_is_late_by_all_of_its_time_hurries_itself() -> None:
+    pace = Pace(LONG_S)
+    pace.begin(100)
+    pace._start -= 0.9 * LONG_S
+    pace.keep(1)
+    assert not pace.hurried
+    pace._start -= 0.9 * LONG_S
+    pace.keep(1)
+    assert pace.hurried
