@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from deploy.local.stack import Stack
 from tests.bench import workload
-from tests.bench.shop import BenchShop
+from tests.bench.shop import BenchShop, BenchWorker
 from tests.e2e.worker_process import wait_for
 
 _TICK_S = 0.005
@@ -40,7 +40,7 @@ def latency(
     """
     shop = BenchShop(stack, folder, items)
     worker = shop.start_workers()[0]
-    reader = _Reader(shop)
+    reader = Reader(shop)
     try:
         shop.send_all(workload.events("zipf", warm, items, 5, int(time.time() * 1000)))
         reader.wait_quiet()
@@ -52,21 +52,28 @@ def latency(
         reader.take({})
         found = {}
         for number, (name, share) in enumerate(shares.items()):
-            taken_ms: list[float] = []
-            before, start = np.array([_busy_s(), worker.cpu_s()]), time.monotonic()
-            due = _produce(shop, peak * share, seconds, items, 100 + number, taken_ms)
-            cores = (np.array([_busy_s(), worker.cpu_s()]) - before) / (time.monotonic() - start)
-            reader.wait_quiet()
-            found[name] = {
-                "rate": round(peak * share),
-                **reader.take(due),
-                "broker": _quantiles(taken_ms),
-                "cores": {"all": round(cores[0], 2), "worker": round(cores[1], 2)},
-            }
+            found[name] = at_rate(shop, worker, reader, peak * share, seconds, 100 + number)
         return found
     finally:
         reader.close()
         worker.stop()
+
+
+def at_rate(
+    shop: BenchShop, worker: BenchWorker, reader: "Reader", rate: float, seconds: float, seed: int
+) -> dict[str, Any]:
+    """What ``latency`` says of one load of ``rate`` events a second."""
+    taken_ms: list[float] = []
+    before, start = np.array([_busy_s(), worker.cpu_s()]), time.monotonic()
+    due = _produce(shop, rate, seconds, shop.items, seed, taken_ms)
+    cores = (np.array([_busy_s(), worker.cpu_s()]) - before) / (time.monotonic() - start)
+    reader.wait_quiet()
+    return {
+        "rate": round(rate),
+        **reader.take(due),
+        "broker": _quantiles(taken_ms),
+        "cores": {"all": round(float(cores[0]), 2), "worker": round(float(cores[1]), 2)},
+    }
 
 
 def _produce(
@@ -103,7 +110,7 @@ def _busy_s() -> float:
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))
 
 
-class _Reader:
+class Reader:
     """A thread that notes when each list was read."""
 
     def __init__(self, shop: BenchShop) -> None:
