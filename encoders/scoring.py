@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import compose, helper, version_converter
+from onnx import compose, version_converter
 
 from encoders.errors import EncoderError
 from encoders.manifest import HEAD_MODEL, Encoder
 from encoders.onnxfile import FLOAT, INT64, OPSET, GraphWriter, value
 from encoders.signature import PARTS
-from encoders.top_k import LEAST, write_top_k
+from encoders.top_k import LEAST, write_one_top_k, write_top_k
 
 # name -> element type and shape; a head takes some of these, the rest of the graph adds what it needs itself
 HEAD_PORTS = {
@@ -82,7 +82,7 @@ def compose_model(encoder: Encoder, *, chosen: bool = False, two_stages: bool = 
             g.constant("least", LEAST)
             bias = g.node("Max", ["bias", "least"], "finite_bias")  # of a withdrawn item it is -inf
         _score(g, bias, encoder.manifest.score_scale, repeats=repeats)
-        (write_top_k if two_stages else _write_one_top_k)(g, "all_scores", "k", "scores", "rows")
+        (write_top_k if two_stages else write_one_top_k)(g, "all_scores", "k", "scores", "rows")
     _pick(g, encoder.manifest.score_scale)
     (_exact_shares if exact else _similarity_shares)(g, head_inputs, "vector_shares" if repeats else "recent_shares")
     if repeats:
@@ -132,10 +132,6 @@ def _score(g: GraphWriter, bias: str, score_scale: float, *, repeats: bool) -> N
         changed = g.node("Concat", ["adjust_rows", "repeat_rows"], "changed_rows", axis=1)
         amounts = g.node("Concat", ["adjust", "recent_scores"], "changes", axis=1)
     g.node("ScatterElements", ["plain_scores", changed, amounts], "all_scores", axis=1, reduction="add")
-
-
-def _write_one_top_k(g: GraphWriter, scores: str, k: str, best: str, rows: str) -> None:
-    g.nodes.append(helper.make_node("TopK", [scores, k], [best, rows], name="top", axis=1))
 
 
 def _pick(g: GraphWriter, score_scale: float) -> None:

@@ -1,4 +1,4 @@
-"""TopK in two stages, as a part of a graph, for a device whose own is slow on long rows.
+"""TopK as a part of a graph: one, or two stages for a device whose own is slow on long rows.
 
 The TopK on CUDA of ONNX Runtime 1.31 gives a row to one block of threads, which reads it seven times. Here a row is cut
 into segments, and only those k whose best scores are the best are looked into. That is exact, ties included: if an item
@@ -16,6 +16,11 @@ LEAST = np.float32(-1e38)
 """The least score: below every recommendation's, above float32's least number."""
 
 
+def write_one_top_k(g: GraphWriter, scores: str, k: str, best: str, rows: str, largest: int = 1) -> None:
+    """The k best of each row, or the k least where ``largest`` is 0: ONNX's own TopK."""
+    g.nodes.append(helper.make_node("TopK", [scores, k], [best, rows], name=rows, axis=1, largest=largest))
+
+
 def write_top_k(g: GraphWriter, scores: str, k: str, best: str, rows: str, segment: int = SEGMENT) -> None:
     """The k best of each row of ``scores`` (B, N), k <= N, as ``best`` (B, k) and their places ``rows`` (B, k).
 
@@ -28,14 +33,14 @@ def write_top_k(g: GraphWriter, scores: str, k: str, best: str, rows: str, segme
     maxima = g.node("ReduceMax", [segments, "top/axis_2"], "top/maxima", keepdims=0)  # (B, S)
     count = g.node("Shape", [maxima], "top/count", start=1)
     chosen = g.node("Min", [k, count], "top/chosen")  # how many: there may be fewer segments than k
-    _top(g, maxima, chosen, "top/best_maxima", "top/by_maximum")
-    _top(g, "top/by_maximum", chosen, "top/in_order", "top/unused", largest=0)  # for equal scores
+    write_one_top_k(g, maxima, chosen, "top/best_maxima", "top/by_maximum")
+    write_one_top_k(g, "top/by_maximum", chosen, "top/in_order", "top/unused", largest=0)  # for equal scores
     _keep_below(g, "top/in_order", count, "top/looked_into")
     g.node("Unsqueeze", ["top/looked_into", "top/axis_2"], "top/which")
     g.node("GatherND", [segments, "top/which"], "top/found", batch_dims=1)  # (B, chosen, L)
     g.constant("top/flat", [0, -1], np.int64)
     g.node("Reshape", ["top/found", "top/flat"], "top/candidates")
-    _top(g, "top/candidates", k, best, "top/places")
+    write_one_top_k(g, "top/candidates", k, best, "top/places")
     # place among the candidates -> place in the row
     g.constant("top/length", segment, np.int64)
     g.node("Div", ["top/places", "top/length"], "top/candidate")
@@ -69,7 +74,3 @@ def _keep_below(g: GraphWriter, places: str, count: str, output: str) -> None:
     g.node("Sub", [count, "top/one"], f"{output}/last")
     g.node("Min", [places, f"{output}/last"], f"{output}/not_beyond")
     g.node("Max", [f"{output}/not_beyond", "top/zero"], output)
-
-
-def _top(g: GraphWriter, values: str, k: str, best: str, places: str, largest: int = 1) -> None:
-    g.nodes.append(helper.make_node("TopK", [values, k], [best, places], name=places, axis=1, largest=largest))

@@ -17,28 +17,26 @@ from tests.bench.latency import Reader, at_rate
 from tests.bench.shop import BenchShop
 
 _ITEMS = 10_000
-_MEMORY = {"profiles": {"memory_mb": 1_000}}  # for all of the workload's users
-_UNSAVED = {**_MEMORY, "checkpoint": {"interval_s": 3_600.0, "max_dirty_users": 1_000_000}}
-_WAYS: dict[str, dict[str, Any]] = {
-    "as it is": {},
-    "nothing saved": _UNSAVED,
-    "nothing saved, all users in memory": _UNSAVED,
+_UNSAVED = {
+    "profiles": {"memory_mb": 1_000},  # for all of the workload's users
+    "checkpoint": {"interval_s": 3_600.0, "max_dirty_users": 1_000_000},
 }
-_WARM = 100_000  # events, as in the bench
-_OF_ALL_USERS = 500_000  # events of users drawn evenly, which leave out one in 150
+_WAYS: dict[str, tuple[dict[str, Any], workload.Users, int]] = {  # settings, and the events that go before
+    "as it is": ({}, "zipf", 100_000),  # as in the bench
+    "nothing saved": (_UNSAVED, "zipf", 100_000),
+    "nothing saved, all users in memory": (_UNSAVED, "uniform", 500_000),  # which leave out one user in 150
+}
 
 
 def latency_limit(stack: Stack, folder: Path, rate: float, seconds: float, rounds: int) -> dict[str, list[Any]]:
     """By setting, what `tests.bench.latency` says of a rate, some times."""
     found: dict[str, list[Any]] = {}
-    for name, sections in _WAYS.items():
+    for name, (sections, users, warm) in _WAYS.items():
         shop = BenchShop(stack, folder, _ITEMS, **sections)
         worker = shop.start_workers()[0]
         reader = Reader(shop)
         try:
-            users: workload.Users = "uniform" if "all users" in name else "zipf"
-            count = _OF_ALL_USERS if "all users" in name else _WARM
-            shop.send_all(workload.events(users, count, _ITEMS, 5, int(time.time() * 1000)))
+            shop.send_all(workload.events(users, warm, _ITEMS, 5, int(time.time() * 1000)))
             reader.wait_quiet()
             reader.take({})
             found[name] = [at_rate(shop, worker, reader, rate, seconds, 100 + number) for number in range(rounds)]

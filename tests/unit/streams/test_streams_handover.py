@@ -50,6 +50,18 @@ async def count_an_event_each(worker: SimWorker, users: int) -> list[str]:
     return names
 
 
+async def hold_a_save(world: World) -> SimWorker:
+    """Count an event of Anna's, and begin a checkpoint whose save does not end yet."""
+    worker = SimWorker(world)
+    await assign(worker)
+    world.produce(ANNA, 0, 1_000)
+    await work_through(worker)
+    world.store.holding = True
+    worker.start(worker.checkpoint.run())
+    await turns()
+    return worker
+
+
 async def drain(worker: SimWorker) -> None:
     """Work on what was fetched."""
     for _ in range(len(worker.intake)):
@@ -236,13 +248,7 @@ async def test_a_save_of_many_rows_is_not_spread(world: World, monkeypatch: pyte
 
 
 async def test_a_hurry_reaches_a_checkpoint_that_waits_for_another(world: World) -> None:
-    worker = SimWorker(world)
-    await assign(worker)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(worker)
-    world.store.holding = True
-    worker.start(worker.checkpoint.run())
-    await turns()
+    worker = await hold_a_save(world)
     worker.start(worker.checkpoint.run(over_s=60.0))
     await turns()
     worker.checkpoint.hurry()
@@ -258,13 +264,7 @@ async def test_a_hurry_reaches_a_checkpoint_that_waits_for_another(world: World)
 @pytest.mark.parametrize("succeeds", [False, True])
 async def test_a_save_that_ends_after_its_assignment_came_back_loses_nothing(world: World, succeeds: bool) -> None:
     """Regression: such users stayed clean though their save had failed, or `saving` for ever though it had not."""
-    worker = SimWorker(world)
-    await assign(worker)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(worker)
-    world.store.holding = True
-    worker.start(worker.checkpoint.run())
-    await turns()
+    worker = await hold_a_save(world)
     await assign(worker)  # a rebalance that leaves all as it was
     assert worker.table.slot_of.keys() == {ANNA}
     world.store.holding = False
