@@ -12,7 +12,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from encoders.errors import EncoderError
-from encoders.onnxfile import IR_VERSION, OPSET, value
+from encoders.onnx_builder import IR_VERSION, OPSET, value
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

@@ -12,9 +12,9 @@ from typing import Any
 import faust
 import structlog
 
-from encoders.manifest import Encoder
+from encoders.artifact.manifest import Encoder
+from encoders.artifact.registry import Shelf
 from encoders.runtime import Runtime
-from encoders.shelf import Shelf
 from streams.agents import add_agent
 from streams.blas import one_blas_thread
 from streams.clients import check_broker, committed_partitions, make_admin, make_tail_consumer

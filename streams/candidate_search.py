@@ -6,7 +6,7 @@ import time
 import numpy as np
 import structlog
 
-from encoders.ranked import FloatArray
+from encoders.ranking.ranking_io import FloatArray
 from encoders.runtime import Runtime
 from streams.metrics import Metrics
 from streams.profiles import ProfileTable
@@ -76,8 +76,8 @@ class CandidateSearch:
 
     def _build(self, space: Space, divided: bool) -> Candidates:
         # compiled on a machine's first start, which takes seconds: small catalogs need not wait for it
-        from encoders.candidates import CandidateRanking
-        from encoders.clusters import Clusters
+        from encoders.index.tile_search import Clusters
+        from encoders.ranking.candidate_ranker import CandidateRanking
 
         start = time.perf_counter()
         encoder = space.graph.encoder

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from encoders.items import ItemEncoder
+from encoders.items.item_encoder import ItemEncoder
 from schemas.catalog import CatalogItem, ItemVector
 from schemas.codec import decode, encode
 from schemas.errors import DecodeError, DecodeReason

@@ -2,9 +2,9 @@
 
 import structlog
 
+from encoders.artifact.manifest import Encoder
+from encoders.artifact.registry import Shelf
 from encoders.errors import EncoderError
-from encoders.manifest import Encoder
-from encoders.shelf import Shelf
 from streams.encoder_versions import EncoderVersions
 from streams.space_feed import FillWatch
 

@@ -19,9 +19,9 @@ from collections.abc import Callable
 import numpy as np
 import structlog
 
+from encoders.artifact.registry import Shelf
 from encoders.errors import EncoderError
 from encoders.runtime import Runtime
-from encoders.shelf import Shelf
 from schemas.encoder_state import EncoderState
 from streams.candidate_search import CandidateSearch
 from streams.encoder_versions import EncoderVersions

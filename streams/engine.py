@@ -7,9 +7,9 @@ import structlog
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
-from encoders.index import ItemIndex
+from encoders.artifact.registry import Shelf
+from encoders.index.item_index import ItemIndex
 from encoders.runtime import Runtime
-from encoders.shelf import Shelf
 from schemas.events import EVENT_TYPES
 from streams.candidate_search import CandidateSearch
 from streams.checkpoint import Checkpoint

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.index import ItemIndex
-from encoders.items import ItemEncoder
-from encoders.manifest import Encoder
-from encoders.ranked import LEAST_SCORE
+from encoders.artifact.manifest import Encoder
+from encoders.index.item_index import ItemIndex
+from encoders.items.item_encoder import ItemEncoder
+from encoders.ranking.ranking_io import LEAST_SCORE
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
 from schemas.ids import id_hashes

@@ -6,7 +6,7 @@ import numpy as np
 import structlog
 from confluent_kafka import Message
 
-from encoders.index import ItemIndex, Source
+from encoders.index.item_index import ItemIndex, Source
 from schemas.catalog import ItemVector
 from schemas.codec import decode
 from schemas.errors import DecodeError

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.index import ItemIndex
-from encoders.ranked import LEAST_SCORE, Ranked
+from encoders.index.item_index import ItemIndex
+from encoders.ranking.ranking_io import LEAST_SCORE, Ranked
 from streams.list_writer import (
     KIND_CODES,
     MAX_ITEM_BYTES,

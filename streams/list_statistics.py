@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
 from streams.preference import Float32Array, Float64Array, Int64Array
 from streams.quality_metrics import QualityMetrics
 from streams.space import Serving

@@ -167,7 +167,7 @@ def write_lists(
     ----------
     out : where to; large enough (``MAX_ITEM_BYTES``)
     ends : (B,), is filled with where each list's frame ends
-    rows, scores, reasons, older_shares, adjust_shares, bias_shares : (B, k), of `encoders.ranked.Ranked`; codes, of
+    rows, scores, reasons, older_shares, adjust_shares, bias_shares : (B, k), of `ranking_io.Ranked`; codes, of
         which the first 0 is where a list ends
     recent_shares : (B, k, h)
     event_rows, event_types : (B, L), the items of the recents in the index (-1 unknown) and what was done with them

@@ -4,11 +4,11 @@ import asyncio
 
 import structlog
 
-from encoders import manifest
+from encoders.artifact import manifest
+from encoders.artifact.manifest import Manifest
+from encoders.artifact.registry import Shelf
 from encoders.errors import EncoderError
-from encoders.index import ItemIndex
-from encoders.manifest import Manifest
-from encoders.shelf import Shelf
+from encoders.index.item_index import ItemIndex
 from schemas.encoder_state import EncoderState
 from streams.clients import make_tail_consumer
 from streams.encoder_versions import EncoderVersions

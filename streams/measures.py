@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
 from streams.preference import Float64Array, Int64Array
 
 AT = (5, 10, 20)

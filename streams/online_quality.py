@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
 from schemas.events import EVENT_TYPES
 from schemas.recommendation import REASON_KINDS
 from streams.batch import EventBatch

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import structlog
 
-from encoders import manifest, text
-from encoders.manifest import Encoder
+from encoders.artifact import manifest
+from encoders.artifact.manifest import Encoder
+from encoders.items import hashed_text
 from streams.profiles import ProfileShape
 from streams.settings import SIMULATOR, Settings, SettingsError
 from streams.stores.base import ProfileStore
@@ -69,7 +70,7 @@ def _build_aside(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
-        text.build(temporary / folder.name)
+        hashed_text.build(temporary / folder.name)
         try:
             (temporary / folder.name).rename(folder)
         except OSError:

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
 from schemas.recommendation import REASON_KINDS
 from streams.moving import fits, set_sums
 from streams.preference import NO_TIME, Int64Array

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.index import ItemIndex
-from encoders.ranked import LEAVE_OUT, HeadInputs
+from encoders.index.item_index import ItemIndex
+from encoders.ranking.ranking_io import LEAVE_OUT, HeadInputs
 from schemas.ids import id_hashes
 from schemas.recommendation import REASON_KINDS, Reason, RecommendedItem
 from streams.preference import NO_TIME, Float32Array, Float64Array, Int64Array, IntpArray

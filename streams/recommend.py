@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from encoders.ranked import HeadInputs
+from encoders.ranking.ranking_io import HeadInputs
 from schemas.codec import encode
 from schemas.ids import id_hashes
 from streams.batch import EventBatch

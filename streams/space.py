@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.graph import RankingGraph
-from encoders.index import ItemIndex
-from encoders.manifest import Encoder
-from encoders.ranked import HeadInputs, Ranked
+from encoders.artifact.manifest import Encoder
+from encoders.index.item_index import ItemIndex
+from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.ranking_io import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from schemas.events import EVENT_TYPES
 from streams.index_updates import IndexUpdates
@@ -19,8 +19,8 @@ from streams.space_map import SpaceMap
 from streams.update import SumsConfig
 
 if TYPE_CHECKING:  # see streams.candidate_search
-    from encoders.candidates import CandidateRanking
-    from encoders.clusters import Clusters
+    from encoders.index.tile_search import Clusters
+    from encoders.ranking.candidate_ranker import CandidateRanking
 
 
 @dataclass

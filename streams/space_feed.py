@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from confluent_kafka import Consumer, KafkaException
 
-from encoders.items import ItemEncoder
+from encoders.items.item_encoder import ItemEncoder
 from encoders.runtime import Runtime
 from streams.catalog import CatalogEncoder, CatalogProgress, catalog_group
 from streams.clients import make_tail_consumer

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hashes
 from streams.preference import Float64Array, Int64Array, IntpArray, Sums, UInt64Array
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from encoders.repeats import patterns
+from encoders.ranking.repeat_consumption import patterns
 from encoders.training.options import TrainingOptions
 from encoders.training.sequences import Examples, ExampleSource
 

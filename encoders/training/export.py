@@ -5,11 +5,12 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from encoders import blend, lookup
-from encoders.folder import UserSide
-from encoders.head import HALF_LIVES_S, LinearHead
-from encoders.manifest import Encoder
-from encoders.repeats import RepeatScores
+from encoders.artifact.manifest import Encoder
+from encoders.building import blend
+from encoders.building.folder_writer import UserSide
+from encoders.items import lookup
+from encoders.ranking.repeat_consumption import RepeatScores
+from encoders.ranking.user_head import HALF_LIVES_S, LinearHead
 from encoders.training import model
 from encoders.training.features import FeatureTable
 from encoders.training.fit import Trained

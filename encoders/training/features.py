@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from encoders import text
-from encoders.dense import DenseInputs
-from encoders.signature import PRICES
+from encoders.artifact.signature import PRICES
+from encoders.items import hashed_text
+from encoders.items.dense_features import DenseInputs
 from encoders.training.model import Features
 from schemas.catalog import CatalogItem
 
@@ -37,7 +37,7 @@ class FeatureTable:
         self.dense, self.buckets = dense or DenseInputs(), buckets
         inputs = self.dense.read(items)
         self.field_weights = {name: w for name, w in field_weights.items() if name != "price" or PRICES not in inputs}
-        found = [{} if item is None else text.features(item, self.field_weights, buckets) for item in items]
+        found = [{} if item is None else hashed_text.features(item, self.field_weights, buckets) for item in items]
         counts = Counter(bucket for each in found for bucket in each)
         kept = sorted(bucket for bucket, count in counts.items() if count >= least_items)
         self.bucket_of: npt.NDArray[np.int64] = np.array(kept, np.int64)

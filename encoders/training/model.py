@@ -2,14 +2,14 @@
 
     item_i  = unit(own_i + sum_f weight_if * feature_f + sum_x projection_x(x_i))
     user    = unit(sum_c mix_c * sum_{j < n} rho_c ** j * w(type_j) * item_j / sum_{j < n} rho_c ** j)
-    score_i = user . item_i / temperature + bias_i + repeats_i (``encoders.repeats``)
+    score_i = user . item_i / temperature + bias_i + repeats_i (``encoders.ranking.repeat_consumption``)
 
 and, where there are times and events older than the h recents,
 
     user    = unit(sum_c mix_c * ((1 - rho_c) * sum_{j < h} rho_c ** j * w(type_j) * item_j + rho_c ** h * older))
     older   = sum_t a_t * (sum_i e_it * item_i) / (sum_i e_it),    e_it = w(type_i) * 2 ** (-age_i / half_life_t)
 
-with ages before the newest of the older events: what ``encoders.head`` computes from the recents and the stream's
+with ages before the newest of the older events: what ``ranking.user_head`` computes from the recents and the stream's
 decayed sums, to the last rounding.
 """
 
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from encoders.repeats import PATTERNS, RANKS
+from encoders.ranking.repeat_consumption import PATTERNS, RANKS
 from encoders.training.batches import Batch
 from encoders.training.options import TrainingOptions
 

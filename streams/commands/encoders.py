@@ -10,8 +10,8 @@ from streams.commands.errors import CommandError
 from streams.commands.output import note, say, say_json, say_table
 
 if TYPE_CHECKING:
-    from encoders.manifest import Encoder
-    from encoders.shelf import Shelf
+    from encoders.artifact.manifest import Encoder
+    from encoders.artifact.registry import Shelf
     from schemas.encoder_state import EncoderState
     from streams.commands.broker import Broker
     from streams.encoder_versions import EncoderVersions
@@ -128,7 +128,7 @@ def rollback(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _shelf(settings: "Settings") -> "Shelf":
-    from encoders.shelf import Shelf
+    from encoders.artifact.registry import Shelf
     from streams.parts import load_encoder
 
     return Shelf(load_encoder(settings), settings.encoder.folders)

@@ -38,7 +38,7 @@ def evaluate(
       prefstream evaluate encoders/v1 tomorrow.jsonl --catalog items.jsonl
       prefstream evaluate encoders/v1 test.parquet --train train.parquet --html report.html
     """
-    from encoders import manifest
+    from encoders.artifact import manifest
     from encoders.runtime import Runtime
     from streams.commands.questions import known_items, read_questions
     from streams.evaluation import StreamModel, evaluate_stream, judge

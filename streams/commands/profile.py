@@ -95,9 +95,9 @@ def _broker(settings: "Settings") -> "tuple[Broker | None, str | None]":
 
 def _half_lives(settings: "Settings", broker: "Broker | None") -> dict[str, list[float]]:
     """Half-lives of the encoder versions: as they were activated, and of those whose folders are here."""
-    from encoders import manifest
+    from encoders.artifact import manifest
+    from encoders.artifact.registry import Shelf
     from encoders.errors import EncoderError
-    from encoders.shelf import Shelf
     from streams.clients import BrokerUnavailable
     from streams.commands.encoders import read_versions
     from streams.parts import load_encoder

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash
 from streams.commands.broker import Broker
 from streams.commands.reader import TopicReader

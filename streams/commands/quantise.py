@@ -10,7 +10,7 @@ from streams.commands.errors import CommandError
 from streams.commands.output import check_writable, note, say, say_json
 
 if TYPE_CHECKING:
-    from encoders.quantise import Lost
+    from encoders.building.quantise import Lost
     from streams.measures import Figure
 
 _SHOWN = ("recall@20", "mrr@20", "ndcg@20")
@@ -53,8 +53,8 @@ def quantise(
     """
     import dataclasses
 
-    from encoders import manifest
-    from encoders import quantise as tool
+    from encoders.artifact import manifest
+    from encoders.building import quantise as tool
     from encoders.runtime import Runtime
     from streams.commands.questions import known_items, read_questions
     from streams.evaluation import StreamModel, evaluate_stream

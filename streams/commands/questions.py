@@ -8,14 +8,14 @@ from streams.commands.errors import CommandError
 from streams.commands.output import note
 
 if TYPE_CHECKING:
-    from encoders.manifest import Encoder
+    from encoders.artifact.manifest import Encoder
     from schemas.catalog import CatalogItem
     from streams.evaluation import Questions
 
 
 def known_items(encoder: "Encoder", catalog: Path | None) -> tuple["dict[str, CatalogItem]", Container[str]]:
     """The items that the encoder was trained on and those of a catalog, by id; and the ids of the former."""
-    from encoders.lookup import read_rows
+    from encoders.items.lookup import read_rows
     from schemas.catalog import CatalogItem
     from streams.commands.catalog_files import read_catalog
 

@@ -86,9 +86,9 @@ def train(
         raise CommandError(
             f"Training needs {error.name}, which is not installed: `pip install 'prefstream[train]'`."
         ) from None
-    from encoders.dense import DenseInputs
+    from encoders.items.dense_features import DenseInputs
+    from encoders.items.sentences import model_path
     from encoders.runtime import Runtime
-    from encoders.sentences import model_path
     from streams.commands.catalog_files import read_catalog
     from streams.event_logs import read_log
 

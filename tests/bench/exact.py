@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import EncoderError
-from encoders.graph import RankingGraph
-from encoders.index import Snapshot
-from encoders.ranked import Ranked
+from encoders.index.item_index import Snapshot
+from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.ranking_io import Ranked
 from encoders.runtime import Device, Runtime
 from streams.ranking import adjustments
 from tests.bench import workload

@@ -4,8 +4,8 @@ import asyncio
 import time
 from pathlib import Path
 
-from encoders import lookup
-from encoders.ranked import HeadInputs, Ranked
+from encoders.items import lookup
+from encoders.ranking.ranking_io import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from streams.batch import EventBatch
 from streams.blas import one_blas_thread

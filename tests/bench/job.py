@@ -12,7 +12,7 @@ import numpy as np
 from confluent_kafka.admin import NewTopic
 
 from deploy.local.stack import Stack
-from encoders.head import HALF_LIVES_S, LinearHead
+from encoders.ranking.user_head import HALF_LIVES_S, LinearHead
 from tests.bench import workload
 from tests.bench.environments import PEERS, python_of
 from tests.bench.shop import BenchShop, BenchWorker

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders.clusters import Clusters
+from encoders.index.tile_search import Clusters
 from streams.list_encoding import reason_codes
 from streams.profile_rows import encode_rows
 from streams.snapshot import end_save, take_snapshot

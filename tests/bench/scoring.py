@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders import lookup
-from encoders.index import ItemIndex, Snapshot
-from encoders.ranked import HeadInputs, Ranked
+from encoders.index.item_index import ItemIndex, Snapshot
+from encoders.items import lookup
+from encoders.ranking.ranking_io import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from streams.blas import one_blas_thread
 from streams.candidate_search import CandidateSearch

@@ -22,9 +22,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.stack import Stack, running, up
-from encoders import lookup
-from encoders.folder import UserSide
-from encoders.head import LinearHead
+from encoders.building.folder_writer import UserSide
+from encoders.items import lookup
+from encoders.ranking.user_head import LinearHead
 from streams.parts import load_encoder
 from streams.settings import load_settings
 from streams.topics import create_topics, wanted_topics

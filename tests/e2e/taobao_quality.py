@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from deploy.local.stack import Stack, running, up
-from encoders import lookup
-from encoders.folder import UserSide
-from encoders.head import LinearHead
+from encoders.building.folder_writer import UserSide
+from encoders.items import lookup
+from encoders.ranking.user_head import LinearHead
 from tests.e2e.prometheus_process import PrometheusProcess
 from tests.e2e.shop import ShopOnStack
 from tests.e2e.taobao import TAOBAO_TYPES, TOPIC_OF

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deploy.local.stack import Stack
-from encoders import text
+from encoders.items import hashed_text
 from tests.e2e.shop import ShopOnStack, TopicReader
 from tests.e2e.worker_process import WorkerProcess, sum_of_samples, wait_for
 from tests.faults.command import prefstream
@@ -20,8 +20,8 @@ SHELVES = {"boots": "Hiking", "tent": "Hiking", "stove": "Hiking", "novel": "Boo
 
 @pytest.fixture
 def shop(stack: Stack, tmp_path: Any) -> ShopOnStack:
-    text.build(tmp_path / "folders" / "any-name", dimension=32, seed=1, version=SECOND)
-    text.build(tmp_path / "elsewhere", dimension=16, seed=2, version="text-3")
+    hashed_text.build(tmp_path / "folders" / "any-name", dimension=32, seed=1, version=SECOND)
+    hashed_text.build(tmp_path / "elsewhere", dimension=16, seed=2, version="text-3")
     folders = str(tmp_path / "folders")
     return ShopOnStack(stack, tmp_path, ranking={"k": 5}, encoder={"folders": folders}, profiles={"history": 2})
 

@@ -13,9 +13,9 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.stack import Stack
-from encoders import lookup
-from encoders.folder import UserSide
-from encoders.head import LinearHead
+from encoders.building.folder_writer import UserSide
+from encoders.items import lookup
+from encoders.ranking.user_head import LinearHead
 from streams.profile_state import decode_state, hashes
 from tests.e2e import taobao
 from tests.e2e.oracle import Oracle, hashed

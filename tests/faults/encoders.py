@@ -20,9 +20,9 @@ import numpy as np
 from cassandra.cluster import Cluster
 from confluent_kafka import Consumer, TopicPartition
 
-from encoders import lookup
-from encoders.folder import UserSide
-from encoders.head import LinearHead
+from encoders.building.folder_writer import UserSide
+from encoders.items import lookup
+from encoders.ranking.user_head import LinearHead
 from tests.e2e import taobao
 from tests.e2e.oracle import TYPES, Sent, hashed
 from tests.e2e.worker_process import wait_for

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders import text
-from encoders.folder import UserSide
-from encoders.graph import RankingGraph
-from encoders.items import ItemEncoder
-from encoders.manifest import Encoder
-from encoders.ranked import LEAST_SCORE, LEAVE_OUT
+from encoders.artifact.manifest import Encoder
+from encoders.building.folder_writer import UserSide
+from encoders.items import hashed_text
+from encoders.items.item_encoder import ItemEncoder
+from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.ranking_io import LEAST_SCORE, LEAVE_OUT
 from encoders.runtime import CUDA, Runtime
 from schemas.catalog import CatalogItem
 from tests.unit.encoders import reference
@@ -30,7 +30,7 @@ def cuda() -> Runtime:
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    return text.build(tmp_path_factory.mktemp("gpu") / "encoder", 64, user=UserSide(score_scale=10.0))
+    return hashed_text.build(tmp_path_factory.mktemp("gpu") / "encoder", 64, user=UserSide(score_scale=10.0))
 
 
 def compare(cuda: Runtime, encoder: Encoder) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from encoders import lookup
-from encoders.folder import UserSide
+from encoders.building.folder_writer import UserSide
+from encoders.items import lookup
 from schemas.codec import decode
 from schemas.encoder_state import EncoderState
 from streams.topics import ENCODERS

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders import lookup
+from encoders.items import lookup
 from schemas.errors import DecodeError
 from streams.event_files import EventFileError
 from streams.event_logs import questions, read_log

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from encoders import text
-from encoders.folder import UserSide
-from encoders.head import LinearHead
-from encoders.manifest import Encoder
+from encoders.artifact.manifest import Encoder
+from encoders.building.folder_writer import UserSide
+from encoders.items import hashed_text
+from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 
 DIMENSION = 16
@@ -19,7 +19,7 @@ def runtime() -> Runtime:
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     user = UserSide(history=HISTORY, score_scale=3.0, head=LinearHead(half_life_mix=(0.3, 0.7)))
-    return text.build(tmp_path_factory.mktemp("text") / "encoder", DIMENSION, user=user)
+    return hashed_text.build(tmp_path_factory.mktemp("text") / "encoder", DIMENSION, user=user)
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from encoders import manifest, onnxfile
-from encoders.head import LinearHead
-from encoders.index import ItemIndex, Snapshot
-from encoders.manifest import Encoder
-from encoders.ranked import HeadInputs
+from encoders import onnx_builder
+from encoders.artifact import manifest
+from encoders.artifact.manifest import Encoder
+from encoders.index.item_index import ItemIndex, Snapshot
+from encoders.ranking.ranking_io import HeadInputs
+from encoders.ranking.user_head import LinearHead
 
 Floats = npt.NDArray[np.floating]
 
@@ -92,7 +93,7 @@ def replace_head(encoder: Encoder, folder: Path, model: onnx.ModelProto, inputs:
     folder.mkdir()
     for name in encoder.manifest.files:
         (folder / name).write_bytes(encoder.path(name).read_bytes())
-    onnxfile.write(folder / manifest.HEAD_MODEL, model)
+    onnx_builder.write(folder / manifest.HEAD_MODEL, model)
     return manifest.save(folder, msgspec.structs.replace(encoder.manifest, head_inputs=inputs))
 
 
@@ -143,7 +144,7 @@ def attention(inputs: HeadInputs) -> Floats:
 
 def newest_head(dimension: int, history: int) -> onnx.ModelProto:
     """A linear head of the recents alone: the newest one's vector."""
-    g = onnxfile.GraphWriter()
+    g = onnx_builder.GraphWriter()
     g.constant("first", [1.0] + [0.0] * (history - 1))
     g.constant("ones", np.ones((1, history)))
     g.constant("axis_1", [1], np.int64)
@@ -157,6 +158,6 @@ def newest_head(dimension: int, history: int) -> onnx.ModelProto:
     g.node("Squeeze", ["user_row", "axis_1"], "user")
     return g.model(
         "newest",
-        {"recent_vectors": (onnxfile.FLOAT, ("B", history, dimension))},
-        {"user": (onnxfile.FLOAT, ("B", dimension)), "recent_weights": (onnxfile.FLOAT, ("B", history))},
+        {"recent_vectors": (onnx_builder.FLOAT, ("B", history, dimension))},
+        {"user": (onnx_builder.FLOAT, ("B", dimension)), "recent_weights": (onnx_builder.FLOAT, ("B", history))},
     )

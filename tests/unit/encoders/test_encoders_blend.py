@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders import blend, text
-from encoders.items import ItemEncoder
+from encoders.building import blend
+from encoders.items import hashed_text
+from encoders.items.item_encoder import ItemEncoder
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
 from tests.unit.encoders import reference
@@ -16,7 +17,7 @@ BUCKETS = 1 << 20
 
 
 def bucket(word: str) -> int:
-    return next(iter(text.features(CatalogItem(item_id="x", title=word), FIELDS, BUCKETS)))
+    return next(iter(hashed_text.features(CatalogItem(item_id="x", title=word), FIELDS, BUCKETS)))
 
 
 @pytest.fixture

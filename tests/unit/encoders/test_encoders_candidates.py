@@ -14,17 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders import lookup
-from encoders.candidates import CandidateRanking
-from encoders.clusters import Clusters
+from encoders.artifact.manifest import Encoder
+from encoders.building.folder_writer import UserSide
 from encoders.errors import EncoderError
-from encoders.folder import UserSide
-from encoders.graph import RankingGraph
-from encoders.head import LinearHead
-from encoders.index import ItemIndex, Snapshot
-from encoders.manifest import Encoder
-from encoders.ranked import LEAST_SCORE, LEAVE_OUT, HeadInputs, Ranked
-from encoders.repeats import PATTERNS, RANKS, RepeatScores
+from encoders.index.item_index import ItemIndex, Snapshot
+from encoders.index.tile_search import Clusters
+from encoders.items import lookup
+from encoders.ranking.candidate_ranker import CandidateRanking
+from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.ranking_io import LEAST_SCORE, LEAVE_OUT, HeadInputs, Ranked
+from encoders.ranking.repeat_consumption import PATTERNS, RANKS, RepeatScores
+from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from tests.unit.encoders import reference
 
@@ -350,7 +350,7 @@ def test_a_user_whose_vector_is_no_number_harms_nobody(
 
 _ON_THIS_PROCESSOR = """
 import numba, numpy as np
-from encoders import tile_scores as t
+from encoders.index import int8_tile_scores as t
 
 @numba.njit
 def scores(tile, scales, biases, users, offsets, user_scales, who, bounds, found, above):

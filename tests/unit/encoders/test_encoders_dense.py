@@ -6,11 +6,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from encoders import blend, manifest, prices
-from encoders.dense import DenseInputs
+from encoders.artifact import manifest
+from encoders.artifact.manifest import Encoder
+from encoders.building import blend
 from encoders.errors import EncoderError
-from encoders.items import ItemEncoder
-from encoders.manifest import Encoder
+from encoders.items import prices
+from encoders.items.dense_features import DenseInputs
+from encoders.items.item_encoder import ItemEncoder
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
 from tests.unit.encoders import reference

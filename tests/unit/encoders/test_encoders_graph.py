@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders.graph import RankingGraph
-from encoders.head import LinearHead
-from encoders.index import Snapshot
-from encoders.manifest import Encoder
-from encoders.ranked import LEAST_SCORE, LEAVE_OUT, FloatArray, HeadInputs, IntArray, Ranked
+from encoders.artifact.manifest import Encoder
+from encoders.index.item_index import Snapshot
+from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.ranking_io import LEAST_SCORE, LEAVE_OUT, FloatArray, HeadInputs, IntArray, Ranked
+from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from tests.unit.encoders import reference
 

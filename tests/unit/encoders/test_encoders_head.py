@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 
-from encoders import head
-from encoders.head import LinearHead
-from encoders.ranked import HeadInputs
+from encoders.ranking import user_head
+from encoders.ranking.ranking_io import HeadInputs
+from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from tests.unit.encoders import reference
 
 
 def run(runtime: Runtime, params: LinearHead, inputs: HeadInputs) -> list[np.ndarray]:
     _, history, dimension = inputs.recent_vectors.shape
-    session = runtime.session(head.build(params, dimension, history).SerializeToString())
-    feeds = {name: getattr(inputs, name) for name in head.inputs(params)}
+    session = runtime.session(user_head.build(params, dimension, history).SerializeToString())
+    feeds = {name: getattr(inputs, name) for name in user_head.inputs(params)}
     return session.run(["user", "recent_weights", "sum_weights"], feeds)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import encoders
 
-SOURCES = sorted(Path(encoders.__file__).parent.glob("*.py"))
+SOURCES = sorted(Path(encoders.__file__).parent.rglob("*.py"))
 
 
 def imported(path: Path) -> set[str]:

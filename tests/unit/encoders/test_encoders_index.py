@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders.hashtable import HashTable
-from encoders.index import ItemIndex, Source
+from encoders.index.hashtable import HashTable
+from encoders.index.item_index import ItemIndex, Source
 from schemas.ids import id_hash, id_hashes
 from tests.unit.encoders.reference import random_unit
 

@@ -4,9 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from encoders import lookup, manifest
+from encoders.artifact import manifest
 from encoders.errors import EncoderError
-from encoders.items import ItemEncoder
+from encoders.items import lookup
+from encoders.items.item_encoder import ItemEncoder
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
 from tests.unit.encoders import reference

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from encoders import manifest
+from encoders.artifact import manifest
+from encoders.artifact.manifest import Encoder
 from encoders.errors import EncoderError
-from encoders.manifest import Encoder
 from tests.unit.encoders import reference
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders import blend, manifest
-from encoders.dense import DenseInputs
-from encoders.items import ItemEncoder
+from encoders.artifact import manifest
+from encoders.building import blend
+from encoders.items.dense_features import DenseInputs
+from encoders.items.item_encoder import ItemEncoder
+from encoders.items.sentences import SentenceModel
 from encoders.runtime import Runtime
-from encoders.sentences import SentenceModel
 from schemas.catalog import CatalogItem
 from tests.bench import minilm
 

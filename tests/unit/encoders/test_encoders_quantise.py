@@ -6,10 +6,10 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from encoders import lookup, text
-from encoders.folder import UserSide
-from encoders.manifest import load
-from encoders.quantise import compare, quantise
+from encoders.artifact.manifest import load
+from encoders.building.folder_writer import UserSide
+from encoders.building.quantise import compare, quantise
+from encoders.items import hashed_text, lookup
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
 from tests.unit.encoders import reference
@@ -36,7 +36,7 @@ def test_a_variant_is_smaller_and_points_the_same_way(
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_a_text_encoder_has_variants_too(tmp_path: Path, runtime: Runtime, precision: Literal["fp16", "int8"]) -> None:
-    encoder = text.build(tmp_path / "e", 16)
+    encoder = hashed_text.build(tmp_path / "e", 16)
     variant = quantise(encoder, tmp_path / "variant", precision)
     items = [CatalogItem(item_id=str(i), title=f"thing {i} of {i % 3}") for i in range(20)]
     assert compare(runtime, encoder, variant, items).least_cosine > 0.99

@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders import head, lookup
+from encoders.artifact.manifest import Encoder
+from encoders.building.folder_writer import UserSide
 from encoders.errors import EncoderError
-from encoders.folder import UserSide
-from encoders.graph import RankingGraph
-from encoders.head import LinearHead
-from encoders.index import ItemIndex
-from encoders.manifest import Encoder
-from encoders.onnxfile import FLOAT, INT64, GraphWriter
-from encoders.ranked import HeadInputs
-from encoders.repeats import PATTERNS, RANKS, RepeatScores, patterns
+from encoders.index.item_index import ItemIndex
+from encoders.items import lookup
+from encoders.onnx_builder import FLOAT, INT64, GraphWriter
+from encoders.ranking import user_head
+from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.ranking_io import HeadInputs
+from encoders.ranking.repeat_consumption import PATTERNS, RANKS, RepeatScores, patterns
+from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from tests.unit.encoders import reference
 
@@ -131,8 +132,8 @@ def test_complete_means_fill_the_place_of_what_is_older(
 ) -> None:
     params = LinearHead(rank_decays=(0.3, 0.99), mix=(0.4, 0.6), half_life_mix=half_life_mix, complete=True)
     inputs = reference.make_users(rng, 60, 2, DIMENSION, HISTORY)
-    session = runtime.session(head.build(params, DIMENSION, HISTORY).SerializeToString())
-    feeds = {name: getattr(inputs, name) for name in head.inputs(params)}
+    session = runtime.session(user_head.build(params, DIMENSION, HISTORY).SerializeToString())
+    feeds = {name: getattr(inputs, name) for name in user_head.inputs(params)}
     (user,) = session.run(["user"], feeds)
     expected = np.zeros((60, DIMENSION))
     for b in range(60):

@@ -4,7 +4,7 @@ import pytest
 
 from encoders import runtime as runtime_module
 from encoders.errors import EncoderError
-from encoders.onnxfile import FLOAT, GraphWriter
+from encoders.onnx_builder import FLOAT, GraphWriter
 from encoders.runtime import CPU, CUDA, Runtime
 
 

@@ -9,12 +9,14 @@ pytest.importorskip("tokenizers", reason="transformers need the extra `text`")
 
 import onnx
 
-from encoders import blend, manifest, sentences
-from encoders.dense import DenseInputs
+from encoders.artifact import manifest
+from encoders.building import blend
 from encoders.errors import EncoderError
-from encoders.items import ItemEncoder
+from encoders.items import sentences
+from encoders.items.dense_features import DenseInputs
+from encoders.items.item_encoder import ItemEncoder
+from encoders.items.sentences import SentenceModel
 from encoders.runtime import Runtime
-from encoders.sentences import SentenceModel
 from schemas.catalog import CatalogItem
 from tests.unit.encoders import reference, tiny_transformer
 

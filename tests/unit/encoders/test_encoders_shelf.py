@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from encoders import lookup, manifest
+from encoders.artifact import manifest
+from encoders.artifact.registry import Shelf
 from encoders.errors import EncoderError
-from encoders.shelf import Shelf
+from encoders.items import lookup
 
 
 @pytest.fixture(scope="module")

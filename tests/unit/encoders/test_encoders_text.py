@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders import text
-from encoders.items import BATCH, ItemEncoder
-from encoders.manifest import Encoder
+from encoders.artifact.manifest import Encoder
+from encoders.items import hashed_text
+from encoders.items.item_encoder import BATCH, ItemEncoder
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
 
@@ -24,7 +24,7 @@ SHOE = CatalogItem(
 
 @pytest.fixture(scope="module")
 def items(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> ItemEncoder:
-    return ItemEncoder(runtime, text.build(tmp_path_factory.mktemp("text") / "wide", dimension=256, seed=3))
+    return ItemEncoder(runtime, hashed_text.build(tmp_path_factory.mktemp("text") / "wide", dimension=256, seed=3))
 
 
 def item(**fields: object) -> CatalogItem:
@@ -32,8 +32,8 @@ def item(**fields: object) -> CatalogItem:
 
 
 def test_two_builds_have_the_same_checksums_and_another_seed_has_others(encoder: Encoder, tmp_path: Path) -> None:
-    one, two = text.build(tmp_path / "one", 16), text.build(tmp_path / "two", 16)
-    other = text.build(tmp_path / "other", 16, seed=1)
+    one, two = hashed_text.build(tmp_path / "one", 16), hashed_text.build(tmp_path / "two", 16)
+    other = hashed_text.build(tmp_path / "other", 16, seed=1)
     assert one.manifest == two.manifest
     assert one.manifest.files["items.onnx"] == encoder.manifest.files["items.onnx"]
     assert one.manifest.files["items.onnx"] != other.manifest.files["items.onnx"]
@@ -41,7 +41,7 @@ def test_two_builds_have_the_same_checksums_and_another_seed_has_others(encoder:
 
 def test_the_random_directions_never_change() -> None:
     # the vectors of items in running indexes come from these
-    rows = text._random_directions(3, 5, seed=0) * np.sqrt(5)
+    rows = hashed_text._random_directions(3, 5, seed=0) * np.sqrt(5)
     np.testing.assert_allclose(
         rows.round(),
         [[-1, 1, -1, 1, 1], [1, 1, 1, 1, -1], [-1, -1, -1, -1, 1]],
@@ -65,7 +65,7 @@ def test_cosines_follow_the_share_of_features_in_common(items: ItemEncoder) -> N
     np.testing.assert_allclose(to_shoe[1], 1.0, rtol=1e-5)  # case and a price of the same band change nothing
     assert to_shoe[1] > to_shoe[2] > to_shoe[3] > to_shoe[4] + 0.1
     assert abs(to_shoe[4]) < 0.25
-    w = {field: weight**2 for field, weight in text.FIELD_WEIGHTS.items()}
+    w = {field: weight**2 for field, weight in hashed_text.FIELD_WEIGHTS.items()}
     full, without = sum(w.values()), sum(w.values()) - w["attributes"]
     shared = w["title"] * 2 / 3 + w["title_pairs"] / 2 + w["category"] + w["brand"] + w["price"]
     assert to_shoe[2] == pytest.approx(shared / np.sqrt(full * without), abs=0.15)
@@ -117,7 +117,7 @@ def test_many_items_are_encoded_as_each_alone(items: ItemEncoder) -> None:
 
 def test_a_field_weighs_the_same_however_much_it_says() -> None:
     for words in (2, 7, 30):
-        found = text.features(
+        found = hashed_text.features(
             item(title=" ".join(f"w{i}" for i in range(words)), brand="b"), {"title": 1.5, "brand": 2.0}, 2**40
         )
         squares = sorted(weight**2 for weight in found.values())
@@ -125,20 +125,20 @@ def test_a_field_weighs_the_same_however_much_it_says() -> None:
 
 
 def test_words_of_scripts_without_spaces_are_found() -> None:
-    texts = text._texts(item(title="红色跑步鞋 Nike2"))
+    texts = hashed_text._texts(item(title="红色跑步鞋 Nike2"))
     assert texts["title"] == ["红", "色", "跑", "步", "鞋", "nike2"]
     assert "跑 步" in texts["title_pairs"]
-    assert text._texts(item(title="Ｆｕｌｌ Straße"))["title"] == ["full", "strasse"]
+    assert hashed_text._texts(item(title="Ｆｕｌｌ Straße"))["title"] == ["full", "strasse"]
 
 
 def test_a_title_of_a_thousand_words_does_not_widen_its_batch() -> None:
     long = item(title=" ".join(f"w{i}" for i in range(1000)))
-    assert len(text.features(long, text.FIELD_WEIGHTS, text.BUCKETS)) < 130
+    assert len(hashed_text.features(long, hashed_text.FIELD_WEIGHTS, hashed_text.BUCKETS)) < 130
 
 
 def test_an_unknown_field_weight_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown text fields colour: known are title"):
-        text.build(tmp_path / "e", field_weights={"colour": 1.0})
+        hashed_text.build(tmp_path / "e", field_weights={"colour": 1.0})
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from encoders.graph import RankingGraph
-from encoders.manifest import Encoder
-from encoders.onnxfile import FLOAT, INT64, GraphWriter
+from encoders.artifact.manifest import Encoder
+from encoders.onnx_builder import FLOAT, INT64, GraphWriter
+from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.top_k import LEAST, write_top_k
 from encoders.runtime import Runtime, Session
-from encoders.top_k import LEAST, write_top_k
 from tests.unit.encoders import reference
 
 SEGMENT = 4

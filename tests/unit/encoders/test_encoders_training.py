@@ -11,10 +11,11 @@ import pytest
 pytest.importorskip("jax", reason="training needs the extra `train`")
 pytest.importorskip("optax", reason="training needs the extra `train`")
 
-from encoders import lookup, manifest
-from encoders.dense import DenseInputs
+from encoders.artifact import manifest
 from encoders.errors import EncoderError
-from encoders.items import ItemEncoder
+from encoders.items import lookup
+from encoders.items.dense_features import DenseInputs
+from encoders.items.item_encoder import ItemEncoder
 from encoders.runtime import Runtime
 from encoders.training import export
 from encoders.training.batches import Batches

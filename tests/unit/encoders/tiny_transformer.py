@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from encoders import onnxfile
-from encoders.onnxfile import FLOAT, INT64, GraphWriter
+from encoders import onnx_builder
+from encoders.onnx_builder import FLOAT, INT64, GraphWriter
 
 
 def build(folder: Path, words: Sequence[str], embedding: np.ndarray) -> Path:
@@ -27,5 +27,5 @@ def build(folder: Path, words: Sequence[str], embedding: np.ndarray) -> Path:
     ports = {"input_ids": (INT64, ("B", "M")), "attention_mask": (INT64, ("B", "M"))}
     size = embedding.shape[1]
     gives = {"sentence_embedding": (FLOAT, ("B", size)), "last_hidden_state": (FLOAT, ("B", "M", size))}
-    onnxfile.write(folder / "model.onnx", g.model("tiny", ports, gives))
+    onnx_builder.write(folder / "model.onnx", g.model("tiny", ports, gives))
     return folder

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import structlog
 
-from encoders import text
-from encoders.folder import UserSide
-from encoders.graph import RankingGraph
-from encoders.head import LinearHead
+from encoders.building.folder_writer import UserSide
+from encoders.items import hashed_text
+from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from streams.retry import Backoff
 
@@ -47,5 +47,5 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> RankingGraph:
     """The built-in encoder's ranking, small."""
     user = UserSide(history=HISTORY, score_scale=3.0, head=LinearHead(half_life_mix=(0.3, 0.7)))
     return RankingGraph(
-        Runtime("cpu", threads=1), text.build(tmp_path_factory.mktemp("graph") / "encoder", DIMENSION, user=user)
+        Runtime("cpu", threads=1), hashed_text.build(tmp_path_factory.mktemp("graph") / "encoder", DIMENSION, user=user)
     )

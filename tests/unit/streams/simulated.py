@@ -17,7 +17,7 @@ import numpy as np
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
 from schemas.events import EVENT_CLASSES
 from streams import checkpoint
 from streams.checkpoint import Checkpoint

@@ -76,7 +76,7 @@ def test_the_cassandra_driver_is_imported_by_the_cassandra_store_only() -> None:
 
 
 def test_onnx_runtime_is_imported_by_one_module_and_its_tools_by_another() -> None:
-    assert importers("onnxruntime") == {"encoders/runtime.py", "encoders/quantise.py"}
+    assert importers("onnxruntime") == {"encoders/runtime.py", "encoders/building/quantise.py"}
 
 
 @pytest.mark.parametrize("library", ["jax", "optax", "implicit", "scipy", "pyarrow"])

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders.graph import RankingGraph
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
+from encoders.ranking.exact_ranker import RankingGraph
 from encoders.runtime import Runtime
 from streams.candidate_search import CandidateSearch
 from streams.index_updates import IndexUpdates

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
-from encoders import lookup
-from encoders.folder import UserSide
-from encoders.graph import RankingGraph
-from encoders.index import ItemIndex
-from encoders.shelf import Shelf
+from encoders.artifact.registry import Shelf
+from encoders.building.folder_writer import UserSide
+from encoders.index.item_index import ItemIndex
+from encoders.items import lookup
+from encoders.ranking.exact_ranker import RankingGraph
 from schemas.catalog import ItemVector, pack_vector
 from schemas.codec import encode
 from schemas.encoder_state import EncoderState

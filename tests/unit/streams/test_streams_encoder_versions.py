@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
-from encoders import lookup
-from encoders.shelf import Shelf
+from encoders.artifact.registry import Shelf
+from encoders.items import lookup
 from schemas.codec import encode
 from schemas.encoder_state import EncoderState
 from streams.catalog import CatalogProgress

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders import lookup
-from encoders.folder import UserSide
-from encoders.head import LinearHead
-from encoders.index import ItemIndex
-from encoders.manifest import Encoder
-from encoders.repeats import PATTERNS, RANKS, RepeatScores
+from encoders.artifact.manifest import Encoder
+from encoders.building.folder_writer import UserSide
+from encoders.index.item_index import ItemIndex
+from encoders.items import lookup
+from encoders.ranking.repeat_consumption import PATTERNS, RANKS, RepeatScores
+from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
 from streams.baselines import ItemToItem, MatrixFactorisation, NearestSessions, Popularity, Vsknn, Vstan

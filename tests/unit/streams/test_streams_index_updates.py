@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
 from schemas.catalog import ItemVector
 from schemas.codec import encode
 from schemas.ids import id_hash

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders.index import ItemIndex
-from encoders.ranked import LEAVE_OUT, Ranked
+from encoders.index.item_index import ItemIndex
+from encoders.ranking.ranking_io import LEAVE_OUT, Ranked
 from schemas.codec import decode
 from schemas.recommendation import REASON_KINDS, RecommendedItem
 from streams.list_encoding import ListEncoder, reason_codes

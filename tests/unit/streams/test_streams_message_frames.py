@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from encoders.index import ItemIndex
-from encoders.ranked import Ranked
+from encoders.index.item_index import ItemIndex
+from encoders.ranking.ranking_io import Ranked
 from schemas.codec import encode
 from schemas.events import EVENT_TYPES
 from schemas.fields import MAX_INT64, MAX_TIME_MS

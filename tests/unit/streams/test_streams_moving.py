@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash
 from streams.moving import KEPT, carry, change_space
 from streams.preference import NO_TIME, Float64Array, Sums, fold

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash, id_hashes
 from schemas.recommendation import REASON_KINDS
 from streams.list_statistics import Drift, ListStatistics

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash
 from streams.preference import NO_TIME
 from streams.profile_rows import encode_rows, fill_slot

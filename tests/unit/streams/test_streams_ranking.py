@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from encoders import text
-from encoders.folder import UserSide
-from encoders.graph import RankingGraph
-from encoders.head import LinearHead
-from encoders.index import ItemIndex
-from encoders.ranked import LEAVE_OUT
-from encoders.repeats import PATTERNS, RANKS, RepeatScores
+from encoders.building.folder_writer import UserSide
+from encoders.index.item_index import ItemIndex
+from encoders.items import hashed_text
+from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.ranking_io import LEAVE_OUT
+from encoders.ranking.repeat_consumption import PATTERNS, RANKS, RepeatScores
+from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from schemas.codec import decode
 from schemas.recommendation import RecommendedItem
@@ -194,7 +194,7 @@ def test_coming_back_to_an_item_is_part_of_its_own_events_share(
     head = LinearHead(half_life_mix=(0.0, 0.0), complete=True, repeats=scores)
     folder = tmp_path_factory.mktemp("repeats") / "encoder"
     repeating = RankingGraph(
-        Runtime("cpu", threads=1), text.build(folder, DIMENSION, user=UserSide(history=HISTORY, head=head))
+        Runtime("cpu", threads=1), hashed_text.build(folder, DIMENSION, user=UserSide(history=HISTORY, head=head))
     )
     table = table_with(index, events_of("anna", [1, 2, 1]))
     (items,) = recommend(repeating, table, index, ["anna"], Rules(0, 0))

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from encoders.graph import RankingGraph
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
+from encoders.ranking.exact_ranker import RankingGraph
 from schemas.codec import decode
 from schemas.recommendation import Recommendation
 from schemas.trending import TrendingCounts

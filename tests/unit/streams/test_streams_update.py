@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders.index import ItemIndex
+from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash
 from streams.profiles import ProfileShape, ProfileTable, Source
 from streams.update import OUTCOMES, Applied, apply_batch, fold_pending

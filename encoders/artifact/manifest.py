@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from encoders.artifact.signature import IMAGES, PRICES, check_signatures
 from encoders.errors import EncoderError
-from encoders.signature import IMAGES, PRICES, check_signatures
 from schemas.catalog import MAX_DIMENSION
 from schemas.events import EVENT_TYPES
 
@@ -187,5 +187,5 @@ def _check_file(folder: Path, name: str, expected: str) -> None:
         raise EncoderError(
             f"'{path}' has the checksum sha256 {found}, {MANIFEST_FILE} expects {expected}: the file was changed or "
             "only partly copied. Copy the encoder again; if you changed the file on purpose, write the manifest anew "
-            "with `encoders.manifest.save`."
+            "with `encoders.artifact.manifest.save`."
         )

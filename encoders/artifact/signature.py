@@ -7,7 +7,7 @@ from typing import NamedTuple
 import onnx
 
 from encoders.errors import EncoderError
-from encoders.prices import KNOTS
+from encoders.items.prices import KNOTS
 
 INT64 = onnx.TensorProto.INT64
 FLOAT = onnx.TensorProto.FLOAT

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from encoders.hashtable import HashTable
+from encoders.index.hashtable import HashTable
 from schemas.ids import id_hash, id_hashes
 
 FloatArray = npt.NDArray[np.float32]

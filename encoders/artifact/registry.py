@@ -4,9 +4,9 @@ from pathlib import Path
 
 import msgspec
 
-from encoders import manifest
+from encoders.artifact import manifest
+from encoders.artifact.manifest import MANIFEST_FILE, Encoder
 from encoders.errors import EncoderError
-from encoders.manifest import MANIFEST_FILE, Encoder
 
 
 class _Named(msgspec.Struct):

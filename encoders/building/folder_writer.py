@@ -7,8 +7,10 @@ from typing import Literal
 
 import onnx
 
-from encoders import head, manifest, onnxfile
-from encoders.head import HALF_LIVES_S, LinearHead
+from encoders import onnx_builder
+from encoders.artifact import manifest
+from encoders.ranking import user_head
+from encoders.ranking.user_head import HALF_LIVES_S, LinearHead
 from schemas.events import EVENT_TYPES
 
 
@@ -43,8 +45,8 @@ def write(
     if len(user.head.half_life_mix) != half_lives:
         raise ValueError(f"{len(user.head.half_life_mix)} parts in half_life_mix for {half_lives} half-lives: one each")
     folder.mkdir(parents=True, exist_ok=True)
-    onnxfile.write(folder / manifest.ITEMS_MODEL, items)
-    onnxfile.write(folder / manifest.HEAD_MODEL, head.build(user.head, dimension, user.history))
+    onnx_builder.write(folder / manifest.ITEMS_MODEL, items)
+    onnx_builder.write(folder / manifest.HEAD_MODEL, user_head.build(user.head, dimension, user.history))
     by_type = dict(zip(EVENT_TYPES, user.head.type_weights, strict=True))
     return manifest.save(
         folder,
@@ -58,7 +60,7 @@ def write(
             type_weights=user.sum_weights or {event: [w] * half_lives for event, w in by_type.items()},
             score_scale=user.score_scale,
             item_inputs=item_inputs,
-            head_inputs=head.inputs(user.head),
+            head_inputs=user_head.inputs(user.head),
             text_fields=text_fields or {},
             text_buckets=text_buckets,
             image_dimension=image_dimension,

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from encoders import prices
-from encoders.manifest import Encoder
+from encoders.artifact.manifest import Encoder
+from encoders.artifact.signature import IMAGES, PRICES, SENTENCES
+from encoders.items import prices
+from encoders.items.sentences import SentenceModel, text_of
 from encoders.runtime import Runtime
-from encoders.sentences import SentenceModel, text_of
-from encoders.signature import IMAGES, PRICES, SENTENCES
 from schemas.catalog import CatalogItem
 
 FloatArray = npt.NDArray[np.float32]

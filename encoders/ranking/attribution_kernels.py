@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.compiled import compiled
-from encoders.onnxfile import TINY
+from encoders.onnx_builder import TINY
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]

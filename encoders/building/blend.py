@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from encoders import folder as encoder_folder
-from encoders import sentences
-from encoders.dense import DenseInputs
-from encoders.folder import UserSide
-from encoders.lookup import write_ids
-from encoders.manifest import Encoder
-from encoders.onnxfile import FLOAT, INT64, GraphWriter, Shape
-from encoders.signature import IMAGES, PRICES, SENTENCES
+from encoders.artifact.manifest import Encoder
+from encoders.artifact.signature import IMAGES, PRICES, SENTENCES
+from encoders.building import folder_writer as encoder_folder
+from encoders.building.folder_writer import UserSide
+from encoders.items import sentences
+from encoders.items.dense_features import DenseInputs
+from encoders.items.lookup import write_ids
+from encoders.onnx_builder import FLOAT, INT64, GraphWriter, Shape
 
 
 def build(

@@ -1,25 +1,33 @@
-"""Ranks users by the search of `encoders.clusters`: the exact best of all items, or of the nearest clusters of many."""
+"""Ranks users by the search of `tile_search`: the exact best of all items, or of the nearest clusters of many."""
 
 import numpy as np
 
-from encoders import cluster_kernels as kernels
-from encoders.clusters import Clusters
+from encoders.artifact.manifest import Encoder
 from encoders.errors import EncoderError
-from encoders.index import Snapshot
-from encoders.manifest import Encoder
-from encoders.ranked import FloatArray, HeadInputs, IntArray, Ranked, checked_adjustments, head_feeds, ranked
+from encoders.index import tile_search_kernels as kernels
+from encoders.index.item_index import Snapshot
+from encoders.index.tile_search import Clusters
+from encoders.ranking.attribution_kernels import explain
+from encoders.ranking.ranking_io import (
+    FloatArray,
+    HeadInputs,
+    IntArray,
+    Ranked,
+    checked_adjustments,
+    head_feeds,
+    ranked,
+)
+from encoders.ranking.scoring_graph import compose_model, compose_user_model
 from encoders.runtime import Array, DeviceArray, Runtime
-from encoders.scoring import compose_model, compose_user_model
-from encoders.share_kernels import explain
 
-_CHUNK = 128  # users a run, as in encoders.graph
+_CHUNK = 128  # users a run, as in encoders.ranking.exact_ranker
 
 
 class CandidateRanking:
     """Head, search and shares of scores, on the CPU.
 
     What may be among the best is scored exactly, with its adjustments; so is every item that an adjustment or a repeat
-    raises. So scores and reasons are those of `encoders.graph.RankingGraph`, and of undivided items the rows too, but
+    raises. So scores and reasons are those of `exact_ranker.RankingGraph`, and of undivided items the rows too, but
     for ties within the rounding of float32. Of divided ones an item of a cluster that was not looked into can be
     missing.
     """

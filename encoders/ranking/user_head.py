@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from encoders import repeats
-from encoders.onnxfile import FLOAT, INT64, TINY, GraphWriter, Shape
-from encoders.repeats import RepeatScores
+from encoders.onnx_builder import FLOAT, INT64, TINY, GraphWriter, Shape
+from encoders.ranking import repeat_consumption
+from encoders.ranking.repeat_consumption import RepeatScores
 
 HALF_LIVES_S = (7 * 86_400.0, 60 * 86_400.0)  # a week and two months
 
@@ -134,13 +134,13 @@ def build(head: LinearHead, dimension: int, history: int) -> onnx.ModelProto:
 
 def _repeats(g: GraphWriter, scores: RepeatScores, history: int) -> None:
     """``recent_scores``, as ``RepeatScores`` has them; the pattern is that of ``repeats.patterns``."""
-    ranks = np.minimum(np.arange(history), repeats.RANKS - 1)
+    ranks = np.minimum(np.arange(history), repeat_consumption.RANKS - 1)
     g.constant("by_rank", scores.by_rank)
     g.constant("by_pattern", scores.by_pattern[:, ranks])  # (PATTERNS, h)
     g.constant("older_first", np.tri(history, k=-1))
-    g.constant("pattern_weights", repeats.pattern_weights(history))
-    g.constant("length_class", repeats.length_classes(history), np.int64)
-    g.constant("lengths", repeats.LENGTHS)
+    g.constant("pattern_weights", repeat_consumption.pattern_weights(history))
+    g.constant("length_class", repeat_consumption.length_classes(history), np.int64)
+    g.constant("lengths", repeat_consumption.LENGTHS)
     g.constant("axis_2", [2], np.int64)
     g.constant("axes_1_2", [1, 2], np.int64)
     g.constant("zero", 0.0)

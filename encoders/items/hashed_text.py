@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from encoders import folder as encoder_folder
-from encoders.folder import UserSide
-from encoders.manifest import Encoder
-from encoders.onnxfile import FLOAT, INT64, GraphWriter
+from encoders.artifact.manifest import Encoder
+from encoders.building import folder_writer as encoder_folder
+from encoders.building.folder_writer import UserSide
+from encoders.onnx_builder import FLOAT, INT64, GraphWriter
 from schemas.catalog import CatalogItem
 
 BUCKETS = 2**15

@@ -8,7 +8,7 @@ that belongs to the k best lay in another segment, each of these k would have an
 import numpy as np
 from onnx import helper
 
-from encoders.onnxfile import GraphWriter
+from encoders.onnx_builder import GraphWriter
 
 SEGMENT = 256
 """Scores a segment: both stages are short where N is a million."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.compiled import compiled
-from encoders.tile_scores import AXES, SHIFT, TILE, TOGETHER, lowest_bit, score_four, score_one
+from encoders.index.int8_tile_scores import AXES, SHIFT, TILE, TOGETHER, lowest_bit, score_four, score_one
 
 Codes = NDArray[np.int8]
 Bytes = NDArray[np.uint8]

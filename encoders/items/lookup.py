@@ -7,11 +7,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from encoders import folder as encoder_folder
+from encoders.artifact.manifest import ITEM_IDS_FILE, Encoder
+from encoders.building import folder_writer as encoder_folder
+from encoders.building.folder_writer import UserSide
 from encoders.errors import EncoderError
-from encoders.folder import UserSide
-from encoders.manifest import ITEM_IDS_FILE, Encoder
-from encoders.onnxfile import FLOAT, INT64, GraphWriter
+from encoders.onnx_builder import FLOAT, INT64, GraphWriter
 
 
 def build(

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from encoders import cluster_kernels as kernels
-from encoders.index import FloatArray, IntArray, ItemIndex, Snapshot
-from encoders.tile_scores import AXES, TILE
+from encoders.index import tile_search_kernels as kernels
+from encoders.index.int8_tile_scores import AXES, TILE
+from encoders.index.item_index import FloatArray, IntArray, ItemIndex, Snapshot
 
 RowArray = npt.NDArray[np.int32]
 

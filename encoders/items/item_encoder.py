@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from encoders import lookup, text
-from encoders.dense import DenseInputs
-from encoders.manifest import ITEMS_MODEL, Encoder
+from encoders.artifact.manifest import ITEMS_MODEL, Encoder
+from encoders.items import hashed_text, lookup
+from encoders.items.dense_features import DenseInputs
 from encoders.runtime import Array, Runtime
 from schemas.catalog import CatalogItem
 
@@ -59,7 +59,7 @@ class ItemEncoder:
             where = np.flatnonzero(rows >= 0)
             return {"item_row": rows[where]}, where
         fields, buckets = self._manifest.text_fields, self._manifest.text_buckets
-        found = [text.features(item, fields, buckets) for item in items]
+        found = [hashed_text.features(item, fields, buckets) for item in items]
         counts = np.fromiter(map(len, found), np.int64, len(found))
         # one that is known by its own vector needs no text
         known = (counts > 0) | (rows >= 0)

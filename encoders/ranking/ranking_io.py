@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from encoders.manifest import Encoder
-from encoders.onnxfile import INT64
+from encoders.artifact.manifest import Encoder
+from encoders.onnx_builder import INT64
+from encoders.ranking.scoring_graph import HEAD_PORTS, RANKED_AXES
 from encoders.runtime import Array
-from encoders.scoring import HEAD_PORTS, RANKED_AXES
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]

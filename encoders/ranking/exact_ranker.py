@@ -2,11 +2,19 @@
 
 import numpy as np
 
-from encoders.index import Snapshot
-from encoders.manifest import Encoder
-from encoders.ranked import FloatArray, HeadInputs, IntArray, Ranked, checked_adjustments, head_feeds, ranked
+from encoders.artifact.manifest import Encoder
+from encoders.index.item_index import Snapshot
+from encoders.ranking.ranking_io import (
+    FloatArray,
+    HeadInputs,
+    IntArray,
+    Ranked,
+    checked_adjustments,
+    head_feeds,
+    ranked,
+)
+from encoders.ranking.scoring_graph import RANKED_AXES, compose_model
 from encoders.runtime import Array, DeviceArray, Runtime
-from encoders.scoring import RANKED_AXES, compose_model
 
 # users a run: flat between 32 and 512 at 10,000 items; at 100,000 fewer than 128 read the items too often
 _CPU_CHUNK, _CUDA_CHUNK = 128, 1024
@@ -23,7 +31,7 @@ class RankingGraph:
     ----------
     chunk : users a run at most; by default what was fastest on the device
     bind : keep the items on the device between runs; by default on CUDA only
-    two_stages_from : of so many items on, choose in two stages (`encoders.top_k`), which gives the same; by default
+    two_stages_from : of so many items on, choose in two stages (`top_k.py`), which gives the same; by default
         never on a CPU, whose own TopK is faster
     """
 

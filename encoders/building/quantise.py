@@ -16,11 +16,11 @@ import msgspec
 import numpy as np
 import onnx
 
-from encoders import manifest
-from encoders.items import ItemEncoder
-from encoders.manifest import ITEMS_MODEL, Encoder
+from encoders.artifact import manifest
+from encoders.artifact.manifest import ITEMS_MODEL, Encoder
+from encoders.items.item_encoder import ItemEncoder
+from encoders.items.sentences import MODEL_FILE
 from encoders.runtime import Runtime
-from encoders.sentences import MODEL_FILE
 from schemas.catalog import CatalogItem
 
 Precision = Literal["fp16", "int8"]

@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 from onnx import compose, version_converter
 
+from encoders.artifact.manifest import HEAD_MODEL, Encoder
+from encoders.artifact.signature import PARTS
 from encoders.errors import EncoderError
-from encoders.manifest import HEAD_MODEL, Encoder
-from encoders.onnxfile import FLOAT, INT64, OPSET, GraphWriter, value
-from encoders.signature import PARTS
-from encoders.top_k import LEAST, write_one_top_k, write_top_k
+from encoders.onnx_builder import FLOAT, INT64, OPSET, GraphWriter, value
+from encoders.ranking.top_k import LEAST, write_one_top_k, write_top_k
 
 # name -> element type and shape; a head takes some of these, the rest of the graph adds what it needs itself
 HEAD_PORTS = {
@@ -67,7 +67,7 @@ def compose_model(encoder: Encoder, *, chosen: bool = False, two_stages: bool = 
     """Head, scores, TopK and shares as one graph (see ``encoders/README.md`` for the formulas).
 
     With ``chosen`` the items are an input, ``rows`` (B, k), and only their shares are worked out; ``two_stages`` is how
-    else they are chosen (`encoders.top_k`).
+    else they are chosen (`encoders.ranking.top_k`).
     """
     head = _load_head(encoder)
     given = {item.name for item in head.graph.output}

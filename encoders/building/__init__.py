@@ -1,0 +1,4 @@
+"""Writes encoder folders.
+
+May import ``schemas`` and all of ``encoders`` but ``encoders.training``.
+"""
