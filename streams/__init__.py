@@ -1,4 +1,7 @@
 """The worker: batches of events in, preference state and fresh recommendations out.
 
-May import `schemas` and `encoders`. `preference.py` and `ranking.py` are maths on arrays: no clock, no I/O, no Faust.
+The folders are the flow of data: ``fetch``, ``decode``, ``state``, ``rank``, ``emit``, ``checkpoint``. Beside them
+stand what several of them use (``kafka``, ``stores``, ``monitoring``), what follows the catalog and the encoders
+(``catalog``, ``versions``), what puts the stages in order (``pipeline``, ``worker``), and what people start
+(``commands``, ``console``, ``demo``, ``offline``). May import `schemas` and `encoders`.
 """

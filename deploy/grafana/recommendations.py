@@ -266,7 +266,8 @@ def build() -> Dashboard:
     return board(
         "prefstream-recommendations",
         "prefstream: recommendations online",
-        "How good the recommendations are, by what users do next. How it is counted: streams/online_quality.py. "
+        "How good the recommendations are, by what users do next. How it is counted: "
+        "streams/quality/online_quality.py. "
         "Alerts and what to do: deploy/RUNBOOK.md.",
         [("At a glance", glance), ("Hits", hits), ("Business", business), ("Lists", lists)],
     )

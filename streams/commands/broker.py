@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from confluent_kafka.admin import AdminClient
 
-from streams.clients import BrokerUnavailable, check_broker, client_config
+from streams.kafka.clients import BrokerUnavailable, check_broker, client_config
+from streams.kafka.topics import TopicsError
 from streams.settings import Kafka
-from streams.topics import TopicsError
 
 # librdkafka's own lines about connections would come beside our one sentence
 QUIET = {"log_level": 2}

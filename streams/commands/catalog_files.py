@@ -5,7 +5,7 @@ from pathlib import Path
 from schemas.catalog import CatalogItem
 from schemas.errors import DecodeError
 from streams.commands.output import note
-from streams.event_files import LineFile, read_items
+from streams.offline.event_files import LineFile, read_items
 
 
 def read_catalog(path: Path) -> dict[str, CatalogItem]:

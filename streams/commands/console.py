@@ -36,7 +36,7 @@ def console(
 
     from streams.commands.broker import connect
     from streams.console.run import serve, show
-    from streams.topics import CATALOG, EVENT_TOPICS, RECOMMENDATIONS, TopicNames
+    from streams.kafka.topics import CATALOG, EVENT_TOPICS, RECOMMENDATIONS, TopicNames
 
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)

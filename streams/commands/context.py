@@ -33,7 +33,7 @@ def options(ctx: typer.Context) -> Options:
 
 def settings_of(ctx: typer.Context, *, logs: bool = True) -> "Settings":
     """The settings of this call; ``logs`` sends warnings to stderr, so that stdout holds the answer alone."""
-    from streams.logs import set_up_logging
+    from streams.monitoring.logs import set_up_logging
     from streams.settings import load_settings
 
     given = options(ctx)

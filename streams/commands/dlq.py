@@ -16,8 +16,8 @@ from streams.commands.output import note, say, say_json, say_table
 
 if TYPE_CHECKING:
     from streams.commands.broker import Broker
+    from streams.commands.dead_letter_view import Parked
     from streams.commands.reader import TopicReader
-    from streams.dead_letters import Parked
     from streams.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Look at refused records and send them back.", rich_markup_mode=None)
@@ -41,7 +41,7 @@ def list_records(
       prefstream dlq list
       prefstream dlq list --reason time-in-future --json
     """
-    from streams.texts import safe, time_text
+    from streams.display_text import safe, time_text
 
     counts: Counter[str] = Counter()
     last: deque[Parked] = deque(maxlen=limit)
@@ -87,7 +87,7 @@ def show(
       prefstream dlq show 2:17
       prefstream dlq show 2:17 --raw > value.json
     """
-    from streams.texts import safe, safe_bytes, time_text
+    from streams.display_text import safe, safe_bytes, time_text
 
     with _letters(ctx) as (_, _, reader):
         record = _read_one(reader, place)
@@ -139,9 +139,9 @@ def replay(
       prefstream dlq show 2:17 --raw > value.json; prefstream dlq replay 2:17 --value value.json
       prefstream dlq replay --all --reason time-in-future
     """
+    from streams.commands.dead_letter_view import NotReplayable, resend
     from streams.commands.sender import RecordTooLarge, Sender
-    from streams.dead_letters import NotReplayable, resend
-    from streams.topics import TopicNames
+    from streams.kafka.topics import TopicNames
 
     if bool(places) == every:
         raise CommandError("Name the records to replay (PARTITION:OFFSET, see `prefstream dlq list`), or give --all.")
@@ -182,7 +182,7 @@ def replay(
 
 
 def _tell(done: list[dict[str, object]], left: list[dict[str, object]]) -> None:
-    from streams.texts import safe
+    from streams.display_text import safe
 
     for one in done:
         say(f"{one['place']} is now {one['topic']}:{one['partition']}:{one['offset']}")
@@ -197,7 +197,7 @@ def _letters(ctx: typer.Context) -> "Iterator[tuple[Settings, Broker, TopicReade
     """The settings, the broker, and a reader of its dead letters."""
     from streams.commands.broker import connect
     from streams.commands.reader import TopicReader
-    from streams.topics import DEAD_LETTERS, TopicNames
+    from streams.kafka.topics import DEAD_LETTERS, TopicNames
 
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)
@@ -206,13 +206,13 @@ def _letters(ctx: typer.Context) -> "Iterator[tuple[Settings, Broker, TopicReade
 
 
 def _read_all(reader: "TopicReader") -> "Iterator[Parked]":
-    from streams.dead_letters import parked
+    from streams.commands.dead_letter_view import parked
 
     return map(parked, reader.until_end())
 
 
 def _read_one(reader: "TopicReader", place: str) -> "Parked":
-    from streams.dead_letters import parked
+    from streams.commands.dead_letter_view import parked
 
     found = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,18})", place)
     if found is None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from encoders.artifact.registry import Shelf
     from schemas.encoder_state import EncoderState
     from streams.commands.broker import Broker
-    from streams.encoder_versions import EncoderVersions
     from streams.settings import Settings
+    from streams.versions.activations import EncoderVersions
 
 app = typer.Typer(no_args_is_help=True, help="Swap encoder versions while users are served.", rich_markup_mode=None)
 
@@ -32,7 +32,7 @@ def list_versions(ctx: typer.Context, as_json: AsJson = False) -> None:
       prefstream encoders list --json | jq -r '.[] | select(.active) | .version'
     """
     from streams.commands.broker import connect
-    from streams.texts import time_text
+    from streams.display_text import time_text
 
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)
@@ -129,7 +129,7 @@ def rollback(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 def _shelf(settings: "Settings") -> "Shelf":
     from encoders.artifact.registry import Shelf
-    from streams.parts import load_encoder
+    from streams.worker.sizing import load_encoder
 
     return Shelf(load_encoder(settings), settings.encoder.folders)
 
@@ -137,8 +137,8 @@ def _shelf(settings: "Settings") -> "Shelf":
 def read_versions(settings: "Settings", broker: "Broker") -> "EncoderVersions":
     """What the topic `encoders` says."""
     from streams.commands.reader import TopicReader
-    from streams.encoder_versions import EncoderVersions
-    from streams.topics import ENCODERS, TopicNames
+    from streams.kafka.topics import ENCODERS, TopicNames
+    from streams.versions.activations import EncoderVersions
 
     versions = EncoderVersions()
     with TopicReader(broker, TopicNames(settings.namespace).full(ENCODERS)) as reader:
@@ -177,7 +177,7 @@ def _send(settings: "Settings", broker: "Broker", state: "EncoderState", version
 
     from schemas.codec import encode
     from streams.commands.sender import Sender
-    from streams.topics import CATALOG, ENCODERS, TopicNames, create_topics, wanted_topics
+    from streams.kafka.topics import CATALOG, ENCODERS, TopicNames, create_topics, wanted_topics
 
     names = TopicNames(settings.namespace)
     vectors = names.item_vectors(state.version)
@@ -200,9 +200,9 @@ def _ends(broker: "Broker", topic: str) -> dict[int, int]:
 
 def _progress(settings: "Settings", broker: "Broker", version: str) -> tuple[int | None, int]:
     """Records (by offsets) of the catalog that are encoded for a version, None if its group never was; and all."""
-    from streams.catalog import CatalogProgress
-    from streams.space_feed import catalog_consumer
-    from streams.topics import CATALOG, TopicNames
+    from streams.catalog.catalog_encoder import CatalogProgress
+    from streams.kafka.topics import CATALOG, TopicNames
+    from streams.versions.item_vector_feed import catalog_consumer
 
     progress = CatalogProgress(catalog_consumer(settings, version), TopicNames(settings.namespace).full(CATALOG))
     try:

@@ -9,7 +9,7 @@ from streams.commands.errors import CommandError
 from streams.commands.output import check_writable, note, say, say_json, say_table
 
 if TYPE_CHECKING:
-    from streams.evaluation import Report
+    from streams.offline.evaluation import Report
 
 
 def evaluate(
@@ -41,8 +41,8 @@ def evaluate(
     from encoders.artifact import manifest
     from encoders.runtime import Runtime
     from streams.commands.questions import known_items, read_questions
-    from streams.evaluation import StreamModel, evaluate_stream, judge
-    from streams.event_logs import read_log
+    from streams.offline.evaluation import StreamModel, evaluate_stream, judge
+    from streams.offline.event_logs import read_log
 
     if html is not None:
         check_writable(html)
@@ -54,7 +54,7 @@ def evaluate(
     model = StreamModel(encoder, Runtime("cpu"), list(items.values()))
     reports = [evaluate_stream(model, asked, trained_on, seed)]
     if train is not None:
-        from streams.baselines import BASELINES
+        from streams.offline.baselines import BASELINES
 
         past = [history.items for history in read_log(train).histories]
         for name, make in BASELINES.items():
@@ -67,7 +67,7 @@ def evaluate(
             lists = [baseline.recommend(items, 20) for items in asked.items_before()]
             reports.append(judge(name, lists, asked, trained_on, model.index, seed))
     if html is not None:
-        from streams.evaluation_page import page
+        from streams.offline.report_page import page
 
         html.write_text(page(str(folder), str(data), reports), "utf-8")
     if as_json:

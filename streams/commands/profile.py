@@ -12,7 +12,7 @@ from streams.commands.output import note, say, say_json, say_table
 
 if TYPE_CHECKING:
     from streams.commands.broker import Broker
-    from streams.profile_view import ItemView, ProfileView
+    from streams.commands.profile_view import ItemView, ProfileView
     from streams.settings import Settings
     from streams.stores.base import StoredProfile
 
@@ -38,7 +38,7 @@ def show(ctx: typer.Context, user: User, as_json: AsJson = False) -> None:
     """
     import asyncio
 
-    from streams.profile_view import view_profile
+    from streams.commands.profile_view import view_profile
 
     settings = settings_of(ctx)
     row = asyncio.run(_load(settings, user))
@@ -60,7 +60,7 @@ def show(ctx: typer.Context, user: User, as_json: AsJson = False) -> None:
 
 
 async def _load(settings: "Settings", user: str) -> "StoredProfile | None":
-    from streams.parts import make_store
+    from streams.worker.sizing import make_store
 
     if settings.store.kind == "sqlite" and not settings.store.path.parent.is_dir():
         return None  # looking must not make a store
@@ -81,9 +81,9 @@ def _store(settings: "Settings") -> str:
 
 def _broker(settings: "Settings") -> "tuple[Broker | None, str | None]":
     """The broker where one answers; else a sentence about why there is none."""
-    from streams.clients import BrokerUnavailable
     from streams.commands.broker import connect
-    from streams.parts import uses_simulator
+    from streams.kafka.clients import BrokerUnavailable
+    from streams.worker.sizing import uses_simulator
 
     if uses_simulator(settings):
         return None, "Items are shown by their hashes: give --broker HOST:PORT for their names."
@@ -98,10 +98,10 @@ def _half_lives(settings: "Settings", broker: "Broker | None") -> dict[str, list
     from encoders.artifact import manifest
     from encoders.artifact.registry import Shelf
     from encoders.errors import EncoderError
-    from streams.clients import BrokerUnavailable
     from streams.commands.encoders import read_versions
-    from streams.parts import load_encoder
-    from streams.topics import ENCODERS, TopicNames
+    from streams.kafka.clients import BrokerUnavailable
+    from streams.kafka.topics import ENCODERS, TopicNames
+    from streams.worker.sizing import load_encoder
 
     found = {}
     try:
@@ -116,9 +116,9 @@ def _half_lives(settings: "Settings", broker: "Broker | None") -> dict[str, list
 
 def _name_items(view: "ProfileView", row: "StoredProfile", broker: "Broker", settings: "Settings") -> str | None:
     """Fill in names; a sentence about why there are none if the broker no longer answers."""
-    from streams.clients import BrokerUnavailable
     from streams.commands.profile_names import name_items
-    from streams.topics import TopicNames
+    from streams.kafka.clients import BrokerUnavailable
+    from streams.kafka.topics import TopicNames
 
     try:
         name_items(view, row, broker, TopicNames(settings.namespace))
@@ -128,7 +128,7 @@ def _name_items(view: "ProfileView", row: "StoredProfile", broker: "Broker", set
 
 
 def _tell(view: "ProfileView") -> None:
-    from streams.texts import duration_text, safe, time_text
+    from streams.display_text import duration_text, safe, time_text
 
     total = sum(view.applied.values())
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in view.applied.items())
@@ -179,7 +179,7 @@ def _tell(view: "ProfileView") -> None:
 
 
 def _names(item: "ItemView") -> tuple[str, str]:
-    from streams.texts import safe
+    from streams.display_text import safe
 
     return safe(item.item_id, 80) if item.item_id is not None else f"#{item.hash}", safe(item.title or "", 80)
 
@@ -207,8 +207,8 @@ def forget(
     from schemas.command import ProfileCommand
     from streams.commands.broker import connect
     from streams.commands.sender import Sender
-    from streams.texts import safe
-    from streams.topics import COMMANDS, TopicNames, check_inputs
+    from streams.display_text import safe
+    from streams.kafka.topics import COMMANDS, TopicNames, check_inputs
 
     settings = broker_settings(ctx)
     fields = {"command": "forget", "user_id": user, "requested_ms": time.time_ns() // 1_000_000}

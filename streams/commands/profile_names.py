@@ -4,13 +4,13 @@ import numpy as np
 
 from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash
+from streams.catalog.index_updates import IndexUpdates
 from streams.commands.broker import Broker
+from streams.commands.profile_view import NearView, ProfileView, items_of, mixed_preference
 from streams.commands.reader import TopicReader
 from streams.commands.titles import titled
-from streams.index_updates import IndexUpdates
-from streams.profile_view import NearView, ProfileView, items_of, mixed_preference
+from streams.kafka.topics import CATALOG, TopicNames
 from streams.stores.base import StoredProfile
-from streams.topics import CATALOG, TopicNames
 
 _CHUNK = 5_000
 

@@ -11,7 +11,7 @@ from streams.commands.output import check_writable, note, say, say_json
 
 if TYPE_CHECKING:
     from encoders.building.quantise import Lost
-    from streams.measures import Figure
+    from streams.offline.ranking_metrics import Figure
 
 _SHOWN = ("recall@20", "mrr@20", "ndcg@20")
 
@@ -57,9 +57,9 @@ def quantise(
     from encoders.building import quantise as tool
     from encoders.runtime import Runtime
     from streams.commands.questions import known_items, read_questions
-    from streams.evaluation import StreamModel, evaluate_stream
-    from streams.evaluation_page import page
-    from streams.measures import lost as lost_accuracy
+    from streams.offline.evaluation import StreamModel, evaluate_stream
+    from streams.offline.ranking_metrics import lost as lost_accuracy
+    from streams.offline.report_page import page
 
     if output.exists():
         raise CommandError(f"There is something at '{output}' already: give another folder, or remove it.")

@@ -10,7 +10,7 @@ from streams.commands.output import note
 if TYPE_CHECKING:
     from encoders.artifact.manifest import Encoder
     from schemas.catalog import CatalogItem
-    from streams.evaluation import Questions
+    from streams.offline.evaluation import Questions
 
 
 def known_items(encoder: "Encoder", catalog: Path | None) -> tuple["dict[str, CatalogItem]", Container[str]]:
@@ -26,7 +26,7 @@ def known_items(encoder: "Encoder", catalog: Path | None) -> tuple["dict[str, Ca
 
 def read_questions(data: Path, limit: int, seed: int) -> "Questions":
     """All events of a file but each user's first, or a random choice of ``limit``."""
-    from streams.event_logs import questions, read_log
+    from streams.offline.event_logs import questions, read_log
 
     asked = questions(read_log(data).histories, limit, seed)
     if not len(asked.users):

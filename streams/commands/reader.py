@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from streams.clients import BrokerUnavailable, make_tail_consumer
 from streams.commands.broker import QUIET, TIMEOUT_S, Broker
 from streams.commands.errors import CommandError
+from streams.kafka.clients import BrokerUnavailable, make_tail_consumer
 
 _POLL_S = 0.05
 _MAX_RECORDS = 1_000

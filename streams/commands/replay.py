@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from schemas.errors import DecodeError
     from schemas.events import Event
     from streams.commands.sender import Sender
-    from streams.event_files import LineFile
+    from streams.offline.event_files import LineFile
     from streams.settings import Settings
 
 _SHOWN_PROBLEMS = 50
@@ -60,7 +60,7 @@ def replay(
       prefstream --broker 127.0.0.1:9092 replay events.jsonl.gz --speed 10
     """
     from streams.commands.sender import Sender
-    from streams.event_files import LineFile, read_events, read_items
+    from streams.offline.event_files import LineFile, read_events, read_items
 
     if events is None and catalog is None:
         raise CommandError("There is nothing to replay: give a file of events, or items with --catalog.")
@@ -115,7 +115,7 @@ def _opened(open_file: "type[LineFile]", path: Path | None) -> "AbstractContextM
 def _topics(settings: "Settings", *, needs_catalog: bool) -> dict[str, str]:
     """Full names of the topics by event type, and of the catalog by "item"; `TopicsError` if one is missing."""
     from streams.commands.broker import connect
-    from streams.topics import CATALOG, EVENT_TOPICS, TopicNames, check_inputs
+    from streams.kafka.topics import CATALOG, EVENT_TOPICS, TopicNames, check_inputs
 
     names = TopicNames(settings.namespace)
     broker = connect(settings.kafka)
@@ -184,7 +184,7 @@ def _send_events(
 ) -> int:
     from schemas.codec import encode
     from schemas.events import EVENT_CLASSES, EVENT_TYPES
-    from streams.pacing import Pace
+    from streams.commands.replay_clock import Pace
 
     topic_of = {cls: topics[kind] for cls, kind in zip(EVENT_CLASSES, EVENT_TYPES, strict=True)}
     events: Iterable[Event] = _sound(file.path, found, problems, limit)
@@ -233,7 +233,7 @@ def _progress(title: str, total: int) -> "AbstractContextManager[Advance]":
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     from streams.commands.output import console
-    from streams.texts import safe
+    from streams.display_text import safe
 
     @contextmanager
     def bar() -> Iterator[Advance]:

@@ -5,9 +5,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from streams.clients import make_producer
 from streams.commands.broker import QUIET
 from streams.commands.errors import CommandError
+from streams.kafka.clients import make_producer
 from streams.settings import Kafka
 
 _POLL_EVERY = 500

@@ -40,7 +40,7 @@ def up(ctx: typer.Context, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = Fa
     from streams.commands.broker import connect
     from streams.commands.toml import to_toml
     from streams.commands.topics import create_missing
-    from streams.parts import make_store
+    from streams.worker.sizing import make_store
 
     base = settings_of(ctx)  # a wrong setting is told before servers are started
     servers = stack.up(folder, progress=note)

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer
 
-from streams.clients import make_tail_consumer
 from streams.commands.broker import QUIET, Broker
-from streams.tail import Tail
+from streams.kafka.clients import make_tail_consumer
+from streams.kafka.compacted_topic_reader import Tail
 
 
 class _Titled(msgspec.Struct):

@@ -51,8 +51,8 @@ def create(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 def create_missing(settings: "Settings", broker: "Broker") -> tuple[list[str], list[str]]:
     """Create what is missing; returns the names of the new and of the older topics."""
-    from streams.parts import load_encoder
-    from streams.topics import TopicNames, create_topics, wanted_topics
+    from streams.kafka.topics import TopicNames, create_topics, wanted_topics
+    from streams.worker.sizing import load_encoder
 
     # a missing input must get the count that the others grew to
     inputs = TopicNames(settings.namespace).inputs
@@ -80,7 +80,7 @@ def grow(
     Examples:
       prefstream topics grow 12
     """
-    from streams.topics import TopicNames, grow_topics
+    from streams.kafka.topics import TopicNames, grow_topics
 
     settings = broker_settings(ctx)
     broker = connect_to_kafka(settings)
@@ -102,8 +102,8 @@ def list_topics(ctx: typer.Context, as_json: AsJson = False) -> None:
       prefstream topics list --json | jq -r '.[] | select(.missing) | .name'
     """
     from streams.commands.broker import connect
-    from streams.parts import load_encoder
-    from streams.topics import TopicNames, wanted_topics
+    from streams.kafka.topics import TopicNames, wanted_topics
+    from streams.worker.sizing import load_encoder
 
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)

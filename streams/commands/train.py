@@ -90,7 +90,7 @@ def train(
     from encoders.items.sentences import model_path
     from encoders.runtime import Runtime
     from streams.commands.catalog_files import read_catalog
-    from streams.event_logs import read_log
+    from streams.offline.event_logs import read_log
 
     if output.exists() and not output.is_dir():
         raise CommandError(f"'{output}' is a file: give the folder to write.")

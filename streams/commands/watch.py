@@ -49,7 +49,7 @@ def watch(
     from streams.commands.broker import connect
     from streams.commands.reader import TopicReader
     from streams.commands.titles import Titles
-    from streams.topics import CATALOG, RECOMMENDATIONS, TopicNames
+    from streams.kafka.topics import CATALOG, RECOMMENDATIONS, TopicNames
 
     settings = broker_settings(ctx)
     names = TopicNames(settings.namespace)
@@ -113,7 +113,7 @@ _NOTHING = "nothing to recommend: no item was known yet, or all are left out"
 
 
 def _as_lines(changes: Iterator[list[Seen]], title: Callable[[str], str]) -> None:
-    from streams.texts import safe
+    from streams.display_text import safe
 
     for some in changes:
         for user_id, found in some:
@@ -148,7 +148,7 @@ def _table(newest: list[Seen], title: Callable[[str], str], count: int) -> "Tabl
     from rich.table import Table
     from rich.text import Text
 
-    from streams.texts import safe
+    from streams.display_text import safe
 
     caption = f"{count:,} recommendations so far. Ctrl-C ends." if count else "Waiting for events. Ctrl-C ends."
     table = Table(box=box.SIMPLE_HEAD, caption=caption, expand=True)
@@ -167,20 +167,20 @@ def _table(newest: list[Seen], title: Callable[[str], str], count: int) -> "Tabl
 
 
 def _items(found: "Recommendation", title: Callable[[str], str], count: int) -> list[tuple[str, str]]:
-    from streams.texts import safe
+    from streams.display_text import safe
 
     return [(safe(title(item.item_id), _WIDTH), _why(item, title)) for item in found.items[:count]]
 
 
 def _why(item: "RecommendedItem", title: Callable[[str], str]) -> str:
-    from streams.texts import reason_text, safe
+    from streams.display_text import reason_text, safe
 
     recents = item.reason.recents
     return reason_text(item.reason, safe(title(recents[0].item_id), _WIDTH) if recents else "")
 
 
 def _cause(found: "Recommendation", title: Callable[[str], str]) -> str:
-    from streams.texts import did, safe
+    from streams.display_text import did, safe
 
     return f"{did(found.cause.event_type)} {safe(title(found.cause.item_id), _WIDTH)}"
 

@@ -10,7 +10,7 @@ from streams.commands.errors import CommandError
 from streams.commands.output import say
 
 if TYPE_CHECKING:
-    from streams.simulator import Simulator
+    from streams.kafka.simulator import Simulator
 
 
 def worker(
@@ -34,15 +34,15 @@ def worker(
     """
     import asyncio
 
-    from streams.logs import set_up_logging
-    from streams.parts import uses_simulator
+    from streams.monitoring.logs import set_up_logging
+    from streams.worker.sizing import uses_simulator
 
     settings = settings_of(ctx, logs=False)
     if port is not None:
         settings = settings.model_copy(update={"server": settings.server.model_copy(update={"port": port})})
     set_up_logging(settings.logging)
-    from streams.app import Worker
-    from streams.simulator import Simulator
+    from streams.kafka.simulator import Simulator
+    from streams.worker.worker import Worker
 
     simulator = Simulator() if uses_simulator(settings) else None
     work = Worker(settings, simulator)

@@ -13,11 +13,11 @@ from schemas.errors import DecodeError
 from schemas.events import Browse, Click, Event, Purchase
 from schemas.headers import content_type
 from schemas.recommendation import Recommendation
-from streams.clients import make_producer, make_tail_consumer
 from streams.console.shelves import Stocked, stocked
+from streams.kafka.clients import make_producer, make_tail_consumer
+from streams.kafka.compacted_topic_reader import Tail
+from streams.kafka.topics import CATALOG, RECOMMENDATIONS, TopicNames
 from streams.settings import Kafka
-from streams.tail import Tail
-from streams.topics import CATALOG, RECOMMENDATIONS, TopicNames
 
 log = structlog.get_logger(__name__)
 

@@ -15,8 +15,8 @@ from streams.console.requests import MOST_PRODUCTS, number_of, read_action, user
 from streams.console.shelves import Shelves
 from streams.console.shoppers import Known, Shoppers
 from streams.console.views import Views
+from streams.kafka.topics import TopicNames
 from streams.settings import Settings
-from streams.topics import TopicNames
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

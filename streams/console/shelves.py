@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from schemas.catalog import CatalogItem
 from schemas.ids import id_hash
 from streams.console.haystack import Haystack, Places
-from streams.texts import safe
+from streams.display_text import safe
 
 NO_CATEGORY = "Everything else"
 _MOST_NAMES = 12

@@ -9,8 +9,8 @@ from schemas.recommendation import RecommendedItem
 from streams.console.shelves import NO_CATEGORY, Offered, Product, Shelves
 from streams.console.shoppers import Shopper, Shoppers
 from streams.console.taste import TasteRow, taste
+from streams.display_text import did, reason_text, safe
 from streams.settings import TypeWeights
-from streams.texts import did, reason_text, safe
 
 LISTED = 10
 """Places of a list that the page shows."""

@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 
-from streams.logs import set_up_logging
+from streams.monitoring.logs import set_up_logging
 from streams.settings import Logging
 
 

@@ -14,7 +14,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from rich.console import Console
 from rich.live import Live
 
-from streams.app import Worker
 from streams.console.run import HOST, PORT, address, show
 from streams.console.server import ConsoleServer
 from streams.demo.mall import Mall
@@ -24,8 +23,9 @@ from streams.demo.screen import render
 from streams.demo.shop import make_shop
 from streams.demo.storefront import Storefront, StorefrontFailed
 from streams.demo.summary import milliseconds, summary, verdict
+from streams.kafka.simulator import Simulator
 from streams.settings import Encoder, Logging, Server, Settings, Store
-from streams.simulator import Simulator
+from streams.worker.worker import Worker
 
 PRODUCTS = 300
 PLAIN_SECONDS = 20.0

@@ -11,10 +11,10 @@ from confluent_kafka import TopicPartition
 from schemas.catalog import CatalogItem
 from schemas.codec import decode, encode
 from schemas.recommendation import Recommendation
-from streams.clients import make_producer, make_tail_consumer
 from streams.demo.shoppers import Step
+from streams.kafka.clients import make_producer, make_tail_consumer
+from streams.kafka.topics import CATALOG, RECOMMENDATIONS
 from streams.settings import Kafka
-from streams.topics import CATALOG, RECOMMENDATIONS
 
 _POLL_S = 0.1
 _TIMEOUT_S = 10.0

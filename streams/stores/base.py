@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from streams.pace import Pace
+from streams.stores.write_pace import Pace
 
 
 class StoredProfile(msgspec.Struct, frozen=True):

@@ -45,11 +45,11 @@ from cassandra.pool import NoConnectionsAvailable
 from cassandra.protocol import BatchMessage, ErrorMessage, ProtocolHandler
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
-from streams.pace import Pace
 from streams.stores import cassandra_cql as cql
 from streams.stores.base import StoreError, StoreMisconfigured, StoreUnavailable
 from streams.stores.cassandra_options import CassandraOptions
 from streams.stores.cassandra_schema import prepare_schema
+from streams.stores.write_pace import Pace
 
 RECONNECT_MAX_S = 5.0
 HEARTBEAT_S = 10.0

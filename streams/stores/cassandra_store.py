@@ -6,12 +6,12 @@ import struct
 from collections.abc import AsyncIterator, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
-from streams.pace import Pace
 from streams.stores import cassandra_cql as cql
 from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
 from streams.stores.batching import batches, in_lanes
 from streams.stores.cassandra import CassandraSession, EncodedBatch, ServerTimeout
 from streams.stores.cassandra_options import CassandraOptions
+from streams.stores.write_pace import Pace
 
 BATCH_ROWS = 32
 BATCH_BYTES = 46 * 1024  # the server refuses batches of more than 50 KiB

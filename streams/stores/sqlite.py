@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from streams.pace import Pace
 from streams.stores import sqlite_sql as sql
 from streams.stores.base import Owner, StoredProfile, StoreError, StoreFull, StoreMisconfigured, StoreUnavailable, Term
+from streams.stores.write_pace import Pace
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0

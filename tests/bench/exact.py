@@ -23,7 +23,7 @@ from encoders.index.item_index import Snapshot
 from encoders.ranking.exact_ranker import RankingGraph
 from encoders.ranking.ranking_io import Ranked
 from encoders.runtime import Device, Runtime
-from streams.ranking import adjustments
+from streams.rank.exclusions import adjustments
 from tests.bench import workload
 from tests.bench.scoring import catalog
 

@@ -84,8 +84,8 @@ def faust_stock(bootstrap: str, topic: str, meter: Meter) -> None:
 
 def faust_batch(bootstrap: str, topic: str, meter: Meter) -> None:
     """An agent on prefstream's transport, a batch at a time, each batch acked; garbage is collected as in a worker."""
-    from streams.garbage import collect_rarely
-    from streams.transport import batch_topic
+    from streams.fetch.transport import batch_topic
+    from streams.worker.garbage import collect_rarely
 
     collect_rarely()
 

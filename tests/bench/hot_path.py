@@ -7,19 +7,19 @@ from pathlib import Path
 from encoders.items import lookup
 from encoders.ranking.ranking_io import HeadInputs, Ranked
 from encoders.runtime import Runtime
-from streams.batch import EventBatch
-from streams.blas import one_blas_thread
-from streams.candidate_search import CandidateSearch
-from streams.decoding import Decoder
-from streams.metrics import Metrics
-from streams.preference import IntpArray
-from streams.profiles import ProfileShape, ProfileTable
-from streams.ranking import Rules, head_inputs, left_out
+from streams.decode.decoder import Decoder
+from streams.decode.event_batch import EventBatch
+from streams.fetch.transport import RecordBatch
+from streams.kafka.topics import TopicNames
+from streams.monitoring.metrics import Metrics
+from streams.rank.candidate_search import CandidateSearch
+from streams.rank.exclusions import Rules, head_inputs, left_out
+from streams.rank.loaded_encoder import Serving, Space
 from streams.settings import Ranking
-from streams.space import Serving, Space
-from streams.topics import TopicNames
-from streams.transport import RecordBatch
-from streams.update import Applied, apply_batch
+from streams.state.decayed_sums import IntpArray
+from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_update import Applied, apply_batch
+from streams.worker.process_tuning import one_blas_thread
 from tests.bench import workload
 
 _NAMES = TopicNames()

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from encoders.index.tile_search import Clusters
-from streams.list_encoding import reason_codes
-from streams.profile_rows import encode_rows
-from streams.snapshot import end_save, take_snapshot
+from streams.checkpoint.profile_rows import encode_rows
+from streams.checkpoint.snapshot import end_save, take_snapshot
+from streams.emit.list_json import reason_codes
 from tests.bench import workload
 from tests.bench.hot_path import HotPath
 

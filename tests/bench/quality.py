@@ -34,9 +34,9 @@ from encoders.training.features import FeatureTable
 from encoders.training.fit import Progress, fit
 from encoders.training.options import TrainingOptions
 from encoders.training.sequences import from_lists
-from streams.baselines import BASELINES, Baseline
-from streams.evaluation import History, StreamModel
-from streams.measures import gains, place_of
+from streams.offline.baselines import BASELINES, Baseline
+from streams.offline.evaluation import History, StreamModel
+from streams.offline.ranking_metrics import gains, place_of
 from tests.bench.datasets import (
     Dataset,
     DatasetError,

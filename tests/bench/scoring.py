@@ -14,12 +14,12 @@ from encoders.index.item_index import ItemIndex, Snapshot
 from encoders.items import lookup
 from encoders.ranking.ranking_io import HeadInputs, Ranked
 from encoders.runtime import Runtime
-from streams.blas import one_blas_thread
-from streams.candidate_search import CandidateSearch
-from streams.metrics import Metrics
-from streams.profiles import ProfileShape, ProfileTable
+from streams.monitoring.metrics import Metrics
+from streams.rank.candidate_search import CandidateSearch
+from streams.rank.loaded_encoder import Serving, Space
 from streams.settings import Ranking
-from streams.space import Serving, Space
+from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.worker.process_tuning import one_blas_thread
 from tests.bench import workload
 
 _GRAPH_UP_TO = 100_000  # items; beyond, it takes seconds

@@ -11,25 +11,25 @@ import numpy as np
 
 from deploy.local.stack import Stack
 from encoders.runtime import Runtime
-from streams.blas import one_blas_thread
-from streams.candidate_search import CandidateSearch
-from streams.decoding import Decoder
-from streams.emitter import Emitter
-from streams.garbage import collect_rarely
-from streams.list_statistics import ListStatistics
-from streams.metrics import Metrics
-from streams.online_quality import OnlineQuality
-from streams.parts import load_encoder, make_store, profile_shape
-from streams.profile_rows import encode_rows, fill_slot
-from streams.profiles import ProfileTable
-from streams.ranking import Rules
-from streams.recommend import Recommender
+from streams.checkpoint.profile_rows import encode_rows, fill_slot
+from streams.checkpoint.snapshot import end_save, take_snapshot
+from streams.decode.decoder import Decoder
+from streams.emit.producer import Emitter
+from streams.kafka.topics import TopicNames
+from streams.monitoring.metrics import Metrics
+from streams.pipeline.recommender import Recommender
+from streams.quality.list_statistics import ListStatistics
+from streams.quality.online_quality import OnlineQuality
+from streams.rank.candidate_search import CandidateSearch
+from streams.rank.exclusions import Rules
+from streams.rank.loaded_encoder import Serving, Space
 from streams.settings import Ranking
-from streams.snapshot import end_save, take_snapshot
-from streams.space import Serving, Space
-from streams.topics import TopicNames
-from streams.trending import Trending
-from streams.update import apply_batch
+from streams.state.profile_table import ProfileTable
+from streams.state.profile_update import apply_batch
+from streams.state.trending import Trending
+from streams.worker.garbage import collect_rarely
+from streams.worker.process_tuning import one_blas_thread
+from streams.worker.sizing import load_encoder, make_store, profile_shape
 from tests.bench import workload
 from tests.bench.shop import BenchShop
 

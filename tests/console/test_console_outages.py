@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 
 from schemas.codec import encode
 from streams.demo.shop import make_shop
-from streams.simulator import Simulator
-from streams.topics import CATALOG, INPUTS, RECOMMENDATIONS
+from streams.kafka.simulator import Simulator
+from streams.kafka.topics import CATALOG, INPUTS, RECOMMENDATIONS
 from tests.console.browser import running_browser
 from tests.console.served import Process, read_all
 

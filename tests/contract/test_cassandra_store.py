@@ -14,12 +14,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streams.pace import Pace
 from streams.stores import cassandra_store
 from streams.stores.base import StoreMisconfigured, StoreUnavailable
 from streams.stores.cassandra import CassandraSession, ServerTimeout
 from streams.stores.cassandra_options import CassandraOptions, CassandraTls
 from streams.stores.cassandra_store import BATCH_ROWS, CassandraStore
+from streams.stores.write_pace import Pace
 from tests.contract.rows import by_user, profile
 
 

@@ -10,9 +10,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.stack import Stack
-from streams.parts import load_encoder
+from streams.kafka.topics import create_topics, wanted_topics
 from streams.settings import load_settings
-from streams.topics import create_topics, wanted_topics
+from streams.worker.sizing import load_encoder
 from tests.e2e.worker_process import WorkerProcess, settings_on, wait_for, write_settings
 
 

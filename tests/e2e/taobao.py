@@ -25,9 +25,9 @@ from deploy.local.stack import Stack, running, up
 from encoders.building.folder_writer import UserSide
 from encoders.items import lookup
 from encoders.ranking.user_head import LinearHead
-from streams.parts import load_encoder
+from streams.kafka.topics import create_topics, wanted_topics
 from streams.settings import load_settings
-from streams.topics import create_topics, wanted_topics
+from streams.worker.sizing import load_encoder
 from tests.e2e.oracle import Oracle, Sent
 from tests.e2e.worker_process import INPUTS, WorkerProcess, backlog, read_topic, settings_on, wait_for, write_settings
 

@@ -12,7 +12,7 @@ from confluent_kafka.admin import NewPartitions
 
 from deploy.local.stack import Stack
 from schemas.recommendation import Recommendation
-from streams.partitioning import partitions_of
+from streams.decode.partitioner import partitions_of
 from tests.e2e.shop import ShopOnStack, TopicReader
 from tests.e2e.worker_process import INPUTS, WorkerProcess, backlog, wait_for
 

@@ -16,7 +16,7 @@ from deploy.local.stack import Stack
 from encoders.building.folder_writer import UserSide
 from encoders.items import lookup
 from encoders.ranking.user_head import LinearHead
-from streams.profile_state import decode_state, hashes
+from streams.checkpoint.stored_profile import decode_state, hashes
 from tests.e2e import taobao
 from tests.e2e.oracle import Oracle, hashed
 from tests.e2e.shop import ShopOnStack

@@ -38,7 +38,7 @@ MUTANTS = (
         "kill",
         (
             (
-                "streams/checkpoint.py",
+                "streams/checkpoint/checkpointer.py",
                 "        self._batches += batches\n",
                 "        self._batches += batches\n        for batch in batches:\n            batch.ack()\n",
             ),
@@ -49,7 +49,7 @@ MUTANTS = (
         "kill",
         (
             (
-                "streams/profile_rows.py",
+                "streams/checkpoint/profile_rows.py",
                 "    _write_fences(rows, snapshot)\n",
                 '    rows.constant(_bytes("fences"), _bytes([]))\n',
             ),
@@ -65,12 +65,12 @@ MUTANTS = (
         "zombie",
         (
             (
-                "streams/ownership.py",
+                "streams/checkpoint/ownership.py",
                 " or replaced.get(partition) != self._last_term[partition]:\n",
                 ":\n",
             ),
             (
-                "streams/ownership.py",
+                "streams/checkpoint/ownership.py",
                 "        while self.epoch == epoch and self.current is None:\n"
                 "            await self._ready.wait()\n"
                 "        return self.current if self.epoch == epoch else None\n",
@@ -79,12 +79,12 @@ MUTANTS = (
                 "        return self.current\n",
             ),
             (
-                "streams/ownership.py",
+                "streams/checkpoint/ownership.py",
                 "        return self.current is not None and self.current.epoch == assignment.epoch\n",
                 "        return self.current is not None\n",
             ),
             (
-                "streams/ownership.py",
+                "streams/checkpoint/ownership.py",
                 "        owners = await self._store.owners(sorted(assignment.partitions))\n",
                 "        return True\n",
             ),
@@ -95,7 +95,7 @@ MUTANTS = (
         "kill",
         (
             (
-                "streams/profile_rows.py",
+                "streams/checkpoint/profile_rows.py",
                 'np.minimum(a["seen_count"], a["seen"].shape[1])',
                 'np.zeros_like(a["seen_count"])',
             ),
@@ -106,7 +106,7 @@ MUTANTS = (
         "stop",
         (
             (
-                "streams/app.py",
+                "streams/worker/worker.py",
                 "    async def _hand_over(self, revoked: set[Any]) -> None:\n",
                 "    async def _hand_over(self, revoked: set[Any]) -> None:\n"
                 "        self.engine.ownership.revoke()\n"
@@ -120,7 +120,7 @@ MUTANTS = (
         "forget",
         (
             (
-                "streams/profiles.py",
+                "streams/state/profile_table.py",
                 "        self.dirty[slot] = self.forgotten[slot] = True\n",
                 "        self.fences[slot] = 0\n        self.dirty[slot] = self.forgotten[slot] = True\n",
             ),
@@ -131,7 +131,7 @@ MUTANTS = (
         "encoder-swap",
         (
             (
-                "streams/profile_rows.py",
+                "streams/checkpoint/profile_rows.py",
                 "    others = [snapshot.other_sums.get(slot, ()) for slot in slots] if snapshot.other_sums else []\n",
                 "    others: list[tuple[OtherSums, ...]] = []\n",
             ),
@@ -140,12 +140,12 @@ MUTANTS = (
     Mutant(
         "recents-not-looked-up-again",
         "encoder-swap",
-        (("streams/moving.py", "    table.rows[slots] = -1\n", ""),),
+        (("streams/state/version_sums.py", "    table.rows[slots] = -1\n", ""),),
     ),
     Mutant(
         "topic-ids-not-heeded",
         "recreate",
-        (("streams/topic_ids.py", '        return self._ids.get(topic, "")\n', '        return ""\n'),),
+        (("streams/kafka/topic_ids.py", '        return self._ids.get(topic, "")\n', '        return ""\n'),),
     ),
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from deploy.local.stack import start_server, stop_server
-from streams.topics import create_topics, wanted_topics
+from streams.kafka.topics import create_topics, wanted_topics
 from tests.e2e.oracle import Sent
 from tests.e2e.worker_process import wait_for
 from tests.faults.arena import PARTITIONS, Arena, Run

@@ -9,7 +9,7 @@ pytest.importorskip("pyarrow", reason="Parquet needs the extra `train`")
 
 from encoders.items import prices
 from streams.commands.catalog_files import read_catalog
-from streams.event_logs import read_log
+from streams.offline.event_logs import read_log
 from tests.bench import journey
 
 

@@ -12,9 +12,9 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from streams.cli import app
+from streams.kafka.simulator import Simulator
+from streams.kafka.topics import CATALOG, DEAD_LETTERS, INPUTS, RECOMMENDATIONS
 from streams.settings import ENV_PREFIX
-from streams.simulator import Simulator
-from streams.topics import CATALOG, DEAD_LETTERS, INPUTS, RECOMMENDATIONS
 
 Run = Callable[..., Any]
 

@@ -160,7 +160,7 @@ def test_create_makes_what_is_missing_with_the_partitions_of_the_others(run: Any
     from streams.commands.broker import connect
 
     monkeypatch.setattr(topics, "connect_to_kafka", lambda settings: connect(settings.kafka))
-    monkeypatch.setattr("streams.topics.create_topics", create)
+    monkeypatch.setattr("streams.kafka.topics.create_topics", create)
     monkeypatch.setenv("PREFSTREAM_KAFKA__PARTITIONS", "3")
     result = run("--broker", shop.address, "topics", "create", "--json")
     assert made == {"trending": 4, "encoders": 4, "item-vectors-hashed-text-1": 4}
@@ -179,7 +179,7 @@ def test_the_worker_tells_how_to_reach_its_simulator(run: Any, monkeypatch: Any)
         async def run(self) -> None:
             assert started[0][1].address
 
-    monkeypatch.setattr("streams.app.Worker", Worker)
+    monkeypatch.setattr("streams.worker.worker.Worker", Worker)
     result = run("worker", "--port", 0)
     [(settings, simulator)] = started
     assert result.exit_code == 0
@@ -194,7 +194,7 @@ def test_a_port_that_is_taken_is_one_sentence(run: Any, monkeypatch: Any) -> Non
         async def run(self) -> None:
             raise OSError(98, "Address already in use")
 
-    monkeypatch.setattr("streams.app.Worker", Worker)
+    monkeypatch.setattr("streams.worker.worker.Worker", Worker)
     result = run("--broker", "127.0.0.1:1", "worker", "--port", 9)
     assert result.exit_code == 1
     assert "can't listen on 127.0.0.1:9" in result.stderr

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from streams.console import run as console_run
-from streams.simulator import Simulator
+from streams.kafka.simulator import Simulator
 
 
 def test_a_port_that_is_taken_is_one_sentence(run: Any, shop: Any) -> None:

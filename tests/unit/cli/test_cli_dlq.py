@@ -7,8 +7,8 @@ import pytest
 
 from schemas.dead_letter import DeadLetter, original_headers
 from schemas.rerouted import Rerouted
-from streams.dead_letters import NotReplayable, Parked, resend
-from streams.topics import TopicNames
+from streams.commands.dead_letter_view import NotReplayable, Parked, resend
+from streams.kafka.topics import TopicNames
 
 GOOD = b'{"event_id": "e1", "user_id": "u1", "item_id": "i1", "event_time_ms": 5}'
 FORGET = b'{"command": "forget", "user_id": "u2", "requested_ms": 1}'

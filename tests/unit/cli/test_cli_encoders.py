@@ -8,7 +8,7 @@ from encoders.building.folder_writer import UserSide
 from encoders.items import lookup
 from schemas.codec import decode
 from schemas.encoder_state import EncoderState
-from streams.topics import ENCODERS
+from streams.kafka.topics import ENCODERS
 
 FIRST, SECOND = "trained-1", "trained-2"
 

@@ -5,7 +5,7 @@ import pytest
 
 from schemas.errors import DecodeError, DecodeReason
 from schemas.events import Browse, Click, Purchase
-from streams.event_files import LONGEST_LINE_BYTES, EventFileError, LineFile, read_events, read_items
+from streams.offline.event_files import LONGEST_LINE_BYTES, EventFileError, LineFile, read_events, read_items
 
 CLICK = b'{"type": "click", "event_id": "e1", "user_id": "u1", "item_id": "i1", "event_time_ms": 5, "list": "home"}\n'
 BUY = b'{"type": "purchase", "event_id": "e2", "user_id": "u1", "item_id": "i2", "event_time_ms": 6, "quantity": 2}\n'

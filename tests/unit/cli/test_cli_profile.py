@@ -13,8 +13,8 @@ from schemas.codec import decode, encode
 from schemas.command import ProfileCommand
 from schemas.encoder_state import EncoderState
 from schemas.ids import id_hashes
-from streams.partitioning import partitions_of
-from streams.profile_state import Counters, EncoderSums, EventLog, Fence, ProfileState, encode_state
+from streams.checkpoint.stored_profile import Counters, EncoderSums, EventLog, Fence, ProfileState, encode_state
+from streams.decode.partitioner import partitions_of
 from streams.stores.base import StoredProfile, version
 from streams.stores.sqlite import SqliteStore
 

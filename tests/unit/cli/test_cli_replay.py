@@ -7,8 +7,8 @@ import msgspec
 from schemas.catalog import CatalogItem
 from schemas.codec import decode
 from schemas.events import Browse, Click, Purchase
-from streams.pacing import Pace
-from streams.partitioning import partitions_of
+from streams.commands.replay_clock import Pace
+from streams.decode.partitioner import partitions_of
 
 
 def line(kind: str, number: int, **more: Any) -> str:

@@ -13,8 +13,8 @@ import pytest
 
 from encoders.items import lookup
 from schemas.errors import DecodeError
-from streams.event_files import EventFileError
-from streams.event_logs import questions, read_log
+from streams.offline.event_files import EventFileError
+from streams.offline.event_logs import questions, read_log
 
 
 def write_events(path: Path, users: int, *, seed: int = 0) -> Path:

@@ -16,9 +16,9 @@ from schemas.codec import encode
 from streams.console import server as server_module
 from streams.console.server import ConsoleServer
 from streams.console.shoppers import Shoppers
+from streams.kafka.simulator import Simulator
+from streams.kafka.topics import CATALOG, INPUTS, RECOMMENDATIONS
 from streams.settings import Kafka, Settings
-from streams.simulator import Simulator
-from streams.topics import CATALOG, INPUTS, RECOMMENDATIONS
 from tests.unit.console.console_made import item, listed, recommendation
 
 DEADLINE_S = 20.0
@@ -305,5 +305,12 @@ def test_the_page_asks_nobody_else_and_makes_no_markup_of_data() -> None:
 
 def test_the_console_knows_topics_only() -> None:
     sources = [path.read_text("utf-8") for path in STATIC.parent.glob("*.py")]
-    for name in ("streams.stores", "streams.app", "streams.engine", "streams.profiles", "encoders", "streams.demo"):
+    for name in (
+        "streams.stores",
+        "streams.worker.worker",
+        "streams.worker.wiring",
+        "streams.state.profile_table",
+        "encoders",
+        "streams.demo",
+    ):
         assert not any(f"import {name}" in text or f"from {name}" in text for text in sources), name

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana.__main__ import FOLDER, generated
 from deploy.local import prometheus
-from streams.metrics import Metrics
+from streams.monitoring.metrics import Metrics
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))

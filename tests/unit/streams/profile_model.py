@@ -8,10 +8,10 @@ import numpy as np
 
 from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash, id_hashes
-from streams.batch import EventBatch
-from streams.preference import NO_TIME
-from streams.profiles import ProfileShape, ProfileTable, Source
-from streams.update import SumsConfig
+from streams.decode.event_batch import EventBatch
+from streams.state.decayed_sums import NO_TIME
+from streams.state.profile_table import ProfileShape, ProfileTable, Source
+from streams.state.profile_update import SumsConfig
 
 DIMENSION = 4
 SHAPE = ProfileShape(history=3, dimension=DIMENSION, half_lives=2, duplicate_window=10, purchases=2, pending=1_000)

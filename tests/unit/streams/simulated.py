@@ -19,27 +19,27 @@ from faust.types import TP
 
 from encoders.index.item_index import ItemIndex
 from schemas.events import EVENT_CLASSES
-from streams import checkpoint
-from streams.checkpoint import Checkpoint
-from streams.decoding import Decoder
-from streams.index_updates import IndexUpdates
-from streams.intake import Intake
-from streams.list_statistics import ListStatistics
-from streams.metrics import Metrics
-from streams.online_quality import OnlineQuality
-from streams.ownership import Ownership
-from streams.pace import Pace
-from streams.partitioning import partitions_of
-from streams.pipeline import Pipeline
-from streams.profile_state import ProfileState, decode_state
-from streams.profiles import ProfileShape, ProfileTable
-from streams.ranking import Rules
-from streams.space import Serving, Space
+from streams.catalog.index_updates import IndexUpdates
+from streams.checkpoint import checkpointer
+from streams.checkpoint.checkpointer import Checkpoint
+from streams.checkpoint.ownership import Ownership
+from streams.checkpoint.stored_profile import ProfileState, decode_state
+from streams.decode.decoder import Decoder
+from streams.decode.partitioner import partitions_of
+from streams.fetch.transport import Consumer
+from streams.kafka.topic_ids import TopicIds
+from streams.kafka.topics import TopicNames
+from streams.monitoring.metrics import Metrics
+from streams.pipeline.batch_pipeline import Pipeline
+from streams.pipeline.batch_queue import Intake
+from streams.quality.list_statistics import ListStatistics
+from streams.quality.online_quality import OnlineQuality
+from streams.rank.exclusions import Rules
+from streams.rank.loaded_encoder import Serving, Space
+from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.trending import Trending
 from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
-from streams.topic_ids import TopicIds
-from streams.topics import TopicNames
-from streams.transport import Consumer
-from streams.trending import Trending
+from streams.stores.write_pace import Pace
 from tests.unit.streams.profile_model import CONFIG, DIMENSION, vector_of
 
 NAMES = TopicNames()
@@ -240,7 +240,7 @@ class SimWorker:
             boundary := asyncio.Lock(),
         )
         self.superseded = False
-        checkpoint._ROWS_AT_ONCE = ROWS_AT_ONCE
+        checkpointer._ROWS_AT_ONCE = ROWS_AT_ONCE
         self.checkpoint = Checkpoint(
             self.table,
             world.store,

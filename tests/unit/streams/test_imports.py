@@ -62,10 +62,10 @@ def test_imports_point_one_way(package: str, may: set[str]) -> None:
 
 def test_faust_is_imported_where_it_is_wired_only() -> None:
     assert importers("faust") | importers("mode") <= {
-        "streams/transport.py",
-        "streams/agents.py",
-        "streams/app.py",
-        "streams/clients.py",
+        "streams/fetch/transport.py",
+        "streams/fetch/agent.py",
+        "streams/worker/worker.py",
+        "streams/kafka/clients.py",
     }
 
 
@@ -81,7 +81,7 @@ def test_onnx_runtime_is_imported_by_one_module_and_its_tools_by_another() -> No
 
 @pytest.mark.parametrize("library", ["jax", "optax", "implicit", "scipy", "pyarrow"])
 def test_what_only_training_needs_is_imported_by_training_only(library: str) -> None:
-    allowed = {"streams/baselines.py", "streams/event_logs.py"}  # inside of functions
+    allowed = {"streams/offline/baselines.py", "streams/offline/event_logs.py"}  # inside of functions
     assert all(name.startswith("encoders/training/") or name in allowed for name in importers(library))
 
 
@@ -89,7 +89,8 @@ def test_a_worker_does_not_need_the_extra_train() -> None:
     code = (
         "import sys\n"
         "for name in ('jax', 'optax', 'implicit', 'scipy', 'pyarrow'): sys.modules[name] = None\n"
-        "import streams.app, streams.commands.evaluate, streams.commands.train, streams.event_logs, streams.baselines\n"
+        "import streams.worker.worker, streams.commands.evaluate, streams.commands.train\n"
+        "import streams.offline.event_logs, streams.offline.baselines\n"
         "assert not any(name.startswith('encoders.training') for name in sys.modules)"
     )
     done = subprocess.run(
@@ -98,7 +99,9 @@ def test_a_worker_does_not_need_the_extra_train() -> None:
     assert done.returncode == 0, done.stderr[-2_000:]
 
 
-@pytest.mark.parametrize("path", ["streams/preference.py", "streams/ranking.py", "streams/update.py"])
+@pytest.mark.parametrize(
+    "path", ["streams/state/decayed_sums.py", "streams/rank/exclusions.py", "streams/state/profile_update.py"]
+)
 def test_the_maths_knows_no_clock_and_no_outside(path: str) -> None:
     outside = {"time", "datetime", "os", "asyncio", "threading", "socket", "random", "confluent_kafka", "aiokafka"}
     assert not {name.partition(".")[0] for name in imported(ROOT / path)} & outside

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.batch_histogram import BatchHistogram
+from streams.monitoring.batch_histogram import BatchHistogram
 
 BOUNDS = (0.1, 1.0, 2.5, 10.0)
 

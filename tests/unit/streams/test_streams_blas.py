@@ -2,7 +2,7 @@
 
 from threadpoolctl import ThreadpoolController
 
-from streams.blas import one_blas_thread
+from streams.worker.process_tuning import one_blas_thread
 
 
 def test_blas_has_one_thread_from_then_on() -> None:

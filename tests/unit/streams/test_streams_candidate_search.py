@@ -9,14 +9,14 @@ import pytest
 from encoders.index.item_index import ItemIndex
 from encoders.ranking.exact_ranker import RankingGraph
 from encoders.runtime import Runtime
-from streams.candidate_search import CandidateSearch
-from streams.index_updates import IndexUpdates
-from streams.metrics import Metrics
-from streams.profiles import ProfileShape, ProfileTable
-from streams.ranking import adjustments, head_inputs
+from streams.catalog.index_updates import IndexUpdates
+from streams.monitoring.metrics import Metrics
+from streams.rank.candidate_search import CandidateSearch
+from streams.rank.exclusions import adjustments, head_inputs
+from streams.rank.loaded_encoder import Serving, Space
 from streams.settings import Ranking
-from streams.space import Serving, Space
-from streams.update import SumsConfig
+from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_update import SumsConfig
 
 ITEMS, USERS, K = 4_000, 80, 10
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from streams.clients import BrokerUnavailable, check_broker, client_config, make_admin, make_producer
-from streams.parts import make_store
+from streams.fetch.transport import faust_options
+from streams.kafka.clients import BrokerUnavailable, check_broker, client_config, make_admin, make_producer
 from streams.settings import Kafka, Sasl, Settings, Tls
-from streams.transport import faust_options
+from streams.worker.sizing import make_store
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_the_producer_hashes_as_the_inputs_do(monkeypatch: pytest.MonkeyPatch, p
         made.append(config)
         return Producer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
 
-    monkeypatch.setattr("streams.clients.Producer", record)
+    monkeypatch.setattr("streams.kafka.clients.Producer", record)
     make_producer(Kafka(bootstrap_servers="b:1", input_partitioner=partitioner))  # type: ignore[arg-type]
     assert made[0]["partitioner"] == expected
     assert made[0]["enable.idempotence"] is True

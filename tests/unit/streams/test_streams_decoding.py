@@ -15,11 +15,11 @@ from schemas.dead_letter import DeadLetter
 from schemas.errors import DecodeReason
 from schemas.ids import id_hash
 from schemas.rerouted import Rerouted
-from streams.decoding import Decoded, Decoder
-from streams.partitioning import partitions_of
-from streams.profiles import Source
-from streams.topics import EVENT_TOPICS, TopicNames
-from streams.transport import RecordBatch
+from streams.decode.decoder import Decoded, Decoder
+from streams.decode.partitioner import partitions_of
+from streams.fetch.transport import RecordBatch
+from streams.kafka.topics import EVENT_TOPICS, TopicNames
+from streams.state.profile_table import Source
 from tests.strategies import record_values
 
 PARTITIONS = 4

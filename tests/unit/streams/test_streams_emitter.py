@@ -11,10 +11,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 from schemas.dead_letter import DeadLetter
 from schemas.rerouted import Rerouted
-from streams.decoding import Misplaced, Refused
-from streams.emitter import Deliveries, DeliveryFailed, Emitter, Receipt
+from streams.decode.decoder import Misplaced, Refused
+from streams.emit.producer import Deliveries, DeliveryFailed, Emitter, Receipt
+from streams.kafka.topics import TopicNames
 from streams.settings import Kafka
-from streams.topics import TopicNames
 
 MESSAGE = SimpleNamespace(topic=lambda: "dead-letters")
 TOO_LARGE = SimpleNamespace(str=lambda: "message too large", code=lambda: KafkaError.MSG_SIZE_TOO_LARGE)
@@ -111,7 +111,7 @@ def test_lists_are_sent_together_and_wait_for_room(
         assert not producer.taken
         producer.full.clear()
 
-    monkeypatch.setattr("streams.emitter.time.sleep", sleep)
+    monkeypatch.setattr("streams.emit.producer.time.sleep", sleep)
     emitter.recommend_all([])
     emitter.recommend_all([("anna", b"list"), ("ben", b"[]")])
     assert len(waits) == 1

@@ -17,16 +17,16 @@ from encoders.ranking.exact_ranker import RankingGraph
 from schemas.catalog import ItemVector, pack_vector
 from schemas.codec import encode
 from schemas.encoder_state import EncoderState
-from streams.encoder_swap import EncoderSwap, _try_out
-from streams.encoder_versions import EncoderVersions
-from streams.index_updates import IndexUpdates
-from streams.map_fitting import MapFitter
-from streams.metrics import Metrics
-from streams.profiles import ProfileShape
+from streams.catalog.index_updates import IndexUpdates
+from streams.kafka.simulator import Simulator
+from streams.monitoring.metrics import Metrics
+from streams.rank.loaded_encoder import Space
 from streams.settings import Settings
-from streams.simulator import Simulator
-from streams.space import Space
-from streams.update import SumsConfig
+from streams.state.profile_table import ProfileShape
+from streams.state.profile_update import SumsConfig
+from streams.versions.activations import EncoderVersions
+from streams.versions.hot_swap import EncoderSwap, _try_out
+from streams.versions.map_fitting import MapFitter
 from tests.unit.streams.conftest import DIMENSION
 
 
@@ -98,7 +98,7 @@ def test_nobody_waits_for_what_will_not_come_soon(swap: Any, why: str) -> None:
 
 
 def test_nobody_waits_for_ever(swap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.encoder_swap._SETTLE_S", 0.01)
+    monkeypatch.setattr("streams.versions.hot_swap._SETTLE_S", 0.01)
     swap._fills.filled = True
     asyncio.run(asyncio.wait_for(swap.settle(), 5))
 

@@ -12,9 +12,9 @@ from encoders.artifact.registry import Shelf
 from encoders.items import lookup
 from schemas.codec import encode
 from schemas.encoder_state import EncoderState
-from streams.catalog import CatalogProgress
-from streams.encoder_choice import choose
-from streams.encoder_versions import EncoderVersions
+from streams.catalog.catalog_encoder import CatalogProgress
+from streams.versions.activations import EncoderVersions
+from streams.versions.initial_version import choose
 
 
 def state(version: str, since_ms: int | None = None, ends: tuple[int, ...] = ()) -> EncoderState:

@@ -14,11 +14,11 @@ from encoders.ranking.repeat_consumption import PATTERNS, RANKS, RepeatScores
 from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
-from streams.baselines import ItemToItem, MatrixFactorisation, NearestSessions, Popularity, Vsknn, Vstan
-from streams.evaluation import History, Questions, StreamModel, evaluate_stream
-from streams.evaluation_page import page
-from streams.event_logs import questions
-from streams.measures import accuracy, beyond, gains, place_of
+from streams.offline.baselines import ItemToItem, MatrixFactorisation, NearestSessions, Popularity, Vsknn, Vstan
+from streams.offline.evaluation import History, Questions, StreamModel, evaluate_stream
+from streams.offline.event_logs import questions
+from streams.offline.ranking_metrics import accuracy, beyond, gains, place_of
+from streams.offline.report_page import page
 
 ITEMS = 60
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from streams.event_logs import read_log
+from streams.offline.event_logs import read_log
 
 
 def test_events_of_a_pipe_are_all_read(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streams.profile_state import hashes, times
+from streams.checkpoint.stored_profile import hashes, times
 from tests.unit.streams.simulated import EVENT_TOPICS, PARTITIONS, SHAPE, SimWorker, World, right_partition, turns
 
 pytestmark = pytest.mark.usefixtures("no_time")

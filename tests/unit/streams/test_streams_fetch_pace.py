@@ -10,8 +10,8 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer import consumer, fetcher
 
-from streams import fetch_pace
-from streams.fetch_pace import pace_fetches
+from streams.fetch import aiokafka_fetch_pause
+from streams.fetch.aiokafka_fetch_pause import pace_fetches
 
 A = TopicPartition("clicks", 3)
 SLACK_S = 0.005  # a timer may come a little early
@@ -57,8 +57,8 @@ class Broker:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     monkeypatch.setattr(consumer, "Fetcher", consumer.Fetcher)  # to be put back
-    monkeypatch.setattr(fetch_pace, "_PAUSE_A_RECORD_S", 0.1)
-    monkeypatch.setattr(fetch_pace, "_LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(aiokafka_fetch_pause, "_PAUSE_A_RECORD_S", 0.1)
+    monkeypatch.setattr(aiokafka_fetch_pause, "_LONGEST_PAUSE_S", 0.2)
     pace_fetches()
     return Broker(monkeypatch)
 
@@ -102,4 +102,4 @@ def test_aiokafka_still_makes_its_fetcher_by_this_name_and_calls_these_two() -> 
     own = inspect.getsource(fetcher.Fetcher)
     assert "self._proc_fetch_request(assignment, node_id, request)" in own
     parameters = list(inspect.signature(fetcher.Fetcher.fetched_records).parameters)
-    assert parameters == list(inspect.signature(fetch_pace._Fetcher.fetched_records).parameters)
+    assert parameters == list(inspect.signature(aiokafka_fetch_pause._Fetcher.fetched_records).parameters)

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from faust.types import TP
 
-from streams import pipeline
-from streams.intake import Intake
-from streams.profile_state import hashes
+from streams.checkpoint.stored_profile import hashes
+from streams.pipeline import batch_pipeline
+from streams.pipeline.batch_queue import Intake
 from streams.stores.base import StoreMisconfigured
 from tests.unit.streams.simulated import NAMES, SimWorker, World, right_partition, turns
 
@@ -154,7 +154,7 @@ async def test_an_event_that_comes_while_its_user_is_being_saved_is_in_the_next_
 async def test_a_save_takes_its_time_until_somebody_waits_for_it(
     world: World, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_COUNT_EVERY_S", 0.0)
+    monkeypatch.setattr(batch_pipeline, "_COUNT_EVERY_S", 0.0)
     worker = SimWorker(world)
     await assign(worker)
     world.produce(ANNA, 0, 1_000)
@@ -172,7 +172,7 @@ async def test_a_save_takes_its_time_until_somebody_waits_for_it(
     elif who == "cancelled":
         saving.cancel()
     elif who == "a backlog":
-        monkeypatch.setattr(pipeline, "_MANY_RECORDS", 2)
+        monkeypatch.setattr(batch_pipeline, "_MANY_RECORDS", 2)
         world.produce(ANNA, 0, 2_000)
         await work_through(worker)
         assert not pace.hurried
@@ -222,7 +222,7 @@ async def test_a_save_that_fails_halfway_acks_nothing(world: World) -> None:
 async def test_a_checkpoint_at_the_end_of_an_interval_is_spread_and_one_that_was_asked_for_is_not(
     world: World, asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.checkpoint._PACED_ROWS_S", 1e9)  # for an interval that is over at once
+    monkeypatch.setattr("streams.checkpoint.checkpointer._PACED_ROWS_S", 1e9)  # for an interval that is over at once
     worker = SimWorker(world)
     await assign(worker)
     world.produce(ANNA, 0, 1_000)
@@ -237,7 +237,7 @@ async def test_a_checkpoint_at_the_end_of_an_interval_is_spread_and_one_that_was
 
 
 async def test_a_save_of_many_rows_is_not_spread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.checkpoint._PACED_ROWS_S", 4 / 60.0)
+    monkeypatch.setattr("streams.checkpoint.checkpointer._PACED_ROWS_S", 4 / 60.0)
     worker = SimWorker(world)
     await assign(worker)
     await count_an_event_each(worker, 5)

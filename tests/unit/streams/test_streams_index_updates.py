@@ -10,9 +10,9 @@ from encoders.index.item_index import ItemIndex
 from schemas.catalog import ItemVector
 from schemas.codec import encode
 from schemas.ids import id_hash
-from streams.index_updates import IndexUpdates
-from streams.log_ends import LogEnds
-from streams.profiles import Source
+from streams.catalog.index_updates import IndexUpdates
+from streams.kafka.log_ends import LogEnds
+from streams.state.profile_table import Source
 
 VERSION = "v1"
 

@@ -9,8 +9,8 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.intake import Intake
-from streams.transport import RecordBatch
+from streams.fetch.transport import RecordBatch
+from streams.pipeline.batch_queue import Intake
 
 TOGETHER = {"clicks", "browses"}
 

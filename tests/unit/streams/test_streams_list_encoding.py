@@ -10,8 +10,8 @@ from encoders.index.item_index import ItemIndex
 from encoders.ranking.ranking_io import LEAVE_OUT, Ranked
 from schemas.codec import decode
 from schemas.recommendation import REASON_KINDS, RecommendedItem
-from streams.list_encoding import ListEncoder, reason_codes
-from streams.profiles import ProfileShape, ProfileTable
+from streams.emit.list_json import ListEncoder, reason_codes
+from streams.state.profile_table import ProfileShape, ProfileTable
 
 DIMENSION, HISTORY = 4, 5
 ITEMS = ["plain", 'with "quotes"', "back\\slash", "größe", "line\nend", *(f"item-{n}" for n in range(20))]

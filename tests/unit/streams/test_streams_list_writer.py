@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.list_writer import MAX_NUMBER_BYTES, put_number
+from streams.emit.list_json_kernel import MAX_NUMBER_BYTES, put_number
 
 
 def text_of(value: float) -> bytes:

@@ -12,9 +12,9 @@ from schemas.codec import encode
 from schemas.events import EVENT_TYPES
 from schemas.fields import MAX_INT64, MAX_TIME_MS
 from schemas.recommendation import Cause, Recommendation, Revision
-from streams.list_encoding import ListEncoder, reason_codes
-from streams.message_frames import frames
-from streams.profiles import ProfileShape, ProfileTable
+from streams.emit.envelope_json import frames
+from streams.emit.list_json import ListEncoder, reason_codes
+from streams.state.profile_table import ProfileShape, ProfileTable
 from tests.strategies import ids
 from tests.unit.streams.profile_model import Ev, batch_of
 

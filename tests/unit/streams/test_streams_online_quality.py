@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash, id_hashes
 from schemas.recommendation import REASON_KINDS
-from streams.list_statistics import Drift, ListStatistics
-from streams.metrics import Metrics
-from streams.online_quality import NEW_USER_EVENTS, OnlineQuality
-from streams.profile_rows import encode_rows, fill_slot
-from streams.profiles import TAKEN, ProfileShape, ProfileTable
-from streams.ranking import Rules
-from streams.snapshot import take_snapshot
-from streams.trending import Trending
-from streams.update import SumsConfig, apply_batch
+from streams.checkpoint.profile_rows import encode_rows, fill_slot
+from streams.checkpoint.snapshot import take_snapshot
+from streams.monitoring.metrics import Metrics
+from streams.quality.list_statistics import Drift, ListStatistics
+from streams.quality.online_quality import NEW_USER_EVENTS, OnlineQuality
+from streams.rank.exclusions import Rules
+from streams.state.profile_table import TAKEN, ProfileShape, ProfileTable
+from streams.state.profile_update import SumsConfig, apply_batch
+from streams.state.trending import Trending
 from tests.unit.streams.profile_model import COLUMNS, DIMENSION, PARTITION, Ev, batch_of, know
 
 SHAPE = ProfileShape(

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from streams.pace import Pace
+from streams.stores.write_pace import Pace
 
 SLACK_S = 0.005  # a timer may come a little early
 LONG_S = 60.0  # nobody waits for so long

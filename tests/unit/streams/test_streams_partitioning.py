@@ -7,7 +7,7 @@ from aiokafka.partitioner import murmur2 as aiokafka_murmur2
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streams.partitioning import murmur2, partitions_of
+from streams.decode.partitioner import murmur2, partitions_of
 from tests.strategies import ids
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streams
-from streams.preference import NO_TIME, Sums, decay, fold, merge, rank_in_group
+from streams.state.decayed_sums import NO_TIME, Sums, decay, fold, merge, rank_in_group
 
 HALF_LIVES_S = np.array([10.0, 1_000.0])
 DIMENSION = 3

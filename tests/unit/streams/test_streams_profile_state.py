@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.profile_state import (
+from streams.checkpoint.stored_profile import (
     FORMAT,
     Counters,
     EncoderSums,

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash
-from streams.preference import NO_TIME
-from streams.profile_rows import encode_rows, fill_slot
-from streams.profile_state import EncoderSums, EventLog, ProfileState, decode_state, encode_state
-from streams.profiles import SENT_ON_OFFSETS, PendingEvent, ProfileShape, ProfileTable, Source, TableFull
-from streams.snapshot import end_save, take_snapshot
+from streams.checkpoint.profile_rows import encode_rows, fill_slot
+from streams.checkpoint.snapshot import end_save, take_snapshot
+from streams.checkpoint.stored_profile import EncoderSums, EventLog, ProfileState, decode_state, encode_state
+from streams.state.decayed_sums import NO_TIME
+from streams.state.profile_table import SENT_ON_OFFSETS, PendingEvent, ProfileShape, ProfileTable, Source, TableFull
+from streams.state.profile_update import apply_batch, fold_pending, fold_spilled
 from streams.stores.base import StoredProfile
-from streams.update import apply_batch, fold_pending, fold_spilled
 from tests.unit.streams.profile_model import (
     COLUMNS,
     CONFIG,

@@ -15,10 +15,8 @@ from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from schemas.codec import decode
 from schemas.recommendation import RecommendedItem
-from streams.list_encoding import ListEncoder, reason_codes
-from streams.preference import NO_TIME
-from streams.profiles import ProfileShape, ProfileTable
-from streams.ranking import (
+from streams.emit.list_json import ListEncoder, reason_codes
+from streams.rank.exclusions import (
     Rules,
     adjustments,
     head_inputs,
@@ -28,7 +26,9 @@ from streams.ranking import (
     trending_items,
     trending_places,
 )
-from streams.update import SumsConfig, apply_batch
+from streams.state.decayed_sums import NO_TIME
+from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_update import SumsConfig, apply_batch
 from tests.unit.streams.conftest import DIMENSION, HISTORY
 from tests.unit.streams.profile_model import COLUMNS, PARTITION, Ev, batch_of
 

@@ -10,17 +10,17 @@ from encoders.ranking.exact_ranker import RankingGraph
 from schemas.codec import decode
 from schemas.recommendation import Recommendation
 from schemas.trending import TrendingCounts
-from streams.index_updates import IndexUpdates
-from streams.list_statistics import ListStatistics
-from streams.metrics import Metrics
-from streams.moving import change_space
-from streams.online_quality import OnlineQuality
-from streams.profiles import ProfileShape, ProfileTable
-from streams.ranking import Rules
-from streams.recommend import Recommender
-from streams.space import Serving, Space
-from streams.trending import Trending
-from streams.update import SumsConfig, apply_batch
+from streams.catalog.index_updates import IndexUpdates
+from streams.monitoring.metrics import Metrics
+from streams.pipeline.recommender import Recommender
+from streams.quality.list_statistics import ListStatistics
+from streams.quality.online_quality import OnlineQuality
+from streams.rank.exclusions import Rules
+from streams.rank.loaded_encoder import Serving, Space
+from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_update import SumsConfig, apply_batch
+from streams.state.trending import Trending
+from streams.state.version_sums import change_space
 from tests.unit.streams.conftest import DIMENSION
 from tests.unit.streams.profile_model import COLUMNS, PARTITION, Ev, batch_of
 

@@ -9,7 +9,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from streams.records import Record, read_light_records
+from streams.fetch.aiokafka_records import Record, read_light_records
 
 TP = TopicPartition("clicks", 3)
 SENT = [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.row_writer import RowWriter, array_head, map_head
+from streams.checkpoint.msgpack_rows import RowWriter, array_head, map_head
 
 encode = msgspec.msgpack.encode
 EDGES = [0, 1, 2**5, 2**7, 2**8, 2**15, 2**16, 2**31, 2**32, 2**63]

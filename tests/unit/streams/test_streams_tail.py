@@ -5,8 +5,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer
 
-from streams.simulator import Simulator
-from streams.tail import Tail
+from streams.kafka.compacted_topic_reader import Tail
+from streams.kafka.simulator import Simulator
 
 DEADLINE_S = 20.0
 

@@ -7,10 +7,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from streams.parts import table_capacity
-from streams.profiles import ProfileShape
-from streams.settings import Kafka, Profiles, Settings, SettingsError
-from streams.topics import (
+from streams.kafka.topics import (
     INPUTS,
     TopicNames,
     TopicsError,
@@ -20,6 +17,9 @@ from streams.topics import (
     partition_counts,
     wanted_topics,
 )
+from streams.settings import Kafka, Profiles, Settings, SettingsError
+from streams.state.profile_table import ProfileShape
+from streams.worker.sizing import table_capacity
 
 NAMES = TopicNames("shop1")
 

@@ -12,7 +12,7 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.transport import NO_EPOCH, BatchSchema, Consumer, ConsumerThread, RecordBatch
+from streams.fetch.transport import NO_EPOCH, BatchSchema, Consumer, ConsumerThread, RecordBatch
 from tests.unit.streams.simulated import bare_consumer
 
 A, B, C = TP("clicks", 0), TP("clicks", 1), TP("clicks", 2)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams import trending
-from streams.trending import Trending, decode_published
+from streams.state import trending
+from streams.state.trending import Trending, decode_published
 
 HOUR_MS = 3_600_000
 WEIGHTS = [1.0, 0.5, 4.0]

@@ -1,0 +1,251 @@
+"""The catalog to item vectors: new and changed items, in batches, onto the item-vectors topic of one encoder version.
+
+Each version has a consumer group of its own on the catalog, ``<group>.catalog-<version>``. So Kafka shares the catalog
+out over just the workers that have the version's folder, a new version begins where the catalog begins, a share whose
+worker died is taken over where it was committed, and a version that is activated again catches up with what it
+missed. "All of the catalog is encoded" is a fact of the group's committed offsets, the same for every worker.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from encoders.items.item_encoder import ItemEncoder
+from schemas.catalog import CatalogItem, ItemVector
+from schemas.codec import decode, encode
+from schemas.errors import DecodeError, DecodeReason
+from schemas.headers import content_type
+from streams.decode.decoder import Refused, dead_letter
+from streams.emit.producer import Emitter
+from streams.monitoring.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 1_000
+_POLL_S = 0.1
+_AGAIN_S = 1.0
+_LAGS_EVERY_S = 1.0
+
+
+def catalog_group(group: str, version: str) -> str:
+    """The consumer group of one encoder version on the catalog."""
+    return f"{group}.catalog-{version}"
+
+
+class CatalogRecord(NamedTuple):
+    """A record of the catalog, by the names that dead letters are made from."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+    @classmethod
+    def of(cls, message: Message) -> "CatalogRecord":
+        """The record of librdkafka's message."""
+        kind, timestamp = message.timestamp()
+        return cls(
+            str(message.topic()),
+            int(message.partition() or 0),
+            int(message.offset() or 0),
+            timestamp if kind else None,
+            message.key(),
+            message.value(),
+            list(message.headers() or []),
+        )
+
+
+class CatalogEncoder:
+    """A thread that encodes this worker's share of the catalog. It keeps no state: what is read again is published
+    again, the same. Its emitter is its own: offsets are committed once Kafka has the vectors.
+    """
+
+    def __init__(
+        self,
+        encoder: ItemEncoder,
+        make_consumer: Callable[[], Consumer],
+        emitter: Emitter,
+        metrics: Metrics,
+        catalog: str,
+        catalog_id: str,
+        vectors_topic: str,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """``catalog_id`` is Kafka's id of the catalog topic; ``fail`` is called in the thread, which ends then."""
+        self._encoder, self._emitter, self._metrics = encoder, emitter, metrics
+        self._make_consumer, self._fail = make_consumer, fail
+        self._catalog, self._catalog_id, self._topic = catalog, catalog_id, vectors_topic
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="catalog", daemon=True)
+        self.lags: dict[int, int] = {}
+        """Records of each partition of our share that are not encoded yet."""
+
+    def start(self) -> None:
+        """Join the group."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Leave the group and let go of the producer; waits for the batch in hand."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(10.0)
+        self._emitter.close()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._read()
+            except KafkaException as error:
+                log.warning("reading the catalog broke off and begins again", problem=str(error))
+                self._stopping.wait(_AGAIN_S)
+            except Exception as error:
+                self._fail(error)
+                return
+
+    def _read(self) -> None:
+        consumer = self._make_consumer()
+        try:
+            consumer.subscribe([self._catalog])
+            looked = 0.0
+            reached: dict[int, int] = {}
+            while not self._stopping.is_set():
+                messages = consumer.consume(_AT_ONCE, timeout=_POLL_S)
+                records = [message for message in messages if message.error() is None]
+                if records and not self._encode([CatalogRecord.of(message) for message in records]):
+                    return
+                reached |= self._commit(consumer, messages)
+                if time.monotonic() > looked + _LAGS_EVERY_S:
+                    looked = time.monotonic()
+                    self.lags = _lags(consumer, reached)
+        finally:
+            self.lags = {}
+            consumer.close()
+
+    def _commit(self, consumer: Consumer, messages: list[Message]) -> dict[int, int]:
+        """Commit what these messages have come to; returns it, by partition."""
+        offsets: dict[int, int] = {}
+        for message in messages:
+            error, partition, offset = message.error(), message.partition(), message.offset()
+            if error is None:
+                offsets[int(partition or 0)] = int(offset or 0) + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # the end lies beyond the last record where others were compacted away or are marks of transactions
+                offsets[int(partition or 0)] = int(offset or 0)
+            elif not error.retriable():
+                log.warning("catalog", problem=error.str())
+        if not offsets:
+            return offsets
+        try:
+            consumer.commit(
+                offsets=[TopicPartition(self._catalog, *pair) for pair in offsets.items()], asynchronous=False
+            )
+        except KafkaException as error:  # no longer ours: the next owner encodes these again
+            log.info("the catalog's offsets were not taken", problem=error.args[0].str())
+        return offsets
+
+    def _encode(self, records: list[CatalogRecord]) -> bool:
+        """Publish the vectors of a batch and wait until Kafka has them; False if the worker ends before."""
+        self._metrics.batch(self._catalog, len(records))
+        self._publish(records)
+        deliveries = self._emitter.swap()
+        while not deliveries.wait(_AGAIN_S):
+            if self._stopping.is_set():
+                return False
+            log.warning("waiting for Kafka to confirm item vectors", records=deliveries.produced)
+        return True
+
+    def _publish(self, batch: list[CatalogRecord]) -> None:
+        items: list[CatalogItem] = []
+        records: list[CatalogRecord] = []
+        removed = 0
+        for record in batch:
+            if record.value is None and record.key:
+                self._emitter.item_vector(self._topic, record.key.decode("utf-8", "replace"), None)
+                removed += 1
+                continue
+            try:
+                item = decode(CatalogItem, record.value, content_type(record.headers))
+                _check_key(record.key, item.item_id)
+                items.append(item)
+                records.append(record)
+            except DecodeError as error:
+                self._emitter.refuse([Refused(record, dead_letter(record, error))])
+                self._metrics.dead_letter(record.topic, str(error.reason))
+        with self._metrics.stage("encode_items"):
+            vectors, known, bias = self._encoder.encode_with_bias(items)
+        version = self._encoder.encoder.manifest.version
+        for item, record, vector, extra, has_vector in zip(items, records, vectors, bias, known, strict=True):
+            if not has_vector:  # nothing to rank it by, nor (any longer) what an earlier version of it had
+                self._emitter.item_vector(self._topic, item.item_id, None)
+                continue
+            message = ItemVector(
+                item_id=item.item_id,
+                vector=vector.tobytes(),
+                encoder_version=version,
+                available=item.available,
+                bias=float(extra),
+                source_topic_id=self._catalog_id,
+                source_partition=record.partition,
+                source_offset=record.offset,
+            )
+            self._emitter.item_vector(self._topic, item.item_id, encode(message))
+        self._metrics.encoded("encoded", int(known.sum()))
+        self._metrics.encoded("no-vector", int((~known).sum()))
+        self._metrics.encoded("withdrawn", sum(not item.available for item in items))
+        self._metrics.encoded("removed", removed)
+
+
+def _lags(consumer: Consumer, reached: dict[int, int]) -> dict[int, int]:
+    # a consumer's own position is unknown after an assignment until a record comes, and where all is encoded none does
+    lags = {}
+    for part in consumer.assignment():
+        low, high = consumer.get_watermark_offsets(part, cached=True)
+        if high >= 0:
+            lags[int(part.partition)] = max(0, high - max(reached.get(int(part.partition), 0), low))
+    return lags
+
+
+def _check_key(key: bytes | None, item_id: str) -> None:
+    """The topic is compacted by key, and a removal names its item by the key alone."""
+    if key != item_id.encode():
+        shown = "no key" if key is None else f"the key {key[:80]!r}"
+        detail = f"the record of item {item_id[:80]!r} has {shown}: the key must be the item's id"
+        raise DecodeError(DecodeReason.MALFORMED, "item_id", detail)
+
+
+class CatalogProgress:
+    """How far a version has encoded the catalog, by its group's committed offsets; asks, never joins."""
+
+    def __init__(self, consumer: Consumer, catalog: str) -> None:
+        """``consumer`` has the version's group as its own."""
+        self._consumer, self._catalog = consumer, catalog
+
+    def look(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Committed offset (-1: none) and end offset of each partition; `KafkaException` if the broker is silent."""
+        found: Any = self._consumer.list_topics(self._catalog, timeout=5.0).topics[self._catalog]
+        parts = [TopicPartition(self._catalog, number) for number in found.partitions]
+        ends = {part.partition: self._consumer.get_watermark_offsets(part, timeout=5.0)[1] for part in parts}
+        return {part.partition: max(-1, part.offset) for part in self._consumer.committed(parts, timeout=5.0)}, ends
+
+    def covers(self, wanted: list[int]) -> bool:
+        """Whether what lay before these end offsets (by partition) is encoded; with none, whether anything is.
+
+        A catalog that was made again ends earlier than it did: then its present end counts.
+        """
+        committed, ends = self.look()
+        if not wanted:
+            return any(offset > 0 for offset in committed.values()) or not any(ends.values())
+        return all(
+            max(0, committed.get(number, 0)) >= min(end, ends.get(number, 0)) for number, end in enumerate(wanted)
+        )
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._consumer.close()

@@ -1,0 +1,222 @@
+"""Kafka is the log, the store is the state: what is acked is always saved.
+
+A checkpoint freezes the dirty users at a batch boundary, waits until Kafka has confirmed all that was produced up to
+there, writes the rows, makes sure that the terms are still ours, and only then acks the batches. A crash at any point
+replays batches whose users' fences skip what is in their rows already.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+
+from streams.checkpoint.ownership import Assignment, Ownership
+from streams.checkpoint.profile_rows import encode_rows
+from streams.checkpoint.snapshot import Snapshot, end_save, take_snapshot
+from streams.emit.producer import Deliveries, Emitter
+from streams.fetch.transport import RecordBatch
+from streams.monitoring.metrics import Metrics
+from streams.rank.loaded_encoder import Serving
+from streams.retry import Backoff
+from streams.state.profile_table import ProfileTable
+from streams.state.trending import TakenCounts, Trending
+from streams.stores.base import ProfileStore, StoreError, StoreMisconfigured
+from streams.stores.base import version as store_version
+from streams.stores.write_pace import Pace
+
+log = structlog.get_logger(__name__)
+
+_DELIVERY_TIMEOUT_S = 5.0
+_ROWS_AT_ONCE = 512
+"""Rows that are encoded in one go: some milliseconds, in which nothing else is done in Python."""
+_PACED_ROWS_S = 2_000
+"""Of more rows a second the save is not spread: one request at a time costs the client three times as much a row, and
+servers that are so busy keep others waiting all the time instead."""
+
+
+@dataclass
+class _Frozen:
+    """What one checkpoint covers."""
+
+    assignment: Assignment
+    snapshot: Snapshot
+    batches: list[RecordBatch]
+    deliveries: list[Deliveries]
+    trending: dict[int, TakenCounts]
+
+
+class Checkpoint:
+    """Saves state and acks batches, one checkpoint at a time."""
+
+    def __init__(
+        self,
+        table: ProfileTable,
+        store: ProfileStore,
+        emitter: Emitter,
+        ownership: Ownership,
+        trending: Trending,
+        metrics: Metrics,
+        serving: Serving,
+        forget_after_s: int,
+        superseded: Callable[[], None],
+        boundary: asyncio.Lock,
+    ) -> None:
+        self._table, self._store, self._emitter = table, store, emitter
+        self._ownership, self._trending, self._metrics = ownership, trending, metrics
+        self._serving = serving
+        self._forget_after_s = forget_after_s
+        self._superseded = superseded
+        self.boundary = boundary
+        """Held while a batch changes the table: a checkpoint freezes between batches."""
+        self._running = asyncio.Lock()
+        self._batches: list[RecordBatch] = []  # processed, not acked
+        self._undelivered: list[Deliveries] = []
+        self._save_number = 0
+        self._wanted = asyncio.Event()
+        self._advanced = asyncio.Event()
+        self._paces: list[Pace] = []  # of the save that is under way, and of those that wait for it
+
+    def add(self, batches: Sequence[RecordBatch]) -> None:
+        """They are wholly in the table, and all that follows from them is produced; call with `boundary` held."""
+        self._batches += batches
+
+    def request(self) -> None:
+        """Checkpoint soon, not at the end of the interval."""
+        self._wanted.set()
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Let the save that is under way, if one is, take no longer than it must."""
+        for pace in self._paces:
+            pace.hurry()
+
+    async def advanced(self, timeout_s: float) -> bool:
+        """Wait until a checkpoint went through; False if none did in time."""
+        self._advanced.clear()
+        self.request()
+        try:
+            await asyncio.wait_for(self._advanced.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def run_forever(self, interval_s: float) -> None:
+        """Checkpoint ``interval_s`` seconds after the last one, spread over as long; at once whenever asked.
+
+        A save in one go keeps the store's servers from everything else for as long as it takes, and events wait there
+        for their users.
+        """
+        backoff = Backoff()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), interval_s)
+            asked = self._wanted.is_set()
+            self._wanted.clear()
+            if await self.run(0.0 if asked else interval_s):
+                backoff = Backoff()
+            else:
+                await backoff.sleep()
+
+    async def run(self, over_s: float = 0.0) -> bool:
+        """One checkpoint of all there is; False if it could not go through (nothing is lost: it is tried again).
+
+        The rows are written over some ``over_s`` seconds, unless somebody is in a hurry or there are many.
+        """
+        if over_s == 0.0:
+            self.hurry()
+        pace = Pace(over_s)
+        self._paces.append(pace)
+        try:
+            async with self._running:
+                return await self._run(pace, over_s)
+        finally:
+            pace.hurry()  # the thread of a save that was cancelled writes on
+            self._paces.remove(pace)
+
+    async def _run(self, pace: Pace, over_s: float) -> bool:
+        start = time.perf_counter()
+        async with self.boundary:
+            frozen = self._freeze()
+        if frozen is None:
+            return True
+        if len(frozen.snapshot) > _PACED_ROWS_S * over_s:
+            pace.hurry()
+        saved = False
+        try:
+            saved = await self._save(frozen, pace)
+        except StoreMisconfigured:
+            raise
+        except StoreError as error:
+            self._metrics.store_error("save")
+            log.warning("checkpoint failed, will be tried again", problem=str(error), users=len(frozen.snapshot))
+        finally:
+            self._end(frozen, saved)
+        if saved:
+            self._metrics.checkpoint(time.perf_counter() - start, len(frozen.snapshot), time.time())
+            self._advanced.set()
+        return saved
+
+    def _freeze(self) -> _Frozen | None:
+        assignment = self._ownership.current
+        if assignment is None:
+            # batches of an earlier assignment are somebody else's now
+            self._batches.clear()
+            return None
+        dirty = np.flatnonzero(self._table.dirty)
+        mine = self._table.term[dirty] == assignment.term
+        if not mine.all():
+            self._table.evict(dirty[~mine])
+            dirty = dirty[mine]
+        trending = self._trending.take_changed()
+        if len(dirty) == 0 and not self._batches and not trending:
+            return None
+        batches, self._batches = self._batches, []
+        deliveries, self._undelivered = [*self._undelivered, self._emitter.swap()], []
+        snapshot = take_snapshot(self._table, dirty, self._serving.space.version)
+        return _Frozen(assignment, snapshot, batches, deliveries, trending)
+
+    async def _save(self, frozen: _Frozen, pace: Pace) -> bool:
+        for deliveries in frozen.deliveries:
+            if not await asyncio.to_thread(deliveries.wait, _DELIVERY_TIMEOUT_S):
+                log.warning("checkpoint waits for Kafka to confirm what was produced", records=deliveries.produced)
+                return False
+        self._save_number += 1
+        number = self._save_number
+        pace.begin(len(frozen.snapshot))
+        for part in frozen.snapshot.parts(_ROWS_AT_ONCE):
+            rows = await asyncio.to_thread(encode_rows, part, number, self._forget_after_s)
+            with self._metrics.stage("save", pace):
+                await self._store.save(rows, pace)
+        trending = await asyncio.to_thread(self._publish, frozen.trending)
+        if trending:
+            await self._store.save_trending(trending, store_version(frozen.assignment.term, number))
+        if not self._ownership.is_current(frozen.assignment):
+            return False
+        if frozen.assignment.partitions and not await self._ownership.verify(frozen.assignment):
+            log.warning("another worker has taken our partitions: nothing is acked, asking for a new assignment")
+            self._superseded()
+            return False
+        return True
+
+    def _publish(self, trending: dict[int, TakenCounts]) -> dict[int, bytes]:
+        states = {partition: counts.encode() for partition, counts in trending.items()}
+        self._emitter.trending(states)
+        return states
+
+    def _end(self, frozen: _Frozen, saved: bool) -> None:
+        end_save(self._table, frozen.snapshot, saved)
+        if not saved:
+            # users that stay ours under the next assignment still wait for these
+            self._undelivered[:0] = [one for one in frozen.deliveries if not one.confirmed]
+        if not self._ownership.is_current(frozen.assignment):
+            return
+        if saved:
+            for batch in frozen.batches:
+                batch.ack()
+        else:
+            self._batches[:0] = frozen.batches
+            self._trending.mark_changed(frozen.trending)

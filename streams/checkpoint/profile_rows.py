@@ -1,0 +1,279 @@
+"""Between slots of the table and rows of the store."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.index.item_index import ItemIndex
+from schemas.recommendation import REASON_KINDS
+from streams.checkpoint.msgpack_rows import RowWriter, array_head, map_head
+from streams.checkpoint.snapshot import Snapshot
+from streams.checkpoint.stored_profile import (
+    FORMAT,
+    EncoderSums,
+    EventLog,
+    Fence,
+    ProfileState,
+    SentOn,
+    StateError,
+    decode_state,
+    floats,
+    hashes,
+    times,
+    types,
+)
+from streams.state.decayed_sums import NO_TIME, Int64Array
+from streams.state.profile_table import TAKEN, OtherSums, PendingEvent, ProfileTable, Source
+from streams.state.version_sums import fits, set_sums
+from streams.stores.base import StoredProfile, version
+
+
+def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, index: ItemIndex) -> list[PendingEvent]:
+    """Put a stored profile into its blank slot.
+
+    Sums of other encoder versions wait in ``other_sums`` for `version_sums.carry`. Returns the events that the row
+    keeps one by one and for which the slot, of a shorter history, has no place: they belong into the sums.
+    `StateError` if the row can't be read; the slot is in no state to be used then.
+    """
+    state = decode_state(row.state, row.user_id)
+    try:
+        return _fill(table, slot, row, state, encoder, index)
+    except (ValueError, TypeError, OverflowError, IndexError) as error:
+        raise StateError(
+            f"The stored profile of user {row.user_id!r} is broken ({error}): restore the row from a backup, or have "
+            "the user forgotten."
+        ) from error
+
+
+def _fill(
+    table: ProfileTable, slot: int, row: StoredProfile, state: ProfileState, encoder: str, index: ItemIndex
+) -> list[PendingEvent]:
+    L, M, D = table.shape.history, table.shape.purchases, table.shape.duplicate_window
+    items = hashes(state.recents.items)
+    n = min(len(items), L)
+    table.items[slot, :n] = items[:n]
+    table.rows[slot, :n] = index.rows(items[:n])
+    table.types[slot, :n] = types(state.recents.types)[:n]
+    table.times[slot, :n] = times(state.recents.times)[:n]
+    table.ids[slot, :n] = hashes(state.recents.ids)[:n]
+    table.applied[slot] = state.counters.applied
+    table.duplicates[slot] = state.counters.duplicates
+    table.pending_dropped[slot] = state.counters.pending_dropped
+    for event in _pending_events(state.pending, 0):
+        table.add_pending(slot, event)
+    bought = hashes(state.purchased_items)[:M]
+    table.bought_items[slot, : len(bought)] = bought
+    table.bought_times[slot, : len(bought)] = times(state.purchased_times)[:M]
+    seen = hashes(state.seen_ids)[-D:]
+    table.seen[slot, : len(seen)] = seen
+    table.seen_count[slot] = len(seen)
+    for fence in state.fences:
+        table.set_fence(slot, Source(fence.topic, fence.topic_id, fence.partition), fence.next_offset)
+    if state.sent_on:
+        table.sent_on[slot] = {Source(*one[:3]): list(one[3]) for one in map(msgspec.structs.astuple, state.sent_on)}
+    # until the user comes back, a forgotten user's row goes on expiring
+    table.forgotten[slot] = row.expires_s > 0
+    table.forgotten_ms[slot] = state.forgotten_ms
+    _fill_sums(table, slot, state, encoder)
+    _fill_offers(table, slot, state)
+    preferences = [floats(part) for part in (row.short_term, row.long_term, row.mixed)]
+    if row.encoder == encoder and all(len(part) == table.shape.dimension for part in preferences):
+        table.preferences[slot] = preferences
+    return _pending_events(state.recents, n)
+
+
+def _fill_sums(table: ProfileTable, slot: int, state: ProfileState, encoder: str) -> None:
+    for sums in state.sums:
+        part = OtherSums(sums.encoder, sums.sums, sums.mass, sums.time_ms)
+        if part.encoder == encoder and fits(part, table.shape):
+            set_sums(table, slot, part)
+        else:
+            table.other_sums.setdefault(slot, []).append(part)
+
+
+def _fill_offers(table: ProfileTable, slot: int, state: ProfileState) -> None:
+    """The last recommendation and what was taken of earlier ones; reasons of a newer release count as none."""
+    if state.offered is not None:
+        items, reasons = hashes(state.offered.items), types(state.offered.reasons)
+        k = min(len(items), table.shape.offered)
+        table.offered_items[slot, :k] = items[:k]
+        table.offered_reasons[slot, :k] = np.where(reasons[:k] <= len(REASON_KINDS), reasons[:k], 0)
+        table.offered_id[slot] = state.offered.id
+        table.offered_model[slot] = table.model(state.offered.encoder)
+    taken, why = hashes(state.taken_items)[-TAKEN:], types(state.taken_reasons)[-TAKEN:]
+    table.taken_items[slot, : len(taken)] = taken
+    table.taken_reasons[slot, : len(taken)] = np.where(why <= len(REASON_KINDS), why, 0)
+    table.taken_count[slot] = len(taken)
+
+
+def _pending_events(log: EventLog, start: int) -> list[PendingEvent]:
+    columns = (hashes(log.items), types(log.types), times(log.times), hashes(log.ids))
+    return [PendingEvent(*event) for event in zip(*(column[start:].tolist() for column in columns), strict=True)]
+
+
+def encode_rows(snapshot: Snapshot, save_number: int, forget_after_s: int) -> list[StoredProfile]:
+    """Rows to store, each with its slot's term and this save's number."""
+    if not len(snapshot):
+        return []
+    a = snapshot.arrays
+    expires_s = np.where(a["forgotten"], forget_after_s, 0)
+    columns = zip(
+        *(snapshot.user_ids, a["partition"].tolist(), a["term"].tolist(), _encode_states(snapshot)),
+        *(_bytes_of_rows(a["preferences"][:, part]) for part in range(3)),
+        expires_s.tolist(),
+        strict=True,
+    )
+    return [
+        StoredProfile(user, partition, version(term, save_number), state, short, long, mixed, snapshot.encoder, expires)
+        for user, partition, term, state, short, long, mixed, expires in columns
+    ]
+
+
+def _bytes_of_rows(array: NDArray[Any]) -> list[bytes]:
+    """Each row of an (N, W) array as bytes, cut from those of all: N small arrays would cost more."""
+    data, width = array.tobytes(), array.shape[1] * array.itemsize
+    return [data[start : start + width] for start in range(0, len(data), width)]
+
+
+def _encode_states(snapshot: Snapshot) -> list[bytes]:
+    """What `encode_state` gives for the `ProfileState` of each row, column by column."""
+    a = snapshot.arrays
+    rows = RowWriter(len(snapshot))
+    rows.constant(map_head(len(ProfileState.__struct_fields__)), _bytes("format"), _bytes(FORMAT), _bytes("recents"))
+    _write_log(rows, [a[name] for name in ("items", "types", "times", "ids")], _known(a["times"]))
+    rows.constant(_bytes("pending"))
+    _write_each(rows, snapshot, snapshot.pending, _event_log, EventLog())
+    _write_sums(rows, snapshot)
+    bought = _known(a["bought_times"])
+    for name, column in (("purchased_items", "bought_items"), ("purchased_times", "bought_times")):
+        rows.constant(_bytes(name))
+        rows.binary(a[column], bought)
+    rows.constant(_bytes("seen_ids"))
+    rows.binary(_in_order(a["seen"], a["seen_count"]), np.minimum(a["seen_count"], a["seen"].shape[1]))
+    _write_fences(rows, snapshot)
+    rows.constant(_bytes("counters"), map_head(3), _bytes("applied"), array_head(a["applied"].shape[1]))
+    for kind in a["applied"].T:
+        rows.integers(kind)
+    for name in ("duplicates", "pending_dropped"):
+        rows.constant(_bytes(name))
+        rows.integers(a[name])
+    rows.constant(_bytes("sent_on"))
+    _write_each(rows, snapshot, snapshot.sent_on, _sent_on, [])
+    rows.constant(_bytes("forgotten_ms"))
+    rows.integers(a["forgotten_ms"])
+    _write_offers(rows, snapshot)
+    return rows.done()
+
+
+_bytes = msgspec.msgpack.encode
+
+
+def _known(times_ms: Int64Array) -> Int64Array:
+    """How many entries of each row are there."""
+    known: Int64Array = (times_ms != NO_TIME).sum(axis=1)
+    return known
+
+
+def _write_log(rows: RowWriter, columns: Sequence[NDArray[Any]], counts: Int64Array) -> None:
+    rows.constant(map_head(len(columns)))
+    for name, column in zip(EventLog.__struct_fields__, columns, strict=True):
+        rows.constant(_bytes(name))
+        rows.binary(column, counts)
+
+
+def _write_each(
+    rows: RowWriter, snapshot: Snapshot, of_slot: dict[int, Any], stored: Callable[[Any], Any], without: Any
+) -> None:
+    """A value that few rows have: what is stored of it, and what is where there is none."""
+    if not of_slot:
+        rows.constant(_bytes(without))
+        return
+    values = [of_slot.get(slot) for slot in snapshot.slots.tolist()]
+    rows.ragged([_bytes(stored(value) if value else without) for value in values])
+
+
+def _sent_on(sources: dict[Source, list[int]]) -> list[SentOn]:
+    return [SentOn(*source, offsets) for source, offsets in sources.items()]
+
+
+def _write_sums(rows: RowWriter, snapshot: Snapshot) -> None:
+    """The sums of this encoder version, where there are any, before those of others."""
+    a, slots = snapshot.arrays, snapshot.slots.tolist()
+    own = a["sums_time"] != NO_TIME
+    others = [snapshot.other_sums.get(slot, ()) for slot in slots] if snapshot.other_sums else []
+    rows.constant(_bytes("sums"))
+    rows.array_heads(own + np.array([len(parts) for parts in others]) if others else own)
+    rows.constant(map_head(4), _bytes("encoder"), _bytes(snapshot.encoder), _bytes("sums"), where=own)
+    rows.binary(a["sums"].astype("<f4").reshape(len(own), -1), where=own)
+    rows.constant(_bytes("mass"), where=own)
+    rows.binary(a["mass"].astype("<f4"), where=own)
+    rows.constant(_bytes("time_ms"), where=own)
+    rows.integers(a["sums_time"], where=own)
+    if others:
+        rows.ragged(
+            [
+                b"".join(
+                    _bytes(EncoderSums(encoder=s.encoder, sums=s.sums, mass=s.mass, time_ms=s.time_ms)) for s in parts
+                )
+                for parts in others
+            ]
+        )
+
+
+def _write_fences(rows: RowWriter, snapshot: Snapshot) -> None:
+    """The fences of the slots' own partitions, where there are any, before those of other logs."""
+    fences, partitions = snapshot.arrays["fences"], snapshot.arrays["partition"]
+    given = fences != 0
+    others = [snapshot.other_fences.get(slot, {}) for slot in snapshot.slots.tolist()] if snapshot.other_fences else []
+    rows.constant(_bytes("fences"))
+    counts = given.sum(axis=1)
+    rows.array_heads(counts + np.array([len(one) for one in others]) if others else counts)
+    for column, (topic, topic_id) in enumerate(snapshot.columns):
+        where = np.ascontiguousarray(given[:, column])
+        if where.any():
+            rows.constant(array_head(4), _bytes(topic), _bytes(topic_id), where=where)
+            rows.integers(partitions, where=where)
+            rows.integers(fences[:, column], where=where)
+    if others:
+        rows.ragged([b"".join(_bytes(Fence(*source, offset)) for source, offset in one.items()) for one in others])
+
+
+def _write_offers(rows: RowWriter, snapshot: Snapshot) -> None:
+    a = snapshot.arrays
+    rows.constant(_bytes("offered"))
+    models, counts = a["offered_model"], (a["offered_reasons"] != 0).sum(axis=1)
+    given = models != 0
+    rows.constant(_bytes(None), where=~given)
+    if given.any():
+        rows.constant(map_head(4), _bytes("items"), where=given)
+        rows.binary(a["offered_items"], counts, where=given)
+        rows.constant(_bytes("reasons"), where=given)
+        rows.binary(a["offered_reasons"], counts, where=given)
+        rows.constant(_bytes("id"), where=given)
+        rows.integers(a["offered_id"], where=given)
+        rows.constant(_bytes("encoder"), where=given)
+        for model in np.unique(models[given]).tolist():
+            rows.constant(_bytes(snapshot.models[model]), where=models == model)
+    taken = np.minimum(a["taken_count"], a["taken_items"].shape[1]).astype(np.int64)
+    for name in ("taken_items", "taken_reasons"):
+        rows.constant(_bytes(name))
+        rows.binary(_in_order(a[name], a["taken_count"]), taken)
+
+
+def _event_log(events: Sequence[PendingEvent]) -> EventLog:
+    return EventLog(
+        items=np.array([event.item for event in events], np.uint64).tobytes(),
+        types=np.array([event.type for event in events], np.uint8).tobytes(),
+        times=np.array([event.time_ms for event in events], np.int64).tobytes(),
+        ids=np.array([event.id for event in events], np.uint64).tobytes(),
+    )
+
+
+def _in_order(rings: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
+    """Rings of shape (N, W) from the oldest entry to the newest, by how many entries each ever got."""
+    width = rings.shape[1]
+    start = np.where(counts > width, counts % width, 0).astype(np.intp)
+    return np.take_along_axis(rings, (start[:, None] + np.arange(width)) % width, axis=1)

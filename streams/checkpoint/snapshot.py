@@ -1,0 +1,79 @@
+"""Dirty slots of the table, frozen while they are saved."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from operator import eq
+from typing import Any
+
+import numpy as np
+
+from streams.state.decayed_sums import IntpArray
+from streams.state.profile_table import OtherSums, PendingEvent, ProfileTable, Source
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies of dirty slots at a batch boundary: processing goes on while they are encoded and written."""
+
+    slots: IntpArray
+    user_ids: list[str]
+    arrays: dict[str, Any]
+    pending: dict[int, list[PendingEvent]]
+    other_sums: dict[int, list[OtherSums]]
+    other_fences: dict[int, dict[Source, int]]
+    sent_on: dict[int, dict[Source, list[int]]]
+    columns: list[tuple[str, str]]
+    models: list[str]
+    encoder: str
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def parts(self, size: int) -> Iterator["Snapshot"]:
+        """The slots, so many at a time."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            arrays = {name: array[part] for name, array in self.arrays.items()}
+            yield replace(self, slots=self.slots[part], user_ids=self.user_ids[part], arrays=arrays)
+
+
+_COPIED = [
+    *("items", "types", "times", "ids", "sums", "mass", "sums_time", "seen", "seen_count"),
+    *("bought_items", "bought_times", "preferences", "applied", "duplicates", "pending_dropped"),
+    *("partition", "term", "forgotten", "forgotten_ms", "fences"),
+    *("offered_items", "offered_reasons", "offered_id", "offered_model", "taken_items", "taken_reasons", "taken_count"),
+]
+
+
+def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Snapshot:
+    """Copy slots and mark them clean, but being saved."""
+    chosen = slots.tolist()
+    snapshot = Snapshot(
+        slots=slots,
+        user_ids=[table.user_ids[slot] or "" for slot in chosen],
+        arrays={name: getattr(table, name).take(slots, axis=0) for name in _COPIED},
+        pending={slot: list(table.pending[slot]) for slot in chosen if slot in table.pending},
+        other_sums={slot: list(table.other_sums[slot]) for slot in chosen if slot in table.other_sums},
+        other_fences={slot: dict(table.other_fences[slot]) for slot in chosen if slot in table.other_fences},
+        sent_on={
+            slot: {source: list(offsets) for source, offsets in table.sent_on[slot].items()}
+            for slot in chosen
+            if slot in table.sent_on
+        },
+        columns=list(table.columns),
+        models=list(table.models),
+        encoder=encoder,
+    )
+    table.dirty[slots] = False
+    table.saving[slots] = True
+    return snapshot
+
+
+def end_save(table: ProfileTable, snapshot: Snapshot, saved: bool) -> None:
+    """Let go of a snapshot's slots; if its rows were not saved, they are dirty again."""
+    # a slot may have been given to somebody else by a rebalance meanwhile
+    users = map(table.user_ids.__getitem__, snapshot.slots.tolist())
+    same = np.fromiter(map(eq, users, snapshot.user_ids), np.bool_, len(snapshot))
+    ours = snapshot.slots[same & (table.term[snapshot.slots] == snapshot.arrays["term"])]
+    table.saving[ours] = False
+    table.dirty[ours] |= not saved

@@ -1,0 +1,270 @@
+"""Everything the worker produces: recommendations, dead letters, re-routed records, trending counts, item vectors."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from schemas.errors import MAX_DETAIL_CHARS
+from streams.decode.decoder import Misplaced, Refused
+from streams.kafka.clients import make_producer
+from streams.kafka.topics import DEAD_LETTERS, RECOMMENDATIONS, REROUTED, TRENDING, TopicNames
+from streams.settings import Kafka
+
+log = structlog.get_logger(__name__)
+
+_REPORTS_EVERY_S = 0.05
+"""A thread that waits for reports would be woken for each partition that each small group is sent to, which costs as
+much as a sixth of sending it; nobody but a checkpoint asks for them."""
+
+
+class DeliveryFailed(Exception):
+    """A record that Kafka will never take; nothing that depends on it may be acked."""
+
+
+def _refused(topic: str, why: str) -> str:
+    return (
+        f"Kafka refused a record for {topic}: {why}. The worker stops with nothing lost: mend the topic (for "
+        "dead-letters, max.message.bytes must exceed that of the inputs) and start it again."
+    )
+
+
+class Deliveries:
+    """Counts what was produced since the last checkpoint and what of it Kafka has confirmed or refused."""
+
+    def __init__(self) -> None:
+        self.produced = 0
+        self.reported = 0
+        self._lock = threading.Lock()  # several threads produce, one collects reports
+        self.error: str | None = None
+        self._closed = False  # nothing more will be produced
+        self._done = threading.Event()
+
+    def fail(self, topic: str, why: str) -> None:
+        """Kafka will never take one of the records."""
+        self.error = _refused(topic, why)
+
+    def settle(self, records: int) -> None:
+        """So many more are confirmed or refused."""
+        with self._lock:
+            self.reported += records
+            if self._closed and self.reported >= self.produced:
+                self._done.set()
+
+    def close(self) -> None:
+        """Nothing more will be produced under this count."""
+        with self._lock:
+            self._closed = True
+            if self.reported >= self.produced:
+                self._done.set()
+
+    def add(self, records: int = 1, late: bool = False) -> bool:
+        """Count records that are about to be produced; False if this count is closed, to all but ``late`` ones."""
+        with self._lock:
+            counts = late or not self._closed
+            self.produced += records * counts
+            return counts
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether Kafka has every record."""
+        return self._done.is_set() and self.error is None
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until every record is confirmed, or the time is over (False); `DeliveryFailed` if Kafka refused one."""
+        if not self._done.wait(timeout_s):
+            return False
+        if self.error is not None:
+            raise DeliveryFailed(self.error)
+        return True
+
+
+class Receipt:
+    """The delivery report of some records: called for each that fails, let go of when the fate of all is known.
+
+    A call for each record that Kafka takes would cost as much as half of what sending it does: confluent-kafka makes a
+    message of it, value and all. But it holds the function that it would call once for each record that is under way,
+    and so it must, as any of them may still fail. So when nobody holds it any more, none is under way.
+    """
+
+    __slots__ = ("_deliveries", "_on_refusal", "_records", "taken")
+
+    def __init__(
+        self, deliveries: Deliveries, records: int = 1, on_refusal: Callable[[Deliveries], None] | None = None
+    ) -> None:
+        """``on_refusal`` is called, instead of failing, for a record that is too large for its topic."""
+        self._deliveries, self._records, self._on_refusal = deliveries, records, on_refusal
+        self.taken = False
+        """Whether the producer has taken all records: what it did not take is never confirmed."""
+
+    def fail(self, topic: str, why: str) -> None:
+        """The producer does not take a record."""
+        self._deliveries.fail(topic, why)
+
+    def __call__(self, error: KafkaError | None, message: Any) -> None:
+        """librdkafka's delivery report; ``error`` is None where it reports successes too."""
+        if error is None:
+            return
+        if self._on_refusal is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._on_refusal(self._deliveries)
+        else:
+            self._deliveries.fail(message.topic(), error.str())
+
+    def __del__(self) -> None:
+        if self.taken:
+            self._deliveries.settle(self._records)
+
+
+class Emitter:
+    """Produces by librdkafka; a thread of its own collects the delivery reports."""
+
+    @classmethod
+    def connect(cls, kafka: Kafka, names: TopicNames, **extra: Any) -> "Emitter":
+        """An emitter with a producer of its own; ``extra`` are settings of librdkafka."""
+        return cls(make_producer(kafka, **{"delivery.report.only.error": True}, **extra), names)
+
+    def __init__(self, producer: Producer, names: TopicNames) -> None:
+        self._producer = producer
+        self._names = names
+        self._recommendations = names.full(RECOMMENDATIONS)
+        self._deliveries = Deliveries()
+        self._shortened: deque[tuple[str, bytes | None, Any, Receipt]] = deque()
+        self._stopping = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="delivery-reports", daemon=True)
+        self._poller.start()
+
+    def _poll(self) -> None:
+        while not self._stopping.wait(_REPORTS_EVERY_S):
+            self._producer.poll(0)
+            self._send_shortened()
+
+    def _send_shortened(self) -> None:
+        """Dead letters that were too large, without their values; not from a report, as the queue may be full."""
+        while self._shortened:
+            topic, key, headers, receipt = self._shortened[0]
+            try:
+                self._producer.produce(topic, None, key, headers=headers, on_delivery=receipt)
+            except BufferError:
+                return  # the next turn tries again
+            except KafkaException as error:
+                receipt.fail(topic, error.args[0].str())
+            receipt.taken = True
+            self._shortened.popleft()
+            del receipt
+
+    def swap(self) -> Deliveries:
+        """What was produced up to now; what comes next is counted anew."""
+        done, self._deliveries = self._deliveries, Deliveries()
+        done.close()
+        return done
+
+    def recommend(self, user_id: str, value: bytes | None) -> None:
+        """Send a user's refreshed list, or a tombstone."""
+        self._send(self._recommendations, user_id, value)
+
+    def recommend_all(self, lists: Sequence[tuple[str, bytes]]) -> None:
+        """Send the refreshed lists of users, each user once: one call for all of them."""
+        if not lists:
+            return
+        receipt = Receipt(self._open_count(len(lists)), len(lists))
+        messages: list[dict[str, Any]] = [{"key": user_id, "value": value} for user_id, value in lists]
+        while messages:
+            try:
+                self._producer.produce_batch(self._recommendations, messages, on_delivery=receipt)
+            except KafkaException as error:
+                raise DeliveryFailed(_refused(self._recommendations, error.args[0].str())) from None
+            messages = [message for message in messages if "_error" in message]
+            for message in messages:
+                refusal = message.pop("_error")
+                if refusal.code() != KafkaError._QUEUE_FULL:
+                    raise DeliveryFailed(_refused(self._recommendations, refusal.str()))
+            if messages:
+                self._wait_for_room(self._recommendations)
+        receipt.taken = True
+
+    def _open_count(self, records: int) -> Deliveries:
+        """The deliveries that these records count to."""
+        deliveries = self._deliveries
+        while not deliveries.add(records):  # a checkpoint swapped it meanwhile
+            deliveries = self._deliveries
+        return deliveries
+
+    def _wait_for_room(self, topic: str) -> None:
+        """The queue is full: Kafka is slow or away, and so must we be."""
+        if self._stopping.is_set():
+            raise DeliveryFailed(f"The worker ended before Kafka took a record for {topic}.")
+        time.sleep(0.01)  # the polling thread makes room
+
+    def refuse(self, refused: Sequence[Refused]) -> None:
+        """Send records to the dead letters, byte for byte."""
+        topic = self._names.full(DEAD_LETTERS)
+        for one in refused:
+            record = one.record
+            headers = one.letter.to_headers(record.headers or ())
+            self._send(topic, record.key, record.value, headers, on_refusal=partial(self._shorten, topic, one))
+
+    def _shorten(self, topic: str, one: Refused, deliveries: Deliveries) -> None:
+        """A record too large for the dead letters goes there without its value, and holds up nobody: it stays in its
+        own topic as long as that keeps it."""
+        deliveries.add(late=True)  # first: should anything fail here, the count stays open
+        size = len(one.record.value or b"")
+        log.error("a dead letter is too large for its topic and goes without its value", topic=topic, bytes=size)
+        detail = f"{size} bytes are left out, as {topic} takes no record of that size; {one.letter.detail}"
+        letter = msgspec.structs.replace(one.letter, detail=detail[:MAX_DETAIL_CHARS])
+        self._shortened.append((topic, one.record.key, letter.to_headers(), Receipt(deliveries)))
+
+    def reroute(self, misplaced: Sequence[Misplaced]) -> None:
+        """Send records on to the partition of their user, in order."""
+        topic = self._names.full(REROUTED)
+        for one in misplaced:
+            headers = one.origin.to_headers(one.record.headers or ())
+            # the record's own time goes along: the verdict on its event time must stay the same
+            extra = {"timestamp": one.record.timestamp} if one.record.timestamp and one.record.timestamp > 0 else {}
+            self._send(topic, one.user_id, one.record.value, headers, partition=one.partition, **extra)
+
+    def trending(self, counts: Mapping[int, bytes]) -> None:
+        """Publish the counts of partitions."""
+        for partition, value in counts.items():
+            self._send(self._names.full(TRENDING), str(partition), value)
+
+    def item_vector(self, topic: str, item_id: str, value: bytes | None) -> None:
+        """Publish an item's vector, or its tombstone."""
+        self._send(topic, item_id, value)
+
+    def _send(
+        self,
+        topic: str,
+        key: str | bytes | None,
+        value: bytes | None,
+        headers: Any = None,
+        on_refusal: Callable[[Deliveries], None] | None = None,
+        **extra: Any,
+    ) -> None:
+        receipt = Receipt(self._open_count(1), on_refusal=on_refusal)
+        while True:
+            try:
+                self._producer.produce(topic, value, key, headers=headers or [], on_delivery=receipt, **extra)
+            except BufferError:
+                self._wait_for_room(topic)
+            except KafkaException as error:
+                raise DeliveryFailed(_refused(topic, error.args[0].str())) from None
+            else:
+                receipt.taken = True
+                return
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Send what is left and stop the polling thread."""
+        left = self._producer.flush(timeout_s)
+        self._stopping.set()
+        self._poller.join(1.0)
+        if self._shortened and not left:
+            self._send_shortened()
+            left = self._producer.flush(timeout_s)
+        if left:
+            log.warning("records not delivered at close: they are produced again on replay", records=left)

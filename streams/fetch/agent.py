@@ -1,0 +1,24 @@
+"""The Faust agent: events and commands of the five inputs."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+
+from streams.fetch.transport import RecordBatch, batch_topic
+from streams.kafka.topics import TopicNames
+
+Put = Callable[[RecordBatch], Awaitable[None]]
+
+
+def add_agent(app: faust.App, names: TopicNames, put: Put) -> None:
+    """Subscribe ``put`` to the inputs.
+
+    ``noack``: a batch is acked once all that follows from it is safe, by the checkpoint.
+    """
+
+    @app.agent(batch_topic(app, names.inputs), name="events")  # type: ignore[untyped-decorator]
+    async def _events(stream: Any) -> None:
+        async for event in stream.noack().events():
+            for batch in event.value:
+                await put(batch)

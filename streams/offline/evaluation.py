@@ -1,0 +1,257 @@
+"""How well an encoder predicts: recorded events through the update and the ranking that the worker runs."""
+
+import time
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.artifact.manifest import Encoder
+from encoders.index.item_index import ItemIndex
+from encoders.items.item_encoder import ItemEncoder
+from encoders.ranking.ranking_io import LEAST_SCORE
+from encoders.runtime import Runtime
+from schemas.catalog import CatalogItem
+from schemas.ids import id_hashes
+from streams.decode.event_batch import EventBatch
+from streams.offline.ranking_metrics import Figure, accuracy, beyond, groups, place_of
+from streams.rank.exclusions import Rules, head_inputs, left_out
+from streams.rank.loaded_encoder import Space
+from streams.state.decayed_sums import Int64Array, IntpArray
+from streams.state.profile_table import ProfileShape, ProfileTable, Source
+from streams.state.profile_update import apply_batch
+
+_USERS = 1024  # users at a time
+_LOG = Source("evaluation", "evaluation", 0)
+_STEP_MS = 1_000  # between events without times: their position is the clock
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The events of one user in order."""
+
+    items: Sequence[str]
+    types: Sequence[int] | None = None  # places in EVENT_TYPES; clicks, if not given
+    times_ms: Sequence[int] | None = None  # position is the clock, if not given
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What came next: Q events to predict, each from its user's events before it."""
+
+    log: Sequence[History]
+    users: IntpArray  # (Q,) places in the log
+    seen: IntpArray  # (Q,) how many of the user's events come before
+    targets: Sequence[str]  # (Q,)
+
+    @classmethod
+    def at_the_end(cls, log: Sequence[History], targets: Sequence[str]) -> "Questions":
+        """One a history: what came after all of it."""
+        return cls(log, np.arange(len(log)), np.array([len(history.items) for history in log], np.intp), targets)
+
+    def items_before(self) -> Iterator[Sequence[str]]:
+        """The items that each question's user has seen, oldest first."""
+        for user, seen in zip(self.users.tolist(), self.seen.tolist(), strict=True):
+            yield self.log[user].items[:seen]
+
+
+@dataclass(slots=True)
+class Cost:
+    """What the stream spent, in seconds of one thread of this process."""
+
+    update_s: float = 0.0
+    rank_s: float = 0.0
+    events: int = 0
+    users: int = 0
+
+    @property
+    def update_us(self) -> float:
+        """Microseconds an event."""
+        return 1e6 * self.update_s / max(self.events, 1)
+
+    @property
+    def rank_us(self) -> float:
+        """Microseconds a user."""
+        return 1e6 * self.rank_s / max(self.users, 1)
+
+
+@dataclass
+class StreamModel:
+    """An encoder with an index of items, asked as the worker asks it.
+
+    Parameters
+    ----------
+    items : the catalog; an item whose vector is unknown is left out
+    rules : what may not be recommended; by default all may, also what was just seen
+    """
+
+    encoder: Encoder
+    runtime: Runtime
+    items: Sequence[CatalogItem]
+    rules: Rules = field(default_factory=lambda: Rules(exclude_purchased_days=0, exclude_seen_events=0))
+
+    def __post_init__(self) -> None:
+        manifest = self.encoder.manifest
+        self._space = Space.load(self.encoder, self.runtime)
+        vectors, known, bias = ItemEncoder(self.runtime, self.encoder).encode_with_bias(self.items)
+        kept = np.flatnonzero(known)
+        self.index.put([self.items[i].item_id for i in kept.tolist()], vectors[kept], bias[kept])
+        self.cost = Cost()
+        self._shape = ProfileShape(
+            history=manifest.history, dimension=manifest.dimension, half_lives=len(manifest.half_lives_s)
+        )
+
+    @property
+    def index(self) -> ItemIndex:
+        """The items that may be recommended, and their vectors."""
+        return self._space.index
+
+    def recommend(self, histories: Sequence[History], k: int) -> tuple[list[list[str]], NDArray[np.float32]]:
+        """The k best items of each user after the events of its history, and their scores: (B, k)."""
+        return self.answer(Questions.at_the_end(histories, [""] * len(histories)), k)
+
+    def answer(self, asked: Questions, k: int) -> tuple[list[list[str]], NDArray[np.float32]]:
+        """The k best items at each question, and their scores: (Q, k), or fewer where there are fewer items.
+
+        Every event of a user is pushed once, and the user is ranked whenever the next event is asked for.
+        """
+        lists: list[list[str]] = [[]] * len(asked.users)
+        scores = np.zeros((len(asked.users), min(k, len(self.index))), np.float32)
+        order = np.lexsort((asked.seen, asked.users))
+        users, starts, counts = np.unique(asked.users[order], return_index=True, return_counts=True)
+        # users with about as many questions go together, so that few batches are small
+        by_count = np.argsort(counts, kind="stable")
+        for first in range(0, len(users), _USERS):
+            group = by_count[first : first + _USERS]
+            profiles = _Profiles(self._shape, [asked.log[user] for user in users[group].tolist()])
+            for turn in range(int(counts[group].max())):
+                place = np.flatnonzero(counts[group] > turn)  # of the users with one more question
+                questions = order[starts[group[place]] + turn]
+                self._push(profiles, place, asked.seen[questions])
+                found, scores[questions] = self._rank(profiles, place, k)
+                for question, items in zip(questions.tolist(), found, strict=True):
+                    lists[question] = items
+        return lists, scores
+
+    def _push(self, profiles: "_Profiles", place: IntpArray, seen: IntpArray) -> None:
+        """The events of these users from the last one that was pushed on, up to so many of their histories."""
+        batch, owner = profiles.events(place, seen)
+        began = time.perf_counter()
+        apply_batch(profiles.table, batch, profiles.slots[owner], self.index, self._space.sums)
+        self.cost.update_s += time.perf_counter() - began
+        self.cost.events += len(batch)
+
+    def _rank(self, profiles: "_Profiles", place: IntpArray, k: int) -> tuple[list[list[str]], NDArray[np.float32]]:
+        began = time.perf_counter()
+        table, slots = profiles.table, profiles.slots[place]
+        inputs = head_inputs(table, slots, self.index, self.encoder.manifest.history)
+        ranked = self._space.rank(inputs, left_out(table, slots, self.index, self.rules), k)
+        self.cost.rank_s += time.perf_counter() - began
+        self.cost.users += len(slots)
+        ids = self.index.item_ids
+        lists = [
+            [ids[row] for row, score in zip(rows, scores, strict=True) if score > LEAST_SCORE]
+            for rows, scores in zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True)
+        ]
+        return lists, ranked.scores
+
+
+class _Profiles:
+    """A group of users, and how much of their histories was pushed."""
+
+    def __init__(self, shape: ProfileShape, histories: Sequence[History]) -> None:
+        self.table = ProfileTable(len(histories), shape)
+        self.slots = self.table.allocate([f"u{i}" for i in range(len(histories))], 0, 1)
+        self._histories = histories
+        self._pushed = np.zeros(len(histories), np.intp)
+        self._events = 0
+
+    def events(self, place: IntpArray, seen: IntpArray) -> tuple[EventBatch, IntpArray]:
+        """What comes next of these users' histories, up to ``seen`` of each, as one batch; and whose each event is."""
+        items: list[str] = []
+        types: list[int] = []
+        times: list[int] = []
+        for user, start, end in zip(place.tolist(), self._pushed[place].tolist(), seen.tolist(), strict=True):
+            history = self._histories[user]
+            items += history.items[start:end]
+            types += [0] * (end - start) if history.types is None else history.types[start:end]
+            clock = range(start * _STEP_MS, end * _STEP_MS, _STEP_MS)
+            times += clock if history.times_ms is None else history.times_ms[start:end]
+        owner = np.repeat(place, seen - self._pushed[place])
+        self._pushed[place] = seen
+        count, first = len(items), self._events
+        self._events += count
+        numbers = np.arange(first, first + count)
+        batch = EventBatch(
+            user_ids=[""] * count,
+            item_ids=items,
+            event_ids=[""] * count,
+            items=id_hashes(items),
+            # a tie of times goes by id: numbers keep the order of the log
+            ids=(1 + numbers).astype(np.uint64),
+            types=np.array(types, np.uint8),
+            times=np.array(times, np.int64),
+            written=np.zeros(count, np.int64),
+            received=np.zeros(count, np.int64),
+            sources=[_LOG],
+            source=np.zeros(count, np.intp),
+            offsets=numbers.astype(np.int64),
+            recommendations=np.zeros(count, np.uint64),
+        )
+        return batch, owner
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The figures of one model on one set of questions."""
+
+    model: str
+    places: Int64Array  # of each target in its list, from 0; -1 where it is not in it
+    accuracy: dict[str, Figure]  # "recall@5" to "ndcg@20"
+    beyond: dict[str, float]  # coverage, novelty, diversity at 20
+    groups: dict[str, dict[str, Figure]]  # by history length, and for cold items
+    counts: dict[str, int]  # predictions of each group
+    cost: Cost | None = None
+
+    @property
+    def predictions(self) -> int:
+        return len(self.places)
+
+
+def evaluate_stream(model: StreamModel, asked: Questions, trained_on: Container[str], seed: int = 0) -> Report:
+    """Ask the stream, and judge its answers."""
+    lists, _ = model.answer(asked, 20)
+    return judge(model.encoder.manifest.version, lists, asked, trained_on, model.index, seed, model.cost)
+
+
+def judge(
+    name: str,
+    lists: Sequence[Sequence[str]],
+    asked: Questions,
+    trained_on: Container[str],
+    index: ItemIndex,
+    seed: int = 0,
+    cost: Cost | None = None,
+) -> Report:
+    """Figures of lists, one a question; the popularity of an item, for novelty, is that in the questions' log.
+
+    Parameters
+    ----------
+    trained_on : ids of items that have a vector of their own; a target that is not among them is cold
+    index : items and vectors, for coverage and diversity
+    """
+    places = place_of(lists, asked.targets)
+    cold = np.array([target not in trained_on for target in asked.targets], np.bool_)
+    chosen = {group: rows for group, rows in groups(asked.seen.astype(np.int64), cold).items() if rows.any()}
+    popularity = Counter(item for history in asked.log for item in history.items)
+    return Report(
+        name,
+        places,
+        accuracy(places, seed),
+        beyond(lists, popularity, index),
+        {group: accuracy(places[rows], seed) for group, rows in chosen.items()},
+        {group: int(rows.sum()) for group, rows in chosen.items()},
+        cost,
+    )

@@ -1,0 +1,189 @@
+"""Whole event logs in memory, for training and evaluation: JSON lines, Taobao's CSV, CSV with a header, Parquet."""
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schemas.errors import DecodeError
+from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event
+from streams.offline.evaluation import History, Questions
+from streams.offline.event_files import EventFileError, LineFile, is_gzip, is_taobao_header, read_events
+
+_USER = ("user_id", "session_id", "user", "session")
+_ITEM = ("item_id", "item")
+_TYPE = ("type", "event_type", "event")
+_TIME = ("event_time_ms", "event_time")
+_CODES = {cls: code for code, cls in enumerate(EVENT_CLASSES)}
+_TYPE_CODES: dict[str, int] = {kind: code for code, kind in enumerate(EVENT_TYPES)}
+
+
+@dataclass(frozen=True, slots=True)
+class EventLog:
+    """Histories, one a user, each in order of time; the user with the earliest last event first."""
+
+    histories: list[History]
+    skipped: int
+    """Lines or rows that are no event."""
+
+
+def read_log(path: Path) -> EventLog:
+    """Read a file of events.
+
+    A table (CSV with a header, Parquet) has the columns ``user_id`` (or ``session_id``) and ``item_id``; it may have
+    ``type`` (click, browse or purchase; a click, if not) and ``event_time_ms``, or ``event_time`` as a timestamp
+    (Parquet) or ISO 8601 (UTC where it names no zone). Without times the order of the rows is the order of time. A file
+    may be gzipped, but for Parquet.
+
+    Raises
+    ------
+    EventFileError
+        A file that can't be read, in none of the formats, or without one event.
+    """
+    if path.suffix == ".parquet":
+        rows = _parquet(path)
+    elif _has_header(path):
+        rows = _csv(path)
+    else:
+        rows = _lines(path)
+    users: dict[str, list[tuple[int, str, int]]] = {}
+    skipped = 0
+    timed = True
+    for row in rows:
+        if row is None:
+            skipped += 1
+            continue
+        user, item, kind, time_ms = row
+        timed = timed and time_ms is not None
+        users.setdefault(user, []).append((time_ms or 0, item, kind))
+    if not users:
+        raise EventFileError(
+            f"{str(path)!r} holds no event ({skipped} lines were none): see `prefstream train --help`."
+        )
+    if not timed:
+        return EventLog([_history(events, timed=False) for events in users.values()], skipped)
+    for events in users.values():
+        events.sort(key=lambda event: event[0])  # stable: a tie keeps the order of the file
+    ordered = sorted(users.values(), key=lambda events: events[-1][0])
+    return EventLog([_history(events, timed=True) for events in ordered], skipped)
+
+
+Row = tuple[str, str, int, int | None]
+
+
+def _history(events: Sequence[tuple[int, str, int]], *, timed: bool) -> History:
+    items, types = [event[1] for event in events], [event[2] for event in events]
+    return History(items, types, [event[0] for event in events] if timed else None)
+
+
+def _lines(path: Path) -> Iterator[Row | None]:
+    with LineFile(path) as lines:
+        for _, event in read_events(lines):
+            yield None if isinstance(event, DecodeError) else _row(event)
+
+
+def _row(event: Event) -> Row:
+    return event.user_id, event.item_id, _CODES[type(event)], event.event_time_ms
+
+
+def _has_header(path: Path) -> bool:
+    if not path.is_file():  # a pipe can be read once only; what is not there is said where it is read
+        return False
+    with LineFile(path) as lines:
+        first = (lines.head[0][1] or b"") if lines.head else b""
+    if is_taobao_header(first.strip()):
+        return False
+    names = [name.strip().strip('"').lower() for name in first.decode("utf-8", "replace").split(",")]
+    return any(name in names for name in _USER[:2]) and "item_id" in names
+
+
+def _csv(path: Path) -> Iterator[Row | None]:
+    opened = gzip.open if is_gzip(path) else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            names = _columns(path, [name.strip() for name in reader.fieldnames or ()])
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            for values in reader:
+                yield _table_row(values, names)
+    except (UnicodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise EventFileError(f"The file {str(path)!r} can't be read as CSV in UTF-8 ({error}): check it.") from None
+
+
+def _parquet(path: Path) -> Iterator[Row | None]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise EventFileError(
+            f"{str(path)!r} is Parquet, which needs pyarrow: install it with `pip install 'prefstream[train]'`."
+        ) from error
+    try:
+        file = parquet.ParquetFile(path)
+        names = _columns(path, file.schema_arrow.names)
+        for batch in file.iter_batches(columns=[name for name in names.values() if name]):
+            for values in _whole_ms(batch, names["time"]).to_pylist():
+                yield _table_row(values, names)
+    except (ArrowException, OSError) as error:
+        raise EventFileError(f"The file {str(path)!r} can't be read as Parquet ({error}): check it.") from None
+
+
+def _whole_ms(batch: Any, name: str | None) -> Any:
+    """A batch with timestamps of any unit as milliseconds."""
+    import pyarrow
+
+    if name is None or not pyarrow.types.is_timestamp(batch.schema.field(name).type):
+        return batch
+    whole = batch.column(name).cast(pyarrow.timestamp("ms"), safe=False).cast(pyarrow.int64())
+    return batch.set_column(batch.schema.get_field_index(name), name, whole)
+
+
+def _columns(path: Path, found: Sequence[str]) -> dict[str, str | None]:
+    """Name in the table of each column that is used."""
+    names = {
+        wanted: next((name for name in known if name in found), None)
+        for wanted, known in (("user", _USER), ("item", _ITEM), ("type", _TYPE), ("time", _TIME))
+    }
+    if names["user"] is None or names["item"] is None:
+        raise EventFileError(
+            f"{str(path)!r} has the columns {', '.join(found)}; expected were user_id (or session_id) and item_id, "
+            "and where there are any type and event_time_ms (or event_time)."
+        )
+    return names
+
+
+def _table_row(values: dict[str, Any], names: dict[str, str | None]) -> Row | None:
+    user, item = (values[names[name] or ""] for name in ("user", "item"))
+    kind = _TYPE_CODES.get(str(values[names["type"]])) if names["type"] else 0
+    if user in (None, "") or item in (None, "") or kind is None:
+        return None
+    if names["time"] is None:
+        return str(user), str(item), kind, None
+    try:
+        return str(user), str(item), kind, _time_ms(values[names["time"]])
+    except (TypeError, ValueError):
+        return None
+
+
+def _time_ms(value: Any) -> int:
+    if not isinstance(value, str) or value.strip().isdigit():
+        return int(value)
+    time = datetime.fromisoformat(value.strip())
+    return round(1000 * (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+
+
+def questions(log: Sequence[History], limit: int, seed: int = 0) -> Questions:
+    """Every event but each user's first, to be predicted; of more than ``limit`` a random choice."""
+    counts = np.array([max(len(history.items) - 1, 0) for history in log], np.int64)
+    users = np.repeat(np.arange(len(log)), counts)
+    seen = 1 + np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
+    if len(users) > limit:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(users), limit, replace=False))
+        users, seen = users[chosen], seen[chosen]
+    targets = [log[user].items[place] for user, place in zip(users.tolist(), seen.tolist(), strict=True)]
+    return Questions(log, users, seen, targets)

@@ -1,0 +1,118 @@
+"""Figures of recommendation lists, from the place of the item that came next; with bootstrap intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.index.item_index import ItemIndex
+from streams.state.decayed_sums import Float64Array, Int64Array
+
+AT = (5, 10, 20)
+LENGTHS = ((1, 1), (2, 4), (5, 9), (10, 19), (20, None))
+"""Groups of history lengths, first and last."""
+_RESAMPLES = 200
+
+
+class Figure(NamedTuple):
+    """A mean and its 95% bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def place_of(lists: Sequence[Sequence[str]], targets: Sequence[str]) -> Int64Array:
+    """Place of each target in its list, from 0; -1 where it is not in it: int64 (B,).
+
+    >>> place_of([["a", "b"], ["a"]], ["b", "c"]).tolist()
+    [1, -1]
+    """
+    places = [found.index(target) if target in found else -1 for found, target in zip(lists, targets, strict=True)]
+    return np.array(places, np.int64)
+
+
+def gains(places: Int64Array, k: int) -> dict[str, Float64Array]:
+    """Recall (with one target a list it is the hit rate), reciprocal rank and NDCG of each list at k: float64 (B,).
+
+    >>> {name: each.tolist() for name, each in gains(np.array([0, 2, -1]), 2).items()}
+    {'recall': [1.0, 0.0, 0.0], 'mrr': [1.0, 0.0, 0.0], 'ndcg': [1.0, 0.0, 0.0]}
+    """
+    hit = (places >= 0) & (places < k)
+    place = np.where(hit, places, 0)
+    return {
+        "recall": hit.astype(np.float64),
+        "mrr": np.where(hit, 1.0 / (place + 1), 0.0),
+        "ndcg": np.where(hit, 1.0 / np.log2(place + 2.0), 0.0),
+    }
+
+
+def accuracy(places: Int64Array, seed: int = 0) -> dict[str, Figure]:
+    """Recall, MRR and NDCG at 5, 10 and 20; nothing for no lists."""
+    return _figures({f"{name}@{k}": each for k in AT for name, each in gains(places, k).items()}, seed)
+
+
+def lost(before: Int64Array, after: Int64Array, seed: int = 0) -> dict[str, Figure]:
+    """What ``accuracy`` falls by between two sets of lists for the same questions, asked of both each time.
+
+    >>> lost(np.array([0, 0, 7]), np.array([0, -1, 7]))["recall@5"].mean
+    0.3333333333333333
+    """
+    return _figures(
+        {f"{name}@{k}": each - gains(after, k)[name] for k in AT for name, each in gains(before, k).items()}, seed
+    )
+
+
+def _figures(columns: Mapping[str, Float64Array], seed: int) -> dict[str, Figure]:
+    values = np.stack(list(columns.values()))  # (M, B)
+    size = values.shape[1]
+    if not size:
+        return {}
+    rng = np.random.default_rng(seed)
+    # how often each list is drawn: one product instead of a gather a resample
+    counts = rng.multinomial(size, np.full(size, 1 / size), _RESAMPLES)
+    low, high = np.quantile(values @ counts.T / size, (0.025, 0.975), axis=1)
+    return {
+        name: Figure(float(mean), float(a), float(b))
+        for name, mean, a, b in zip(columns, values.mean(axis=1), low, high, strict=True)
+    }
+
+
+def groups(lengths: Int64Array, cold: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+    """Which lists belong to each group: by length of the history, and those whose target was never trained on."""
+    named = {}
+    for first, last in LENGTHS:
+        name = f"{first}" if first == last else f"{first}+" if last is None else f"{first}-{last}"
+        named[f"history {name}"] = (lengths >= first) & (lengths <= (last or np.inf))
+    return named | {"cold items": cold}
+
+
+def beyond(
+    lists: Sequence[Sequence[str]], popularity: Mapping[str, int], index: ItemIndex, k: int = 20
+) -> dict[str, float]:
+    """Coverage, novelty and diversity of the first k of each list.
+
+    Coverage: the share of the index that some list shows. Novelty: mean of ``-log2`` of the share of events that an
+    item has (one event more for each, so that none is infinite). Diversity: 1 minus the mean cosine of two items of a
+    list.
+    """
+    shown = [list(found[:k]) for found in lists]
+    distinct = {item for found in shown for item in found}
+    total = sum(popularity.values()) + len(index)
+    bits = {item: -np.log2((popularity.get(item, 0) + 1) / total) for item in distinct}
+    novelty = [bits[item] for found in shown for item in found]
+    rows = {item: index.row(item) for item in distinct}
+    spread = []
+    for found in shown:
+        vectors = index.gather(np.array([rows[item] for item in found if rows[item] >= 0], np.int64))
+        n = len(vectors)
+        if n > 1:
+            total_vector = vectors.sum(axis=0, dtype=np.float64)
+            pairs = float(total_vector @ total_vector) - float((vectors.astype(np.float64) ** 2).sum())
+            spread.append(1.0 - pairs / (n * (n - 1)))
+    return {
+        "coverage@20": len(distinct) / max(len(index), 1),
+        "novelty@20": float(np.mean(novelty)) if novelty else 0.0,
+        "diversity@20": float(np.mean(spread)) if spread else 0.0,
+    }

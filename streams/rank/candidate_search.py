@@ -1,0 +1,139 @@
+"""Ranking on the CPU: builds the search of a space, and holds the recall that is asked for of a large catalog."""
+
+import asyncio
+import time
+
+import numpy as np
+import structlog
+
+from encoders.ranking.ranking_io import FloatArray
+from encoders.runtime import Runtime
+from streams.monitoring.metrics import Metrics
+from streams.rank.loaded_encoder import Candidates, Serving, Space
+from streams.settings import Ranking
+from streams.state.profile_table import ProfileTable
+
+log = structlog.get_logger(__name__)
+
+_SEARCHED_FROM = 3_000
+"""Items from which on the search is faster than a graph that scores them all, but for a user alone (at 10,000)."""
+_LOOK_S = 2.0
+_MEASURE_S = 300.0
+_MEASURED_USERS = 200
+_LEAST_USERS = 50
+"""With fewer in memory, mixtures of items stand for users."""
+_MIXED = (0.5, 0.3, 0.2)
+_PROBES = sorted({round(2 * 1.3**step) for step in range(30)})
+
+
+class CandidateSearch:
+    """Watches over one worker's spaces. A build runs in a thread; until it is done, the graph ranks.
+
+    Below ``ranking.candidates_from`` items the search finds the exact best. From there on a build takes a core seconds,
+    and the recall is measured on the preference vectors of users in memory, against their exact top-k, at each build
+    and every five minutes; the clusters that a user looks into are then as many as the recall needs.
+    """
+
+    def __init__(
+        self, ranking: Ranking, runtime: Runtime, table: ProfileTable, serving: Serving, metrics: Metrics
+    ) -> None:
+        self._from, self._recall, self._k = ranking.candidates_from, ranking.candidate_recall, ranking.k
+        self._left_out = ranking.recently_seen_events if ranking.recently_seen == "exclude" else 0
+        self._runtime, self._table, self._serving, self._metrics = runtime, table, serving, metrics
+
+    async def watch(self) -> None:
+        """Build anew when the catalog has grown or changed a lot, and measure now and then."""
+        measured = time.monotonic()
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            space = self._serving.space
+            await self.prepare(space)
+            found = space.candidates
+            if found is not None and found.clusters.divided and time.monotonic() - measured > _MEASURE_S:
+                await asyncio.to_thread(self._measure, space, found)
+                measured = time.monotonic()
+            self._show()
+
+    async def prepare(self, space: Space) -> None:
+        """Build the search of a space that needs one and has none, or one that is worn."""
+        if self._runtime.is_cuda:
+            return  # there, all items are scored faster than candidates are found here
+        items, found = _available(space), space.candidates
+        divided = items >= self._from
+        if not divided and items < _SEARCHED_FROM:
+            space.candidates = None
+        elif found is None or found.clusters.worn or found.clusters.divided != divided:
+            try:
+                space.candidates = await asyncio.to_thread(self._build, space, divided)
+            except Exception:
+                # exact ranking is slower and goes on; the next look tries again
+                log.exception("the candidate search can't be built", items=len(space.index))
+        self._show()
+
+    def _show(self) -> None:
+        found = self._serving.space.candidates
+        self._metrics.candidates(*(found.probes, found.recall) if found else (0, 1.0))
+
+    def _build(self, space: Space, divided: bool) -> Candidates:
+        # compiled on a machine's first start, which takes seconds: small catalogs need not wait for it
+        from encoders.index.tile_search import Clusters
+        from encoders.ranking.candidate_ranker import CandidateRanking
+
+        start = time.perf_counter()
+        encoder = space.graph.encoder
+        build = Clusters.build if divided else Clusters.undivided
+        clusters = build(space.index.snapshot(), encoder.manifest.score_scale)
+        ranking = space.candidates.ranking if space.candidates else CandidateRanking(self._runtime, encoder)
+        found = Candidates(ranking, clusters)
+        if not divided:
+            return found
+        self._measure(space, found)
+        log.info(
+            "users are ranked from candidates",
+            items=len(space.index),
+            clusters=clusters.count,
+            probes=found.probes,
+            recall=round(found.recall, 4),
+            seconds=round(time.perf_counter() - start, 1),
+        )
+        return found
+
+    def _measure(self, space: Space, candidates: Candidates) -> None:
+        """Choose how many clusters to look into: the fewest that give the recall.
+
+        Of the exact top-k and of what stands behind it, as deep as lists go when what was just seen is left out.
+        """
+        snapshot, scale = space.index.snapshot(), space.graph.encoder.manifest.score_scale
+        depth = min(self._k + self._left_out, _available(space))
+        if depth == 0:
+            return
+        users = self._users(space) * np.float32(scale)
+        best = np.concatenate(
+            [
+                np.argpartition(-(some @ snapshot.items.T + snapshot.bias), depth - 1, axis=1)[:, :depth]
+                for some in np.array_split(users, max(1, len(users) * len(snapshot.bias) // 4_000_000))
+            ]
+        )
+        for probes in _PROBES:
+            found = candidates.clusters.search(users, snapshot, probes, depth)
+            recall = float(np.mean([np.isin(*rows).mean() for rows in zip(best, found.rows, strict=True)]))
+            if recall >= self._recall or probes >= candidates.clusters.count:
+                break
+        # users are ranked meanwhile: they never see a try
+        candidates.probes, candidates.recall = probes, recall
+
+    def _users(self, space: Space) -> FloatArray:
+        """Unit vectors (n, d) of some users."""
+        rng = np.random.default_rng(0)
+        vectors = self._table.preferences[rng.permutation(self._table.all_slots())[:_MEASURED_USERS], 2]
+        vectors = vectors[vectors.any(axis=1)]
+        if len(vectors) < _LEAST_USERS or self._serving.space is not space:
+            rows = rng.permutation(len(space.index.item_ids))
+            rows = np.resize(rows, (_MEASURED_USERS, len(_MIXED)))
+            vectors = np.einsum("nmd,m->nd", space.index.gather(rows), np.array(_MIXED, np.float32))
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
+
+
+def _available(space: Space) -> int:
+    return int((space.index.snapshot().bias > -np.inf).sum())

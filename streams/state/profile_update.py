@@ -1,0 +1,209 @@
+"""A batch of events into the profiles: fences, duplicates, recents, sums; one compiled pass for all users."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.index.item_index import ItemIndex
+from schemas.events import EVENT_TYPES
+from streams.decode.event_batch import EventBatch
+from streams.state.decayed_sums import (
+    NO_TIME,
+    Float32Array,
+    Int64Array,
+    IntpArray,
+    Sums,
+    fold,
+)
+from streams.state.profile_table import PendingEvent, ProfileTable
+from streams.state.profile_update_kernel import APPLIED, count_events
+
+PURCHASE = EVENT_TYPES.index("purchase")
+
+
+@dataclass(frozen=True)
+class SumsConfig:
+    """What the encoder's manifest says of the sums."""
+
+    half_life_s: NDArray[np.float64]  # (T,)
+    type_weights: Float32Array  # (3, T) weight of an event type in each sum
+
+
+OUTCOMES = ("applied", "forgotten", "replayed", "duplicate")
+"""What may become of an event: counted in the state; written before its user was forgotten, so in the counters and
+nowhere else; below a fence, so counted before; of the same id as one of its user's last D events. By the codes of
+`streams.state.profile_update_kernel`."""
+_NO_COLUMN = -1
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of a batch."""
+
+    outcome: NDArray[np.uint8]
+    """Of each of its B events, a place in OUTCOMES."""
+
+    @property
+    def events(self) -> IntpArray:
+        """Places of those that were applied, in order of arrival."""
+        return np.flatnonzero(self.outcome == APPLIED)
+
+
+def apply_batch(
+    table: ProfileTable, batch: EventBatch, slots: IntpArray, index: ItemIndex, config: SumsConfig
+) -> Applied:
+    """Count every event that is neither fenced nor a duplicate exactly once.
+
+    Parameters
+    ----------
+    table : ProfileTable that holds all users of the batch
+    batch : EventBatch of B events
+    slots : intp array of shape (B,), the slot of each event's user
+    index : ItemIndex, for the vectors of what leaves the recents
+    config : SumsConfig
+    """
+    count = len(batch)
+    columns, fresh = _fences(table, batch, slots)
+    outcome = np.empty(count, np.uint8)
+    gone: dict[str, NDArray[Any]] = {
+        "slots": np.empty(count, np.int64),
+        "items": np.empty(count, np.uint64),
+        "rows": np.empty(count, np.int64),
+        "types": np.empty(count, np.uint8),
+        "times": np.empty(count, np.int64),
+        "ids": np.empty(count, np.uint64),
+    }
+    left = count_events(
+        NO_TIME,
+        PURCHASE,
+        slots,
+        columns,
+        fresh,
+        batch.offsets,
+        batch.ids,
+        batch.items,
+        index.rows(batch.items),
+        batch.types,
+        batch.times,
+        batch.written,
+        table.fences,
+        table.seen,
+        table.seen_count,
+        table.duplicates,
+        table.applied,
+        table.forgotten_ms,
+        table.forgotten,
+        table.dirty,
+        table.items,
+        table.rows,
+        table.types,
+        table.times,
+        table.ids,
+        table.bought_items,
+        table.bought_times,
+        outcome,
+        *gone.values(),
+    )
+    if left:
+        leaving = {name: values[:left] for name, values in gone.items()}
+        _fold_or_wait(table, leaving.pop("slots"), leaving, index, config)
+    return Applied(outcome)
+
+
+def _fences(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> tuple[Int64Array, NDArray[np.bool_]]:
+    """Of each event the column of its fence; or none, and whether it is above its fence."""
+    source = batch.source
+    own = [
+        table.columns.index(log) if (log := (one.topic, one.topic_id)) in table.columns else _NO_COLUMN
+        for one in batch.sources
+    ]
+    partitions = np.array([one.partition for one in batch.sources], np.int32)
+    if _NO_COLUMN not in own and (table.partition[slots] == partitions[source]).all():
+        return np.array(own, np.int64)[source], np.empty(len(batch), np.bool_)
+    # re-routed events come from other logs, whose fences are few and kept aside
+    fresh = [
+        table.pass_fence(slot, batch.sources[place], offset)
+        for slot, place, offset in zip(slots.tolist(), source.tolist(), batch.offsets.tolist(), strict=True)
+    ]
+    return np.full(len(batch), _NO_COLUMN, np.int64), np.array(fresh, np.bool_)
+
+
+def _fold_or_wait(
+    table: ProfileTable, slots: IntpArray, gone: dict[str, NDArray[Any]], index: ItemIndex, config: SumsConfig
+) -> None:
+    unknown = gone["rows"] < 0
+    if unknown.any():
+        gone["rows"][unknown] = index.rows(gone["items"][unknown])
+    vectors = index.gather(gone["rows"])
+    # an item whose vector was taken back is as unknown as one that never had any
+    known = (gone["rows"] >= 0) & vectors.any(axis=1)
+    _fold(table, slots[known], gone["times"][known], gone["types"][known], vectors[known], config)
+    waiting = np.flatnonzero(~known)
+    for slot, item, kind, time_ms, id_ in zip(
+        slots[waiting].tolist(),
+        *(gone[name][waiting].tolist() for name in ("items", "types", "times", "ids")),
+        strict=True,
+    ):
+        table.add_pending(slot, PendingEvent(item, kind, time_ms, id_))
+
+
+def _fold(
+    table: ProfileTable,
+    slots: IntpArray,
+    times: Int64Array,
+    types: NDArray[np.uint8],
+    vectors: Float32Array,
+    config: SumsConfig,
+) -> None:
+    if len(slots) == 0:
+        return
+    users, owner = np.unique(slots, return_inverse=True)
+    before = Sums(table.sums[users], table.mass[users], table.sums_time[users])
+    after = fold(before, owner, times, config.type_weights[types], vectors, config.half_life_s)
+    table.sums[users], table.mass[users], table.sums_time[users] = after
+
+
+def fold_spilled(
+    table: ProfileTable, slot: int, events: list[PendingEvent], index: ItemIndex, config: SumsConfig
+) -> None:
+    """Fold events that a slot has no place for any more, or let them wait for their item's vector."""
+    if not events:
+        return
+    _fold_or_wait(table, np.full(len(events), slot, np.intp), _columns(events), index, config)
+    table.dirty[slot] = True
+
+
+def fold_pending(table: ProfileTable, items: Iterable[int], index: ItemIndex, config: SumsConfig) -> int:
+    """Fold the events that waited for these items (hashes), where the vector is known now; returns how many."""
+    slots: list[int] = []
+    events: list[PendingEvent] = []
+    for item in items:
+        if item not in table.waiting_for or not _has_vector(index, item):
+            continue
+        for slot in list(table.waiting_for[item]):
+            taken = table.take_pending(slot, item)
+            slots += [slot] * len(taken)
+            events += taken
+    if events:
+        _fold_or_wait(table, np.array(slots, np.intp), _columns(events), index, config)
+        table.dirty[slots] = True
+    return len(events)
+
+
+def _columns(events: list[PendingEvent]) -> dict[str, NDArray[Any]]:
+    """Events as the arrays of a slot hold them, their items' rows to be looked up."""
+    return {
+        "items": np.array([event.item for event in events], np.uint64),
+        "rows": np.full(len(events), -1, np.int64),
+        "types": np.array([event.type for event in events], np.uint8),
+        "times": np.array([event.time_ms for event in events], np.int64),
+        "ids": np.array([event.id for event in events], np.uint64),
+    }
+
+
+def _has_vector(index: ItemIndex, item: int) -> bool:
+    row = index.rows(np.array([item], np.uint64))
+    return bool(row[0] >= 0 and index.gather(row).any())

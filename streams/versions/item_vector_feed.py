@@ -1,0 +1,127 @@
+"""What fills one space: this worker's share of encoding the catalog, and the tail of all item vectors."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+from confluent_kafka import Consumer, KafkaException
+
+from encoders.items.item_encoder import ItemEncoder
+from encoders.runtime import Runtime
+from streams.catalog.catalog_encoder import CatalogEncoder, CatalogProgress, catalog_group
+from streams.emit.producer import Emitter
+from streams.kafka.clients import make_tail_consumer
+from streams.kafka.compacted_topic_reader import Tail
+from streams.kafka.topics import CATALOG, TopicNames
+from streams.monitoring.metrics import Metrics
+from streams.rank.loaded_encoder import Space
+from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_SAID_EVERY_S = 2.0
+_AGAIN_S = 0.5
+
+
+class SpaceFeed:
+    """Started in two steps: encoding, then reading."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        space: Space,
+        runtime: Runtime,
+        metrics: Metrics,
+        catalog_id: str,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """``catalog_id`` is Kafka's id of the catalog topic; ``fail`` is called in a thread."""
+        self._space = space
+        kafka, names = settings.kafka, TopicNames(settings.namespace)
+        vectors = names.item_vectors(space.version)
+        watched = {"error_cb": lambda error: metrics.broker_error(error.name())}
+        self._tail = Tail(vectors, lambda: make_tail_consumer(kafka, **watched), space.updates.collect)
+        self._catalog = CatalogEncoder(
+            ItemEncoder(runtime, space.graph.encoder),
+            lambda: catalog_consumer(settings, space.version),
+            Emitter.connect(kafka, names, **watched),
+            metrics,
+            names.full(CATALOG),
+            catalog_id,
+            vectors,
+            fail,
+        )
+
+    @property
+    def lags(self) -> dict[int, int]:
+        """Records of the catalog, by partition of our share, that are not encoded yet."""
+        return self._catalog.lags
+
+    @property
+    def index_lag(self) -> int:
+        """Item vectors that are written and not in the index yet."""
+        return self._tail.lag + self._space.updates.waiting
+
+    def start_encoding(self) -> None:
+        """Take a share of the catalog."""
+        self._catalog.start()
+
+    async def read(self) -> None:
+        """Read the item vectors up to where they end now, and go on reading. The space serves nobody meanwhile."""
+        self._tail.start()
+        updates, said = self._space.updates, time.monotonic()
+        while updates.waiting or not self._tail.caught_up.is_set():
+            await asyncio.sleep(0.002 if updates.waiting else 0.02)
+            updates.apply(self._space.index)
+            if time.monotonic() - said > _SAID_EVERY_S:
+                said = time.monotonic()
+                log.info("reading item vectors", encoder=self._space.version, items=len(self._space.index))
+
+    def close(self) -> None:
+        """Stop reading and encoding; takes a moment."""
+        self._tail.stop()
+        self._catalog.stop()
+
+
+def catalog_consumer(settings: Settings, version: str) -> Consumer:
+    """A consumer of the group that encodes the catalog for a version."""
+    kafka = settings.kafka
+    return make_tail_consumer(
+        kafka,
+        **{
+            "group.id": catalog_group(settings.group, version),
+            "session.timeout.ms": int(kafka.session_timeout_s * 1000),
+            "heartbeat.interval.ms": int(kafka.heartbeat_interval_s * 1000),
+            "enable.partition.eof": True,
+        },
+    )
+
+
+class FillWatch:
+    """Whether the catalog is encoded for a version."""
+
+    def __init__(self, settings: Settings, patience_s: float = 0.0) -> None:
+        """``patience_s``: how long a broker is asked again that can't say so (yet)."""
+        self._settings, self._patience_s = settings, patience_s
+
+    async def covers(self, version: str, ends: list[int]) -> bool:
+        """See `CatalogProgress.covers`; a broker that is silent has not said so."""
+        until = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return await asyncio.to_thread(self._covers, version, ends)
+            except KafkaException as error:
+                why = error.args[0].str()
+                log.warning("how far the catalog is encoded is not known", encoder=version, problem=why)
+            if time.monotonic() > until:
+                return False
+            await asyncio.sleep(_AGAIN_S)
+
+    def _covers(self, version: str, ends: list[int]) -> bool:
+        catalog = TopicNames(self._settings.namespace).full(CATALOG)
+        progress = CatalogProgress(catalog_consumer(self._settings, version), catalog)
+        try:
+            return progress.covers(ends)
+        finally:
+            progress.close()

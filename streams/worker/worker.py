@@ -1,0 +1,367 @@
+"""The composition root: a worker, started and stopped in order."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+import faust
+import structlog
+
+from encoders.artifact.manifest import Encoder
+from encoders.artifact.registry import Shelf
+from encoders.runtime import Runtime
+from streams.fetch.agent import add_agent
+from streams.fetch.transport import faust_options
+from streams.kafka.clients import check_broker, committed_partitions, make_admin, make_tail_consumer
+from streams.kafka.compacted_topic_reader import Tail
+from streams.kafka.simulator import Simulator
+from streams.kafka.topic_ids import TopicIds
+from streams.kafka.topics import (
+    CATALOG,
+    COMMANDS,
+    ENCODERS,
+    TopicNames,
+    check_inputs,
+    check_present,
+    partition_counts,
+    wanted_topics,
+)
+from streams.monitoring.health_server import HealthServer
+from streams.monitoring.metrics import Metrics
+from streams.rank.loaded_encoder import Space
+from streams.settings import Settings
+from streams.versions.activations import EncoderVersions
+from streams.versions.initial_version import choose
+from streams.versions.item_vector_feed import FillWatch
+from streams.worker.garbage import collect_rarely
+from streams.worker.process_tuning import one_blas_thread
+from streams.worker.sizing import load_encoder, make_store, uses_simulator
+from streams.worker.wiring import Engine
+
+log = structlog.get_logger(__name__)
+
+_HANDOVER_SHARE = 0.8
+"""Of the session timeout: what a hand-over may take before the group would give the partitions away."""
+
+
+_TURN_S = 0.0005
+"""For which a thread of Python keeps the interpreter while others want it."""
+
+_LAST_RESORT = 5
+"""Session timeouts after which a worker that was asked to stop ends without more ado."""
+
+_BROKER_PATIENCE_S = 30.0
+"""For which a start waits to hear how far versions are: a broker that has just started is loading its groups."""
+
+_FETCH_WAIT_MS = 500
+_SIMULATOR_FETCH_WAIT_MS = 10
+"""The simulator answers an empty fetch at the end of this time only, whatever comes meanwhile."""
+
+
+class WrongStore(Exception):
+    """The store is not the one that the group's offsets belong to."""
+
+
+class ConsumerFailed(Exception):
+    """Faust gave up; the message says why."""
+
+
+class Worker:
+    """One worker. ``start`` and ``stop`` once; ``run`` does both around a wait for a signal or a failure."""
+
+    def __init__(self, settings: Settings, simulator: Simulator | None = None) -> None:
+        """Read the encoder; nothing is connected yet.
+
+        Raises `SettingsError` or `EncoderError` with a sentence each.
+        """
+        if uses_simulator(settings):
+            simulator = simulator or Simulator()
+            kafka = settings.kafka.model_copy(update={"bootstrap_servers": simulator.address})
+            settings = settings.model_copy(update={"kafka": kafka})
+        self.settings = settings
+        self.simulator = simulator
+        self.metrics = Metrics(settings.namespace)
+        self.encoder = load_encoder(settings)
+        """That which serves first: the folder of the settings, until the topic is read."""
+        self._shelf = Shelf(self.encoder, settings.encoder.folders)
+        self._versions = EncoderVersions()
+        self.store = make_store(settings)
+        self._names = TopicNames(settings.namespace)
+        self._runtime = Runtime(settings.encoder.device, settings.encoder.threads)
+        self._versions_tail = Tail(
+            self._names.full(ENCODERS), lambda: make_tail_consumer(settings.kafka), self._versions.see
+        )
+        self._admin = make_admin(settings.kafka)
+        self._health = HealthServer(settings.server.host, settings.server.port, self.metrics, self.problem)
+        self._engine: Engine | None = None
+        self._app: faust.App | None = None
+        self._failure: BaseException | None = None
+        self._finished = asyncio.Event()
+        self._leaving = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self.port = 0
+        """Of /healthz, /readyz and /metrics."""
+
+    @property
+    def engine(self) -> Engine:
+        """The parts of a worker that has started."""
+        if self._engine is None:
+            raise RuntimeError("the worker has not started")
+        return self._engine
+
+    def fail(self, error: BaseException) -> None:
+        """Stop the worker because of an error that no retry can mend."""
+        if self._failure is None:
+            self._failure = error
+            if self._engine is not None:
+                # a batch may be half in the table: without an assignment nothing is saved or acked any more
+                self._engine.pipeline.accepting = False
+                self._engine.ownership.revoke()
+            log.error("the worker stops", problem=str(error), exc_info=error if _unexpected(error) else None)
+        self._finished.set()
+
+    def problem(self) -> str | None:
+        """Why the worker is not ready to serve, None if it is."""
+        if self._failure is not None:
+            return str(self._failure)
+        if self._engine is None or self._app is None:
+            return "starting"
+        if not self._engine.ownership.ready:
+            return "no partitions assigned yet, or no term from the store"
+        return self._engine.swap.problem
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT, or until something fails; the failure is raised."""
+        # encoding rows for a save keeps the interpreter: events would wait 5 ms, Python's default, for each turn
+        sys.setswitchinterval(_TURN_S)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop)
+        starting = asyncio.create_task(self.start())
+        finished = asyncio.create_task(self._finished.wait())
+        try:
+            await asyncio.wait({starting, finished}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await finished
+        finally:
+            finished.cancel()
+            # a start that is cut off in the middle leaves threads of the consumer behind that nobody can stop
+            if not starting.done() and self._app is None:
+                starting.cancel()
+            await asyncio.gather(starting, finished, return_exceptions=True)
+            await self.stop()
+        if self._failure is not None:
+            raise self._failure
+
+    def _asked_to_stop(self) -> None:
+        if self._finished.is_set():
+            return
+        self._finished.set()
+        # the clean way has deadlines of its own; this one is for what no deadline reaches, a library's stuck thread
+        limit = threading.Timer(_LAST_RESORT * self.settings.kafka.session_timeout_s, os._exit, [1])
+        limit.daemon = True
+        limit.start()
+
+    async def start(self) -> None:
+        """Connect, read what there is to read, join the group.
+
+        Raises `BrokerUnavailable`, `TopicsError` or `StoreError`, each with a sentence.
+        """
+        settings = self.settings
+        one_blas_thread()
+        self.metrics.provider(self._runtime.provider)
+        self.port = await self._health.start()
+        log.info("health server", host=settings.server.host, port=self.port)
+        await asyncio.to_thread(check_broker, self._admin, settings.kafka)
+        counts = await asyncio.to_thread(self._check_topics)
+        self.encoder = await self._choose_encoder()
+        log.info("encoder", version=self.encoder.manifest.version, provider=self._runtime.provider)
+        log.debug("encoder", not_cuda_because=self._runtime.reason or None)
+        await self.store.open()
+        await self._check_store(counts)
+        topic_ids = TopicIds(self._admin, self._names, self.simulator.id if self.simulator is not None else None)
+        loop = asyncio.get_running_loop()
+
+        def fail_soon(error: BaseException) -> None:
+            loop.call_soon_threadsafe(self.fail, error)
+
+        self._engine = Engine(
+            settings,
+            Space.load(self.encoder, self._runtime),
+            self._shelf,
+            self._versions,
+            self._runtime,
+            self.store,
+            self._admin,
+            self.metrics,
+            topic_ids,
+            await topic_ids.one(self._names.full(CATALOG)),
+            fail_soon,
+            self._rejoin,
+        )
+        await self._engine.catch_up()
+        collect_rarely()
+        self._app = self._make_app(self._engine)
+        await self._app.start()
+        self._spawn(self._engine.intake.run_forever(self._engine.pipeline.process))
+        self._spawn(self._engine.checkpoint.run_forever(settings.checkpoint.interval_s))
+        self._spawn(self._engine.housekeeping())
+        self._spawn(self._engine.candidates.watch())
+        self._spawn(self._engine.swap.run_forever())
+        self._spawn(self._engine.watch_topics(settings.kafka.metadata_max_age_s))
+        self._spawn(self._watch(self._app))
+        log.info("worker started", broker=settings.kafka.bootstrap_servers, store=settings.store.kind)
+
+    def _check_topics(self) -> dict[str, int]:
+        """The partition counts of the inputs, all topics being there but for the item vectors'."""
+        vectors = self._names.item_vectors(self.encoder.manifest.version)
+        wanted = [topic.topic for topic in wanted_topics(self.settings, self.encoder.manifest.version)]
+        if self.simulator is not None:
+            self.simulator.create_topics(wanted)
+        counts = partition_counts(self._admin, wanted)
+        check_present(counts, [name for name in wanted if name != vectors])
+        check_inputs(counts, self._names)
+        return {name: counts[name] for name in self._names.inputs}
+
+    async def _choose_encoder(self) -> Encoder:
+        """The version to start with, whose topic of item vectors is there."""
+        self._versions_tail.start()
+        while not self._versions_tail.caught_up.is_set():
+            await asyncio.sleep(0.02)
+        encoder = await choose(self._shelf, self._versions, FillWatch(self.settings, _BROKER_PATIENCE_S))
+        topic = self._names.item_vectors(encoder.manifest.version)
+        if self.simulator is None:
+            check_present(await asyncio.to_thread(partition_counts, self._admin, [topic]), [topic])
+        return encoder
+
+    async def _check_store(self, counts: dict[str, int]) -> None:
+        """A group that has read on with another store must not go on with this one: its state would miss the events."""
+        if self.simulator is not None:
+            store = self.settings.store
+            if store.kind == "sqlite":
+                log.info("profiles outlive the simulator: delete the file to start anew", file=str(store.path))
+            return
+        committed = await asyncio.to_thread(committed_partitions, self.settings.kafka, self.settings.group, counts)
+        if committed and not await self.store.owners(sorted(committed)):
+            raise WrongStore(
+                f"The consumer group {self.settings.group!r} has read the inputs before, but this store "
+                f"({self.settings.store.kind}) has never been written to: what was read so far would be missing from "
+                "every profile. Check store.kind and the section [store]; for a new start, delete the group's offsets."
+            )
+        if self.settings.store.kind == "sqlite":
+            log.warning("profiles are kept in a SQLite file: every worker of the group must use this one file")
+
+    def _make_app(self, engine: Engine) -> faust.App:
+        settings = self.settings
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        app = faust.App(
+            settings.group,
+            **faust_options(settings.kafka),
+            broker_commit_interval=settings.checkpoint.interval_s,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            store="memory://",
+            web_enabled=False,
+            stream_wait_empty=False,
+            stream_buffer_maxsize=16,
+            datadir=str(settings.data_dir / "faust"),
+        )
+        app.max_batch_records = settings.kafka.max_batch_records
+        app.fetch_max_wait_ms = _SIMULATOR_FETCH_WAIT_MS if self.simulator is not None else _FETCH_WAIT_MS
+        # a command that is read again comes before all events: what its user did since is not forgotten with it
+        app.read_first = {self._names.full(COMMANDS)}
+        app.epoch = 0
+        app.before_revoke = self._hand_over
+        app.after_assign = self._take_over
+        add_agent(app, self._names, engine.intake.put)
+        app.finalize()
+        return app
+
+    def _rejoin(self) -> None:
+        if self._app is not None:
+            self._app.consumer.rejoin()
+
+    async def _take_over(self, assigned: set[Any]) -> None:
+        if self._failure is not None or self._leaving:
+            return
+        inputs = set(self._names.inputs)
+        self.engine.ownership.assign({tp.partition for tp in assigned if tp.topic in inputs})
+        if self._app is not None:
+            self._app.epoch = self.engine.ownership.epoch
+        self.engine.pipeline.accepting = True
+
+    async def _hand_over(self, revoked: set[Any]) -> None:
+        """Finish the batch in hand, save and ack, so that the next owner has nothing to do again."""
+        if self._failure is None:
+            try:
+                await self.engine.save_all(self.settings.kafka.session_timeout_s * _HANDOVER_SHARE)
+            except Exception as error:
+                self.fail(error)
+        self.engine.ownership.revoke()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:
+                self.fail(error)
+
+        self._tasks.append(asyncio.create_task(guarded()))
+
+    async def _watch(self, app: faust.App) -> None:
+        """Note the lag; and Faust's services stop without a word to us when one of them crashes."""
+        while not app.crashed:
+            await asyncio.sleep(1.0)
+            self.metrics.forget_lags()
+            for tp, lag in app.consumer.lags().items():
+                self.metrics.lag(tp.topic, tp.partition, lag)
+            for partition, lag in self.engine.swap.feed.lags.items():
+                self.metrics.lag(self._names.full(CATALOG), partition, lag)
+        raise ConsumerFailed(
+            f"The Kafka consumer failed: {app.crash_reason!r}. Nothing is lost: what was not acked is read again when "
+            "the worker is started again."
+        )
+
+    async def stop(self) -> None:
+        """Hand over cleanly and let go of everything; a worker that never started is let go of too."""
+        self._leaving = True
+        app, self._app = self._app, None
+        if app is not None:
+            await self._leave(app)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._versions_tail.stop)
+        if self._engine is not None:
+            await self._engine.close()
+        await self.store.close()
+        await self._health.stop()
+        log.info("worker stopped")
+
+    async def _leave(self, app: faust.App) -> None:
+        timeout_s = self.settings.kafka.session_timeout_s
+        if self._failure is None:
+            try:
+                await self.engine.save_all(timeout_s * _HANDOVER_SHARE)
+                await asyncio.wait_for(app.consumer.commit_now(), timeout_s / 2)
+            except TimeoutError:
+                log.warning("the broker did not take the last offsets: the next owner reads these events again")
+            except Exception as error:
+                self.fail(error)
+        self.engine.ownership.revoke()
+        try:
+            await asyncio.wait_for(app.stop(), timeout_s)
+        except TimeoutError:
+            log.warning("the consumer did not stop in time; its partitions are given away when its session ends")
+
+
+def _unexpected(error: BaseException) -> bool:
+    """Whether an error is a bug to be traced, not one of ours that says all there is to say."""
+    ours = type(error).__module__.startswith(("streams", "encoders", "schemas"))
+    return not ours or logging.getLogger().level <= logging.DEBUG
