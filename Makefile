@@ -38,7 +38,7 @@ test-e2e: $(DEV) ## whole workers on real Kafka and Cassandra
 	$(BIN)/python -m pytest tests/e2e
 
 console-test: $(DEV) ## the live page in a real browser
-	$(BIN)/python -m pytest tests/unit/console tests/console
+	$(BIN)/python -m pytest tests/unit/streams/console tests/console
 
 faults: $(DEV) ## every fault on real Kafka and Cassandra, all profiles checked after each (25 minutes at most)
 	$(BIN)/python -m tests.faults --all --json

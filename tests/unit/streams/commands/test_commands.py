@@ -59,7 +59,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def _root() -> Path:
-    return Path(__file__).parents[3]
+    return Path(__file__).parents[4]
 
 
 def test_the_known_errors_exist() -> None:

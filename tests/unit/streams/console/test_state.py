@@ -7,7 +7,7 @@ from streams.console.shoppers import Known, Shoppers
 from streams.console.taste import OTHER, taste
 from streams.console.views import LISTED, Views
 from streams.settings import TypeWeights
-from tests.unit.console.console_made import item, listed, recommendation, shelves
+from tests.unit.streams.console.console_made import item, listed, recommendation, shelves
 
 WEIGHTS = TypeWeights(click=1.0, browse=0.5, purchase=4.0)
 

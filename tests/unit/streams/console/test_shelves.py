@@ -9,7 +9,7 @@ from schemas.catalog import CatalogItem
 from schemas.ids import id_hash
 from streams.console.haystack import Haystack
 from streams.console.shelves import NO_CATEGORY, Shelves, stocked
-from tests.unit.console.console_made import item, shelves
+from tests.unit.streams.console.console_made import item, shelves
 
 WORDS = ("tea", "teapot", "iron", "Käse", "茶")
 

@@ -16,7 +16,7 @@ from deploy.grafana.__main__ import FOLDER, generated
 from deploy.local import prometheus
 from streams.monitoring.metrics import Metrics
 
-DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+DEPLOY = Path(__file__).resolve().parents[4] / "deploy"
 RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
 ALERTS = [
     rule

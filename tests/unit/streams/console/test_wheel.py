@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hatchling.builders.wheel import WheelBuilder
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_the_wheel_holds_every_file_of_the_page(tmp_path: Path) -> None:

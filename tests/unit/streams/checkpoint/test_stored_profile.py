@@ -25,7 +25,7 @@ from streams.checkpoint.stored_profile import (
     types,
 )
 
-ROWS = Path(__file__).parents[2] / "golden"
+ROWS = Path(__file__).parents[3] / "golden"
 ROW_FILES = sorted(ROWS.glob("*/rows/*.msgpack"))
 
 
@@ -73,7 +73,7 @@ GOLDEN = {
         counters=Counters(applied=[5, 0, 1], duplicates=1),
     ),
 }
-"""What the rows of v0.1.0 hold; written once, by ``python -m tests.unit.streams.test_streams_profile_state FOLDER``."""
+"""What the rows of v0.1.0 hold; written once, by ``python -m THIS_MODULE FOLDER``."""
 
 
 @pytest.mark.parametrize("path", ROW_FILES, ids=lambda path: f"{path.parts[-3]}-{path.stem}")

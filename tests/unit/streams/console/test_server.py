@@ -19,7 +19,7 @@ from streams.console.shoppers import Shoppers
 from streams.kafka.simulator import Simulator
 from streams.kafka.topics import CATALOG, INPUTS, RECOMMENDATIONS
 from streams.settings import Kafka, Settings
-from tests.unit.console.console_made import item, listed, recommendation
+from tests.unit.streams.console.console_made import item, listed, recommendation
 
 DEADLINE_S = 20.0
 STATIC = Path(server_module.__file__).parent / "static"
