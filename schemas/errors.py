@@ -1,9 +1,13 @@
-"""The one error of bad input."""
+"""The root of all errors that prefstream raises on purpose, and the error of bad input."""
 
 from enum import StrEnum
 
 MAX_DETAIL_CHARS = 500
 MAX_FIELD_CHARS = 300
+
+
+class PrefstreamError(Exception):
+    """Something that prefstream expects to go wrong; the message is a sentence that says what to do about it."""
 
 
 class DecodeReason(StrEnum):
@@ -19,7 +23,7 @@ class DecodeReason(StrEnum):
     PROFILE_UNREADABLE = "profile-unreadable"
 
 
-class DecodeError(Exception):
+class DecodeError(PrefstreamError):
     """A message that can't be used. Its sender is at fault, and trying again won't help.
 
     Attributes

@@ -13,7 +13,7 @@ from streams.commands import dlq, encoders, profile, stack, topics
 from streams.commands.console import console
 from streams.commands.context import Options
 from streams.commands.demo import demo
-from streams.commands.errors import EXIT_FAILED, EXIT_INTERRUPTED, known_errors
+from streams.commands.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from streams.commands.evaluate import evaluate
 from streams.commands.output import note
 from streams.commands.quantise import quantise
@@ -21,6 +21,7 @@ from streams.commands.replay import replay
 from streams.commands.train import train
 from streams.commands.watch import watch
 from streams.commands.worker import worker
+from streams.errors import PrefstreamError
 
 
 class Commands(TyperGroup):
@@ -36,7 +37,7 @@ class Commands(TyperGroup):
             misplaced = getattr(error, "option_name", None)  # of the usage error for an option that a command has not
             if misplaced in ("--broker", "--config"):
                 error.message = f"{misplaced} stands before the command: prefstream {misplaced} ..."  # type: ignore[attr-defined]
-            if not isinstance(error, known_errors()):
+            if not isinstance(error, PrefstreamError):
                 raise
             note(f"prefstream: {error}")
             raise typer.Exit(EXIT_FAILED) from None

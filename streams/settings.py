@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from streams.errors import PrefstreamError
+
 SIMULATOR = "simulator"
 """Value of ``kafka.bootstrap_servers`` that asks for librdkafka's protocol simulator inside the worker."""
 
@@ -24,7 +26,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class SettingsError(Exception):
+class SettingsError(PrefstreamError):
     """A setting that can't be used; the message names it and what was expected."""
 
 

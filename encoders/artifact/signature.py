@@ -7,7 +7,6 @@ from typing import NamedTuple
 import onnx
 
 from encoders.errors import EncoderError
-from encoders.items.prices import KNOTS
 
 INT64 = onnx.TensorProto.INT64
 FLOAT = onnx.TensorProto.FLOAT
@@ -145,3 +144,6 @@ def _show(port: Port) -> str:
 
 def _list(names: Iterable[str]) -> str:
     return ", ".join(names) or "nothing"
+
+
+KNOTS = 9

@@ -17,9 +17,9 @@ from encoders.artifact.manifest import Encoder
 from encoders.artifact.signature import IMAGES, PRICES, SENTENCES
 from encoders.building import folder_writer as encoder_folder
 from encoders.building.folder_writer import UserSide
+from encoders.building.lookup import write_ids
 from encoders.items import sentences
 from encoders.items.dense_features import DenseInputs
-from encoders.items.lookup import write_ids
 from encoders.onnx_builder import FLOAT, INT64, GraphWriter, Shape
 
 

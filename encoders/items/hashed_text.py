@@ -15,16 +15,9 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import xxhash
 
-from encoders.artifact.manifest import Encoder
-from encoders.building import folder_writer as encoder_folder
-from encoders.building.folder_writer import UserSide
-from encoders.onnx_builder import FLOAT, INT64, GraphWriter
 from schemas.catalog import CatalogItem
 
 BUCKETS = 2**15
@@ -40,48 +33,6 @@ _MAX_ATTRIBUTES = 32
 _hash = xxhash.xxh3_64_intdigest
 
 
-def build(
-    folder: str | Path,
-    dimension: int = 64,
-    seed: int = 0,
-    version: str = "hashed-text-1",
-    *,
-    name: str = "hashed-text",
-    field_weights: Mapping[str, float] | None = None,
-    user: UserSide | None = None,
-) -> Encoder:
-    """Write a complete encoder folder. The same arguments give the same bytes, on any machine."""
-    weights = dict(FIELD_WEIGHTS if field_weights is None else field_weights)
-    unknown = {*weights} - {*FIELD_WEIGHTS}
-    if unknown:
-        raise ValueError(f"unknown text fields {', '.join(sorted(unknown))}: known are {', '.join(FIELD_WEIGHTS)}")
-    g = GraphWriter()
-    g.constant("directions", _random_directions(BUCKETS, dimension, seed))
-    g.constant("axis_1", [1], np.int64)
-    g.node("Gather", ["directions", "feature_ids"], "features")  # (B, M, d)
-    g.node("Unsqueeze", ["feature_weights", "axis_1"], "weight_row")  # (B, 1, M)
-    g.node("MatMul", ["weight_row", "features"], "sum_row")  # (B, 1, d)
-    g.node("Squeeze", ["sum_row", "axis_1"], "sum")
-    g.unit("sum", "vectors")
-    items = g.model(
-        "hashed_text",
-        {"feature_ids": (INT64, ("B", "M")), "feature_weights": (FLOAT, ("B", "M"))},
-        {"vectors": (FLOAT, ("B", dimension))},
-    )
-    return encoder_folder.write(
-        Path(folder),
-        name=name,
-        version=version,
-        kind="text",
-        dimension=dimension,
-        items=items,
-        item_inputs=["feature_ids", "feature_weights"],
-        user=user or UserSide(),
-        text_fields=weights,
-        text_buckets=BUCKETS,
-    )
-
-
 def features(item: CatalogItem, field_weights: Mapping[str, float], buckets: int) -> dict[int, float]:
     """Bucket -> weight of an item's features; empty for an item that says nothing.
 
@@ -92,7 +43,7 @@ def features(item: CatalogItem, field_weights: Mapping[str, float], buckets: int
     [0.7071067811865475, 0.7071067811865475]
     """
     found: dict[int, float] = {}
-    for field, texts in _texts(item).items():
+    for field, texts in field_texts(item).items():
         weight = field_weights.get(field, 0.0)
         if weight and texts:
             share = weight / math.sqrt(len(texts))
@@ -102,7 +53,7 @@ def features(item: CatalogItem, field_weights: Mapping[str, float], buckets: int
     return found
 
 
-def _texts(item: CatalogItem) -> dict[str, list[str]]:
+def field_texts(item: CatalogItem) -> dict[str, list[str]]:
     words = _words(item.title)[:_MAX_WORDS]
     path = [_plain(part) for part in item.category]
     attributes = sorted(item.attributes.items())[:_MAX_ATTRIBUTES]
@@ -130,11 +81,3 @@ def _plain(text: str) -> str:
     if text.isascii():
         return text.lower().strip()
     return unicodedata.normalize("NFKC", text).casefold().strip()
-
-
-def _random_directions(buckets: int, dimension: int, seed: int) -> npt.NDArray[np.float32]:
-    """Unit rows with entries of +-1 / sqrt(d), from PCG64's raw bits, which are the same everywhere and for ever."""
-    words = -(-buckets * dimension // 64)
-    bits = np.random.PCG64(seed).random_raw(words).astype("<u8").view(np.uint8)
-    signs = np.unpackbits(bits, count=buckets * dimension).astype(np.float32) * 2 - 1
-    return (signs / math.sqrt(dimension)).reshape(buckets, dimension).astype(np.float32)

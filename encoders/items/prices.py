@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from encoders.artifact.signature import KNOTS
 from schemas.catalog import CatalogItem
 
 FloatArray = npt.NDArray[np.float32]
 
-KNOTS = 9
 _REACH = 2.0  # standard deviations to the outer knots; what lies beyond counts as these
 _LEAST = 1e-12  # stands for a price of nothing, whose logarithm there is not
 

@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from encoders.artifact.manifest import Encoder
-from encoders.building import blend
+from encoders.building import blend, lookup
 from encoders.building.folder_writer import UserSide
-from encoders.items import lookup
 from encoders.ranking.repeat_consumption import RepeatScores
 from encoders.ranking.user_head import HALF_LIVES_S, LinearHead
 from encoders.training import model

@@ -9,7 +9,7 @@ missed. "All of the catalog is encoded" is a fact of the group's committed offse
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -19,7 +19,7 @@ from schemas.catalog import CatalogItem, ItemVector
 from schemas.codec import decode, encode
 from schemas.errors import DecodeError, DecodeReason
 from schemas.headers import content_type
-from streams.decode.decoder import Refused, dead_letter
+from streams.decode.dead_letter import Refused, dead_letter
 from streams.emit.producer import Emitter
 from streams.monitoring.metrics import Metrics
 
@@ -29,11 +29,6 @@ _AT_ONCE = 1_000
 _POLL_S = 0.1
 _AGAIN_S = 1.0
 _LAGS_EVERY_S = 1.0
-
-
-def catalog_group(group: str, version: str) -> str:
-    """The consumer group of one encoder version on the catalog."""
-    return f"{group}.catalog-{version}"
 
 
 class CatalogRecord(NamedTuple):
@@ -218,34 +213,3 @@ def _check_key(key: bytes | None, item_id: str) -> None:
         shown = "no key" if key is None else f"the key {key[:80]!r}"
         detail = f"the record of item {item_id[:80]!r} has {shown}: the key must be the item's id"
         raise DecodeError(DecodeReason.MALFORMED, "item_id", detail)
-
-
-class CatalogProgress:
-    """How far a version has encoded the catalog, by its group's committed offsets; asks, never joins."""
-
-    def __init__(self, consumer: Consumer, catalog: str) -> None:
-        """``consumer`` has the version's group as its own."""
-        self._consumer, self._catalog = consumer, catalog
-
-    def look(self) -> tuple[dict[int, int], dict[int, int]]:
-        """Committed offset (-1: none) and end offset of each partition; `KafkaException` if the broker is silent."""
-        found: Any = self._consumer.list_topics(self._catalog, timeout=5.0).topics[self._catalog]
-        parts = [TopicPartition(self._catalog, number) for number in found.partitions]
-        ends = {part.partition: self._consumer.get_watermark_offsets(part, timeout=5.0)[1] for part in parts}
-        return {part.partition: max(-1, part.offset) for part in self._consumer.committed(parts, timeout=5.0)}, ends
-
-    def covers(self, wanted: list[int]) -> bool:
-        """Whether what lay before these end offsets (by partition) is encoded; with none, whether anything is.
-
-        A catalog that was made again ends earlier than it did: then its present end counts.
-        """
-        committed, ends = self.look()
-        if not wanted:
-            return any(offset > 0 for offset in committed.values()) or not any(ends.values())
-        return all(
-            max(0, committed.get(number, 0)) >= min(end, ends.get(number, 0)) for number, end in enumerate(wanted)
-        )
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._consumer.close()

@@ -17,8 +17,9 @@ import structlog
 from streams.checkpoint.ownership import Assignment, Ownership
 from streams.checkpoint.profile_rows import encode_rows
 from streams.checkpoint.snapshot import Snapshot, end_save, take_snapshot
-from streams.emit.producer import Deliveries, Emitter
-from streams.fetch.transport import RecordBatch
+from streams.emit.deliveries import Deliveries
+from streams.emit.producer import Emitter
+from streams.fetch.record_batch import RecordBatch
 from streams.monitoring.metrics import Metrics
 from streams.rank.loaded_encoder import Serving
 from streams.retry import Backoff

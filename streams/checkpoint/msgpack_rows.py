@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.compiled import compiled, copy_bytes
-from streams.state.decayed_sums import Int64Array
+from streams.arrays import Int64Array
 
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]

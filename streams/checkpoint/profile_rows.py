@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from encoders.index.item_index import ItemIndex
 from schemas.recommendation import REASON_KINDS
+from streams.arrays import Int64Array, floats
 from streams.checkpoint.msgpack_rows import RowWriter, array_head, map_head
 from streams.checkpoint.snapshot import Snapshot
 from streams.checkpoint.stored_profile import (
@@ -20,13 +21,15 @@ from streams.checkpoint.stored_profile import (
     SentOn,
     StateError,
     decode_state,
-    floats,
     hashes,
     times,
     types,
 )
-from streams.state.decayed_sums import NO_TIME, Int64Array
-from streams.state.profile_table import TAKEN, OtherSums, PendingEvent, ProfileTable, Source
+from streams.kafka.log_id import Source
+from streams.state.decayed_sums import NO_TIME
+from streams.state.pending_events import PendingEvent
+from streams.state.profile_shape import TAKEN
+from streams.state.profile_table import OtherSums, ProfileTable
 from streams.state.version_sums import fits, set_sums
 from streams.stores.base import StoredProfile, version
 

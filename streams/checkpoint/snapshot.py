@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from streams.state.decayed_sums import IntpArray
-from streams.state.profile_table import OtherSums, PendingEvent, ProfileTable, Source
+from streams.arrays import IntpArray
+from streams.kafka.log_id import Source
+from streams.state.pending_events import PendingEvent
+from streams.state.profile_table import OtherSums, ProfileTable
 
 
 @dataclass(frozen=True)

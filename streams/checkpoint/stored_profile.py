@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.errors import PrefstreamError
+
 FORMAT = 1
 
 
@@ -87,11 +89,11 @@ class ProfileState(msgspec.Struct, kw_only=True):
     """u8, why each was recommended, as in ``Offered``."""
 
 
-class StateError(Exception):
+class StateError(PrefstreamError):
     """A stored profile that is broken."""
 
 
-class NewerState(Exception):
+class NewerState(PrefstreamError):
     """A stored profile of a newer release: nothing is wrong with it, this worker is too old."""
 
 
@@ -126,11 +128,6 @@ def decode_state(data: bytes, user_id: str) -> ProfileState:
             "upgrade this worker."
         )
     return state
-
-
-def floats(data: bytes) -> NDArray[np.float32]:
-    """float32 array of stored bytes."""
-    return np.frombuffer(data, "<f4")
 
 
 def times(data: bytes) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event
 from schemas.headers import CONTENT_TYPE, content_type
 from schemas.rerouted import ORIGIN_TOPIC_HEADER, REROUTED_HEADERS
 from streams.display_text import safe_bytes
+from streams.errors import PrefstreamError
 from streams.kafka.topics import CATALOG, COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
 
 Headers = list[tuple[str, bytes | None]]
@@ -105,7 +106,7 @@ class Resend:
     headers: Headers
 
 
-class NotReplayable(Exception):
+class NotReplayable(PrefstreamError):
     """Sending it back would come to nothing, and the message says why."""
 
 

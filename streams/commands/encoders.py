@@ -129,7 +129,7 @@ def rollback(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 def _shelf(settings: "Settings") -> "Shelf":
     from encoders.artifact.registry import Shelf
-    from streams.worker.sizing import load_encoder
+    from streams.versions.builtin_encoder import load_encoder
 
     return Shelf(load_encoder(settings), settings.encoder.folders)
 
@@ -200,9 +200,8 @@ def _ends(broker: "Broker", topic: str) -> dict[int, int]:
 
 def _progress(settings: "Settings", broker: "Broker", version: str) -> tuple[int | None, int]:
     """Records (by offsets) of the catalog that are encoded for a version, None if its group never was; and all."""
-    from streams.catalog.catalog_encoder import CatalogProgress
+    from streams.catalog.catalog_progress import CatalogProgress, catalog_consumer
     from streams.kafka.topics import CATALOG, TopicNames
-    from streams.versions.item_vector_feed import catalog_consumer
 
     progress = CatalogProgress(catalog_consumer(settings, version), TopicNames(settings.namespace).full(CATALOG))
     try:

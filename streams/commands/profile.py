@@ -60,7 +60,7 @@ def show(ctx: typer.Context, user: User, as_json: AsJson = False) -> None:
 
 
 async def _load(settings: "Settings", user: str) -> "StoredProfile | None":
-    from streams.worker.sizing import make_store
+    from streams.stores.open_store import make_store
 
     if settings.store.kind == "sqlite" and not settings.store.path.parent.is_dir():
         return None  # looking must not make a store
@@ -83,7 +83,7 @@ def _broker(settings: "Settings") -> "tuple[Broker | None, str | None]":
     """The broker where one answers; else a sentence about why there is none."""
     from streams.commands.broker import connect
     from streams.kafka.clients import BrokerUnavailable
-    from streams.worker.sizing import uses_simulator
+    from streams.kafka.simulator import uses_simulator
 
     if uses_simulator(settings):
         return None, "Items are shown by their hashes: give --broker HOST:PORT for their names."
@@ -101,7 +101,7 @@ def _half_lives(settings: "Settings", broker: "Broker | None") -> dict[str, list
     from streams.commands.encoders import read_versions
     from streams.kafka.clients import BrokerUnavailable
     from streams.kafka.topics import ENCODERS, TopicNames
-    from streams.worker.sizing import load_encoder
+    from streams.versions.builtin_encoder import load_encoder
 
     found = {}
     try:

@@ -6,7 +6,8 @@ import msgspec
 import numpy as np
 
 from schemas.events import EVENT_TYPES
-from streams.checkpoint.stored_profile import EncoderSums, EventLog, Fence, decode_state, floats, hashes, times, types
+from streams.arrays import floats
+from streams.checkpoint.stored_profile import EncoderSums, EventLog, Fence, decode_state, hashes, times, types
 from streams.stores.base import StoredProfile
 
 

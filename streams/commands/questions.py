@@ -10,7 +10,7 @@ from streams.commands.output import note
 if TYPE_CHECKING:
     from encoders.artifact.manifest import Encoder
     from schemas.catalog import CatalogItem
-    from streams.offline.evaluation import Questions
+    from streams.offline.questions import Questions
 
 
 def known_items(encoder: "Encoder", catalog: Path | None) -> tuple["dict[str, CatalogItem]", Container[str]]:

@@ -1,12 +1,14 @@
 """``prefstream stack``: a real Kafka and a real Cassandra on this machine."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streams.commands.context import settings_of
-from streams.commands.errors import EXIT_FAILED
+from streams.commands.errors import EXIT_FAILED, CommandError
 from streams.commands.output import note, say, say_json, say_table
 
 if TYPE_CHECKING:
@@ -40,10 +42,11 @@ def up(ctx: typer.Context, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = Fa
     from streams.commands.broker import connect
     from streams.commands.toml import to_toml
     from streams.commands.topics import create_missing
-    from streams.worker.sizing import make_store
+    from streams.stores.open_store import make_store
 
     base = settings_of(ctx)  # a wrong setting is told before servers are started
-    servers = stack.up(folder, progress=note)
+    with _stack_errors():
+        servers = stack.up(folder, progress=note)
     settings = _settings_for(base, servers)
     created, present = create_missing(settings, connect(settings.kafka))
     asyncio.run(_open_and_close(make_store(settings)))
@@ -86,6 +89,17 @@ def _settings_for(base: "Settings", servers: "Stack") -> "Settings":
     )
 
 
+@contextmanager
+def _stack_errors() -> Iterator[None]:
+    """Turn errors of the stack, which knows nothing of prefstream, into errors of the command."""
+    from deploy.local.errors import StackError
+
+    try:
+        yield
+    except StackError as error:
+        raise CommandError(str(error)) from error
+
+
 async def _open_and_close(store: Any) -> None:
     try:
         await store.open()
@@ -103,7 +117,8 @@ def down(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
     """
     from deploy.local import stack
 
-    stopped = stack.down(folder)
+    with _stack_errors():
+        stopped = stack.down(folder)
     if as_json:
         say_json({"stopped": stopped})
     else:
@@ -123,7 +138,8 @@ def status(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
 
     from deploy.local import stack
 
-    found = stack.status(folder)
+    with _stack_errors():
+        found = stack.status(folder)
     if as_json:
         servers = [asdict(server) | {"log": str(server.log)} for server in found.servers]
         say_json({"running": found.running, "folder": str(found.folder), "servers": servers})

@@ -52,7 +52,7 @@ def create(ctx: typer.Context, as_json: AsJson = False) -> None:
 def create_missing(settings: "Settings", broker: "Broker") -> tuple[list[str], list[str]]:
     """Create what is missing; returns the names of the new and of the older topics."""
     from streams.kafka.topics import TopicNames, create_topics, wanted_topics
-    from streams.worker.sizing import load_encoder
+    from streams.versions.builtin_encoder import load_encoder
 
     # a missing input must get the count that the others grew to
     inputs = TopicNames(settings.namespace).inputs
@@ -103,7 +103,7 @@ def list_topics(ctx: typer.Context, as_json: AsJson = False) -> None:
     """
     from streams.commands.broker import connect
     from streams.kafka.topics import TopicNames, wanted_topics
-    from streams.worker.sizing import load_encoder
+    from streams.versions.builtin_encoder import load_encoder
 
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)

@@ -34,8 +34,8 @@ def worker(
     """
     import asyncio
 
+    from streams.kafka.simulator import uses_simulator
     from streams.monitoring.logs import set_up_logging
-    from streams.worker.sizing import uses_simulator
 
     settings = settings_of(ctx, logs=False)
     if port is not None:

@@ -14,6 +14,7 @@ from schemas.events import Browse, Click, Event, Purchase
 from schemas.headers import content_type
 from schemas.recommendation import Recommendation
 from streams.console.shelves import Stocked, stocked
+from streams.errors import PrefstreamError
 from streams.kafka.clients import make_producer, make_tail_consumer
 from streams.kafka.compacted_topic_reader import Tail
 from streams.kafka.topics import CATALOG, RECOMMENDATIONS, TopicNames
@@ -41,7 +42,7 @@ _SIMULATOR_FETCH_WAIT_MS = 5
 _FETCH_WAIT_MS = 100
 
 
-class NotConfirmed(Exception):
+class NotConfirmed(PrefstreamError):
     """Kafka did not take an event, or not in time; the message says which."""
 
 

@@ -8,30 +8,22 @@ import numpy as np
 
 from schemas.codec import decode, decode_event, decoder
 from schemas.command import ProfileCommand
-from schemas.dead_letter import DeadLetter
 from schemas.errors import DecodeError, DecodeReason
 from schemas.events import EVENT_CLASSES, EVENT_TYPES
 from schemas.headers import content_type
 from schemas.ids import id_hash, id_hashes
 from schemas.rerouted import Rerouted
+from streams.arrays import Int64Array, IntpArray
+from streams.decode.dead_letter import Refused, dead_letter
 from streams.decode.event_batch import CommandBatch, EventBatch
 from streams.decode.partitioner import Partitioner, partitions_of
-from streams.fetch.transport import RecordBatch
+from streams.fetch.record_batch import RecordBatch
+from streams.kafka.log_id import Source
 from streams.kafka.topics import COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
-from streams.state.decayed_sums import Int64Array, IntpArray
-from streams.state.profile_table import Source
 
 _DECADE_MS = 10 * 365 * 86_400_000
 
 TopicIds = Callable[[str], str]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A record and why it is a dead letter."""
-
-    record: Any
-    letter: DeadLetter
 
 
 @dataclass(frozen=True)
@@ -266,17 +258,4 @@ def _event_batch(
         recommendations=np.array(
             [id_hash(event.recommendation_id) if event.recommendation_id else 0 for event in events], np.uint64
         ),
-    )
-
-
-def dead_letter(record: Any, error: DecodeError) -> DeadLetter:
-    """The letter that goes with a refused record."""
-    return DeadLetter(
-        reason=str(error.reason),
-        field=error.field,
-        detail=error.detail,
-        source_topic=record.topic,
-        source_partition=record.partition,
-        source_offset=record.offset,
-        source_timestamp_ms=-1 if record.timestamp is None else record.timestamp,
     )

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.state.decayed_sums import Int64Array, IntpArray, UInt64Array
-from streams.state.profile_table import Source
+from streams.arrays import Int64Array, IntpArray, UInt64Array
+from streams.kafka.log_id import Source
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from streams.demo.screen import render
 from streams.demo.shop import make_shop
 from streams.demo.storefront import Storefront, StorefrontFailed
 from streams.demo.summary import milliseconds, summary, verdict
+from streams.errors import PrefstreamError
 from streams.kafka.simulator import Simulator
 from streams.settings import Encoder, Logging, Server, Settings, Store
 from streams.worker.worker import Worker
@@ -42,7 +43,7 @@ _REPORT_S = 5.0
 _INTERRUPTED = 130  # what a shell makes of Ctrl-C
 
 
-class DemoFailed(Exception):
+class DemoFailed(PrefstreamError):
     """The demo can't go on; the message says why."""
 
 

@@ -12,6 +12,7 @@ from schemas.catalog import CatalogItem
 from schemas.codec import decode, encode
 from schemas.recommendation import Recommendation
 from streams.demo.shoppers import Step
+from streams.errors import PrefstreamError
 from streams.kafka.clients import make_producer, make_tail_consumer
 from streams.kafka.topics import CATALOG, RECOMMENDATIONS
 from streams.settings import Kafka
@@ -20,7 +21,7 @@ _POLL_S = 0.1
 _TIMEOUT_S = 10.0
 
 
-class StorefrontFailed(Exception):
+class StorefrontFailed(PrefstreamError):
     """The storefront lost its broker; the message says how."""
 
 

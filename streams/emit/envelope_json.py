@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from encoders.compiled import compiled
 from schemas.codec import encode
 from schemas.events import EVENT_TYPES
+from streams.arrays import Int64Array, IntpArray
 from streams.decode.event_batch import EventBatch
 from streams.emit.list_json_kernel import put
-from streams.state.decayed_sums import Int64Array, IntpArray
 
 _QUOTE, _BACKSLASH, _COMMA, _END = (ord(sign) for sign in '"\\,]')
 _BEFORE_LIST = 3

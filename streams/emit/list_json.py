@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from encoders.index.item_index import ItemIndex
 from encoders.ranking.ranking_io import LEAST_SCORE, Ranked
+from streams.arrays import Int64Array, IntpArray
 from streams.emit.envelope_json import Frames, no_frames
 from streams.emit.list_json_kernel import (
     KIND_CODES,
@@ -23,7 +24,6 @@ from streams.emit.list_json_kernel import (
     note_reasons,
     write_lists,
 )
-from streams.state.decayed_sums import Int64Array, IntpArray
 from streams.state.profile_table import ProfileTable
 
 _AT_ONCE = 128

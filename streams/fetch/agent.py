@@ -5,7 +5,8 @@ from typing import Any
 
 import faust
 
-from streams.fetch.transport import RecordBatch, batch_topic
+from streams.fetch.record_batch import RecordBatch
+from streams.fetch.transport import batch_topic
 from streams.kafka.topics import TopicNames
 
 Put = Callable[[RecordBatch], Awaitable[None]]

@@ -8,6 +8,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from streams.errors import PrefstreamError
 from streams.settings import Kafka
 
 _AGAIN_S = 0.3
@@ -15,7 +16,7 @@ _NO_LIMIT_BYTES = 1_000_000_000
 _librdkafka = logging.getLogger("librdkafka")
 
 
-class BrokerUnavailable(Exception):
+class BrokerUnavailable(PrefstreamError):
     """The broker doesn't answer; the message says where it was looked for."""
 
 

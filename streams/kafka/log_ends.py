@@ -5,7 +5,7 @@ import time
 import structlog
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.state.profile_table import Source
+from streams.kafka.log_id import Source
 
 log = structlog.get_logger(__name__)
 

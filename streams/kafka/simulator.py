@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from confluent_kafka import Producer
 
+from streams.settings import SIMULATOR, Settings
+
 
 class Simulator:
     """Runs as long as this object lives."""
@@ -23,3 +25,8 @@ class Simulator:
         client = Producer({"bootstrap.servers": self.address, "log_level": 0})
         for name in names:
             client.list_topics(name, timeout=10)
+
+
+def uses_simulator(settings: Settings) -> bool:
+    """Whether the worker brings its own broker, the simulator."""
+    return settings.kafka.bootstrap_servers == SIMULATOR

@@ -5,12 +5,13 @@ import asyncio
 from confluent_kafka import TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from streams.errors import PrefstreamError
 from streams.kafka.topics import COMMANDS, EVENT_TOPICS, TopicNames
 
 _TIMEOUT_S = 10.0
 
 
-class BrokerSilent(Exception):
+class BrokerSilent(PrefstreamError):
     """The broker did not answer: try again."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
+from streams.errors import PrefstreamError
 from streams.settings import Settings
 
 CATALOG = "catalog"
@@ -25,7 +26,7 @@ LARGEST_INPUT_BYTES = 1 << 20
 _TIMEOUT_S = 30.0
 
 
-class TopicsError(Exception):
+class TopicsError(PrefstreamError):
     """Topics that are missing or don't fit together; the message says what to do."""
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,46 +15,20 @@ from encoders.ranking.ranking_io import LEAST_SCORE
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
 from schemas.ids import id_hashes
+from streams.arrays import Int64Array, IntpArray
 from streams.decode.event_batch import EventBatch
+from streams.kafka.log_id import Source
+from streams.offline.questions import History, Questions
 from streams.offline.ranking_metrics import Figure, accuracy, beyond, groups, place_of
 from streams.rank.exclusions import Rules, head_inputs, left_out
 from streams.rank.loaded_encoder import Space
-from streams.state.decayed_sums import Int64Array, IntpArray
-from streams.state.profile_table import ProfileShape, ProfileTable, Source
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import apply_batch
 
 _USERS = 1024  # users at a time
 _LOG = Source("evaluation", "evaluation", 0)
 _STEP_MS = 1_000  # between events without times: their position is the clock
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """The events of one user in order."""
-
-    items: Sequence[str]
-    types: Sequence[int] | None = None  # places in EVENT_TYPES; clicks, if not given
-    times_ms: Sequence[int] | None = None  # position is the clock, if not given
-
-
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """What came next: Q events to predict, each from its user's events before it."""
-
-    log: Sequence[History]
-    users: IntpArray  # (Q,) places in the log
-    seen: IntpArray  # (Q,) how many of the user's events come before
-    targets: Sequence[str]  # (Q,)
-
-    @classmethod
-    def at_the_end(cls, log: Sequence[History], targets: Sequence[str]) -> "Questions":
-        """One a history: what came after all of it."""
-        return cls(log, np.arange(len(log)), np.array([len(history.items) for history in log], np.intp), targets)
-
-    def items_before(self) -> Iterator[Sequence[str]]:
-        """The items that each question's user has seen, oldest first."""
-        for user, seen in zip(self.users.tolist(), self.seen.tolist(), strict=True):
-            yield self.log[user].items[:seen]
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from schemas.codec import decode, decode_line
 from schemas.errors import DecodeError, DecodeReason
 from schemas.events import Browse, Click, Event, Purchase
 from schemas.explain import explain
+from streams.errors import PrefstreamError
 
 LONGEST_LINE_BYTES = 1 << 20
 _HEAD_LINES = 20  # looked at to recognise the format: the first ones may be broken
@@ -30,7 +31,7 @@ ReadEvent = Callable[[int, bytes], Event]
 Line = tuple[int, bytes | None]
 
 
-class EventFileError(Exception):
+class EventFileError(PrefstreamError):
     """A file that can't be read or isn't what it should be; the message says what was expected."""
 
 

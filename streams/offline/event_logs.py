@@ -13,8 +13,8 @@ import numpy as np
 
 from schemas.errors import DecodeError
 from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event
-from streams.offline.evaluation import History, Questions
 from streams.offline.event_files import EventFileError, LineFile, is_gzip, is_taobao_header, read_events
+from streams.offline.questions import History, Questions
 
 _USER = ("user_id", "session_id", "user", "session")
 _ITEM = ("item_id", "item")

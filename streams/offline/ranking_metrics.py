@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.index.item_index import ItemIndex
-from streams.state.decayed_sums import Float64Array, Int64Array
+from streams.arrays import Float64Array, Int64Array
 
 AT = (5, 10, 20)
 LENGTHS = ((1, 1), (2, 4), (5, 9), (10, 19), (20, None))

@@ -9,22 +9,25 @@ import numpy as np
 import structlog
 
 from schemas.errors import DecodeError, DecodeReason
+from streams.arrays import IntpArray
 from streams.checkpoint.checkpointer import Checkpoint
 from streams.checkpoint.ownership import Assignment, Ownership
 from streams.checkpoint.profile_rows import fill_slot
 from streams.checkpoint.stored_profile import StateError
-from streams.decode.decoder import Decoded, Decoder, Refused, dead_letter
+from streams.decode.dead_letter import Refused, dead_letter
+from streams.decode.decoder import Decoded, Decoder
 from streams.decode.event_batch import CommandBatch, EventBatch
 from streams.emit.producer import Emitter
-from streams.fetch.transport import RecordBatch
+from streams.errors import PrefstreamError
+from streams.fetch.record_batch import RecordBatch
+from streams.kafka.log_id import Source
 from streams.monitoring.metrics import Metrics
 from streams.pipeline.recommender import Recommender
 from streams.quality.list_statistics import ListStatistics
 from streams.quality.online_quality import OnlineQuality
 from streams.rank.loaded_encoder import Serving
 from streams.retry import Backoff
-from streams.state.decayed_sums import IntpArray
-from streams.state.profile_table import ProfileTable, Source, TableFull
+from streams.state.profile_table import ProfileTable, TableFull
 from streams.state.profile_update import OUTCOMES, Applied, apply_batch, fold_pending, fold_spilled
 from streams.state.trending import Trending
 from streams.state.version_sums import carry
@@ -39,7 +42,7 @@ _WARN_EVERY_S = 60.0
 _WARN_FROM = 10  # a few are somebody's mistake, many are a setting
 
 
-class FenceBeyondLog(Exception):
+class FenceBeyondLog(PrefstreamError):
     """A profile counted events that the log does not hold (any more): it was cut."""
 
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
-from streams.fetch.transport import RecordBatch
+from streams.fetch.record_batch import RecordBatch
 
 Step = Callable[[list[RecordBatch], Callable[[], None]], Coroutine[Any, Any, Any]]
 """What is done to a group. It calls its second argument when the next group may be begun; else that is at its end."""

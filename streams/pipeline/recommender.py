@@ -7,6 +7,7 @@ import numpy as np
 from encoders.ranking.ranking_io import HeadInputs
 from schemas.codec import encode
 from schemas.ids import id_hashes
+from streams.arrays import IntpArray
 from streams.decode.event_batch import EventBatch
 from streams.emit.envelope_json import frames
 from streams.emit.list_json import reason_codes
@@ -24,7 +25,6 @@ from streams.rank.exclusions import (
     trending_places,
 )
 from streams.rank.loaded_encoder import Serving, Space
-from streams.state.decayed_sums import IntpArray
 from streams.state.profile_table import ProfileTable
 from streams.state.trending import Trending
 

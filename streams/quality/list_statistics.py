@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.index.item_index import ItemIndex
+from streams.arrays import Float32Array, Float64Array, Int64Array
 from streams.monitoring.quality_metrics import QualityMetrics
 from streams.rank.loaded_encoder import Serving
-from streams.state.decayed_sums import Float32Array, Float64Array, Int64Array
 
 WINDOW_S = 3600.0
 """An item counts as covered for so long after it was recommended; popularity halves in this time."""

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from encoders.index.item_index import ItemIndex
 from schemas.events import EVENT_TYPES
 from schemas.recommendation import REASON_KINDS
+from streams.arrays import Float64Array, Int64Array, IntpArray, UInt64Array
 from streams.decode.event_batch import EventBatch
 from streams.monitoring.quality_metrics import QualityMetrics
 from streams.quality.online_quality_kernel import LAST, NONE, check_events
 from streams.rank.exclusions import DAY_MS, Rules, popular
 from streams.rank.loaded_encoder import Serving
-from streams.state.decayed_sums import NO_TIME, Float64Array, Int64Array, IntpArray, UInt64Array, rank_in_group
-from streams.state.profile_table import TAKEN, ProfileTable
+from streams.state.decayed_sums import NO_TIME, rank_in_group
+from streams.state.profile_shape import TAKEN
+from streams.state.profile_table import ProfileTable
 from streams.state.trending import Trending
 
 NEW_USER_EVENTS = 5

@@ -11,7 +11,8 @@ from encoders.index.item_index import ItemIndex
 from encoders.ranking.ranking_io import LEAVE_OUT, HeadInputs
 from schemas.ids import id_hashes
 from schemas.recommendation import REASON_KINDS, Reason, RecommendedItem
-from streams.state.decayed_sums import NO_TIME, Float32Array, Float64Array, Int64Array, IntpArray
+from streams.arrays import Float32Array, Float64Array, Int64Array, IntpArray
+from streams.state.decayed_sums import NO_TIME
 from streams.state.profile_table import ProfileTable
 
 TRENDING_CODE = REASON_KINDS.index("trending") + 1

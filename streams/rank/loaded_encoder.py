@@ -11,10 +11,10 @@ from encoders.ranking.exact_ranker import RankingGraph
 from encoders.ranking.ranking_io import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from schemas.events import EVENT_TYPES
+from streams.arrays import Int64Array
 from streams.catalog.index_updates import IndexUpdates
 from streams.emit.list_json import ListEncoder
 from streams.rank.exclusions import adjustments
-from streams.state.decayed_sums import Int64Array
 from streams.state.embedding_map import SpaceMap
 from streams.state.profile_update import SumsConfig
 

@@ -7,13 +7,8 @@ Pure functions on arrays. Neither depends on the order in which events arrive: t
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
-UInt64Array = NDArray[np.uint64]
-IntpArray = NDArray[np.intp]
+from streams.arrays import Float32Array, Float64Array, Int64Array, IntpArray
 
 NO_TIME = -1
 """Event time of an empty place; every real time is >= 0, so empty places sort behind all events."""

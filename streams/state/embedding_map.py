@@ -7,7 +7,8 @@ import numpy as np
 
 from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hashes
-from streams.state.decayed_sums import Float64Array, Int64Array, IntpArray, Sums, UInt64Array
+from streams.arrays import Float64Array, Int64Array, IntpArray, UInt64Array
+from streams.state.decayed_sums import Sums
 
 RIDGE = 1e-6
 """Of the mean eigenvalue of the items' scatter: what keeps directions that hardly any item has from being blown up."""

@@ -10,87 +10,20 @@ they are stored, and `carried` what a `streams.state.version_sums.Mover` makes o
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.state.decayed_sums import (
-    NO_TIME,
-    Float32Array,
-    Float64Array,
-    Int64Array,
-    IntpArray,
-    Sums,
-    UInt64Array,
-    merge,
-)
-
-TAKEN = 8
-"""Recommended items that the user went to, remembered: a purchase of one of them is a conversion."""
-
-
-@dataclass(frozen=True)
-class ProfileShape:
-    """Sizes of one profile: what a user costs in memory."""
-
-    history: int = 20
-    """Events kept one by one (L)."""
-    dimension: int = 64
-    """Length of an item vector (d)."""
-    half_lives: int = 2
-    """Decayed sums (T)."""
-    duplicate_window: int = 64
-    """Event ids remembered (D): a repeat within the user's last D events is recognised."""
-    purchases: int = 32
-    """Purchases remembered (M)."""
-    pending: int = 64
-    """Events that wait for their item's vector (P)."""
-    offered: int = 20
-    """Items remembered of the last recommendation (k)."""
-
-    @property
-    def bytes_per_user(self) -> int:
-        """Memory of a slot in bytes, with the user's id and its place in the table (about 250)."""
-        recents = self.history * (8 + 8 + 8 + 8 + 1)
-        vectors = self.half_lives * (self.dimension + 1) * (8 + 4) + 8 + 3 * self.dimension * 4
-        quality = (self.offered + TAKEN) * (8 + 1) + 8 + 2 + 1
-        return recents + vectors + self.duplicate_window * 8 + self.purchases * 16 + quality + 400
-
-
-class Source(NamedTuple):
-    """A log that events come from: a partition of one life of a topic (a recreated topic has a new id).
-
-    Events that were sent on twice come by a path of their own, with another order: ``topic_id`` then ends with ``>``
-    and the partition in between.
-    """
-
-    topic: str
-    topic_id: str
-    partition: int
-
-    def by(self, partition: int) -> "Source":
-        """The path over a partition of ``rerouted`` that was not the last."""
-        return self._replace(topic_id=f"{self.topic_id}>{partition}")
-
-    @property
-    def origin(self) -> "Source":
-        """The log that the events were first written to, whatever their path."""
-        return self._replace(topic_id=self.topic_id.partition(">")[0])
-
+from streams.arrays import Float32Array, Float64Array, Int64Array, IntpArray, UInt64Array
+from streams.errors import PrefstreamError
+from streams.kafka.log_id import Source
+from streams.state.decayed_sums import NO_TIME, Sums, merge
+from streams.state.pending_events import PendingEvent
+from streams.state.profile_shape import TAKEN, ProfileShape
 
 SENT_ON_OFFSETS = 64
 """Of a user's events of one log that were sent on: how many are remembered one by one."""
-
-
-class PendingEvent(NamedTuple):
-    """An event that left the recents before its item's vector was known."""
-
-    item: int
-    type: int
-    time_ms: int
-    id: int
 
 
 class OtherSums(NamedTuple):
@@ -102,7 +35,7 @@ class OtherSums(NamedTuple):
     time_ms: int
 
 
-class TableFull(Exception):
+class TableFull(PrefstreamError):
     """No clean slot is left to evict: a checkpoint has to come first."""
 
 

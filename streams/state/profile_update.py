@@ -9,16 +9,11 @@ from numpy.typing import NDArray
 
 from encoders.index.item_index import ItemIndex
 from schemas.events import EVENT_TYPES
+from streams.arrays import Float32Array, Int64Array, IntpArray
 from streams.decode.event_batch import EventBatch
-from streams.state.decayed_sums import (
-    NO_TIME,
-    Float32Array,
-    Int64Array,
-    IntpArray,
-    Sums,
-    fold,
-)
-from streams.state.profile_table import PendingEvent, ProfileTable
+from streams.state.decayed_sums import NO_TIME, Sums, fold
+from streams.state.pending_events import PendingEvent
+from streams.state.profile_table import ProfileTable
 from streams.state.profile_update_kernel import APPLIED, count_events
 
 PURCHASE = EVENT_TYPES.index("purchase")

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from streams.checkpoint.stored_profile import floats
-from streams.state.decayed_sums import NO_TIME, Float64Array, IntpArray, Sums, merge
+from streams.arrays import Float64Array, IntpArray, floats
+from streams.state.decayed_sums import NO_TIME, Sums, merge
 from streams.state.embedding_map import SpaceMap
-from streams.state.profile_table import OtherSums, ProfileShape, ProfileTable
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import OtherSums, ProfileTable
 
 KEPT = 2
 """Parts of other versions that a row keeps beside that of the version that serves; of more, the oldest is moved over

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from streams.errors import PrefstreamError
 from streams.stores.write_pace import Pace
 
 
@@ -37,7 +38,7 @@ class Term(msgspec.Struct, frozen=True):
     replaced: dict[int, int]
 
 
-class StoreError(Exception):
+class StoreError(PrefstreamError):
     """The store refused or failed; the message is a sentence for the operator."""
 
 

@@ -23,17 +23,19 @@ from encoders.artifact.registry import Shelf
 from encoders.errors import EncoderError
 from encoders.runtime import Runtime
 from schemas.encoder_state import EncoderState
+from streams.catalog.catalog_progress import FillWatch
 from streams.monitoring.metrics import Metrics
 from streams.pipeline.recommender import Recommender
 from streams.rank.candidate_search import CandidateSearch
 from streams.rank.exclusions import head_inputs
 from streams.rank.loaded_encoder import Serving, Space
 from streams.settings import Settings
-from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import fold_pending
 from streams.state.version_sums import carry, change_space
 from streams.versions.activations import EncoderVersions
-from streams.versions.item_vector_feed import FillWatch, SpaceFeed
+from streams.versions.item_vector_feed import SpaceFeed
 from streams.versions.map_fitting import MapFitter, note_map
 
 log = structlog.get_logger(__name__)

@@ -5,8 +5,8 @@ import structlog
 from encoders.artifact.manifest import Encoder
 from encoders.artifact.registry import Shelf
 from encoders.errors import EncoderError
+from streams.catalog.catalog_progress import FillWatch
 from streams.versions.activations import EncoderVersions
-from streams.versions.item_vector_feed import FillWatch
 
 log = structlog.get_logger(__name__)
 

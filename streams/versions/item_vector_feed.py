@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 
 import structlog
-from confluent_kafka import Consumer, KafkaException
 
 from encoders.items.item_encoder import ItemEncoder
 from encoders.runtime import Runtime
-from streams.catalog.catalog_encoder import CatalogEncoder, CatalogProgress, catalog_group
+from streams.catalog.catalog_encoder import CatalogEncoder
+from streams.catalog.catalog_progress import catalog_consumer
 from streams.emit.producer import Emitter
 from streams.kafka.clients import make_tail_consumer
 from streams.kafka.compacted_topic_reader import Tail
@@ -21,7 +21,6 @@ from streams.settings import Settings
 log = structlog.get_logger(__name__)
 
 _SAID_EVERY_S = 2.0
-_AGAIN_S = 0.5
 
 
 class SpaceFeed:
@@ -82,46 +81,3 @@ class SpaceFeed:
         """Stop reading and encoding; takes a moment."""
         self._tail.stop()
         self._catalog.stop()
-
-
-def catalog_consumer(settings: Settings, version: str) -> Consumer:
-    """A consumer of the group that encodes the catalog for a version."""
-    kafka = settings.kafka
-    return make_tail_consumer(
-        kafka,
-        **{
-            "group.id": catalog_group(settings.group, version),
-            "session.timeout.ms": int(kafka.session_timeout_s * 1000),
-            "heartbeat.interval.ms": int(kafka.heartbeat_interval_s * 1000),
-            "enable.partition.eof": True,
-        },
-    )
-
-
-class FillWatch:
-    """Whether the catalog is encoded for a version."""
-
-    def __init__(self, settings: Settings, patience_s: float = 0.0) -> None:
-        """``patience_s``: how long a broker is asked again that can't say so (yet)."""
-        self._settings, self._patience_s = settings, patience_s
-
-    async def covers(self, version: str, ends: list[int]) -> bool:
-        """See `CatalogProgress.covers`; a broker that is silent has not said so."""
-        until = time.monotonic() + self._patience_s
-        while True:
-            try:
-                return await asyncio.to_thread(self._covers, version, ends)
-            except KafkaException as error:
-                why = error.args[0].str()
-                log.warning("how far the catalog is encoded is not known", encoder=version, problem=why)
-            if time.monotonic() > until:
-                return False
-            await asyncio.sleep(_AGAIN_S)
-
-    def _covers(self, version: str, ends: list[int]) -> bool:
-        catalog = TopicNames(self._settings.namespace).full(CATALOG)
-        progress = CatalogProgress(catalog_consumer(self._settings, version), catalog)
-        try:
-            return progress.covers(ends)
-        finally:
-            progress.close()

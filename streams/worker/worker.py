@@ -9,38 +9,37 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
-import faust
 import structlog
 
 from encoders.artifact.manifest import Encoder
 from encoders.artifact.registry import Shelf
 from encoders.runtime import Runtime
-from streams.fetch.agent import add_agent
-from streams.fetch.transport import faust_options
-from streams.kafka.clients import check_broker, committed_partitions, make_admin, make_tail_consumer
+from streams.catalog.catalog_progress import FillWatch
+from streams.errors import PrefstreamError
+from streams.fetch.faust_app import App, make_app
+from streams.fetch.hooks import FetchHooks
+from streams.kafka.clients import check_broker, make_admin, make_tail_consumer
 from streams.kafka.compacted_topic_reader import Tail
-from streams.kafka.simulator import Simulator
+from streams.kafka.simulator import Simulator, uses_simulator
 from streams.kafka.topic_ids import TopicIds
 from streams.kafka.topics import (
     CATALOG,
     COMMANDS,
     ENCODERS,
     TopicNames,
-    check_inputs,
     check_present,
     partition_counts,
-    wanted_topics,
 )
 from streams.monitoring.health_server import HealthServer
 from streams.monitoring.metrics import Metrics
 from streams.rank.loaded_encoder import Space
 from streams.settings import Settings
+from streams.stores.open_store import make_store
 from streams.versions.activations import EncoderVersions
+from streams.versions.builtin_encoder import load_encoder
 from streams.versions.initial_version import choose
-from streams.versions.item_vector_feed import FillWatch
-from streams.worker.garbage import collect_rarely
-from streams.worker.process_tuning import one_blas_thread
-from streams.worker.sizing import load_encoder, make_store, uses_simulator
+from streams.worker.process_tuning import collect_rarely, one_blas_thread
+from streams.worker.startup_checks import check_store, check_topics
 from streams.worker.wiring import Engine
 
 log = structlog.get_logger(__name__)
@@ -63,11 +62,7 @@ _SIMULATOR_FETCH_WAIT_MS = 10
 """The simulator answers an empty fetch at the end of this time only, whatever comes meanwhile."""
 
 
-class WrongStore(Exception):
-    """The store is not the one that the group's offsets belong to."""
-
-
-class ConsumerFailed(Exception):
+class ConsumerFailed(PrefstreamError):
     """Faust gave up; the message says why."""
 
 
@@ -99,7 +94,8 @@ class Worker:
         self._admin = make_admin(settings.kafka)
         self._health = HealthServer(settings.server.host, settings.server.port, self.metrics, self.problem)
         self._engine: Engine | None = None
-        self._app: faust.App | None = None
+        self._app: App | None = None
+        self._hooks = FetchHooks()
         self._failure: BaseException | None = None
         self._finished = asyncio.Event()
         self._leaving = False
@@ -179,12 +175,14 @@ class Worker:
         self.port = await self._health.start()
         log.info("health server", host=settings.server.host, port=self.port)
         await asyncio.to_thread(check_broker, self._admin, settings.kafka)
-        counts = await asyncio.to_thread(self._check_topics)
+        counts = await asyncio.to_thread(
+            check_topics, settings, self._admin, self.encoder.manifest.version, self.simulator
+        )
         self.encoder = await self._choose_encoder()
         log.info("encoder", version=self.encoder.manifest.version, provider=self._runtime.provider)
         log.debug("encoder", not_cuda_because=self._runtime.reason or None)
         await self.store.open()
-        await self._check_store(counts)
+        await check_store(settings, self.store, counts, self.simulator)
         topic_ids = TopicIds(self._admin, self._names, self.simulator.id if self.simulator is not None else None)
         loop = asyncio.get_running_loop()
 
@@ -218,17 +216,6 @@ class Worker:
         self._spawn(self._watch(self._app))
         log.info("worker started", broker=settings.kafka.bootstrap_servers, store=settings.store.kind)
 
-    def _check_topics(self) -> dict[str, int]:
-        """The partition counts of the inputs, all topics being there but for the item vectors'."""
-        vectors = self._names.item_vectors(self.encoder.manifest.version)
-        wanted = [topic.topic for topic in wanted_topics(self.settings, self.encoder.manifest.version)]
-        if self.simulator is not None:
-            self.simulator.create_topics(wanted)
-        counts = partition_counts(self._admin, wanted)
-        check_present(counts, [name for name in wanted if name != vectors])
-        check_inputs(counts, self._names)
-        return {name: counts[name] for name in self._names.inputs}
-
     async def _choose_encoder(self) -> Encoder:
         """The version to start with, whose topic of item vectors is there."""
         self._versions_tail.start()
@@ -240,48 +227,17 @@ class Worker:
             check_present(await asyncio.to_thread(partition_counts, self._admin, [topic]), [topic])
         return encoder
 
-    async def _check_store(self, counts: dict[str, int]) -> None:
-        """A group that has read on with another store must not go on with this one: its state would miss the events."""
-        if self.simulator is not None:
-            store = self.settings.store
-            if store.kind == "sqlite":
-                log.info("profiles outlive the simulator: delete the file to start anew", file=str(store.path))
-            return
-        committed = await asyncio.to_thread(committed_partitions, self.settings.kafka, self.settings.group, counts)
-        if committed and not await self.store.owners(sorted(committed)):
-            raise WrongStore(
-                f"The consumer group {self.settings.group!r} has read the inputs before, but this store "
-                f"({self.settings.store.kind}) has never been written to: what was read so far would be missing from "
-                "every profile. Check store.kind and the section [store]; for a new start, delete the group's offsets."
-            )
-        if self.settings.store.kind == "sqlite":
-            log.warning("profiles are kept in a SQLite file: every worker of the group must use this one file")
-
-    def _make_app(self, engine: Engine) -> faust.App:
+    def _make_app(self, engine: Engine) -> App:
         settings = self.settings
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        app = faust.App(
-            settings.group,
-            **faust_options(settings.kafka),
-            broker_commit_interval=settings.checkpoint.interval_s,
-            topic_disable_leader=True,
-            topic_allow_declare=False,
-            store="memory://",
-            web_enabled=False,
-            stream_wait_empty=False,
-            stream_buffer_maxsize=16,
-            datadir=str(settings.data_dir / "faust"),
+        self._hooks = FetchHooks(
+            before_revoke=self._hand_over,
+            after_assign=self._take_over,
+            max_batch_records=settings.kafka.max_batch_records,
+            fetch_max_wait_ms=_SIMULATOR_FETCH_WAIT_MS if self.simulator is not None else _FETCH_WAIT_MS,
+            # a command that is read again comes before all events: what its user did since is not forgotten with it
+            read_first=frozenset({self._names.full(COMMANDS)}),
         )
-        app.max_batch_records = settings.kafka.max_batch_records
-        app.fetch_max_wait_ms = _SIMULATOR_FETCH_WAIT_MS if self.simulator is not None else _FETCH_WAIT_MS
-        # a command that is read again comes before all events: what its user did since is not forgotten with it
-        app.read_first = {self._names.full(COMMANDS)}
-        app.epoch = 0
-        app.before_revoke = self._hand_over
-        app.after_assign = self._take_over
-        add_agent(app, self._names, engine.intake.put)
-        app.finalize()
-        return app
+        return make_app(settings, self._names, self._hooks, engine.intake.put)
 
     def _rejoin(self) -> None:
         if self._app is not None:
@@ -292,8 +248,7 @@ class Worker:
             return
         inputs = set(self._names.inputs)
         self.engine.ownership.assign({tp.partition for tp in assigned if tp.topic in inputs})
-        if self._app is not None:
-            self._app.epoch = self.engine.ownership.epoch
+        self._hooks.epoch = self.engine.ownership.epoch
         self.engine.pipeline.accepting = True
 
     async def _hand_over(self, revoked: set[Any]) -> None:
@@ -314,7 +269,7 @@ class Worker:
 
         self._tasks.append(asyncio.create_task(guarded()))
 
-    async def _watch(self, app: faust.App) -> None:
+    async def _watch(self, app: App) -> None:
         """Note the lag; and Faust's services stop without a word to us when one of them crashes."""
         while not app.crashed:
             await asyncio.sleep(1.0)
@@ -344,7 +299,7 @@ class Worker:
         await self._health.stop()
         log.info("worker stopped")
 
-    async def _leave(self, app: faust.App) -> None:
+    async def _leave(self, app: App) -> None:
         timeout_s = self.settings.kafka.session_timeout_s
         if self._failure is None:
             try:
@@ -362,6 +317,5 @@ class Worker:
 
 
 def _unexpected(error: BaseException) -> bool:
-    """Whether an error is a bug to be traced, not one of ours that says all there is to say."""
-    ours = type(error).__module__.startswith(("streams", "encoders", "schemas"))
-    return not ours or logging.getLogger().level <= logging.DEBUG
+    """Whether an error is a bug to be traced, not a `PrefstreamError`, whose message says all there is to say."""
+    return not isinstance(error, PrefstreamError) or logging.getLogger().level <= logging.DEBUG

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.catalog import CatalogItem
-from streams.offline.evaluation import History
+from streams.offline.questions import History
 
 VALIDATION_SHARE = 0.05
 

@@ -84,8 +84,9 @@ def faust_stock(bootstrap: str, topic: str, meter: Meter) -> None:
 
 def faust_batch(bootstrap: str, topic: str, meter: Meter) -> None:
     """An agent on prefstream's transport, a batch at a time, each batch acked; garbage is collected as in a worker."""
+    from streams.fetch.hooks import FetchHooks
     from streams.fetch.transport import batch_topic
-    from streams.worker.garbage import collect_rarely
+    from streams.worker.process_tuning import collect_rarely
 
     collect_rarely()
 
@@ -95,7 +96,11 @@ def faust_batch(bootstrap: str, topic: str, meter: Meter) -> None:
                 batch.ack()
                 yield event, len(batch)
 
-    _faust(f"kafkabatch://{bootstrap}", meter, lambda app: batch_topic(app, [topic]), batches)
+    def topic_of(app: Any) -> Any:
+        app.fetch_hooks = FetchHooks()
+        return batch_topic(app, [topic])
+
+    _faust(f"kafkabatch://{bootstrap}", meter, topic_of, batches)
 
 
 def _faust(broker: str, meter: Meter, make_topic: Callable[[Any], Any], counted: Callable[[Any], Any]) -> None:

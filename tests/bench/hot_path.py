@@ -4,20 +4,21 @@ import asyncio
 import time
 from pathlib import Path
 
-from encoders.items import lookup
+from encoders.building import lookup
 from encoders.ranking.ranking_io import HeadInputs, Ranked
 from encoders.runtime import Runtime
+from streams.arrays import IntpArray
 from streams.decode.decoder import Decoder
 from streams.decode.event_batch import EventBatch
-from streams.fetch.transport import RecordBatch
+from streams.fetch.record_batch import RecordBatch
 from streams.kafka.topics import TopicNames
 from streams.monitoring.metrics import Metrics
 from streams.rank.candidate_search import CandidateSearch
 from streams.rank.exclusions import Rules, head_inputs, left_out
 from streams.rank.loaded_encoder import Serving, Space
 from streams.settings import Ranking
-from streams.state.decayed_sums import IntpArray
-from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import Applied, apply_batch
 from streams.worker.process_tuning import one_blas_thread
 from tests.bench import workload

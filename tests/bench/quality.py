@@ -35,7 +35,8 @@ from encoders.training.fit import Progress, fit
 from encoders.training.options import TrainingOptions
 from encoders.training.sequences import from_lists
 from streams.offline.baselines import BASELINES, Baseline
-from streams.offline.evaluation import History, StreamModel
+from streams.offline.evaluation import StreamModel
+from streams.offline.questions import History
 from streams.offline.ranking_metrics import gains, place_of
 from tests.bench.datasets import (
     Dataset,

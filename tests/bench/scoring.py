@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.building import lookup
 from encoders.index.item_index import ItemIndex, Snapshot
-from encoders.items import lookup
 from encoders.ranking.ranking_io import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from streams.monitoring.metrics import Metrics
 from streams.rank.candidate_search import CandidateSearch
 from streams.rank.loaded_encoder import Serving, Space
 from streams.settings import Ranking
-from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
 from streams.worker.process_tuning import one_blas_thread
 from tests.bench import workload
 

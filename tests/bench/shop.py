@@ -10,7 +10,7 @@ import psutil
 from confluent_kafka import Producer
 
 from deploy.local.stack import Stack
-from encoders.items import lookup
+from encoders.building import lookup
 from tests.bench import workload
 from tests.e2e import taobao
 from tests.e2e.oracle import Sent

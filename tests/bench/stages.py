@@ -27,9 +27,10 @@ from streams.settings import Ranking
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import apply_batch
 from streams.state.trending import Trending
-from streams.worker.garbage import collect_rarely
-from streams.worker.process_tuning import one_blas_thread
-from streams.worker.sizing import load_encoder, make_store, profile_shape
+from streams.stores.open_store import make_store
+from streams.versions.builtin_encoder import load_encoder
+from streams.worker.process_tuning import collect_rarely, one_blas_thread
+from streams.worker.sizing import profile_shape
 from tests.bench import workload
 from tests.bench.shop import BenchShop
 

@@ -7,8 +7,7 @@ import numpy as np
 from faust.types import TP
 from numpy.typing import NDArray
 
-from streams.fetch.aiokafka_records import Record
-from streams.fetch.transport import RecordBatch
+from streams.fetch.record_batch import Record, RecordBatch
 from tests.e2e.oracle import Sent
 
 DIMENSION = 64

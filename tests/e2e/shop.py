@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from deploy.local.stack import Stack
 from streams.kafka.topics import create_topics, wanted_topics
 from streams.settings import load_settings
-from streams.worker.sizing import load_encoder
+from streams.versions.builtin_encoder import load_encoder
 from tests.e2e.worker_process import WorkerProcess, settings_on, wait_for, write_settings
 
 

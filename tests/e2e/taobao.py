@@ -22,12 +22,12 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.stack import Stack, running, up
+from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
-from encoders.items import lookup
 from encoders.ranking.user_head import LinearHead
 from streams.kafka.topics import create_topics, wanted_topics
 from streams.settings import load_settings
-from streams.worker.sizing import load_encoder
+from streams.versions.builtin_encoder import load_encoder
 from tests.e2e.oracle import Oracle, Sent
 from tests.e2e.worker_process import INPUTS, WorkerProcess, backlog, read_topic, settings_on, wait_for, write_settings
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from deploy.local.stack import Stack, running, up
+from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
-from encoders.items import lookup
 from encoders.ranking.user_head import LinearHead
 from tests.e2e.prometheus_process import PrometheusProcess
 from tests.e2e.shop import ShopOnStack

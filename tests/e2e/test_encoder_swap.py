@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deploy.local.stack import Stack
-from encoders.items import hashed_text
+from encoders.building import hashed_text
 from tests.e2e.shop import ShopOnStack, TopicReader
 from tests.e2e.worker_process import WorkerProcess, sum_of_samples, wait_for
 from tests.faults.command import prefstream

@@ -13,8 +13,8 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.stack import Stack
+from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
-from encoders.items import lookup
 from encoders.ranking.user_head import LinearHead
 from streams.checkpoint.stored_profile import decode_state, hashes
 from tests.e2e import taobao

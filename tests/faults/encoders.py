@@ -20,8 +20,8 @@ import numpy as np
 from cassandra.cluster import Cluster
 from confluent_kafka import Consumer, TopicPartition
 
+from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
-from encoders.items import lookup
 from encoders.ranking.user_head import LinearHead
 from tests.e2e import taobao
 from tests.e2e.oracle import TYPES, Sent, hashed

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from encoders.artifact.manifest import Encoder
+from encoders.building import hashed_text
 from encoders.building.folder_writer import UserSide
-from encoders.items import hashed_text
 from encoders.items.item_encoder import ItemEncoder
 from encoders.ranking.exact_ranker import RankingGraph
 from encoders.ranking.ranking_io import LEAST_SCORE, LEAVE_OUT

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from encoders.artifact.manifest import Encoder
+from encoders.building import hashed_text
 from encoders.building.folder_writer import UserSide
-from encoders.items import hashed_text
 from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 

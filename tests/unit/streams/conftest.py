@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import structlog
 
+from encoders.building import hashed_text
 from encoders.building.folder_writer import UserSide
-from encoders.items import hashed_text
 from encoders.ranking.exact_ranker import RankingGraph
 from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime

@@ -9,8 +9,10 @@ import numpy as np
 from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash, id_hashes
 from streams.decode.event_batch import EventBatch
+from streams.kafka.log_id import Source
 from streams.state.decayed_sums import NO_TIME
-from streams.state.profile_table import ProfileShape, ProfileTable, Source
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import SumsConfig
 
 DIMENSION = 4

@@ -26,7 +26,8 @@ from streams.checkpoint.ownership import Ownership
 from streams.checkpoint.stored_profile import ProfileState, decode_state
 from streams.decode.decoder import Decoder
 from streams.decode.partitioner import partitions_of
-from streams.fetch.transport import Consumer
+from streams.fetch.batch_consumer import Consumer
+from streams.fetch.hooks import FetchHooks
 from streams.kafka.topic_ids import TopicIds
 from streams.kafka.topics import TopicNames
 from streams.monitoring.metrics import Metrics
@@ -36,7 +37,8 @@ from streams.quality.list_statistics import ListStatistics
 from streams.quality.online_quality import OnlineQuality
 from streams.rank.exclusions import Rules
 from streams.rank.loaded_encoder import Serving, Space
-from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
 from streams.state.trending import Trending
 from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
 from streams.stores.write_pace import Pace
@@ -191,7 +193,7 @@ async def _no_ends(partitions: Any) -> dict[TP, int]:
     return {}
 
 
-def bare_consumer(app: Any) -> Consumer:
+def bare_consumer(hooks: FetchHooks) -> Consumer:
     """The product's consumer without a broker behind it: its own parts are made, of Faust's those that acks need."""
 
     def without_broker(self: Any, app: Any) -> None:
@@ -205,7 +207,7 @@ def bare_consumer(app: Any) -> Consumer:
         self._thread = SimpleNamespace(highwater=lambda tp: 1 << 40, assignment=set, ends=_no_ends)
 
     with mock.patch.object(driver.Consumer, "__init__", without_broker):
-        return Consumer(app)
+        return Consumer(SimpleNamespace(fetch_hooks=hooks, consumer_generation_id=3))
 
 
 class SimWorker:
@@ -215,8 +217,8 @@ class SimWorker:
         self.world = world
         world.workers.append(self)
         self.metrics = Metrics()
-        self.app = SimpleNamespace(epoch=0, consumer_generation_id=0)
-        self.consumer = bare_consumer(self.app)
+        self.hooks = FetchHooks()
+        self.consumer = bare_consumer(self.hooks)
         self.table = ProfileTable(64, SHAPE)
         self.index = ItemIndex(DIMENSION)
         self.index.put(ITEMS, np.array([vector_of(item) for item in ITEMS], np.float32))
@@ -333,7 +335,7 @@ class SimWorker:
         self.drop_assignment()
         self.assigned = partitions
         self.ownership.assign(set(partitions))
-        self.app.epoch = self.ownership.epoch
+        self.hooks.epoch = self.ownership.epoch
         self.pipeline.accepting = True
         self.superseded = False
         self._lose_acks()

@@ -5,8 +5,8 @@ import pytest
 
 from encoders.artifact import manifest
 from encoders.artifact.registry import Shelf
+from encoders.building import lookup
 from encoders.errors import EncoderError
-from encoders.items import lookup
 
 
 @pytest.fixture(scope="module")

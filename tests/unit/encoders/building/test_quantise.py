@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from encoders.artifact.manifest import load
+from encoders.building import hashed_text, lookup
 from encoders.building.folder_writer import UserSide
 from encoders.building.quantise import compare, quantise
-from encoders.items import hashed_text, lookup
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
 from tests.unit.encoders import reference

@@ -8,6 +8,7 @@ import pytest
 
 from encoders.artifact import manifest
 from encoders.artifact.manifest import Encoder
+from encoders.artifact.signature import KNOTS
 from encoders.building import blend
 from encoders.errors import EncoderError
 from encoders.items import prices
@@ -31,7 +32,7 @@ def test_weights_of_knots_move_evenly_with_the_logarithm_of_the_price() -> None:
     asked = [priced(price) for price in (100.0, 200.0, 100.0 * 4**0.25, 1e9, 1e-9, 0.0)]
     weights = prices.knot_weights(asked, scales)
     np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-6)
-    places = weights @ np.arange(prices.KNOTS)
+    places = weights @ np.arange(KNOTS)
     np.testing.assert_allclose(places, [4.0, 5.0, 4.5, 8.0, 0.0, 0.0], atol=1e-5)
 
 
@@ -55,7 +56,7 @@ def test_a_catalog_without_prices_and_images_gives_no_inputs() -> None:
 
 @pytest.fixture
 def projections(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    return {"images": rng.standard_normal((2, 4)), "prices": rng.standard_normal((prices.KNOTS, 4))}
+    return {"images": rng.standard_normal((2, 4)), "prices": rng.standard_normal((KNOTS, 4))}
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_a_new_item_has_the_projections_of_its_picture_and_price(
     known = CatalogItem(item_id="known", title="", image_vector=[1.0, 0.0])
     asked = [both, known, CatalogItem(item_id="nothing", title="", price=3.0, currency="USD")]
     found, is_known = ItemEncoder(runtime, manifest.load(encoder.folder)).encode(asked)
-    expected = reference.unit(np.stack([images[1] + knots[prices.KNOTS // 2], 1.0 + images[0]]))
+    expected = reference.unit(np.stack([images[1] + knots[KNOTS // 2], 1.0 + images[0]]))
     np.testing.assert_allclose(found[:2], expected, atol=1e-5)
     assert is_known.tolist() == [True, True, False]
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders.artifact.manifest import Encoder
+from encoders.building.hashed_text import build, random_directions
 from encoders.items import hashed_text
 from encoders.items.item_encoder import BATCH, ItemEncoder
 from encoders.runtime import Runtime
@@ -24,7 +25,7 @@ SHOE = CatalogItem(
 
 @pytest.fixture(scope="module")
 def items(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> ItemEncoder:
-    return ItemEncoder(runtime, hashed_text.build(tmp_path_factory.mktemp("text") / "wide", dimension=256, seed=3))
+    return ItemEncoder(runtime, build(tmp_path_factory.mktemp("text") / "wide", dimension=256, seed=3))
 
 
 def item(**fields: object) -> CatalogItem:
@@ -32,8 +33,8 @@ def item(**fields: object) -> CatalogItem:
 
 
 def test_two_builds_have_the_same_checksums_and_another_seed_has_others(encoder: Encoder, tmp_path: Path) -> None:
-    one, two = hashed_text.build(tmp_path / "one", 16), hashed_text.build(tmp_path / "two", 16)
-    other = hashed_text.build(tmp_path / "other", 16, seed=1)
+    one, two = build(tmp_path / "one", 16), build(tmp_path / "two", 16)
+    other = build(tmp_path / "other", 16, seed=1)
     assert one.manifest == two.manifest
     assert one.manifest.files["items.onnx"] == encoder.manifest.files["items.onnx"]
     assert one.manifest.files["items.onnx"] != other.manifest.files["items.onnx"]
@@ -41,7 +42,7 @@ def test_two_builds_have_the_same_checksums_and_another_seed_has_others(encoder:
 
 def test_the_random_directions_never_change() -> None:
     # the vectors of items in running indexes come from these
-    rows = hashed_text._random_directions(3, 5, seed=0) * np.sqrt(5)
+    rows = random_directions(3, 5, seed=0) * np.sqrt(5)
     np.testing.assert_allclose(
         rows.round(),
         [[-1, 1, -1, 1, 1], [1, 1, 1, 1, -1], [-1, -1, -1, -1, 1]],
@@ -125,10 +126,10 @@ def test_a_field_weighs_the_same_however_much_it_says() -> None:
 
 
 def test_words_of_scripts_without_spaces_are_found() -> None:
-    texts = hashed_text._texts(item(title="红色跑步鞋 Nike2"))
+    texts = hashed_text.field_texts(item(title="红色跑步鞋 Nike2"))
     assert texts["title"] == ["红", "色", "跑", "步", "鞋", "nike2"]
     assert "跑 步" in texts["title_pairs"]
-    assert hashed_text._texts(item(title="Ｆｕｌｌ Straße"))["title"] == ["full", "strasse"]
+    assert hashed_text.field_texts(item(title="Ｆｕｌｌ Straße"))["title"] == ["full", "strasse"]
 
 
 def test_a_title_of_a_thousand_words_does_not_widen_its_batch() -> None:
@@ -138,7 +139,7 @@ def test_a_title_of_a_thousand_words_does_not_widen_its_batch() -> None:
 
 def test_an_unknown_field_weight_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown text fields colour: known are title"):
-        hashed_text.build(tmp_path / "e", field_weights={"colour": 1.0})
+        build(tmp_path / "e", field_weights={"colour": 1.0})
 
 
 @settings(max_examples=60, deadline=None)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from encoders.artifact import manifest
+from encoders.building import lookup
 from encoders.errors import EncoderError
-from encoders.items import lookup
 from encoders.items.item_encoder import ItemEncoder
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem

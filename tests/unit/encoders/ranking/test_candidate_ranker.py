@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders.artifact.manifest import Encoder
+from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
 from encoders.errors import EncoderError
 from encoders.index.item_index import ItemIndex, Snapshot
 from encoders.index.tile_search import Clusters
-from encoders.items import lookup
 from encoders.ranking.candidate_ranker import CandidateRanking
 from encoders.ranking.exact_ranker import RankingGraph
 from encoders.ranking.ranking_io import LEAST_SCORE, LEAVE_OUT, HeadInputs, Ranked

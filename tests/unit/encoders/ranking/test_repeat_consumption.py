@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from encoders.artifact.manifest import Encoder
+from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
 from encoders.errors import EncoderError
 from encoders.index.item_index import ItemIndex
-from encoders.items import lookup
 from encoders.onnx_builder import FLOAT, INT64, GraphWriter
 from encoders.ranking import user_head
 from encoders.ranking.exact_ranker import RankingGraph

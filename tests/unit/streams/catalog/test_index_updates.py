@@ -12,7 +12,7 @@ from schemas.codec import encode
 from schemas.ids import id_hash
 from streams.catalog.index_updates import IndexUpdates
 from streams.kafka.log_ends import LogEnds
-from streams.state.profile_table import Source
+from streams.kafka.log_id import Source
 
 VERSION = "v1"
 

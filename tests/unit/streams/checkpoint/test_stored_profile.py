@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.arrays import floats
 from streams.checkpoint.stored_profile import (
     FORMAT,
     Counters,
@@ -19,7 +20,6 @@ from streams.checkpoint.stored_profile import (
     StateError,
     decode_state,
     encode_state,
-    floats,
     hashes,
     times,
     types,

@@ -1,4 +1,3 @@
-import importlib
 import json
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import pytest
 
 from deploy.local import stack
 from streams.cli import app
-from streams.commands import errors, topics
+from streams.commands import topics
 from streams.commands.stack import _settings_for
 from streams.commands.toml import to_toml
 from streams.settings import SIMULATOR, load_settings
@@ -60,12 +59,6 @@ def test_help_imports_nothing_heavy() -> None:
 
 def _root() -> Path:
     return Path(__file__).parents[4]
-
-
-def test_the_known_errors_exist() -> None:
-    for module, names in errors._KNOWN.items():
-        for name in names:
-            assert issubclass(getattr(importlib.import_module(module), name), Exception)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
-from encoders.items import lookup
 from schemas.codec import decode
 from schemas.encoder_state import EncoderState
 from streams.kafka.topics import ENCODERS

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
-from encoders.items import lookup
 from schemas.catalog import ItemVector, pack_vector
 from schemas.codec import decode, encode
 from schemas.command import ProfileCommand

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders.items import lookup
+from encoders.building import lookup
 from schemas.errors import DecodeError
 from streams.offline.event_files import EventFileError
 from streams.offline.event_logs import questions, read_log

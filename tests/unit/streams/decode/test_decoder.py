@@ -17,9 +17,9 @@ from schemas.ids import id_hash
 from schemas.rerouted import Rerouted
 from streams.decode.decoder import Decoded, Decoder
 from streams.decode.partitioner import partitions_of
-from streams.fetch.transport import RecordBatch
+from streams.fetch.record_batch import RecordBatch
+from streams.kafka.log_id import Source
 from streams.kafka.topics import EVENT_TOPICS, TopicNames
-from streams.state.profile_table import Source
 from tests.strategies import record_values
 
 PARTITIONS = 4

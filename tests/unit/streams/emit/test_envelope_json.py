@@ -14,7 +14,8 @@ from schemas.fields import MAX_INT64, MAX_TIME_MS
 from schemas.recommendation import Cause, Recommendation, Revision
 from streams.emit.envelope_json import frames
 from streams.emit.list_json import ListEncoder, reason_codes
-from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
 from tests.strategies import ids
 from tests.unit.streams.profile_model import Ev, batch_of
 

@@ -11,7 +11,8 @@ from encoders.ranking.ranking_io import LEAVE_OUT, Ranked
 from schemas.codec import decode
 from schemas.recommendation import REASON_KINDS, RecommendedItem
 from streams.emit.list_json import ListEncoder, reason_codes
-from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
 
 DIMENSION, HISTORY = 4, 5
 ITEMS = ["plain", 'with "quotes"', "back\\slash", "größe", "line\nend", *(f"item-{n}" for n in range(20))]

@@ -11,8 +11,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 from schemas.dead_letter import DeadLetter
 from schemas.rerouted import Rerouted
-from streams.decode.decoder import Misplaced, Refused
-from streams.emit.producer import Deliveries, DeliveryFailed, Emitter, Receipt
+from streams.decode.dead_letter import Refused
+from streams.decode.decoder import Misplaced
+from streams.emit.deliveries import Deliveries, DeliveryFailed, Receipt
+from streams.emit.producer import Emitter
 from streams.kafka.topics import TopicNames
 from streams.settings import Kafka
 

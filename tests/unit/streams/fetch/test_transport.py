@@ -12,7 +12,10 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.fetch.transport import NO_EPOCH, BatchSchema, Consumer, ConsumerThread, RecordBatch
+from streams.fetch.batch_consumer import Consumer, ConsumerThread
+from streams.fetch.hooks import FetchHooks
+from streams.fetch.record_batch import NO_EPOCH, RecordBatch
+from streams.fetch.transport import BatchSchema
 from tests.unit.streams.simulated import bare_consumer
 
 A, B, C = TP("clicks", 0), TP("clicks", 1), TP("clicks", 2)
@@ -25,7 +28,7 @@ def records(*offsets: int) -> list[Any]:
 
 @pytest.fixture
 def consumer() -> Consumer:
-    return bare_consumer(SimpleNamespace(epoch=7, consumer_generation_id=3))
+    return bare_consumer(FetchHooks(epoch=7))
 
 
 def deliver(consumer: Consumer, *offsets: int, tp: TP = A) -> RecordBatch:
@@ -246,7 +249,7 @@ def test_what_is_to_be_read_first_is_fetched_alone_until_its_end(
 
     monkeypatch.setattr(driver.Consumer, "_getmany", fetched)
     monkeypatch.setattr(driver.Consumer, "assignment", lambda self: {A, D})
-    consumer.app.read_first = {A.topic}
+    consumer.app.fetch_hooks.read_first = {A.topic}
     consumer._thread.behind, consumer._thread.ends = behind, ends
     seek_back(consumer, monkeypatch, 4)
     for _ in range(3):
@@ -279,7 +282,7 @@ def test_a_revocation_lets_the_app_ack_and_commits_before_faust_forgets(consumer
         calls.append(("app", revoked))
         batch.ack()
 
-    consumer.app.before_revoke = before_revoke
+    consumer.app.fetch_hooks.before_revoke = before_revoke
     asyncio.run(consumer.on_partitions_revoked({A}))
     assert calls == ["stop fetching", ("app", {A}), ("commit", 2), ("faust drops its state", {A: None})]
 
@@ -326,7 +329,7 @@ def test_a_fetch_is_cut_into_batches_of_the_bounded_size(consumer: Consumer, mon
         return {A: records(*range(5)), B: []}
 
     monkeypatch.setattr(driver.Consumer, "_getmany", fetched)
-    consumer.max_batch_records = 2
+    consumer.app.fetch_hooks.max_batch_records = 2
     found = asyncio.run(consumer._getmany(None, 1.0))
     assert {tp: [[one.offset for one in batch.records] for batch in batches] for tp, batches in found.items()} == {
         A: [[0, 1], [2, 3], [4]]
@@ -375,7 +378,7 @@ steps = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(steps)
 def test_what_is_committed_never_passes_a_record_that_is_not_acked(drawn: list[tuple[str, int, int]]) -> None:
-    consumer = bare_consumer(SimpleNamespace(epoch=0, consumer_generation_id=0))
+    consumer = bare_consumer(FetchHooks())
     log: list[int] = []  # offsets that the log holds
     position = 0  # the next of them to be fetched
     committed = 0

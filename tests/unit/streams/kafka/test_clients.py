@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from streams.fetch.transport import faust_options
+from streams.fetch.faust_settings import faust_options
 from streams.kafka.clients import BrokerUnavailable, check_broker, client_config, make_admin, make_producer
 from streams.settings import Kafka, Sasl, Settings, Tls
-from streams.worker.sizing import make_store
+from streams.stores.open_store import make_store
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from streams.kafka.topics import (
     wanted_topics,
 )
 from streams.settings import Kafka, Profiles, Settings, SettingsError
-from streams.state.profile_table import ProfileShape
+from streams.state.profile_shape import ProfileShape
 from streams.worker.sizing import table_capacity
 
 NAMES = TopicNames("shop1")

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from encoders.artifact.manifest import Encoder
+from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
 from encoders.index.item_index import ItemIndex
-from encoders.items import lookup
 from encoders.ranking.repeat_consumption import PATTERNS, RANKS, RepeatScores
 from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
 from streams.offline.baselines import ItemToItem, MatrixFactorisation, NearestSessions, Popularity, Vsknn, Vstan
-from streams.offline.evaluation import History, Questions, StreamModel, evaluate_stream
+from streams.offline.evaluation import StreamModel, evaluate_stream
 from streams.offline.event_logs import questions
+from streams.offline.questions import History, Questions
 from streams.offline.ranking_metrics import accuracy, beyond, gains, place_of
 from streams.offline.report_page import page
 

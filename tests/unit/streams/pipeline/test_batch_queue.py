@@ -9,7 +9,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.fetch.transport import RecordBatch
+from streams.fetch.record_batch import RecordBatch
 from streams.pipeline.batch_queue import Intake
 
 TOGETHER = {"clicks", "browses"}

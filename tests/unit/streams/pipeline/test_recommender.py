@@ -17,7 +17,8 @@ from streams.quality.list_statistics import ListStatistics
 from streams.quality.online_quality import OnlineQuality
 from streams.rank.exclusions import Rules
 from streams.rank.loaded_encoder import Serving, Space
-from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import SumsConfig, apply_batch
 from streams.state.trending import Trending
 from streams.state.version_sums import change_space

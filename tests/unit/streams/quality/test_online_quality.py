@@ -19,7 +19,8 @@ from streams.monitoring.metrics import Metrics
 from streams.quality.list_statistics import Drift, ListStatistics
 from streams.quality.online_quality import NEW_USER_EVENTS, OnlineQuality
 from streams.rank.exclusions import Rules
-from streams.state.profile_table import TAKEN, ProfileShape, ProfileTable
+from streams.state.profile_shape import TAKEN, ProfileShape
+from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import SumsConfig, apply_batch
 from streams.state.trending import Trending
 from tests.unit.streams.profile_model import COLUMNS, DIMENSION, PARTITION, Ev, batch_of, know

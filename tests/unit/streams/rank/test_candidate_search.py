@@ -15,7 +15,8 @@ from streams.rank.candidate_search import CandidateSearch
 from streams.rank.exclusions import adjustments, head_inputs
 from streams.rank.loaded_encoder import Serving, Space
 from streams.settings import Ranking
-from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import SumsConfig
 
 ITEMS, USERS, K = 4_000, 80, 10

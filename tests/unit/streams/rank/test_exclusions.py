@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from encoders.building import hashed_text
 from encoders.building.folder_writer import UserSide
 from encoders.index.item_index import ItemIndex
-from encoders.items import hashed_text
 from encoders.ranking.exact_ranker import RankingGraph
 from encoders.ranking.ranking_io import LEAVE_OUT
 from encoders.ranking.repeat_consumption import PATTERNS, RANKS, RepeatScores
@@ -27,7 +27,8 @@ from streams.rank.exclusions import (
     trending_places,
 )
 from streams.state.decayed_sums import NO_TIME
-from streams.state.profile_table import ProfileShape, ProfileTable
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import SumsConfig, apply_batch
 from tests.unit.streams.conftest import DIMENSION, HISTORY
 from tests.unit.streams.profile_model import COLUMNS, PARTITION, Ev, batch_of

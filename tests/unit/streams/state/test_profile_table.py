@@ -11,8 +11,11 @@ from schemas.ids import id_hash
 from streams.checkpoint.profile_rows import encode_rows, fill_slot
 from streams.checkpoint.snapshot import end_save, take_snapshot
 from streams.checkpoint.stored_profile import EncoderSums, EventLog, ProfileState, decode_state, encode_state
+from streams.kafka.log_id import Source
 from streams.state.decayed_sums import NO_TIME
-from streams.state.profile_table import SENT_ON_OFFSETS, PendingEvent, ProfileShape, ProfileTable, Source, TableFull
+from streams.state.pending_events import PendingEvent
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import SENT_ON_OFFSETS, ProfileTable, TableFull
 from streams.state.profile_update import apply_batch, fold_pending, fold_spilled
 from streams.stores.base import StoredProfile
 from tests.unit.streams.profile_model import (

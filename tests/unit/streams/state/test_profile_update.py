@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash
-from streams.state.profile_table import ProfileShape, ProfileTable, Source
+from streams.kafka.log_id import Source
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import OUTCOMES, Applied, apply_batch, fold_pending
 from tests.strategies import cuts
 from tests.unit.streams.profile_model import (

@@ -7,13 +7,16 @@ from hypothesis import strategies as st
 
 from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash
+from streams.arrays import Float64Array
 from streams.checkpoint.profile_rows import encode_rows, fill_slot
 from streams.checkpoint.snapshot import end_save, take_snapshot
 from streams.checkpoint.stored_profile import decode_state
 from streams.rank.exclusions import head_inputs
-from streams.state.decayed_sums import NO_TIME, Float64Array, Sums, fold
+from streams.state.decayed_sums import NO_TIME, Sums, fold
 from streams.state.embedding_map import SpaceMap, fit, nearest_half_lives
-from streams.state.profile_table import OtherSums, PendingEvent, ProfileShape, ProfileTable
+from streams.state.pending_events import PendingEvent
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import OtherSums, ProfileTable
 from streams.state.profile_update import apply_batch, fold_pending
 from streams.state.version_sums import KEPT, carry, change_space
 from streams.stores.base import StoredProfile

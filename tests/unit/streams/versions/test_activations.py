@@ -9,10 +9,10 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from encoders.artifact.registry import Shelf
-from encoders.items import lookup
+from encoders.building import lookup
 from schemas.codec import encode
 from schemas.encoder_state import EncoderState
-from streams.catalog.catalog_encoder import CatalogProgress
+from streams.catalog.catalog_progress import CatalogProgress
 from streams.versions.activations import EncoderVersions
 from streams.versions.initial_version import choose
 

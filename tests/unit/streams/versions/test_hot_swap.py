@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka import Producer
 
 from encoders.artifact.registry import Shelf
+from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
 from encoders.index.item_index import ItemIndex
-from encoders.items import lookup
 from encoders.ranking.exact_ranker import RankingGraph
 from schemas.catalog import ItemVector, pack_vector
 from schemas.codec import encode
@@ -22,7 +22,7 @@ from streams.kafka.simulator import Simulator
 from streams.monitoring.metrics import Metrics
 from streams.rank.loaded_encoder import Space
 from streams.settings import Settings
-from streams.state.profile_table import ProfileShape
+from streams.state.profile_shape import ProfileShape
 from streams.state.profile_update import SumsConfig
 from streams.versions.activations import EncoderVersions
 from streams.versions.hot_swap import EncoderSwap, _try_out

@@ -1,17 +1,21 @@
-"""Fetches wait for more records before they are sent, and not while a backlog waits."""
+"""What is changed in aiokafka: fetches wait for more records, and records hold what aiokafka's own hold."""
 
 import asyncio
+import hashlib
 import inspect
 import time
 from types import SimpleNamespace
 from typing import Any
 
+import aiokafka
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer import consumer, fetcher
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 
-from streams.fetch import aiokafka_fetch_pause
-from streams.fetch.aiokafka_fetch_pause import pace_fetches
+from streams.fetch.aiokafka_patches import REPLACED, SOURCE_DIGEST, TESTED_VERSIONS, patch_consumers
+from streams.fetch.record_batch import Record
 
 A = TopicPartition("clicks", 3)
 SLACK_S = 0.005  # a timer may come a little early
@@ -57,9 +61,8 @@ class Broker:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     monkeypatch.setattr(consumer, "Fetcher", consumer.Fetcher)  # to be put back
-    monkeypatch.setattr(aiokafka_fetch_pause, "_PAUSE_A_RECORD_S", 0.1)
-    monkeypatch.setattr(aiokafka_fetch_pause, "_LONGEST_PAUSE_S", 0.2)
-    pace_fetches()
+    monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)
+    patch_consumers(pause_a_record_s=0.1, longest_pause_s=0.2)
     return Broker(monkeypatch)
 
 
@@ -96,10 +99,42 @@ def test_a_fetch_that_waits_ends_as_aiokafkas_own_with_its_assignment(broker: Br
     assert not broker.sent_s
 
 
-def test_aiokafka_still_makes_its_fetcher_by_this_name_and_calls_these_two() -> None:
-    """Were it not so, fetches would not be paced: as right, at several times the cost."""
-    assert " = Fetcher(" in inspect.getsource(consumer.AIOKafkaConsumer.start)
-    own = inspect.getsource(fetcher.Fetcher)
-    assert "self._proc_fetch_request(assignment, node_id, request)" in own
-    parameters = list(inspect.signature(fetcher.Fetcher.fetched_records).parameters)
-    assert parameters == list(inspect.signature(aiokafka_fetch_pause._Fetcher.fetched_records).parameters)
+SENT = [
+    (0, 1_500, b"anna", b"{}", []),
+    (1, 1_600, None, b"\xff\x00", [("content-type", b"application/json"), ("x", None)]),
+    (2, -1, b"", None, []),
+    (7, 1_400, b"k", b"v" * 300, [("x", b"")]),
+]
+
+
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], list[Any]]:
+    """The same bytes, read by aiokafka's own class and by ours."""
+    builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 1 << 20)
+    for offset, time_ms, key, value, headers in SENT:
+        assert builder.append(offset, time_ms, key, value, headers)
+    raw = bytes(builder.build())
+    own = fetcher.PartitionRecords
+    monkeypatch.setattr(fetcher, "PartitionRecords", own)  # to be put back
+    monkeypatch.setattr(consumer, "Fetcher", consumer.Fetcher)
+    patch_consumers()
+    assert fetcher.PartitionRecords is not own
+    arguments = (None, 1, None, None, True, fetcher.READ_UNCOMMITTED)
+    return tuple(list(kind(A, MemoryRecords(raw), *arguments)) for kind in (own, fetcher.PartitionRecords))  # type: ignore[return-value]
+
+
+def test_light_records_are_aiokafkas_field_by_field(records: tuple[list[Any], list[Any]]) -> None:
+    own, light = records
+    assert [record.offset for record in light] == [1, 2, 7]  # what lies before the wanted offset is left out
+    assert all(type(record) is Record for record in light)
+    for field in Record.__struct_fields__:
+        assert [getattr(record, field) for record in light] == [getattr(record, field) for record in own]
+
+
+def test_the_source_of_aiokafka_is_the_one_that_the_patches_were_made_for() -> None:
+    """Were it not so, records or pauses could be lost in silence: read what changed, then renew the digest."""
+    sources = "".join(map(inspect.getsource, REPLACED))
+    assert aiokafka.__version__ in TESTED_VERSIONS
+    assert hashlib.sha256(sources.encode()).hexdigest() == SOURCE_DIGEST
+    assert " = Fetcher(" in sources
+    assert " = PartitionRecords(" in inspect.getsource(fetcher.Fetcher)

@@ -1,0 +1,28 @@
+"""A record that can't be used, and the letter that goes with it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.dead_letter import DeadLetter
+from schemas.errors import DecodeError
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A record and why it is a dead letter."""
+
+    record: Any
+    letter: DeadLetter
+
+
+def dead_letter(record: Any, error: DecodeError) -> DeadLetter:
+    """The letter that goes with a refused record."""
+    return DeadLetter(
+        reason=str(error.reason),
+        field=error.field,
+        detail=error.detail,
+        source_topic=record.topic,
+        source_partition=record.partition,
+        source_offset=record.offset,
+        source_timestamp_ms=-1 if record.timestamp is None else record.timestamp,
+    )

@@ -1,0 +1,241 @@
+"""The aiokafka consumer of Faust, a batch at a time, and the thread in which it talks to the broker."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Mapping
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage, Message
+
+from streams.fetch.aiokafka_patches import patch_consumers
+from streams.fetch.hooks import FetchHooks
+from streams.fetch.record_batch import NO_EPOCH, RecordBatch
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The thread that talks to the broker."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        patch_consumers()
+        consumer = super()._create_worker_consumer(transport)
+        # Faust has 1.5 s there. A broker answers as soon as a record comes; the simulator waits to the end, and every
+        # broker does for partitions that were paused when the fetch was sent.
+        wait_ms = self.app.fetch_hooks.fetch_max_wait_ms
+        if wait_ms is not None:
+            consumer._fetch_max_wait_ms = wait_ms
+        return consumer
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust looks for partitions without progress; aiokafka asserts that one which is being sought has a place."""
+        with contextlib.suppress(AssertionError):
+            super().verify_event_path(now, tp)
+
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        """Go back to the committed offsets, and to the beginning where nothing is committed; returns the former.
+
+        aiokafka's own leaves a partition without a commit where it is, beyond records that were fetched and dropped.
+        """
+        offsets: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
+        return offsets
+
+    async def _seek_to_committed(self) -> Mapping[TP, int | None]:
+        consumer = self._ensure_consumer()
+        partitions = list(consumer.assignment())
+        offsets = dict(zip(partitions, await asyncio.gather(*map(consumer.committed, partitions)), strict=True))
+        for partition, offset in offsets.items():
+            if offset is not None:
+                consumer.seek(partition, offset)
+        fresh = [partition for partition, offset in offsets.items() if offset is None]
+        if fresh:
+            await consumer.seek_to_beginning(*fresh)
+        return {TP(partition.topic, partition.partition): offset for partition, offset in offsets.items()}
+
+    async def ends(self, partitions: Collection[TP]) -> dict[TP, int]:
+        """Where these partitions end now."""
+        consumer = self._ensure_consumer()
+        found = await self.call_thread(consumer.end_offsets, [TopicPartition(*tp) for tp in partitions])
+        return {tp: found[tp] for tp in partitions}
+
+    async def behind(self, ends: Mapping[TP, int]) -> set[TP]:
+        """Those of the partitions that are not read up to these ends yet."""
+        found: set[TP] = await self.call_thread(self._behind, dict(ends))
+        return found
+
+    async def _behind(self, ends: Mapping[TP, int]) -> set[TP]:
+        consumer = self._ensure_consumer()
+        return {tp for tp, end in ends.items() if await consumer.position(TopicPartition(*tp)) < end}
+
+
+class _NothingRead(dict[TP, None]):
+    """Faust's note of what was read, by which it would drop messages: here every message that was fetched counts."""
+
+    def __missing__(self, tp: TP) -> None:
+        return None
+
+    def __setitem__(self, tp: TP, offset: object) -> None:
+        pass
+
+    def update(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+class Consumer(driver.Consumer):  # type: ignore[misc]
+    """Delivers batches and commits what is acked of them; ``app.fetch_hooks`` are its `FetchHooks`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._read_offset = _NothingRead()
+        self._in_flight: dict[TP, deque[RecordBatch]] = {}
+        self._delivered: dict[TP, int] = {}  # largest offset fetched since the last seek
+        self._first: dict[TP, int] = {}  # partitions to be read up to these ends before any other
+        self._handing_over = False
+        self._hooks: FetchHooks = self.app.fetch_hooks
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[RecordBatch]]:
+        first = self._first
+        if first:
+            try:
+                behind = await self._thread.behind(first)
+            except IllegalStateError:
+                return {}  # a rebalance is under way
+            for tp in first.keys() - behind:
+                del first[tp]
+            active_partitions = behind & (active_partitions or behind) or active_partitions
+        fetched = await super()._getmany(active_partitions, timeout)
+        size = self._hooks.max_batch_records
+        return {
+            tp: [self._register(tp, records[start : start + size]) for start in range(0, len(records), size)]
+            for tp, records in fetched.items()
+            if records
+        }
+
+    def _register(self, tp: TP, records: list[Any]) -> RecordBatch:
+        batch = RecordBatch(tp, records, self._hooks.epoch, self._look_at)
+        delivered = self._delivered.get(tp, -1)
+        if batch.first_offset <= delivered and (self.highwater(tp) or 0) <= delivered:
+            # The log starts over, and is no log read again after a seek, which would end beyond what was delivered: the
+            # topic was deleted and made again. Under its former id its events would look counted, so nothing of it is
+            # taken before a new assignment has asked for the ids
+            batch.epoch = NO_EPOCH
+            self.rejoin()
+        self._delivered[tp] = batch.last_offset
+        self._in_flight.setdefault(tp, deque()).append(batch)
+        return batch
+
+    def _look_at(self, tp: TP) -> None:
+        self._acked[tp]  # the key alone tells Faust's commit to look at this partition
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """All that a fetch brought as one message, whose value is the list of its batches."""
+        messages = [message async for _, message in super().getmany(timeout)]
+        if messages:
+            first = messages[0]
+            first.value = [batch for message in messages for batch in message.value]
+            yield first.tp, first
+
+    def _to_message(self, tp: TP, batch: RecordBatch) -> ConsumerMessage:
+        if batch not in self._in_flight.get(tp, ()):
+            batch.epoch = NO_EPOCH  # a seek came between: it is fetched again
+        last = batch.records[-1]
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            None if last.timestamp is None else last.timestamp / 1000.0,
+            last.timestamp_type,
+            (),
+            None,
+            [batch],
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    def ack(self, message: Message) -> bool:
+        """Batches are acked, not messages: nothing that Faust does to one may commit an offset."""
+        self._unacked_messages.discard(message)
+        return False
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Gaps need no book-keeping: see the module."""
+
+    def _new_offset(self, tp: TP) -> int | None:
+        batches = self._in_flight.get(tp)
+        offset = None
+        while batches and batches[0].acked:
+            offset = batches.popleft().last_offset + 1
+        return offset
+
+    async def perform_seek(self) -> None:
+        """Go back to the committed offsets: what was read beyond them will be read again, under new batches.
+
+        Faust also does this when a fetch comes back while the flow is stopped, and so in the midst of a hand-over: its
+        acks would find no batch any more. The next assignment seeks in any case.
+        """
+        if self._handing_over:
+            return
+        try:
+            await super().perform_seek()
+            partitions = [tp for tp in self.assignment() if tp.topic in self._hooks.read_first]
+            self._first = await self._thread.ends(partitions) if partitions else {}
+        except IllegalStateError:
+            raise  # another rebalance is under way
+        except Exception:
+            # Faust goes on without a seek; what it dropped would stay in flight for ever
+            if not self.should_stop:
+                self.rejoin()
+            raise
+        self._in_flight.clear()
+        self._delivered.clear()
+
+    async def commit_now(self) -> None:
+        """Commit what is acked by now: Faust's ``commit`` does nothing while an earlier one is under way."""
+        await self.maybe_wait_for_commit_to_finish()
+        await self.commit()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Hand over cleanly: let the app drain, checkpoint and ack, commit, and only then drop the ack state."""
+        if revoked:
+            self.stop_flow()
+            self._handing_over = True
+            try:
+                await self._hooks.before_revoke({*revoked})
+                await self.commit_now()
+            finally:
+                self._handing_over = False
+        for tp in revoked:
+            self._in_flight.pop(tp, None)
+            self._delivered.pop(tp, None)
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Tell the app what it owns now, then let Faust go on."""
+        await self._hooks.after_assign({*assigned})
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    def lags(self) -> dict[TP, int]:
+        """Records of each assigned partition that are not handed to an agent and done yet."""
+        lags = {}
+        for tp in self.assignment():
+            end = self.highwater(tp)
+            batches = self._in_flight.get(tp)
+            done = batches[0].first_offset if batches else self._committed_offset.get(tp)
+            if end is not None and done is not None:
+                lags[tp] = max(0, end - done)
+        return lags
+
+    def rejoin(self) -> None:
+        """Ask the group for a new assignment, as a member whose partitions another one has taken must."""
+        thread = self._thread
+        consumer = thread._ensure_consumer()
+        thread.thread_loop.call_soon_threadsafe(consumer._coordinator.request_rejoin)

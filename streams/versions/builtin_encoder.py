@@ -1,0 +1,40 @@
+"""The encoder that serves where no version was ever activated."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import structlog
+
+from encoders.artifact import manifest
+from encoders.artifact.manifest import Encoder
+from encoders.building import hashed_text
+from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def load_encoder(settings: Settings) -> Encoder:
+    """The encoder folder of the settings, or the built-in hashed text encoder, made on first use."""
+    if settings.encoder.folder is not None:
+        return manifest.load(settings.encoder.folder)
+    folder = settings.data_dir / "encoders" / "hashed-text-1"
+    if not folder.is_dir():
+        log.info("building the built-in hashed text encoder", folder=str(folder))
+        _build_aside(folder)
+    return manifest.load(folder)
+
+
+def _build_aside(folder: Path) -> None:
+    """Build in a folder of its own, then move it: a second worker never sees half an encoder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        hashed_text.build(temporary / folder.name)
+        try:
+            (temporary / folder.name).rename(folder)
+        except OSError:
+            if not folder.is_dir():  # not just another worker that was first: both build the same bytes
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
