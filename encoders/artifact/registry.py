@@ -13,7 +13,7 @@ class _Named(msgspec.Struct):
     version: str
 
 
-class Shelf:
+class EncoderRegistry:
     """The encoder folders that a worker can reach: one, and those in ``folder``. Looked into anew at each call."""
 
     def __init__(self, first: Encoder, folder: Path | None = None) -> None:

@@ -21,7 +21,7 @@ _NO_SOURCE = np.uint64(0)
 _versions = count(1)  # of all indexes in the process: equal versions are equal contents
 
 
-class Source(NamedTuple):
+class CatalogPosition(NamedTuple):
     """Where in the catalog topic an update came from; orders the updates of one item."""
 
     topic_id: str
@@ -30,7 +30,7 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class IndexSnapshot:
     """The index as the ranking graph reads it: views, not copies.
 
     ``version`` changes with every change of the index. A view stays whole when the index grows (growth copies), but a
@@ -46,7 +46,7 @@ class ItemIndex:
     """Vectors and biases of items by row; rows are never renumbered.
 
     An id is known by its 64-bit hash (two ids with one hash would share a row: at a million items the chance of any
-    such pair is 3e-8). Not thread-safe: one thread changes it, between rankings (see ``Snapshot``).
+    such pair is 3e-8). Not thread-safe: one thread changes it, between rankings (see ``IndexSnapshot``).
     """
 
     def __init__(self, dimension: int, capacity: int = 1024) -> None:
@@ -80,7 +80,7 @@ class ItemIndex:
         vectors: npt.ArrayLike,
         bias: npt.ArrayLike | None = None,
         available: npt.ArrayLike | None = None,
-        sources: Sequence[Source | None] | None = None,
+        sources: Sequence[CatalogPosition | None] | None = None,
     ) -> BoolArray:
         """Add or replace items, as if one after the other.
 
@@ -174,10 +174,10 @@ class ItemIndex:
         """Which rows may be recommended: bool of the same shape, False where -1, withdrawn or removed."""
         return np.asarray((rows >= 0) & (self._bias.take(rows, mode="wrap") > WITHDRAWN), np.bool_)
 
-    def snapshot(self) -> Snapshot:
-        """The index now, without a copy (see ``Snapshot`` for what a view sees of later changes)."""
+    def snapshot(self) -> IndexSnapshot:
+        """The index now, without a copy (see ``IndexSnapshot`` for what a view sees of later changes)."""
         n = len(self.item_ids)
-        return Snapshot(self._vectors[:n], self._bias[:n], self._version)
+        return IndexSnapshot(self._vectors[:n], self._bias[:n], self._version)
 
     def changed_since(self, version: int) -> IntArray:
         """Rows that changed after a snapshot of that version: int64 array, ascending."""
@@ -228,7 +228,7 @@ class ItemIndex:
         self._source_offset = np.concatenate([self._source_offset, np.zeros(extra, np.int64)])
 
 
-def _source_arrays(sources: Sequence[Source | None] | None, n: int) -> tuple[HashArray, IntArray]:
+def _source_arrays(sources: Sequence[CatalogPosition | None] | None, n: int) -> tuple[HashArray, IntArray]:
     keys = np.zeros(n, np.uint64)
     offsets = np.zeros(n, np.int64)
     known: dict[tuple[str, int], int] = {}

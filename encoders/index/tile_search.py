@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from encoders.index import tile_search_kernels as kernels
 from encoders.index.int8_tile_scores import AXES, TILE
-from encoders.index.item_index import FloatArray, IntArray, ItemIndex, Snapshot
+from encoders.index.item_index import FloatArray, IndexSnapshot, IntArray, ItemIndex
 
 RowArray = npt.NDArray[np.int32]
 
@@ -38,7 +38,7 @@ class Found:
     counts: IntArray  # (B,), how many there are
 
 
-class Clusters:
+class TileSearch:
     """The items of an index as int8 tiles, in clusters or as one. Thread-safe.
 
     Attributes
@@ -75,19 +75,19 @@ class Clusters:
         if centroids is not None:
             self._cells = _Cells(centroids)
             vectors, biases = np.ascontiguousarray(centroids[:, :-1] / self._scale), centroids[:, -1].copy()
-            self._nearest = Snapshot(vectors, biases, 0)
-            self._coarse = Clusters.undivided(self._nearest, score_scale)
+            self._nearest = IndexSnapshot(vectors, biases, 0)
+            self._coarse = TileSearch.undivided(self._nearest, score_scale)
             self._coarse._reach = np.float32(0)  # which of two equally near clusters it is does not matter
 
     @classmethod
-    def undivided(cls, snapshot: Snapshot, score_scale: float) -> "Clusters":
+    def undivided(cls, snapshot: IndexSnapshot, score_scale: float) -> "TileSearch":
         """All available items as one cluster, as ``build`` makes many: milliseconds for 10,000."""
         clusters = cls(None, snapshot.items.shape[1], score_scale, len(snapshot.bias))
         clusters._fill(snapshot)
         return clusters
 
     @classmethod
-    def build(cls, snapshot: Snapshot, score_scale: float, seed: int = 0) -> "Clusters":
+    def build(cls, snapshot: IndexSnapshot, score_scale: float, seed: int = 0) -> "TileSearch":
         """Cluster all available items: seconds of one core for a million. Run it in a thread, then ``refresh``.
 
         Parameters
@@ -124,7 +124,7 @@ class Clusters:
                 self._place(snapshot, rows, self._clusters_of(snapshot, rows))
                 self.version = snapshot.version
 
-    def search(self, users: FloatArray, snapshot: Snapshot, probes: int, count: int) -> Found:
+    def search(self, users: FloatArray, snapshot: IndexSnapshot, probes: int, count: int) -> Found:
         """What may be among the best ``count`` items of each of B users, in their nearest clusters.
 
         Parameters
@@ -171,7 +171,7 @@ class Clusters:
         kernels.quantise(turned, codes, scales, lengths, errors, offsets)
         return codes, scales, lengths, errors, offsets
 
-    def _fill(self, snapshot: Snapshot) -> None:
+    def _fill(self, snapshot: IndexSnapshot) -> None:
         rows = np.flatnonzero(snapshot.bias > -np.inf)
         clusters = self._clusters_of(snapshot, rows)
         order = clusters.argsort(kind="stable")  # a cluster's tiles lie side by side, as a scan reads them
@@ -179,7 +179,7 @@ class Clusters:
         self._trained_tiles = int(self._used[0])
         self.version = snapshot.version
 
-    def _clusters_of(self, snapshot: Snapshot, rows: IntArray) -> IntArray:
+    def _clusters_of(self, snapshot: IndexSnapshot, rows: IntArray) -> IntArray:
         clusters = np.zeros(len(rows), np.int64)
         if self._cells is not None:
             for start in range(0, len(rows), _BLOCK):
@@ -188,7 +188,7 @@ class Clusters:
                 clusters[start : start + _BLOCK] = self._cells.nearest(points)
         return clusters
 
-    def _place(self, snapshot: Snapshot, rows: IntArray, clusters: IntArray) -> None:
+    def _place(self, snapshot: IndexSnapshot, rows: IntArray, clusters: IntArray) -> None:
         if len(self._at) < len(snapshot.bias):
             self._at = np.concatenate([self._at, np.full(len(snapshot.bias) - len(self._at), -1, np.int64)])
         for start in range(0, len(rows), _BLOCK):
@@ -218,7 +218,7 @@ class Clusters:
         self._biases, self._rows = grown(self._biases, -np.inf), grown(self._rows, -1)
 
 
-def _points(snapshot: Snapshot, rows: IntArray, scale: np.float32) -> FloatArray:
+def _points(snapshot: IndexSnapshot, rows: IntArray, scale: np.float32) -> FloatArray:
     """(n, d + 1): vectors times the score scale, and bias."""
     return np.concatenate([snapshot.items[rows] * scale, snapshot.bias[rows, None]], axis=1)
 
@@ -227,8 +227,8 @@ class _Cells:
     """Finds the nearest centroid (C, n) of points (B, n): that with the largest p . c - |c|^2 / 2."""
 
     def __init__(self, centroids: FloatArray) -> None:
-        self._centroids = Snapshot(centroids, -0.5 * np.einsum("cn,cn->c", centroids, centroids), 0)
-        self._search = Clusters.undivided(self._centroids, 1.0)
+        self._centroids = IndexSnapshot(centroids, -0.5 * np.einsum("cn,cn->c", centroids, centroids), 0)
+        self._search = TileSearch.undivided(self._centroids, 1.0)
         self._search._reach = _reach_of_most(centroids.shape[1])
 
     def nearest(self, points: FloatArray) -> IntArray:

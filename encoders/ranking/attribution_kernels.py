@@ -68,10 +68,10 @@ def explain(
     adjust: Floats,
     short_term: Floats,
     long_term: Floats,
-    recent_shares: Floats,
-    older_shares: Floats,
-    bias_shares: Floats,
-    adjust_shares: Floats,
+    recent_attributions: Floats,
+    older_attributions: Floats,
+    bias_attributions: Floats,
+    adjustment_attributions: Floats,
 ) -> None:
     """Fill the last six with what made the scores of ``rows`` (B, k), and the two parts of the users' vectors.
 
@@ -87,7 +87,7 @@ def explain(
         _weighted_unit(sums[user], sum_weights[user], long, long_term[user])
         for place in range(k):
             row = rows[user, place]
-            shares = recent_shares[user, place]
+            shares = recent_attributions[user, place]
             _dots(items[row], recent_vectors[user], shares)
             for number in range(history):
                 shares[number] *= scale * recent_weights[user, number]
@@ -98,10 +98,10 @@ def explain(
             if half_lives:
                 for axis in range(len(long)):
                     older += long[axis] * items[row, axis]
-            older_shares[user, place] = older * scale
-            bias_shares[user, place] = bias[row]
+            older_attributions[user, place] = older * scale
+            bias_attributions[user, place] = bias[row]
             adjusted = np.float32(0.0)
             for number in range(adjust_rows.shape[1]):
                 if adjust_rows[user, number] == row:
                     adjusted += adjust[user, number]
-            adjust_shares[user, place] = adjusted
+            adjustment_attributions[user, place] = adjusted

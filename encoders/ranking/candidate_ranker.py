@@ -5,8 +5,8 @@ import numpy as np
 from encoders.artifact.manifest import Encoder
 from encoders.errors import EncoderError
 from encoders.index import tile_search_kernels as kernels
-from encoders.index.item_index import Snapshot
-from encoders.index.tile_search import Clusters
+from encoders.index.item_index import IndexSnapshot
+from encoders.index.tile_search import TileSearch
 from encoders.ranking.attribution_kernels import explain
 from encoders.ranking.ranking_io import (
     FloatArray,
@@ -23,11 +23,11 @@ from encoders.runtime import Array, DeviceArray, Runtime
 _CHUNK = 128  # users a run, as in encoders.ranking.exact_ranker
 
 
-class CandidateRanking:
+class CandidateRanker:
     """Head, search and shares of scores, on the CPU.
 
     What may be among the best is scored exactly, with its adjustments; so is every item that an adjustment or a repeat
-    raises. So scores and reasons are those of `exact_ranker.RankingGraph`, and of undivided items the rows too, but
+    raises. So scores and reasons are those of `exact_ranker.ExactRanker`, and of undivided items the rows too, but
     for ties within the rounding of float32. Of divided ones an item of a cluster that was not looked into can be
     missing.
     """
@@ -45,8 +45,8 @@ class CandidateRanking:
     def rank(
         self,
         inputs: HeadInputs,
-        snapshot: Snapshot,
-        clusters: Clusters,
+        snapshot: IndexSnapshot,
+        clusters: TileSearch,
         probes: int,
         adjust_rows: IntArray,
         adjust: FloatArray,
@@ -54,7 +54,7 @@ class CandidateRanking:
     ) -> Ranked:
         """The k best items of each user among those of the ``probes`` nearest clusters, where there are several.
 
-        The other parameters, the result and the errors are those of ``RankingGraph.rank``; where fewer than k items
+        The other parameters, the result and the errors are those of ``ExactRanker.rank``; where fewer than k items
         were found, the scores behind them are -inf.
         """
         head = head_feeds(self.encoder, self._head_inputs, inputs)
@@ -94,7 +94,7 @@ class CandidateRanking:
                     "export it for the history and the half-lives of encoder.json."
                 )
 
-    def _shares(self, feeds: dict[str, Array], parts: dict[str, Array], snapshot: Snapshot) -> dict[str, Array]:
+    def _shares(self, feeds: dict[str, Array], parts: dict[str, Array], snapshot: IndexSnapshot) -> dict[str, Array]:
         """What made the scores of ``feeds["rows"]``, and the two parts of the users' vectors."""
         if self._share_session is not None:
             shared: dict[str, Array | DeviceArray] = {"items": snapshot.items, "bias": snapshot.bias}
@@ -107,8 +107,8 @@ class CandidateRanking:
 
         d, h = manifest.dimension, manifest.history if "recent_weights" in parts else 0
         sizes = {"d": (d,), "h": (k, h), "k": (k,)}
-        names = {"short_term": "d", "long_term": "d", "recent_shares": "h"}
-        names |= {"older_shares": "k", "bias_shares": "k", "adjust_shares": "k"}
+        names = {"short_term": "d", "long_term": "d", "recent_attributions": "h"}
+        names |= {"older_attributions": "k", "bias_attributions": "k", "adjustment_attributions": "k"}
         filled: dict[str, Array] = {name: np.empty((users, *sizes[axes]), np.float32) for name, axes in names.items()}
         repeats = "recent_scores" in parts
         explain(
@@ -127,5 +127,5 @@ class CandidateRanking:
             *filled.values(),
         )
         if not h:  # a blank of the history's size
-            del filled["recent_shares"]
+            del filled["recent_attributions"]
         return filled

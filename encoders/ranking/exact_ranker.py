@@ -3,7 +3,7 @@
 import numpy as np
 
 from encoders.artifact.manifest import Encoder
-from encoders.index.item_index import Snapshot
+from encoders.index.item_index import IndexSnapshot
 from encoders.ranking.ranking_io import (
     FloatArray,
     HeadInputs,
@@ -24,8 +24,8 @@ _LEAST_CHUNK = 16
 _CUDA_TWO_STAGES_FROM = 32_768  # items; with few of them k segments are most of the row
 
 
-class RankingGraph:
-    """An encoder's head, scoring and TopK as one graph on one device. Thread-safe but for ``Snapshot``'s rule.
+class ExactRanker:
+    """An encoder's head, scoring and TopK as one graph on one device. Thread-safe but for ``IndexSnapshot``'s rule.
 
     Parameters
     ----------
@@ -60,7 +60,9 @@ class RankingGraph:
         self._bind = runtime.is_cuda if bind is None else bind
         self._on_device: tuple[int, DeviceArray, DeviceArray] | None = None
 
-    def rank(self, inputs: HeadInputs, snapshot: Snapshot, adjust_rows: IntArray, adjust: FloatArray, k: int) -> Ranked:
+    def rank(
+        self, inputs: HeadInputs, snapshot: IndexSnapshot, adjust_rows: IntArray, adjust: FloatArray, k: int
+    ) -> Ranked:
         """The k best items of each user.
 
         ``scores = score_scale * user @ items.T + bias + adjust``, and of items among the recents what the head scores
@@ -71,8 +73,8 @@ class RankingGraph:
         inputs : what the head reads of B users
         snapshot : the items, N of them
         adjust_rows : int64 array of shape (B, A), rows to adjust; the same row twice adds twice
-        adjust : float32 array of shape (B, A), added to the scores of those rows: ``LEAVE_OUT`` takes an item out, a
-            bonus raises it; a row of -1 is ignored, and so is any row with 0.0
+        adjust : float32 array of shape (B, A), added to the scores of those rows: ``EXCLUDED_SCORE`` takes an item
+            out, a bonus raises it; a row of -1 is ignored, and so is any row with 0.0
         k : items a user; N if that is less
 
         Returns
@@ -110,7 +112,7 @@ class RankingGraph:
         if users == 0:
             return {}
         # the graph always ranks: give it one item that does not matter
-        one = Snapshot(np.zeros((1, self.encoder.manifest.dimension), np.float32), np.zeros(1, np.float32), 0)
+        one = IndexSnapshot(np.zeros((1, self.encoder.manifest.dimension), np.float32), np.zeros(1, np.float32), 0)
         nothing: dict[str, Array] = {
             "adjust_rows": np.zeros((users, 1), np.int64),
             "adjust": np.zeros((users, 1), np.float32),
@@ -120,7 +122,7 @@ class RankingGraph:
         found = self._run({**head, **nothing}, one, 1)
         return {name: array for name, array in found.items() if "k" not in RANKED_AXES[name]}
 
-    def _run(self, feeds: dict[str, Array], snapshot: Snapshot, k: int) -> dict[str, Array]:
+    def _run(self, feeds: dict[str, Array], snapshot: IndexSnapshot, k: int) -> dict[str, Array]:
         """Every output for all users, a chunk of them a run."""
         shared: dict[str, Array | DeviceArray] = {"k": np.array([k], np.int64)}
         shared["items"], shared["bias"] = self._items(snapshot)
@@ -136,7 +138,7 @@ class RankingGraph:
     def _in_two_stages(self, items: int) -> bool:
         return self._two_stages_from is not None and items >= self._two_stages_from
 
-    def _items(self, snapshot: Snapshot) -> tuple[Array | DeviceArray, Array | DeviceArray]:
+    def _items(self, snapshot: IndexSnapshot) -> tuple[Array | DeviceArray, Array | DeviceArray]:
         """Items and biases where the graph runs; sent to the device only when they changed."""
         if not self._bind or snapshot.version == 0:
             return snapshot.items, snapshot.bias

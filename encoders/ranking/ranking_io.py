@@ -14,7 +14,7 @@ from encoders.runtime import Array
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-LEAVE_OUT = np.float32(-1e30)  # an adjustment that takes an item out
+EXCLUDED_SCORE = np.float32(-1e30)  # an adjustment that takes an item out
 LEAST_SCORE = np.float32(-1e29)  # a score below is no recommendation: left out, withdrawn or removed
 
 
@@ -34,9 +34,10 @@ class HeadInputs:
 class Ranked:
     """The best items of B users, and why.
 
-    ``scores = recent_shares.sum(2) + older_shares + bias_shares + adjust_shares``, up to rounding. With a linear head
-    (``exact``) the shares are what made the score, with another one an explanation by similarity. A score below
-    ``LEAST_SCORE`` means that nothing more was left to recommend.
+        scores = recent_attributions.sum(2) + older_attributions + bias_attributions + adjustment_attributions
+
+    up to rounding. With a linear head (``exact``) the attributions are what made the score; with another head they
+    explain it by similarity. A score below ``LEAST_SCORE`` means that nothing more was left to recommend.
     """
 
     user: FloatArray  # (B, d), unit or zero
@@ -44,10 +45,10 @@ class Ranked:
     long_term: FloatArray  # (B, d), unit or zero: the part from the sums
     scores: FloatArray  # (B, k), best first
     rows: IntArray  # (B, k), rows of the index
-    recent_shares: FloatArray  # (B, k, h)
-    older_shares: FloatArray  # (B, k)
-    bias_shares: FloatArray  # (B, k)
-    adjust_shares: FloatArray  # (B, k)
+    recent_attributions: FloatArray  # (B, k, h)
+    older_attributions: FloatArray  # (B, k)
+    bias_attributions: FloatArray  # (B, k)
+    adjustment_attributions: FloatArray  # (B, k)
     exact: bool
 
 

@@ -30,17 +30,17 @@ SCORE_PORTS = {
 }
 # the same where the items are chosen already
 CHOSEN_PORTS = {name: port for name, port in SCORE_PORTS.items() if name != "k"} | {"rows": (INT64, ("B", "k"))}
-# what a ranking gives: "user" to "adjust_shares"; a graph leaves out what its head has no part in
+# what a ranking gives: "user" to "adjustment_attributions"; a graph leaves out what its head has no part in
 RANKED_AXES = {
     "user": ("B", "d"),
     "short_term": ("B", "d"),
     "long_term": ("B", "d"),
     "scores": ("B", "k"),
     "rows": ("B", "k"),
-    "recent_shares": ("B", "k", "h"),
-    "older_shares": ("B", "k"),
-    "bias_shares": ("B", "k"),
-    "adjust_shares": ("B", "k"),
+    "recent_attributions": ("B", "k", "h"),
+    "older_attributions": ("B", "k"),
+    "bias_attributions": ("B", "k"),
+    "adjustment_attributions": ("B", "k"),
 }
 
 
@@ -84,7 +84,9 @@ def compose_model(encoder: Encoder, *, chosen: bool = False, two_stages: bool = 
         _score(g, bias, encoder.manifest.score_scale, repeats=repeats)
         (write_top_k if two_stages else write_one_top_k)(g, "all_scores", "k", "scores", "rows")
     _pick(g, encoder.manifest.score_scale)
-    (_exact_shares if exact else _similarity_shares)(g, head_inputs, "vector_shares" if repeats else "recent_shares")
+    (_exact_shares if exact else _similarity_shares)(
+        g, head_inputs, "vector_shares" if repeats else "recent_attributions"
+    )
     if repeats:
         _add_repeats(g)
     written = {"user", *(output for node in g.nodes for output in node.output)}
@@ -137,7 +139,7 @@ def _score(g: GraphWriter, bias: str, score_scale: float, *, repeats: bool) -> N
 def _pick(g: GraphWriter, score_scale: float) -> None:
     """What is read of the chosen items, and which of the adjustments fell on them."""
     g.node("Gather", ["items", "rows"], "picked")  # (B, k, d)
-    g.node("Gather", ["bias", "rows"], "bias_shares")  # (B, k)
+    g.node("Gather", ["bias", "rows"], "bias_attributions")  # (B, k)
     g.constant("axis_1", [1], np.int64)
     g.constant("axis_2", [2], np.int64)
     g.constant("scale", score_scale)
@@ -147,7 +149,7 @@ def _pick(g: GraphWriter, score_scale: float) -> None:
     g.node("Equal", ["rows_column", "adjust_rows_row"], "is_adjusted")  # (B, k, A)
     g.node("Unsqueeze", ["adjust", "axis_1"], "adjust_row")
     g.node("Where", ["is_adjusted", "adjust_row", "zero"], "adjust_parts")
-    g.node("ReduceSum", ["adjust_parts", "axis_2"], "adjust_shares", keepdims=0)  # (B, k)
+    g.node("ReduceSum", ["adjust_parts", "axis_2"], "adjustment_attributions", keepdims=0)  # (B, k)
 
 
 def _add_repeats(g: GraphWriter) -> None:
@@ -156,10 +158,10 @@ def _add_repeats(g: GraphWriter) -> None:
     g.node("Equal", ["rows_column", "recent_rows_row"], "is_repeat")  # (B, k, h)
     g.node("Unsqueeze", ["recent_scores", "axis_1"], "recent_scores_row")
     g.node("Where", ["is_repeat", "recent_scores_row", "zero"], "repeat_shares")
-    g.node("Add", ["vector_shares", "repeat_shares"], "recent_shares")
+    g.node("Add", ["vector_shares", "repeat_shares"], "recent_attributions")
 
 
-def _exact_shares(g: GraphWriter, head_inputs: list[str], recent_shares: str) -> None:
+def _exact_shares(g: GraphWriter, head_inputs: list[str], recent_attributions: str) -> None:
     """The head's own weights: every recent's and the sums' share of the dot product."""
     if "recent_vectors" in head_inputs:
         _weighted_sum(g, "recent_weights", "recent_vectors", "short")
@@ -167,17 +169,17 @@ def _exact_shares(g: GraphWriter, head_inputs: list[str], recent_shares: str) ->
         _dots(g, "recent_vectors", "recent_dots")  # (B, k, h)
         g.node("Unsqueeze", ["recent_weights", "axis_1"], "recent_weights_row")
         g.node("Mul", ["recent_weights_row", "scale"], "recent_scales")
-        g.node("Mul", ["recent_dots", "recent_scales"], recent_shares)
+        g.node("Mul", ["recent_dots", "recent_scales"], recent_attributions)
     if "sums" in head_inputs:
         _weighted_sum(g, "sum_weights", "sums", "long")
         g.unit("long", "long_term")
         g.node("Unsqueeze", ["long", "axis_1"], "long_row")
         _dots(g, "long_row", "long_dots")  # (B, k, 1)
         g.node("Squeeze", ["long_dots", "axis_2"], "long_dot")
-        g.node("Mul", ["long_dot", "scale"], "older_shares")
+        g.node("Mul", ["long_dot", "scale"], "older_attributions")
 
 
-def _similarity_shares(g: GraphWriter, head_inputs: list[str], recent_shares: str) -> None:
+def _similarity_shares(g: GraphWriter, head_inputs: list[str], recent_attributions: str) -> None:
     """For a head that is not linear: the model's part of a score, shared out by positive similarity to the item.
 
     What no recent takes is ``older``, so the shares still add up to the score.
@@ -208,12 +210,12 @@ def _similarity_shares(g: GraphWriter, head_inputs: list[str], recent_shares: st
         g.constant("least_similarity", 1e-6)  # with less in all, nothing explains the score
         g.node("Max", ["similarity_sum", "least_similarity"], "safe_similarity")
         g.node("Div", ["recent_similarity", "safe_similarity"], "recent_ratio")
-        g.node("Mul", ["recent_ratio", "model_part"], recent_shares)
-        g.node("ReduceSum", [recent_shares, "axis_2"], "recent_total", keepdims=1)
+        g.node("Mul", ["recent_ratio", "model_part"], recent_attributions)
+        g.node("ReduceSum", [recent_attributions, "axis_2"], "recent_total", keepdims=1)
         g.node("Sub", ["model_part", "recent_total"], "older_part")
     else:
         g.node("Identity", ["model_part"], "older_part")
-    g.node("Squeeze", ["older_part", "axis_2"], "older_shares")
+    g.node("Squeeze", ["older_part", "axis_2"], "older_attributions")
 
 
 def _weighted_sum(g: GraphWriter, weights: str, vectors: str, output: str) -> None:

@@ -30,7 +30,7 @@ def catalog_consumer(settings: Settings, version: str) -> Consumer:
     )
 
 
-class FillWatch:
+class CatalogProgress:
     """Whether the catalog is encoded for a version."""
 
     def __init__(self, settings: Settings, patience_s: float = 0.0) -> None:
@@ -38,7 +38,7 @@ class FillWatch:
         self._settings, self._patience_s = settings, patience_s
 
     async def covers(self, version: str, ends: list[int]) -> bool:
-        """See `CatalogProgress.covers`; a broker that is silent has not said so."""
+        """See `CatalogOffsets.covers`; a broker that is silent has not said so."""
         until = time.monotonic() + self._patience_s
         while True:
             try:
@@ -52,7 +52,7 @@ class FillWatch:
 
     def _covers(self, version: str, ends: list[int]) -> bool:
         catalog = TopicNames(self._settings.namespace).full(CATALOG)
-        progress = CatalogProgress(catalog_consumer(self._settings, version), catalog)
+        progress = CatalogOffsets(catalog_consumer(self._settings, version), catalog)
         try:
             return progress.covers(ends)
         finally:
@@ -64,7 +64,7 @@ def catalog_group(group: str, version: str) -> str:
     return f"{group}.catalog-{version}"
 
 
-class CatalogProgress:
+class CatalogOffsets:
     """How far a version has encoded the catalog, by its group's committed offsets; asks, never joins."""
 
     def __init__(self, consumer: Consumer, catalog: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import structlog
 from confluent_kafka import Message
 
-from encoders.index.item_index import ItemIndex, Source
+from encoders.index.item_index import CatalogPosition, ItemIndex
 from schemas.catalog import ItemVector
 from schemas.codec import decode
 from schemas.errors import DecodeError
@@ -84,6 +84,6 @@ def _put(index: ItemIndex, vectors: list[ItemVector]) -> set[int]:
         np.frombuffer(b"".join(vector.vector for vector in vectors), "<f4").reshape(len(vectors), index.dimension),
         np.array([vector.bias for vector in vectors], np.float32),
         np.array([vector.available for vector in vectors], np.bool_),
-        [Source(vector.source_topic_id, vector.source_partition, vector.source_offset) for vector in vectors],
+        [CatalogPosition(vector.source_topic_id, vector.source_partition, vector.source_offset) for vector in vectors],
     )
     return set(id_hashes(ids).tolist())

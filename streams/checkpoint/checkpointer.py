@@ -1,8 +1,8 @@
 """Kafka is the log, the store is the state: what is acked is always saved.
 
-A checkpoint freezes the dirty users at a batch boundary, waits until Kafka has confirmed all that was produced up to
+A checkpoint freezes the dirty users at a batch state_lock, waits until Kafka has confirmed all that was produced up to
 there, writes the rows, makes sure that the terms are still ours, and only then acks the batches. A crash at any point
-replays batches whose users' fences skip what is in their rows already.
+replays batches whose users' applied offsets skip what is in their rows already.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ import structlog
 
 from streams.checkpoint.ownership import Assignment, Ownership
 from streams.checkpoint.profile_rows import encode_rows
-from streams.checkpoint.snapshot import Snapshot, end_save, take_snapshot
+from streams.checkpoint.snapshot import ProfileSnapshot, end_save, take_snapshot
 from streams.emit.deliveries import Deliveries
 from streams.emit.producer import Emitter
 from streams.fetch.record_batch import RecordBatch
 from streams.monitoring.metrics import Metrics
-from streams.rank.loaded_encoder import Serving
+from streams.rank.loaded_encoder import ActiveEncoder
 from streams.retry import Backoff
 from streams.state.profile_table import ProfileTable
 from streams.state.trending import TakenCounts, Trending
 from streams.stores.base import ProfileStore, StoreError, StoreMisconfigured
 from streams.stores.base import version as store_version
-from streams.stores.write_pace import Pace
+from streams.stores.write_pace import WritePace
 
 log = structlog.get_logger(__name__)
 
@@ -44,13 +44,13 @@ class _Frozen:
     """What one checkpoint covers."""
 
     assignment: Assignment
-    snapshot: Snapshot
+    snapshot: ProfileSnapshot
     batches: list[RecordBatch]
     deliveries: list[Deliveries]
     trending: dict[int, TakenCounts]
 
 
-class Checkpoint:
+class Checkpointer:
     """Saves state and acks batches, one checkpoint at a time."""
 
     def __init__(
@@ -61,17 +61,17 @@ class Checkpoint:
         ownership: Ownership,
         trending: Trending,
         metrics: Metrics,
-        serving: Serving,
+        serving: ActiveEncoder,
         forget_after_s: int,
         superseded: Callable[[], None],
-        boundary: asyncio.Lock,
+        state_lock: asyncio.Lock,
     ) -> None:
         self._table, self._store, self._emitter = table, store, emitter
         self._ownership, self._trending, self._metrics = ownership, trending, metrics
         self._serving = serving
         self._forget_after_s = forget_after_s
         self._superseded = superseded
-        self.boundary = boundary
+        self.state_lock = state_lock
         """Held while a batch changes the table: a checkpoint freezes between batches."""
         self._running = asyncio.Lock()
         self._batches: list[RecordBatch] = []  # processed, not acked
@@ -79,10 +79,10 @@ class Checkpoint:
         self._save_number = 0
         self._wanted = asyncio.Event()
         self._advanced = asyncio.Event()
-        self._paces: list[Pace] = []  # of the save that is under way, and of those that wait for it
+        self._paces: list[WritePace] = []  # of the save that is under way, and of those that wait for it
 
     def add(self, batches: Sequence[RecordBatch]) -> None:
-        """They are wholly in the table, and all that follows from them is produced; call with `boundary` held."""
+        """They are wholly in the table, and all that follows from them is produced; call with `state_lock` held."""
         self._batches += batches
 
     def request(self) -> None:
@@ -129,7 +129,7 @@ class Checkpoint:
         """
         if over_s == 0.0:
             self.hurry()
-        pace = Pace(over_s)
+        pace = WritePace(over_s)
         self._paces.append(pace)
         try:
             async with self._running:
@@ -138,9 +138,9 @@ class Checkpoint:
             pace.hurry()  # the thread of a save that was cancelled writes on
             self._paces.remove(pace)
 
-    async def _run(self, pace: Pace, over_s: float) -> bool:
+    async def _run(self, pace: WritePace, over_s: float) -> bool:
         start = time.perf_counter()
-        async with self.boundary:
+        async with self.state_lock:
             frozen = self._freeze()
         if frozen is None:
             return True
@@ -180,7 +180,7 @@ class Checkpoint:
         snapshot = take_snapshot(self._table, dirty, self._serving.space.version)
         return _Frozen(assignment, snapshot, batches, deliveries, trending)
 
-    async def _save(self, frozen: _Frozen, pace: Pace) -> bool:
+    async def _save(self, frozen: _Frozen, pace: WritePace) -> bool:
         for deliveries in frozen.deliveries:
             if not await asyncio.to_thread(deliveries.wait, _DELIVERY_TIMEOUT_S):
                 log.warning("checkpoint waits for Kafka to confirm what was produced", records=deliveries.produced)

@@ -49,7 +49,7 @@ class Ownership:
         topic_ids: TopicIds,
         metrics: Metrics,
         fail: Callable[[BaseException], None],
-        boundary: asyncio.Lock,
+        state_lock: asyncio.Lock,
         prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """``prepare`` is awaited at each assignment, before anything is processed under it."""
@@ -57,7 +57,7 @@ class Ownership:
         self._admin, self._names, self._metrics = admin, names, metrics
         self._fail = fail
         self._prepare = prepare
-        self._boundary = boundary  # held while table or trending change
+        self._boundary = state_lock  # held while table or trending change
         self.topic_ids = topic_ids
         self.worker = uuid.uuid4().hex
         self.epoch = 0

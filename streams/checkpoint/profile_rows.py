@@ -11,24 +11,24 @@ from encoders.index.item_index import ItemIndex
 from schemas.recommendation import REASON_KINDS
 from streams.arrays import Int64Array, floats
 from streams.checkpoint.msgpack_rows import RowWriter, array_head, map_head
-from streams.checkpoint.snapshot import Snapshot
+from streams.checkpoint.snapshot import ProfileSnapshot
 from streams.checkpoint.stored_profile import (
     FORMAT,
+    AppliedOffset,
     EncoderSums,
     EventLog,
-    Fence,
     ProfileState,
-    SentOn,
+    ReroutedOffsets,
     StateError,
     decode_state,
     hashes,
     times,
     types,
 )
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 from streams.state.decayed_sums import NO_TIME
 from streams.state.pending_events import PendingEvent
-from streams.state.profile_shape import TAKEN
+from streams.state.profile_shape import VISITED
 from streams.state.profile_table import OtherSums, ProfileTable
 from streams.state.version_sums import fits, set_sums
 from streams.stores.base import StoredProfile, version
@@ -37,7 +37,7 @@ from streams.stores.base import StoredProfile, version
 def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, index: ItemIndex) -> list[PendingEvent]:
     """Put a stored profile into its blank slot.
 
-    Sums of other encoder versions wait in ``other_sums`` for `version_sums.carry`. Returns the events that the row
+    Sums of other encoder versions wait in ``other_sums`` for `version_sums.map_into`. Returns the events that the row
     keeps one by one and for which the slot, of a shorter history, has no place: they belong into the sums.
     `StateError` if the row can't be read; the slot is in no state to be used then.
     """
@@ -68,15 +68,15 @@ def _fill(
     for event in _pending_events(state.pending, 0):
         table.add_pending(slot, event)
     bought = hashes(state.purchased_items)[:M]
-    table.bought_items[slot, : len(bought)] = bought
-    table.bought_times[slot, : len(bought)] = times(state.purchased_times)[:M]
+    table.purchased_items[slot, : len(bought)] = bought
+    table.purchased_times[slot, : len(bought)] = times(state.purchased_times)[:M]
     seen = hashes(state.seen_ids)[-D:]
     table.seen[slot, : len(seen)] = seen
     table.seen_count[slot] = len(seen)
     for fence in state.fences:
-        table.set_fence(slot, Source(fence.topic, fence.topic_id, fence.partition), fence.next_offset)
+        table.set_applied_offset(slot, LogId(fence.topic, fence.topic_id, fence.partition), fence.next_offset)
     if state.sent_on:
-        table.sent_on[slot] = {Source(*one[:3]): list(one[3]) for one in map(msgspec.structs.astuple, state.sent_on)}
+        table.sent_on[slot] = {LogId(*one[:3]): list(one[3]) for one in map(msgspec.structs.astuple, state.sent_on)}
     # until the user comes back, a forgotten user's row goes on expiring
     table.forgotten[slot] = row.expires_s > 0
     table.forgotten_ms[slot] = state.forgotten_ms
@@ -101,15 +101,15 @@ def _fill_offers(table: ProfileTable, slot: int, state: ProfileState) -> None:
     """The last recommendation and what was taken of earlier ones; reasons of a newer release count as none."""
     if state.offered is not None:
         items, reasons = hashes(state.offered.items), types(state.offered.reasons)
-        k = min(len(items), table.shape.offered)
-        table.offered_items[slot, :k] = items[:k]
-        table.offered_reasons[slot, :k] = np.where(reasons[:k] <= len(REASON_KINDS), reasons[:k], 0)
-        table.offered_id[slot] = state.offered.id
-        table.offered_model[slot] = table.model(state.offered.encoder)
-    taken, why = hashes(state.taken_items)[-TAKEN:], types(state.taken_reasons)[-TAKEN:]
-    table.taken_items[slot, : len(taken)] = taken
-    table.taken_reasons[slot, : len(taken)] = np.where(why <= len(REASON_KINDS), why, 0)
-    table.taken_count[slot] = len(taken)
+        k = min(len(items), table.shape.recommended)
+        table.recommended_items[slot, :k] = items[:k]
+        table.recommended_reasons[slot, :k] = np.where(reasons[:k] <= len(REASON_KINDS), reasons[:k], 0)
+        table.recommendation_id_hash[slot] = state.offered.id
+        table.recommended_by[slot] = table.model(state.offered.encoder)
+    taken, why = hashes(state.taken_items)[-VISITED:], types(state.taken_reasons)[-VISITED:]
+    table.visited_items[slot, : len(taken)] = taken
+    table.visited_reasons[slot, : len(taken)] = np.where(why <= len(REASON_KINDS), why, 0)
+    table.visited_count[slot] = len(taken)
 
 
 def _pending_events(log: EventLog, start: int) -> list[PendingEvent]:
@@ -117,7 +117,7 @@ def _pending_events(log: EventLog, start: int) -> list[PendingEvent]:
     return [PendingEvent(*event) for event in zip(*(column[start:].tolist() for column in columns), strict=True)]
 
 
-def encode_rows(snapshot: Snapshot, save_number: int, forget_after_s: int) -> list[StoredProfile]:
+def encode_rows(snapshot: ProfileSnapshot, save_number: int, forget_after_s: int) -> list[StoredProfile]:
     """Rows to store, each with its slot's term and this save's number."""
     if not len(snapshot):
         return []
@@ -141,7 +141,7 @@ def _bytes_of_rows(array: NDArray[Any]) -> list[bytes]:
     return [data[start : start + width] for start in range(0, len(data), width)]
 
 
-def _encode_states(snapshot: Snapshot) -> list[bytes]:
+def _encode_states(snapshot: ProfileSnapshot) -> list[bytes]:
     """What `encode_state` gives for the `ProfileState` of each row, column by column."""
     a = snapshot.arrays
     rows = RowWriter(len(snapshot))
@@ -150,13 +150,13 @@ def _encode_states(snapshot: Snapshot) -> list[bytes]:
     rows.constant(_bytes("pending"))
     _write_each(rows, snapshot, snapshot.pending, _event_log, EventLog())
     _write_sums(rows, snapshot)
-    bought = _known(a["bought_times"])
-    for name, column in (("purchased_items", "bought_items"), ("purchased_times", "bought_times")):
+    bought = _known(a["purchased_times"])
+    for name, column in (("purchased_items", "purchased_items"), ("purchased_times", "purchased_times")):
         rows.constant(_bytes(name))
         rows.binary(a[column], bought)
     rows.constant(_bytes("seen_ids"))
     rows.binary(_in_order(a["seen"], a["seen_count"]), np.minimum(a["seen_count"], a["seen"].shape[1]))
-    _write_fences(rows, snapshot)
+    _write_applied_offsets(rows, snapshot)
     rows.constant(_bytes("counters"), map_head(3), _bytes("applied"), array_head(a["applied"].shape[1]))
     for kind in a["applied"].T:
         rows.integers(kind)
@@ -188,7 +188,7 @@ def _write_log(rows: RowWriter, columns: Sequence[NDArray[Any]], counts: Int64Ar
 
 
 def _write_each(
-    rows: RowWriter, snapshot: Snapshot, of_slot: dict[int, Any], stored: Callable[[Any], Any], without: Any
+    rows: RowWriter, snapshot: ProfileSnapshot, of_slot: dict[int, Any], stored: Callable[[Any], Any], without: Any
 ) -> None:
     """A value that few rows have: what is stored of it, and what is where there is none."""
     if not of_slot:
@@ -198,11 +198,11 @@ def _write_each(
     rows.ragged([_bytes(stored(value) if value else without) for value in values])
 
 
-def _sent_on(sources: dict[Source, list[int]]) -> list[SentOn]:
-    return [SentOn(*source, offsets) for source, offsets in sources.items()]
+def _sent_on(sources: dict[LogId, list[int]]) -> list[ReroutedOffsets]:
+    return [ReroutedOffsets(*source, offsets) for source, offsets in sources.items()]
 
 
-def _write_sums(rows: RowWriter, snapshot: Snapshot) -> None:
+def _write_sums(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
     """The sums of this encoder version, where there are any, before those of others."""
     a, slots = snapshot.arrays, snapshot.slots.tolist()
     own = a["sums_time"] != NO_TIME
@@ -226,11 +226,15 @@ def _write_sums(rows: RowWriter, snapshot: Snapshot) -> None:
         )
 
 
-def _write_fences(rows: RowWriter, snapshot: Snapshot) -> None:
-    """The fences of the slots' own partitions, where there are any, before those of other logs."""
-    fences, partitions = snapshot.arrays["fences"], snapshot.arrays["partition"]
-    given = fences != 0
-    others = [snapshot.other_fences.get(slot, {}) for slot in snapshot.slots.tolist()] if snapshot.other_fences else []
+def _write_applied_offsets(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
+    """The applied offsets of the slots' own partitions, where there are any, before those of other logs."""
+    applied_offsets, partitions = snapshot.arrays["applied_offsets"], snapshot.arrays["partition"]
+    given = applied_offsets != 0
+    others = (
+        [snapshot.other_applied_offsets.get(slot, {}) for slot in snapshot.slots.tolist()]
+        if snapshot.other_applied_offsets
+        else []
+    )
     rows.constant(_bytes("fences"))
     counts = given.sum(axis=1)
     rows.array_heads(counts + np.array([len(one) for one in others]) if others else counts)
@@ -239,31 +243,33 @@ def _write_fences(rows: RowWriter, snapshot: Snapshot) -> None:
         if where.any():
             rows.constant(array_head(4), _bytes(topic), _bytes(topic_id), where=where)
             rows.integers(partitions, where=where)
-            rows.integers(fences[:, column], where=where)
+            rows.integers(applied_offsets[:, column], where=where)
     if others:
-        rows.ragged([b"".join(_bytes(Fence(*source, offset)) for source, offset in one.items()) for one in others])
+        rows.ragged(
+            [b"".join(_bytes(AppliedOffset(*source, offset)) for source, offset in one.items()) for one in others]
+        )
 
 
-def _write_offers(rows: RowWriter, snapshot: Snapshot) -> None:
+def _write_offers(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
     a = snapshot.arrays
     rows.constant(_bytes("offered"))
-    models, counts = a["offered_model"], (a["offered_reasons"] != 0).sum(axis=1)
+    models, counts = a["recommended_by"], (a["recommended_reasons"] != 0).sum(axis=1)
     given = models != 0
     rows.constant(_bytes(None), where=~given)
     if given.any():
         rows.constant(map_head(4), _bytes("items"), where=given)
-        rows.binary(a["offered_items"], counts, where=given)
+        rows.binary(a["recommended_items"], counts, where=given)
         rows.constant(_bytes("reasons"), where=given)
-        rows.binary(a["offered_reasons"], counts, where=given)
+        rows.binary(a["recommended_reasons"], counts, where=given)
         rows.constant(_bytes("id"), where=given)
-        rows.integers(a["offered_id"], where=given)
+        rows.integers(a["recommendation_id_hash"], where=given)
         rows.constant(_bytes("encoder"), where=given)
         for model in np.unique(models[given]).tolist():
             rows.constant(_bytes(snapshot.models[model]), where=models == model)
-    taken = np.minimum(a["taken_count"], a["taken_items"].shape[1]).astype(np.int64)
-    for name in ("taken_items", "taken_reasons"):
+    visited = np.minimum(a["visited_count"], a["visited_items"].shape[1]).astype(np.int64)
+    for name, column in (("taken_items", "visited_items"), ("taken_reasons", "visited_reasons")):
         rows.constant(_bytes(name))
-        rows.binary(_in_order(a[name], a["taken_count"]), taken)
+        rows.binary(_in_order(a[column], a["visited_count"]), visited)
 
 
 def _event_log(events: Sequence[PendingEvent]) -> EventLog:

@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 
 from streams.arrays import IntpArray
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 from streams.state.pending_events import PendingEvent
 from streams.state.profile_table import OtherSums, ProfileTable
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """Copies of dirty slots at a batch boundary: processing goes on while they are encoded and written."""
+class ProfileSnapshot:
+    """Copies of dirty slots at a batch state_lock: processing goes on while they are encoded and written."""
 
     slots: IntpArray
     user_ids: list[str]
     arrays: dict[str, Any]
     pending: dict[int, list[PendingEvent]]
     other_sums: dict[int, list[OtherSums]]
-    other_fences: dict[int, dict[Source, int]]
-    sent_on: dict[int, dict[Source, list[int]]]
+    other_applied_offsets: dict[int, dict[LogId, int]]
+    sent_on: dict[int, dict[LogId, list[int]]]
     columns: list[tuple[str, str]]
     models: list[str]
     encoder: str
@@ -31,7 +31,7 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.slots)
 
-    def parts(self, size: int) -> Iterator["Snapshot"]:
+    def parts(self, size: int) -> Iterator["ProfileSnapshot"]:
         """The slots, so many at a time."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
@@ -41,22 +41,32 @@ class Snapshot:
 
 _COPIED = [
     *("items", "types", "times", "ids", "sums", "mass", "sums_time", "seen", "seen_count"),
-    *("bought_items", "bought_times", "preferences", "applied", "duplicates", "pending_dropped"),
-    *("partition", "term", "forgotten", "forgotten_ms", "fences"),
-    *("offered_items", "offered_reasons", "offered_id", "offered_model", "taken_items", "taken_reasons", "taken_count"),
+    *("purchased_items", "purchased_times", "preferences", "applied", "duplicates", "pending_dropped"),
+    *("partition", "term", "forgotten", "forgotten_ms", "applied_offsets"),
+    *(
+        "recommended_items",
+        "recommended_reasons",
+        "recommendation_id_hash",
+        "recommended_by",
+        "visited_items",
+        "visited_reasons",
+        "visited_count",
+    ),
 ]
 
 
-def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Snapshot:
+def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> ProfileSnapshot:
     """Copy slots and mark them clean, but being saved."""
     chosen = slots.tolist()
-    snapshot = Snapshot(
+    snapshot = ProfileSnapshot(
         slots=slots,
         user_ids=[table.user_ids[slot] or "" for slot in chosen],
         arrays={name: getattr(table, name).take(slots, axis=0) for name in _COPIED},
         pending={slot: list(table.pending[slot]) for slot in chosen if slot in table.pending},
         other_sums={slot: list(table.other_sums[slot]) for slot in chosen if slot in table.other_sums},
-        other_fences={slot: dict(table.other_fences[slot]) for slot in chosen if slot in table.other_fences},
+        other_applied_offsets={
+            slot: dict(table.other_applied_offsets[slot]) for slot in chosen if slot in table.other_applied_offsets
+        },
         sent_on={
             slot: {source: list(offsets) for source, offsets in table.sent_on[slot].items()}
             for slot in chosen
@@ -71,7 +81,7 @@ def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Snapsh
     return snapshot
 
 
-def end_save(table: ProfileTable, snapshot: Snapshot, saved: bool) -> None:
+def end_save(table: ProfileTable, snapshot: ProfileSnapshot, saved: bool) -> None:
     """Let go of a snapshot's slots; if its rows were not saved, they are dirty again."""
     # a slot may have been given to somebody else by a rebalance meanwhile
     users = map(table.user_ids.__getitem__, snapshot.slots.tolist())

@@ -31,7 +31,7 @@ class EncoderSums(msgspec.Struct, kw_only=True):
     time_ms: int
 
 
-class Fence(msgspec.Struct, array_like=True, frozen=True):
+class AppliedOffset(msgspec.Struct, array_like=True, frozen=True):
     """Events of this log below ``next_offset`` are in the profile already."""
 
     topic: str
@@ -40,7 +40,7 @@ class Fence(msgspec.Struct, array_like=True, frozen=True):
     next_offset: int
 
 
-class SentOn(msgspec.Struct, array_like=True, frozen=True):
+class ReroutedOffsets(msgspec.Struct, array_like=True, frozen=True):
     """Events of this log that are in the profile and came by way of ``rerouted``: the offsets of the last ones."""
 
     topic: str
@@ -57,7 +57,7 @@ class Counters(msgspec.Struct, kw_only=True):
     pending_dropped: int = 0
 
 
-class Offered(msgspec.Struct, kw_only=True):
+class RecommendedList(msgspec.Struct, kw_only=True):
     """The last recommendation: ``items`` u64 (hashes of item ids, best first), ``reasons`` u8 (codes: the place of the
     kind in REASON_KINDS and one), hash of its id, the encoder version that ranked it."""
 
@@ -77,16 +77,16 @@ class ProfileState(msgspec.Struct, kw_only=True):
     purchased_items: bytes = b""
     purchased_times: bytes = b""
     seen_ids: bytes = b""
-    fences: list[Fence] = msgspec.field(default_factory=list)
+    fences: list[AppliedOffset] = msgspec.field(default_factory=list)
     counters: Counters = msgspec.field(default_factory=Counters)
-    sent_on: list[SentOn] = msgspec.field(default_factory=list)
+    sent_on: list[ReroutedOffsets] = msgspec.field(default_factory=list)
     forgotten_ms: int = 0
     """Kafka's time of the last command to forget; events written up to then only count, whenever they are read."""
-    offered: Offered | None = None
+    offered: RecommendedList | None = None
     taken_items: bytes = b""
     """u64, hashes of the recommended items that the user went to, the oldest first."""
     taken_reasons: bytes = b""
-    """u8, why each was recommended, as in ``Offered``."""
+    """u8, why each was recommended, as in ``RecommendedList``."""
 
 
 class StateError(PrefstreamError):

@@ -11,11 +11,11 @@ from streams.commands.output import note, say, say_json, say_table
 
 if TYPE_CHECKING:
     from encoders.artifact.manifest import Encoder
-    from encoders.artifact.registry import Shelf
+    from encoders.artifact.registry import EncoderRegistry
     from schemas.encoder_state import EncoderState
     from streams.commands.broker import Broker
     from streams.settings import Settings
-    from streams.versions.activations import EncoderVersions
+    from streams.versions.activations import Activations
 
 app = typer.Typer(no_args_is_help=True, help="Swap encoder versions while users are served.", rich_markup_mode=None)
 
@@ -127,26 +127,26 @@ def rollback(ctx: typer.Context, as_json: AsJson = False) -> None:
     _tell(_send(settings, broker, versions.activate(versions.activated[1], _now_ms()), versions), as_json)
 
 
-def _shelf(settings: "Settings") -> "Shelf":
-    from encoders.artifact.registry import Shelf
+def _shelf(settings: "Settings") -> "EncoderRegistry":
+    from encoders.artifact.registry import EncoderRegistry
     from streams.versions.builtin_encoder import load_encoder
 
-    return Shelf(load_encoder(settings), settings.encoder.folders)
+    return EncoderRegistry(load_encoder(settings), settings.encoder.folders)
 
 
-def read_versions(settings: "Settings", broker: "Broker") -> "EncoderVersions":
+def read_versions(settings: "Settings", broker: "Broker") -> "Activations":
     """What the topic `encoders` says."""
     from streams.commands.reader import TopicReader
     from streams.kafka.topics import ENCODERS, TopicNames
-    from streams.versions.activations import EncoderVersions
+    from streams.versions.activations import Activations
 
-    versions = EncoderVersions()
+    versions = Activations()
     with TopicReader(broker, TopicNames(settings.namespace).full(ENCODERS)) as reader:
         versions.see(reader.until_end())
     return versions
 
 
-def _state_of(version: str, versions: "EncoderVersions", shelf: "Shelf") -> "EncoderState":
+def _state_of(version: str, versions: "Activations", shelf: "EncoderRegistry") -> "EncoderState":
     """What the folder says of a version, or what was said when it was activated before."""
     from encoders.errors import EncoderError
 
@@ -171,7 +171,7 @@ def _stated(encoder: "Encoder") -> "EncoderState":
     )
 
 
-def _send(settings: "Settings", broker: "Broker", state: "EncoderState", versions: "EncoderVersions") -> "EncoderState":
+def _send(settings: "Settings", broker: "Broker", state: "EncoderState", versions: "Activations") -> "EncoderState":
     """Make the version's topic where it is missing, and name the version as active."""
     import msgspec
 
@@ -200,10 +200,10 @@ def _ends(broker: "Broker", topic: str) -> dict[int, int]:
 
 def _progress(settings: "Settings", broker: "Broker", version: str) -> tuple[int | None, int]:
     """Records (by offsets) of the catalog that are encoded for a version, None if its group never was; and all."""
-    from streams.catalog.catalog_progress import CatalogProgress, catalog_consumer
+    from streams.catalog.catalog_progress import CatalogOffsets, catalog_consumer
     from streams.kafka.topics import CATALOG, TopicNames
 
-    progress = CatalogProgress(catalog_consumer(settings, version), TopicNames(settings.namespace).full(CATALOG))
+    progress = CatalogOffsets(catalog_consumer(settings, version), TopicNames(settings.namespace).full(CATALOG))
     try:
         committed, ends = progress.look()
     finally:
@@ -212,7 +212,7 @@ def _progress(settings: "Settings", broker: "Broker", version: str) -> tuple[int
     return sum(known) if known else None, sum(ends.values())
 
 
-def _dimension(shelf: "Shelf", version: str) -> int | None:
+def _dimension(shelf: "EncoderRegistry", version: str) -> int | None:
     from encoders.errors import EncoderError
 
     try:

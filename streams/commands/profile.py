@@ -96,7 +96,7 @@ def _broker(settings: "Settings") -> "tuple[Broker | None, str | None]":
 def _half_lives(settings: "Settings", broker: "Broker | None") -> dict[str, list[float]]:
     """Half-lives of the encoder versions: as they were activated, and of those whose folders are here."""
     from encoders.artifact import manifest
-    from encoders.artifact.registry import Shelf
+    from encoders.artifact.registry import EncoderRegistry
     from encoders.errors import EncoderError
     from streams.commands.encoders import read_versions
     from streams.kafka.clients import BrokerUnavailable
@@ -107,7 +107,7 @@ def _half_lives(settings: "Settings", broker: "Broker | None") -> dict[str, list
     try:
         if broker is not None and TopicNames(settings.namespace).full(ENCODERS) in broker.partitions:
             found = {state.version: state.half_lives_s for state in read_versions(settings, broker).states.values()}
-        for version, path in Shelf(load_encoder(settings), settings.encoder.folders).paths().items():
+        for version, path in EncoderRegistry(load_encoder(settings), settings.encoder.folders).paths().items():
             found[version] = manifest.read(path).half_lives_s
     except (BrokerUnavailable, EncoderError, OSError) as error:
         note(f"Not all half-lives of the sums are known: {error}")

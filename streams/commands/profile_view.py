@@ -7,7 +7,7 @@ import numpy as np
 
 from schemas.events import EVENT_TYPES
 from streams.arrays import floats
-from streams.checkpoint.stored_profile import EncoderSums, EventLog, Fence, decode_state, hashes, times, types
+from streams.checkpoint.stored_profile import AppliedOffset, EncoderSums, EventLog, decode_state, hashes, times, types
 from streams.stores.base import StoredProfile
 
 
@@ -142,7 +142,7 @@ def _sums(sums: EncoderSums, half_lives_s: Sequence[float]) -> list[SumView]:
     ]
 
 
-def _fence(fence: Fence) -> dict[str, str | int]:
+def _fence(fence: AppliedOffset) -> dict[str, str | int]:
     return {
         "topic": fence.topic,
         "topic_id": fence.topic_id,

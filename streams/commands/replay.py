@@ -184,14 +184,14 @@ def _send_events(
 ) -> int:
     from schemas.codec import encode
     from schemas.events import EVENT_CLASSES, EVENT_TYPES
-    from streams.commands.replay_clock import Pace
+    from streams.commands.replay_clock import ReplayClock
 
     topic_of = {cls: topics[kind] for cls, kind in zip(EVENT_CLASSES, EVENT_TYPES, strict=True)}
     events: Iterable[Event] = _sound(file.path, found, problems, limit)
     total, pace = file.size, None
     if speed is not None:
         events = sorted(events, key=lambda event: event.event_time_ms)
-        total, pace = len(events), Pace(speed, sender.wait)
+        total, pace = len(events), ReplayClock(speed, sender.wait)
     sent = 0
     with _progress(f"events {file.path.name}", total) as advance:
         for event in events:

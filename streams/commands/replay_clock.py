@@ -6,7 +6,7 @@ from collections.abc import Callable
 _SLICE_S = 0.2
 
 
-class Pace:
+class ReplayClock:
     """Event times mapped to a clock: the first event is due at once."""
 
     def __init__(

@@ -7,7 +7,7 @@ from confluent_kafka import Consumer
 
 from streams.commands.broker import QUIET, Broker
 from streams.kafka.clients import make_tail_consumer
-from streams.kafka.compacted_topic_reader import Tail
+from streams.kafka.compacted_topic_reader import CompactedTopicReader
 
 
 class _Titled(msgspec.Struct):
@@ -34,7 +34,7 @@ class Titles:
     def __init__(self, broker: Broker, topic: str) -> None:
         self._known: dict[str, str] = {}
         self._kafka = broker.kafka
-        self._tail = Tail(topic, self._consumer, self._collect) if topic in broker.partitions else None
+        self._tail = CompactedTopicReader(topic, self._consumer, self._collect) if topic in broker.partitions else None
 
     def __enter__(self) -> "Titles":
         if self._tail is not None:

@@ -16,7 +16,7 @@ from schemas.recommendation import Recommendation
 from streams.console.shelves import Stocked, stocked
 from streams.errors import PrefstreamError
 from streams.kafka.clients import make_producer, make_tail_consumer
-from streams.kafka.compacted_topic_reader import Tail
+from streams.kafka.compacted_topic_reader import CompactedTopicReader
 from streams.kafka.topics import CATALOG, RECOMMENDATIONS, TopicNames
 from streams.settings import Kafka
 
@@ -56,7 +56,7 @@ class Feed:
         self._producer = make_producer(kafka, **{**_QUIET, "linger.ms": 0})
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="console-producer", daemon=True)
-        self._tails: list[Tail] = []
+        self._tails: list[CompactedTopicReader] = []
 
     def start(
         self, on_catalog: Callable[[list[CatalogChange]], None], on_lists: Callable[[list[ListChange]], None]
@@ -77,8 +77,10 @@ class Feed:
             return collect
 
         self._tails = [
-            Tail(self._names.full(CATALOG), self._consumer, hand_over(read_catalog, on_catalog)),
-            Tail(self._names.full(RECOMMENDATIONS), self._consumer, hand_over(read_list, on_lists), last=_LATEST_LISTS),
+            CompactedTopicReader(self._names.full(CATALOG), self._consumer, hand_over(read_catalog, on_catalog)),
+            CompactedTopicReader(
+                self._names.full(RECOMMENDATIONS), self._consumer, hand_over(read_list, on_lists), last=_LATEST_LISTS
+            ),
         ]
         self._poller.start()
         for tail in self._tails:

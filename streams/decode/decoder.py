@@ -18,12 +18,12 @@ from streams.decode.dead_letter import Refused, dead_letter
 from streams.decode.event_batch import CommandBatch, EventBatch
 from streams.decode.partitioner import Partitioner, partitions_of
 from streams.fetch.record_batch import RecordBatch
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 from streams.kafka.topics import COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
 
 _DECADE_MS = 10 * 365 * 86_400_000
 
-TopicIds = Callable[[str], str]
+TopicIdOf = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Decoder:
     """Decodes batches of the five inputs. A verdict depends on the record alone, so it is the same on replay."""
 
     def __init__(
-        self, names: TopicNames, topic_id: TopicIds, partitioner: Partitioner, max_future_s: float = 300.0
+        self, names: TopicNames, topic_id: TopicIdOf, partitioner: Partitioner, max_future_s: float = 300.0
     ) -> None:
         self._topic_id = topic_id
         self._partitioner: Partitioner = partitioner
@@ -97,7 +97,7 @@ class Decoder:
         """Decode batches one behind the other, given the inputs' partition count."""
         decoded = Decoded(batches)
         events, commands = _Columns(), _Columns()
-        sources: dict[Source, int] = {}
+        sources: dict[LogId, int] = {}
         for place, batch in enumerate(batches):
             if not self._read_all(place, batch, events, sources):
                 self._read_each(place, batch, events, commands, sources, decoded.refused)
@@ -122,7 +122,7 @@ class Decoder:
             decoded.command_batch = commands.batch
         return decoded
 
-    def _read_all(self, place: int, batch: RecordBatch, columns: _Columns, sources: dict[Source, int]) -> bool:
+    def _read_all(self, place: int, batch: RecordBatch, columns: _Columns, sources: dict[LogId, int]) -> bool:
         """Events without a fault, a third of the cost of one by one; False where a record needs a look of its own."""
         kind, records = self._types.get(batch.topic), batch.records
         types = {content_type(record.headers) if record.headers else None for record in records}
@@ -147,7 +147,7 @@ class Decoder:
         batch: RecordBatch,
         events: _Columns,
         commands: _Columns,
-        sources: dict[Source, int],
+        sources: dict[LogId, int],
         refused: list[Refused],
     ) -> None:
         own = self._own(batch)
@@ -171,8 +171,8 @@ class Decoder:
             target.source.append(sources.setdefault(source, len(sources)))
             target.offsets.append(offset)
 
-    def _own(self, batch: RecordBatch) -> Source:
-        return Source(batch.topic, self._topic_id(batch.topic), batch.partition)
+    def _own(self, batch: RecordBatch) -> LogId:
+        return LogId(batch.topic, self._topic_id(batch.topic), batch.partition)
 
     def _refuse_wrong_times(self, columns: _Columns, refused: list[Refused]) -> None:
         """Judged by the record's own timestamp, never by a clock: a replay must come to the same verdict."""
@@ -205,14 +205,14 @@ class Decoder:
             raise DecodeError(DecodeReason.MALFORMED, None, detail)
         return kind
 
-    def _origin(self, record: Any) -> tuple[Source, int]:
+    def _origin(self, record: Any) -> tuple[LogId, int]:
         origin = Rerouted.from_headers(record.headers)
-        return Source(origin.topic, origin.topic_id, origin.partition), origin.offset
+        return LogId(origin.topic, origin.topic_id, origin.partition), origin.offset
 
     def _separate_misplaced(
         self,
         columns: _Columns,
-        logs: list[Source],
+        logs: list[LogId],
         batches: Sequence[RecordBatch],
         partitions: int,
         misplaced: list[Misplaced],
@@ -237,7 +237,7 @@ class Decoder:
 
 
 def _event_batch(
-    columns: _Columns, logs: list[Source], batches: Sequence[RecordBatch], batch_of: IntpArray
+    columns: _Columns, logs: list[LogId], batches: Sequence[RecordBatch], batch_of: IntpArray
 ) -> EventBatch:
     events: Sequence[Any] = columns.values
     item_ids = [event.item_id for event in events]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.arrays import Int64Array, IntpArray, UInt64Array
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class EventBatch:
     times: Int64Array  # event times, UTC ms
     written: Int64Array  # Kafka timestamps of the records, UTC ms
     received: Int64Array  # when this process had them, UTC ms
-    sources: list[Source]
+    sources: list[LogId]
     source: IntpArray  # place in sources: the log each event was first written to
     offsets: Int64Array  # offset in that log
     recommendations: UInt64Array  # hashes of the recommendation_ids that events carry, 0 = none
@@ -56,7 +56,7 @@ class CommandBatch:
 
     user_ids: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
-    sources: list[Source] = field(default_factory=list)
+    sources: list[LogId] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     written: list[int] = field(default_factory=list)
     """Kafka timestamps of the records, UTC ms."""

@@ -90,7 +90,12 @@ class ListEncoder:
         buffer = np.empty(size, np.uint8)
         columns = (
             *(ranked.rows, ranked.scores, reasons),
-            *(ranked.recent_shares, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares),
+            *(
+                ranked.recent_attributions,
+                ranked.older_attributions,
+                ranked.adjustment_attributions,
+                ranked.bias_attributions,
+            ),
             *(table.rows[slots], table.types[slots]),
         )
         written = buffer.data
@@ -124,7 +129,13 @@ class ListEncoder:
 def reason_codes(ranked: Ranked) -> NDArray[np.uint8]:
     """The largest part of each score: uint8 array of shape (B, k), as stored; 0 where nothing may be recommended."""
     codes = np.empty(ranked.rows.shape, np.uint8)
-    parts = (ranked.scores, ranked.recent_shares, ranked.older_shares, ranked.adjust_shares, ranked.bias_shares)
+    parts = (
+        ranked.scores,
+        ranked.recent_attributions,
+        ranked.older_attributions,
+        ranked.adjustment_attributions,
+        ranked.bias_attributions,
+    )
     arguments: list[Any] = [codes, *(np.ascontiguousarray(part) for part in parts), LEAST_SCORE, KIND_CODES]
     note_reasons(*arguments)
     return codes

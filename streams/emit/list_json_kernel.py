@@ -145,10 +145,10 @@ def write_lists(
     rows: Ints,
     scores: Floats,
     reasons: Bytes,
-    recent_shares: Floats,
-    older_shares: Floats,
-    adjust_shares: Floats,
-    bias_shares: Floats,
+    recent_attributions: Floats,
+    older_attributions: Floats,
+    adjustment_attributions: Floats,
+    bias_attributions: Floats,
     event_rows: Ints,
     event_types: Bytes,
     texts: Bytes,
@@ -167,9 +167,9 @@ def write_lists(
     ----------
     out : where to; large enough (``MAX_ITEM_BYTES``)
     ends : (B,), is filled with where each list's frame ends
-    rows, scores, reasons, older_shares, adjust_shares, bias_shares : (B, k), of `ranking_io.Ranked`; codes, of
-        which the first 0 is where a list ends
-    recent_shares : (B, k, h)
+    rows, scores, older_attributions, adjustment_attributions, bias_attributions : (B, k), of `ranking_io.Ranked`
+    reasons : (B, k), codes; the first 0 is where a list ends
+    recent_attributions : (B, k, h)
     event_rows, event_types : (B, L), the items of the recents in the index (-1 unknown) and what was done with them
     texts, text_at : the JSON strings of the items' ids, and where each row's starts; one entry more, the end
     reason_texts, reasons_at, type_texts, types_at : REASONS, REASONS_AT, TYPES, TYPES_AT
@@ -177,7 +177,7 @@ def write_lists(
     exact : whether the parts of a reason add up to the score
     """
     users, history = event_rows.shape
-    width = recent_shares.shape[2]
+    width = recent_attributions.shape[2]
     names = min(NAMED_RECENTS, width)
     chosen = np.empty(NAMED_RECENTS, np.int64)
     at = 0
@@ -193,7 +193,7 @@ def write_lists(
             at = put(out, at, texts, text_at[row], text_at[row + 1])
             reason = reasons[user, place] + (len(reasons_at) // 2 if exact else 0)
             at = put(out, at, reason_texts, reasons_at[reason], reasons_at[reason + 1])
-            shares = recent_shares[user, place]
+            shares = recent_attributions[user, place]
             rest = 0.0
             for event in range(width):
                 rest += shares[event]
@@ -217,9 +217,9 @@ def write_lists(
             out[at] = _CLOSE_LIST
             at += 1
             at = _put_share(out, at, _REST, rest)
-            at = _put_share(out, at, _OLDER, older_shares[user, place])
-            at = _put_share(out, at, _BONUS, adjust_shares[user, place])
-            at = _put_share(out, at, _BIAS, bias_shares[user, place])
+            at = _put_share(out, at, _OLDER, older_attributions[user, place])
+            at = _put_share(out, at, _BONUS, adjustment_attributions[user, place])
+            at = _put_share(out, at, _BIAS, bias_attributions[user, place])
             at = _put_part(out, at, _SCORE)
             at = put_number(out, at, scores[user, place])
             out[at] = _CLOSE
@@ -236,10 +236,10 @@ def write_lists(
 def note_reasons(
     reasons: Bytes,
     scores: Floats,
-    recent_shares: Floats,
-    older_shares: Floats,
-    adjust_shares: Floats,
-    bias_shares: Floats,
+    recent_attributions: Floats,
+    older_attributions: Floats,
+    adjustment_attributions: Floats,
+    bias_attributions: Floats,
     least_score: float,
     kind_codes: Bytes,
 ) -> None:
@@ -251,10 +251,15 @@ def note_reasons(
                 reasons[user, place] = 0
                 continue
             recent = np.float32(0.0)
-            for event in range(recent_shares.shape[2]):
-                recent += recent_shares[user, place, event]
+            for event in range(recent_attributions.shape[2]):
+                recent += recent_attributions[user, place, event]
             best, most = 0, np.float32(-np.inf)
-            parts = (recent, older_shares[user, place], adjust_shares[user, place], bias_shares[user, place])
+            parts = (
+                recent,
+                older_attributions[user, place],
+                adjustment_attributions[user, place],
+                bias_attributions[user, place],
+            )
             for number in range(4):
                 # what is not there at all is no reason, even where all that is there speaks against the item
                 if parts[number] > most and abs(parts[number]) >= _LEAST_SHARE:

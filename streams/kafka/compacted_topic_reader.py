@@ -16,7 +16,7 @@ _AGAIN_S = 1.0
 _LAG_EVERY_S = 1.0
 
 
-class Tail:
+class CompactedTopicReader:
     """A thread with a plain consumer, no group: every worker reads everything, from the beginning."""
 
     def __init__(

@@ -5,7 +5,7 @@ import time
 import structlog
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 
 log = structlog.get_logger(__name__)
 
@@ -18,10 +18,10 @@ class LogEnds:
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
-        self._ends: dict[Source, int] = {}
+        self._ends: dict[LogId, int] = {}
         self._quiet_until = 0.0
 
-    def __call__(self, source: Source, at_least: int) -> int:
+    def __call__(self, source: LogId, at_least: int) -> int:
         """The end offset of a log, fresh if the one known is below ``at_least``."""
         known = self._ends.get(source, -1)
         if known >= at_least:

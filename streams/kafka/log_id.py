@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Source(NamedTuple):
+class LogId(NamedTuple):
     """A log that events come from: a partition of one life of a topic (a recreated topic has a new id).
 
     Events that were sent on twice come by a path of their own, with another order: ``topic_id`` then ends with ``>``
@@ -14,11 +14,11 @@ class Source(NamedTuple):
     topic_id: str
     partition: int
 
-    def by(self, partition: int) -> "Source":
+    def by(self, partition: int) -> "LogId":
         """The path over a partition of ``rerouted`` that was not the last."""
         return self._replace(topic_id=f"{self.topic_id}>{partition}")
 
     @property
-    def origin(self) -> "Source":
+    def origin(self) -> "LogId":
         """The log that the events were first written to, whatever their path."""
         return self._replace(topic_id=self.topic_id.partition(">")[0])

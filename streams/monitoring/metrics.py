@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from streams.monitoring.batch_histogram import BatchHistogram
 from streams.monitoring.quality_metrics import QualityMetrics
-from streams.stores.write_pace import Pace
+from streams.stores.write_pace import WritePace
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LATENCY = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -107,7 +107,7 @@ class Metrics:
         self._batch[topic,].observe(records)
 
     @contextmanager
-    def stage(self, name: str, pace: Pace | None = None) -> Iterator[None]:
+    def stage(self, name: str, pace: WritePace | None = None) -> Iterator[None]:
         """Time a stage: decode, load, quality, update, rank, encode, produce, save; without its waits for ``pace``."""
         start = perf_counter() - (pace.waited_s if pace else 0.0)
         try:

@@ -17,17 +17,17 @@ from schemas.catalog import CatalogItem
 from schemas.ids import id_hashes
 from streams.arrays import Int64Array, IntpArray
 from streams.decode.event_batch import EventBatch
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 from streams.offline.questions import History, Questions
-from streams.offline.ranking_metrics import Figure, accuracy, beyond, groups, place_of
-from streams.rank.exclusions import Rules, head_inputs, left_out
-from streams.rank.loaded_encoder import Space
+from streams.offline.ranking_metrics import Figure, accuracy, beyond, groups, rank_of
+from streams.rank.exclusions import Exclusions, excluded_rows, head_inputs
+from streams.rank.loaded_encoder import LoadedEncoder
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import apply_batch
 
 _USERS = 1024  # users at a time
-_LOG = Source("evaluation", "evaluation", 0)
+_LOG = LogId("evaluation", "evaluation", 0)
 _STEP_MS = 1_000  # between events without times: their position is the clock
 
 
@@ -64,11 +64,11 @@ class StreamModel:
     encoder: Encoder
     runtime: Runtime
     items: Sequence[CatalogItem]
-    rules: Rules = field(default_factory=lambda: Rules(exclude_purchased_days=0, exclude_seen_events=0))
+    rules: Exclusions = field(default_factory=lambda: Exclusions(exclude_purchased_days=0, exclude_seen_events=0))
 
     def __post_init__(self) -> None:
         manifest = self.encoder.manifest
-        self._space = Space.load(self.encoder, self.runtime)
+        self._space = LoadedEncoder.load(self.encoder, self.runtime)
         vectors, known, bias = ItemEncoder(self.runtime, self.encoder).encode_with_bias(self.items)
         kept = np.flatnonzero(known)
         self.index.put([self.items[i].item_id for i in kept.tolist()], vectors[kept], bias[kept])
@@ -121,7 +121,7 @@ class StreamModel:
         began = time.perf_counter()
         table, slots = profiles.table, profiles.slots[place]
         inputs = head_inputs(table, slots, self.index, self.encoder.manifest.history)
-        ranked = self._space.rank(inputs, left_out(table, slots, self.index, self.rules), k)
+        ranked = self._space.rank(inputs, excluded_rows(table, slots, self.index, self.rules), k)
         self.cost.rank_s += time.perf_counter() - began
         self.cost.users += len(slots)
         ids = self.index.item_ids
@@ -216,7 +216,7 @@ def judge(
     trained_on : ids of items that have a vector of their own; a target that is not among them is cold
     index : items and vectors, for coverage and diversity
     """
-    places = place_of(lists, asked.targets)
+    places = rank_of(lists, asked.targets)
     cold = np.array([target not in trained_on for target in asked.targets], np.bool_)
     chosen = {group: rows for group, rows in groups(asked.seen.astype(np.int64), cold).items() if rows.any()}
     popularity = Counter(item for history in asked.log for item in history.items)

@@ -23,20 +23,20 @@ class Figure(NamedTuple):
     high: float
 
 
-def place_of(lists: Sequence[Sequence[str]], targets: Sequence[str]) -> Int64Array:
+def rank_of(lists: Sequence[Sequence[str]], targets: Sequence[str]) -> Int64Array:
     """Place of each target in its list, from 0; -1 where it is not in it: int64 (B,).
 
-    >>> place_of([["a", "b"], ["a"]], ["b", "c"]).tolist()
+    >>> rank_of([["a", "b"], ["a"]], ["b", "c"]).tolist()
     [1, -1]
     """
     places = [found.index(target) if target in found else -1 for found, target in zip(lists, targets, strict=True)]
     return np.array(places, np.int64)
 
 
-def gains(places: Int64Array, k: int) -> dict[str, Float64Array]:
+def gains_at(places: Int64Array, k: int) -> dict[str, Float64Array]:
     """Recall (with one target a list it is the hit rate), reciprocal rank and NDCG of each list at k: float64 (B,).
 
-    >>> {name: each.tolist() for name, each in gains(np.array([0, 2, -1]), 2).items()}
+    >>> {name: each.tolist() for name, each in gains_at(np.array([0, 2, -1]), 2).items()}
     {'recall': [1.0, 0.0, 0.0], 'mrr': [1.0, 0.0, 0.0], 'ndcg': [1.0, 0.0, 0.0]}
     """
     hit = (places >= 0) & (places < k)
@@ -50,7 +50,7 @@ def gains(places: Int64Array, k: int) -> dict[str, Float64Array]:
 
 def accuracy(places: Int64Array, seed: int = 0) -> dict[str, Figure]:
     """Recall, MRR and NDCG at 5, 10 and 20; nothing for no lists."""
-    return _figures({f"{name}@{k}": each for k in AT for name, each in gains(places, k).items()}, seed)
+    return _figures({f"{name}@{k}": each for k in AT for name, each in gains_at(places, k).items()}, seed)
 
 
 def lost(before: Int64Array, after: Int64Array, seed: int = 0) -> dict[str, Figure]:
@@ -60,7 +60,7 @@ def lost(before: Int64Array, after: Int64Array, seed: int = 0) -> dict[str, Figu
     0.3333333333333333
     """
     return _figures(
-        {f"{name}@{k}": each - gains(after, k)[name] for k in AT for name, each in gains(before, k).items()}, seed
+        {f"{name}@{k}": each - gains_at(after, k)[name] for k in AT for name, each in gains_at(before, k).items()}, seed
     )
 
 

@@ -10,7 +10,7 @@ import structlog
 
 from schemas.errors import DecodeError, DecodeReason
 from streams.arrays import IntpArray
-from streams.checkpoint.checkpointer import Checkpoint
+from streams.checkpoint.checkpointer import Checkpointer
 from streams.checkpoint.ownership import Assignment, Ownership
 from streams.checkpoint.profile_rows import fill_slot
 from streams.checkpoint.stored_profile import StateError
@@ -20,17 +20,17 @@ from streams.decode.event_batch import CommandBatch, EventBatch
 from streams.emit.producer import Emitter
 from streams.errors import PrefstreamError
 from streams.fetch.record_batch import RecordBatch
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 from streams.monitoring.metrics import Metrics
 from streams.pipeline.recommender import Recommender
 from streams.quality.list_statistics import ListStatistics
 from streams.quality.online_quality import OnlineQuality
-from streams.rank.loaded_encoder import Serving
+from streams.rank.loaded_encoder import ActiveEncoder
 from streams.retry import Backoff
 from streams.state.profile_table import ProfileTable, TableFull
 from streams.state.profile_update import OUTCOMES, Applied, apply_batch, fold_pending, fold_spilled
 from streams.state.trending import Trending
-from streams.state.version_sums import carry
+from streams.state.version_sums import map_into
 from streams.stores.base import ProfileStore, StoredProfile, StoreError, StoreMisconfigured
 
 log = structlog.get_logger(__name__)
@@ -42,11 +42,11 @@ _WARN_EVERY_S = 60.0
 _WARN_FROM = 10  # a few are somebody's mistake, many are a setting
 
 
-class FenceBeyondLog(PrefstreamError):
+class AppliedOffsetBeyondLog(PrefstreamError):
     """A profile counted events that the log does not hold (any more): it was cut."""
 
 
-class Pipeline:
+class BatchPipeline:
     """Groups of batches, one after the other into the state; while one is ranked, the users of the next are loaded.
 
     Batches of a past assignment are dropped, as their new owner reads them again.
@@ -57,15 +57,15 @@ class Pipeline:
         table: ProfileTable,
         store: ProfileStore,
         decoder: Decoder,
-        serving: Serving,
+        serving: ActiveEncoder,
         recommender: Recommender,
         trending: Trending,
         emitter: Emitter,
-        checkpoint: Checkpoint,
+        checkpoint: Checkpointer,
         ownership: Ownership,
         metrics: Metrics,
         max_dirty_users: int,
-        log_end: Callable[[Source, int], int],
+        log_end: Callable[[LogId, int], int],
         quality: OnlineQuality,
         statistics: ListStatistics,
     ) -> None:
@@ -108,7 +108,7 @@ class Pipeline:
             rows = await self._load(list(partition_of), assignment)
             if rows is None:
                 return False
-            async with self._checkpoint.boundary:
+            async with self._checkpoint.state_lock:
                 if not self._goes_on(assignment):
                     return False
                 try:
@@ -118,7 +118,7 @@ class Pipeline:
                 except TableFull:
                     self._metrics.wait("dirty-budget")
                 except BaseException:
-                    # the group may be half in the table: see to it that nothing is saved when the boundary falls
+                    # the group may be half in the table: see to it that nothing is saved when the state_lock falls
                     self.accepting = False
                     self._ownership.revoke()
                     raise
@@ -192,7 +192,7 @@ class Pipeline:
                     self._check_fences(slot, user)
                     waiting.update(event.item for event in self._table.pending.get(slot, ()))
             fold_pending(self._table, waiting, space.index, space.sums)
-            space.wanted |= carry(self._table, fresh.tolist(), space.maps, space.sums.half_life_s)
+            space.wanted |= map_into(self._table, fresh.tolist(), space.maps, space.sums.half_life_s)
             # not all of them are ranked in this batch, and all may be saved
             if moved:
                 self._recommender.note_preferences(np.array(moved, np.intp))
@@ -229,11 +229,11 @@ class Pipeline:
     def _check_fences(self, slot: int, user: str) -> None:
         partition = int(self._table.partition[slot])
         for column, (topic, topic_id) in enumerate(self._table.columns):
-            fence = int(self._table.fences[slot, column])
+            fence = int(self._table.applied_offsets[slot, column])
             if fence:
-                end = self._log_end(Source(topic, topic_id, partition), fence)
+                end = self._log_end(LogId(topic, topic_id, partition), fence)
                 if fence > end:
-                    raise FenceBeyondLog(
+                    raise AppliedOffsetBeyondLog(
                         f"Topic {topic!r} partition {partition} ends at offset {end}, but the profile of {user!r} has "
                         f"counted events up to {fence}: the log was cut, and new events below that offset would be "
                         "skipped. Restore the log, or delete the topic and create it again (a new topic counts anew)."
@@ -274,7 +274,7 @@ class Pipeline:
         self._emitter.reroute(decoded.misplaced)
 
     def apply_index_updates(self) -> None:
-        """New item vectors into the index, and what waited for them into the sums; call with the boundary held."""
+        """New item vectors into the index, and what waited for them into the sums; call with the state_lock held."""
         space = self._serving.space
         changed = space.updates.apply(space.index)
         if changed:
@@ -316,7 +316,7 @@ class Pipeline:
         columns = (commands.user_ids, commands.sources, commands.offsets, commands.written)
         for user, source, offset, written_ms in zip(*columns, strict=True):
             slot = slots[user]
-            if self._table.pass_fence(slot, source, offset):
+            if self._table.apply_once(slot, source, offset):
                 self._table.wipe(slot, written_ms)
                 forgotten.append(user)
                 log.info("forgot a user", partition=int(self._table.partition[slot]))

@@ -16,7 +16,7 @@ Step = Callable[[list[RecordBatch], Callable[[], None]], Coroutine[Any, Any, Any
 """What is done to a group. It calls its second argument when the next group may be begun; else that is at its end."""
 
 
-class Intake:
+class BatchQueue:
     """Holds batches in order of arrival, about as many records as a group takes.
 
     Parameters

@@ -17,14 +17,14 @@ from streams.quality.list_statistics import ListStatistics
 from streams.quality.online_quality import OnlineQuality
 from streams.rank.exclusions import (
     TRENDING_CODE,
-    Rules,
+    Exclusions,
+    excluded_rows,
     head_inputs,
-    left_out,
     popular,
     trending_items,
     trending_places,
 )
-from streams.rank.loaded_encoder import Serving, Space
+from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.state.profile_table import ProfileTable
 from streams.state.trending import Trending
 
@@ -33,16 +33,16 @@ _AT_ONCE = 4_096
 
 
 class Recommender:
-    """Runs in a thread while the event loop is free: the caller holds the batch boundary meanwhile."""
+    """Runs in a thread while the event loop is free: the caller holds the batch state_lock meanwhile."""
 
     def __init__(
         self,
         table: ProfileTable,
-        serving: Serving,
+        serving: ActiveEncoder,
         trending: Trending,
         emitter: Emitter,
         metrics: Metrics,
-        rules: Rules,
+        rules: Exclusions,
         k: int,
         quality: OnlineQuality,
         statistics: ListStatistics,
@@ -67,8 +67,8 @@ class Recommender:
         index = space.index
         with self._metrics.stage("rank"):
             inputs = self._head_inputs(space, slots)
-            barred = left_out(table, slots, index, self._rules)
-            ranked = space.rank(inputs, barred, self._k)
+            excluded = excluded_rows(table, slots, index, self._rules)
+            ranked = space.rank(inputs, excluded, self._k)
             table.preferences[slots] = np.stack([ranked.short_term, ranked.long_term, ranked.user], axis=1)
         with self._metrics.stage("encode"):
             known = np.asarray(ranked.user.any(axis=1))
@@ -85,7 +85,7 @@ class Recommender:
             unknown = np.flatnonzero(~known)
             if len(unknown):
                 top = popular(self._trending.top(), index)
-                places = trending_places(top.rows, barred[unknown], rows.shape[1])
+                places = trending_places(top.rows, excluded[unknown], rows.shape[1])
                 given = places >= 0
                 rows[unknown] = np.where(given, top.rows[places], -1) if len(top.rows) else -1
                 reasons[unknown] = np.where(given, TRENDING_CODE, 0)
@@ -110,7 +110,7 @@ class Recommender:
             user, short_term, long_term = space.graph.vectors(self._head_inputs(space, some))
             self._table.preferences[some] = np.stack([short_term, long_term, user], axis=1)
 
-    def _head_inputs(self, space: Space, slots: IntpArray) -> HeadInputs:
+    def _head_inputs(self, space: LoadedEncoder, slots: IntpArray) -> HeadInputs:
         history = space.graph.encoder.manifest.history
         return head_inputs(self._table, slots, space.index, history, space.sums.half_life_s)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from encoders.index.item_index import ItemIndex
 from streams.arrays import Float32Array, Float64Array, Int64Array
 from streams.monitoring.quality_metrics import QualityMetrics
-from streams.rank.loaded_encoder import Serving
+from streams.rank.loaded_encoder import ActiveEncoder
 
 WINDOW_S = 3600.0
 """An item counts as covered for so long after it was recommended; popularity halves in this time."""
@@ -50,7 +50,9 @@ class ListStatistics:
     Arrays hold a number per row of the index; rows are never renumbered.
     """
 
-    def __init__(self, serving: Serving, metrics: QualityMetrics, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, serving: ActiveEncoder, metrics: QualityMetrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """``clock`` tells seconds; it may start anywhere."""
         self._serving, self._metrics, self._clock = serving, metrics, clock
         self._begin(serving.space.index)

@@ -22,10 +22,10 @@ from streams.arrays import Float64Array, Int64Array, IntpArray, UInt64Array
 from streams.decode.event_batch import EventBatch
 from streams.monitoring.quality_metrics import QualityMetrics
 from streams.quality.online_quality_kernel import LAST, NONE, check_events
-from streams.rank.exclusions import DAY_MS, Rules, popular
-from streams.rank.loaded_encoder import Serving
+from streams.rank.exclusions import DAY_MS, Exclusions, popular
+from streams.rank.loaded_encoder import ActiveEncoder
 from streams.state.decayed_sums import NO_TIME, rank_in_group
-from streams.state.profile_shape import TAKEN
+from streams.state.profile_shape import VISITED
 from streams.state.profile_table import ProfileTable
 from streams.state.trending import Trending
 
@@ -77,7 +77,12 @@ class OnlineQuality:
     """Scores events and remembers what was given; the state is the table's."""
 
     def __init__(
-        self, table: ProfileTable, serving: Serving, trending: Trending, rules: Rules, metrics: QualityMetrics
+        self,
+        table: ProfileTable,
+        serving: ActiveEncoder,
+        trending: Trending,
+        rules: Exclusions,
+        metrics: QualityMetrics,
     ) -> None:
         self._table, self._serving, self._trending = table, serving, trending
         self._rules, self._metrics = rules, metrics
@@ -119,7 +124,7 @@ class OnlineQuality:
             reason=np.empty(n, np.uint8),
             trending_rank=np.empty(n, np.int64),
             new=np.empty(n, np.bool_),
-            model=table.offered_model[slots],
+            model=table.recommended_by[slots],
             rows=rows,
             types=batch.types,
             visited=np.empty(n, np.uint8),
@@ -127,10 +132,16 @@ class OnlineQuality:
         )
         arrays: list[Any] = [
             *(NO_TIME, _PURCHASE, NEW_USER_EVENTS),
-            *(rules.exclude_seen_events, rules.exclude_purchased_days * DAY_MS, table.shape.offered),
+            *(rules.exclude_seen_events, rules.exclude_purchased_days * DAY_MS, table.shape.recommended),
             *(slots, batch.items, rows, batch.types, batch.recommendations),
-            *(table.offered_items, table.offered_reasons, table.offered_id, table.taken_items, table.taken_reasons),
-            *(table.applied, table.times, table.rows, table.bought_items, table.bought_times),
+            *(
+                table.recommended_items,
+                table.recommended_reasons,
+                table.recommendation_id_hash,
+                table.visited_items,
+                table.visited_reasons,
+            ),
+            *(table.applied, table.times, table.rows, table.purchased_items, table.purchased_times),
             *(self._top_rows, self._top_items, self._top_place),
             *(checked.has_list, checked.allowed, checked.rank, checked.reason, checked.trending_rank, checked.new),
             *(checked.visited, checked.names),
@@ -195,17 +206,17 @@ class OnlineQuality:
             return
         table = self._table
         rank = rank_in_group(slots)
-        place = (table.taken_count[slots] + rank) % TAKEN
-        table.taken_items[slots, place] = items
-        table.taken_reasons[slots, place] = reasons
+        place = (table.visited_count[slots] + rank) % VISITED
+        table.visited_items[slots, place] = items
+        table.visited_reasons[slots, place] = reasons
         users, count = np.unique(slots, return_counts=True)
-        total = table.taken_count[users] + count
-        table.taken_count[users] = np.where(total < TAKEN, total, TAKEN + total % TAKEN)
+        total = table.visited_count[users] + count
+        table.visited_count[users] = np.where(total < VISITED, total, VISITED + total % VISITED)
 
     def remember(
         self, slots: IntpArray, rows: Int64Array, reasons: NDArray[np.uint8], ids: UInt64Array, version: str
     ) -> None:
-        """Note what B users are given now, under the boundary in which it is sent.
+        """Note what B users are given now, under the state_lock in which it is sent.
 
         Parameters
         ----------
@@ -217,12 +228,12 @@ class OnlineQuality:
         """
         table = self._table
         k = rows.shape[1]  # fewer than the table has place for while the catalog is small
-        table.offered_items[slots, :k] = self._index.hashes(rows)
-        table.offered_items[slots, k:] = 0
-        table.offered_reasons[slots, :k] = reasons
-        table.offered_reasons[slots, k:] = 0
-        table.offered_id[slots] = ids
-        table.offered_model[slots] = table.model(version)
+        table.recommended_items[slots, :k] = self._index.hashes(rows)
+        table.recommended_items[slots, k:] = 0
+        table.recommended_reasons[slots, :k] = reasons
+        table.recommended_reasons[slots, k:] = 0
+        table.recommendation_id_hash[slots] = ids
+        table.recommended_by[slots] = table.model(version)
 
 
 def _reciprocal(ranks: Int64Array) -> Float64Array:

@@ -9,7 +9,7 @@ import structlog
 from encoders.ranking.ranking_io import FloatArray
 from encoders.runtime import Runtime
 from streams.monitoring.metrics import Metrics
-from streams.rank.loaded_encoder import Candidates, Serving, Space
+from streams.rank.loaded_encoder import ActiveEncoder, Candidates, LoadedEncoder
 from streams.settings import Ranking
 from streams.state.profile_table import ProfileTable
 
@@ -35,7 +35,7 @@ class CandidateSearch:
     """
 
     def __init__(
-        self, ranking: Ranking, runtime: Runtime, table: ProfileTable, serving: Serving, metrics: Metrics
+        self, ranking: Ranking, runtime: Runtime, table: ProfileTable, serving: ActiveEncoder, metrics: Metrics
     ) -> None:
         self._from, self._recall, self._k = ranking.candidates_from, ranking.candidate_recall, ranking.k
         self._left_out = ranking.recently_seen_events if ranking.recently_seen == "exclude" else 0
@@ -54,7 +54,7 @@ class CandidateSearch:
                 measured = time.monotonic()
             self._show()
 
-    async def prepare(self, space: Space) -> None:
+    async def prepare(self, space: LoadedEncoder) -> None:
         """Build the search of a space that needs one and has none, or one that is worn."""
         if self._runtime.is_cuda:
             return  # there, all items are scored faster than candidates are found here
@@ -74,16 +74,16 @@ class CandidateSearch:
         found = self._serving.space.candidates
         self._metrics.candidates(*(found.probes, found.recall) if found else (0, 1.0))
 
-    def _build(self, space: Space, divided: bool) -> Candidates:
+    def _build(self, space: LoadedEncoder, divided: bool) -> Candidates:
         # compiled on a machine's first start, which takes seconds: small catalogs need not wait for it
-        from encoders.index.tile_search import Clusters
-        from encoders.ranking.candidate_ranker import CandidateRanking
+        from encoders.index.tile_search import TileSearch
+        from encoders.ranking.candidate_ranker import CandidateRanker
 
         start = time.perf_counter()
         encoder = space.graph.encoder
-        build = Clusters.build if divided else Clusters.undivided
+        build = TileSearch.build if divided else TileSearch.undivided
         clusters = build(space.index.snapshot(), encoder.manifest.score_scale)
-        ranking = space.candidates.ranking if space.candidates else CandidateRanking(self._runtime, encoder)
+        ranking = space.candidates.ranking if space.candidates else CandidateRanker(self._runtime, encoder)
         found = Candidates(ranking, clusters)
         if not divided:
             return found
@@ -98,7 +98,7 @@ class CandidateSearch:
         )
         return found
 
-    def _measure(self, space: Space, candidates: Candidates) -> None:
+    def _measure(self, space: LoadedEncoder, candidates: Candidates) -> None:
         """Choose how many clusters to look into: the fewest that give the recall.
 
         Of the exact top-k and of what stands behind it, as deep as lists go when what was just seen is left out.
@@ -122,7 +122,7 @@ class CandidateSearch:
         # users are ranked meanwhile: they never see a try
         candidates.probes, candidates.recall = probes, recall
 
-    def _users(self, space: Space) -> FloatArray:
+    def _users(self, space: LoadedEncoder) -> FloatArray:
         """Unit vectors (n, d) of some users."""
         rng = np.random.default_rng(0)
         vectors = self._table.preferences[rng.permutation(self._table.all_slots())[:_MEASURED_USERS], 2]
@@ -135,5 +135,5 @@ class CandidateSearch:
         return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 
 
-def _available(space: Space) -> int:
+def _available(space: LoadedEncoder) -> int:
     return int((space.index.snapshot().bias > -np.inf).sum())

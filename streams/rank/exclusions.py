@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.index.item_index import ItemIndex
-from encoders.ranking.ranking_io import LEAVE_OUT, HeadInputs
+from encoders.ranking.ranking_io import EXCLUDED_SCORE, HeadInputs
 from schemas.ids import id_hashes
 from schemas.recommendation import REASON_KINDS, Reason, RecommendedItem
 from streams.arrays import Float32Array, Float64Array, Int64Array, IntpArray
@@ -20,7 +20,7 @@ DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
-class Rules:
+class Exclusions:
     """What may not be recommended."""
 
     exclude_purchased_days: float = 30.0
@@ -33,7 +33,7 @@ def head_inputs(
 ) -> HeadInputs:
     """What a head reads of B users; recents beyond ``history`` are cut, missing ones are padded.
 
-    ``half_life_s`` (T,) adds what the users carry of other encoder versions' sums; without it, nothing is carried.
+    ``half_life_s`` (T,) adds what the users carry of other encoder versions' sums; without it, nothing is mapped_sums.
     """
     refresh_rows(table, slots, index)
     sums, mass = table.sums[slots], table.mass[slots]
@@ -69,19 +69,19 @@ def _widen(values: NDArray[Any], width: int, blank: int) -> NDArray[Any]:
     return np.pad(values, ((0, 0), (0, short)), constant_values=blank)
 
 
-def left_out(table: ProfileTable, slots: IntpArray, index: ItemIndex, rules: Rules) -> Int64Array:
+def excluded_rows(table: ProfileTable, slots: IntpArray, index: ItemIndex, rules: Exclusions) -> Int64Array:
     """Rows of the index that B users may not be given: int64 array of shape (B, A), -1 in unused places."""
     parts = []
     if rules.exclude_seen_events:
         parts.append(table.rows[slots, : rules.exclude_seen_events])
     if rules.exclude_purchased_days:
-        bought = table.bought_times[slots]  # (B, M)
+        bought = table.purchased_times[slots]  # (B, M)
         now = np.maximum(table.times[slots, :1], bought.max(axis=1, keepdims=True))
         recent = (bought != NO_TIME) & (now - bought <= rules.exclude_purchased_days * DAY_MS)
         width = int(recent.sum(axis=1).max(initial=0))
         if width:
             # purchases are newest first, so those within the time stand to the left
-            items = table.bought_items[slots, :width]
+            items = table.purchased_items[slots, :width]
             rows = np.full(items.shape, -1, np.int64)
             rows[recent[:, :width]] = index.rows(items[recent[:, :width]])
             parts.append(rows)
@@ -92,7 +92,7 @@ def left_out(table: ProfileTable, slots: IntpArray, index: ItemIndex, rules: Rul
 
 def adjustments(rows: Int64Array) -> Float32Array:
     """The score adjustment that leaves rows out; 0 in unused places."""
-    return np.where(rows >= 0, LEAVE_OUT, np.float32(0)).astype(np.float32)
+    return np.where(rows >= 0, EXCLUDED_SCORE, np.float32(0)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -110,26 +110,26 @@ def popular(top: Sequence[tuple[str, float]], index: ItemIndex) -> Popular:
     return Popular(rows[available], np.array([score for _, score in top], np.float64)[available])
 
 
-def trending_places(rows: Int64Array, left_out_rows: Int64Array, k: int) -> Int64Array:
+def trending_places(rows: Int64Array, excluded_rows: Int64Array, k: int) -> Int64Array:
     """Which k of the most popular items each of B users is given.
 
     Parameters
     ----------
     rows : int64 array of shape (P,), rows of the index, the most popular first; all available
-    left_out_rows : int64 array of shape (B, A), -1 in unused places
+    excluded_rows : int64 array of shape (B, A), -1 in unused places
 
     Returns
     -------
     int64 array of shape (B, k): places in ``rows``, best first, -1 behind the last.
     """
-    places = np.full((len(left_out_rows), k), -1, np.int64)
-    rows = rows[: k + left_out_rows.shape[1]]  # more than that can't be needed
+    places = np.full((len(excluded_rows), k), -1, np.int64)
+    rows = rows[: k + excluded_rows.shape[1]]  # more than that can't be needed
     if len(rows) == 0:
         return places
-    free = np.ones((len(left_out_rows), len(rows)), np.bool_)
+    free = np.ones((len(excluded_rows), len(rows)), np.bool_)
     order = np.argsort(rows)
-    place = np.minimum(np.searchsorted(rows[order], left_out_rows), len(rows) - 1)  # (B, A)
-    user, column = np.nonzero(rows[order][place] == left_out_rows)
+    place = np.minimum(np.searchsorted(rows[order], excluded_rows), len(rows) - 1)  # (B, A)
+    user, column = np.nonzero(rows[order][place] == excluded_rows)
     free[user, order[place[user, column]]] = False
     rank = free.cumsum(axis=1) - 1
     user, place = np.nonzero(free & (rank < k))

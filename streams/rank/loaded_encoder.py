@@ -7,7 +7,7 @@ import numpy as np
 
 from encoders.artifact.manifest import Encoder
 from encoders.index.item_index import ItemIndex
-from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.exact_ranker import ExactRanker
 from encoders.ranking.ranking_io import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from schemas.events import EVENT_TYPES
@@ -15,34 +15,34 @@ from streams.arrays import Int64Array
 from streams.catalog.index_updates import IndexUpdates
 from streams.emit.list_json import ListEncoder
 from streams.rank.exclusions import adjustments
-from streams.state.embedding_map import SpaceMap
+from streams.state.embedding_map import EmbeddingMap
 from streams.state.profile_update import SumsConfig
 
 if TYPE_CHECKING:  # see streams.rank.candidate_search
-    from encoders.index.tile_search import Clusters
-    from encoders.ranking.candidate_ranker import CandidateRanking
+    from encoders.index.tile_search import TileSearch
+    from encoders.ranking.candidate_ranker import CandidateRanker
 
 
 @dataclass
 class Candidates:
     """The search that users are ranked by."""
 
-    ranking: "CandidateRanking"
-    clusters: "Clusters"
+    ranking: "CandidateRanker"
+    clusters: "TileSearch"
     probes: int = 0
     """Clusters that a user looks into; 0 where the items are not divided."""
     recall: float = 1.0
     """Share of the exact top-k that was found when it was measured last."""
 
 
-class Space:
+class LoadedEncoder:
     """All that has vectors of one version in it, but for the users'."""
 
-    def __init__(self, version: str, index: ItemIndex, updates: IndexUpdates, graph: RankingGraph, sums: SumsConfig):
+    def __init__(self, version: str, index: ItemIndex, updates: IndexUpdates, graph: ExactRanker, sums: SumsConfig):
         self.version = version
         self.index, self.updates, self.graph, self.sums = index, updates, graph, sums
         self.lists = ListEncoder(index)
-        self.maps: dict[str, SpaceMap] = {}
+        self.maps: dict[str, EmbeddingMap] = {}
         """From other versions' spaces into this one."""
         self.wanted: set[str] = set()
         """Versions that users have sums of and no map is known for."""
@@ -50,7 +50,7 @@ class Space:
         """None: users are ranked by the graph."""
 
     @classmethod
-    def load(cls, encoder: Encoder, runtime: Runtime) -> "Space":
+    def load(cls, encoder: Encoder, runtime: Runtime) -> "LoadedEncoder":
         """Load an encoder's graph; its index is empty."""
         manifest = encoder.manifest
         weights = np.array([manifest.type_weights[kind] for kind in EVENT_TYPES], np.float32)
@@ -58,21 +58,21 @@ class Space:
             manifest.version,
             ItemIndex(manifest.dimension),
             IndexUpdates(manifest.dimension, manifest.version),
-            RankingGraph(runtime, encoder),
+            ExactRanker(runtime, encoder),
             SumsConfig(np.array(manifest.half_lives_s, np.float64), weights),
         )
 
-    def rank(self, inputs: HeadInputs, left_out: Int64Array, k: int) -> Ranked:
-        """The k best items of each of B users, but for rows ``left_out`` (B, A), -1 in unused places."""
+    def rank(self, inputs: HeadInputs, excluded: Int64Array, k: int) -> Ranked:
+        """The k best items of each of B users, but for rows ``excluded`` (B, A), -1 in unused places."""
         snapshot, found = self.index.snapshot(), self.candidates
         if found is None:
-            return self.graph.rank(inputs, snapshot, left_out, adjustments(left_out), k)
+            return self.graph.rank(inputs, snapshot, excluded, adjustments(excluded), k)
         found.clusters.refresh(self.index)
-        return found.ranking.rank(inputs, snapshot, found.clusters, found.probes, left_out, adjustments(left_out), k)
+        return found.ranking.rank(inputs, snapshot, found.clusters, found.probes, excluded, adjustments(excluded), k)
 
 
-class Serving:
-    """Which space serves: read and changed with the batch boundary held, so a batch sees one from end to end."""
+class ActiveEncoder:
+    """Which space serves: read and changed with the batch state_lock held, so a batch sees one from end to end."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: LoadedEncoder) -> None:
         self.space = space

@@ -17,7 +17,7 @@ _CHUNK = 65_536
 
 
 @dataclass(frozen=True)
-class SpaceMap:
+class EmbeddingMap:
     """Moves decayed sums of item vectors: a linear map moves a sum exactly as it moves the sum's parts."""
 
     matrix: Float64Array  # (d, d')
@@ -50,7 +50,7 @@ def nearest_half_lives(former_s: Sequence[float], present_s: Sequence[float]) ->
 
 def fit(
     former: ItemIndex, present: ItemIndex, former_half_lives_s: Sequence[float], half_lives_s: Sequence[float]
-) -> SpaceMap | None:
+) -> EmbeddingMap | None:
     """The map from ``former`` to ``present``: ``argmin_W |X W - Y|^2 + ridge |W|^2`` over the items that both know.
 
     ``X`` (n, d) and ``Y`` (n, d') are the items' vectors; the solution is ``(X'X + ridge I)^-1 X'Y`` (Hoerl and
@@ -78,7 +78,7 @@ def fit(
     matrix: Float64Array = np.linalg.solve(scatter + RIDGE * length / d * np.eye(d), across).astype(np.float64)
     # |XW - Y|^2 from the moments, so that the vectors need not be read twice
     missed = target_length - 2 * float((matrix * across).sum()) + float((matrix * (scatter @ matrix)).sum())
-    return SpaceMap(
+    return EmbeddingMap(
         matrix,
         len(former_half_lives_s),
         nearest_half_lives(former_half_lives_s, half_lives_s),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-TAKEN = 8
+VISITED = 8
 """Recommended items that the user went to, remembered: a purchase of one of them is a conversion."""
 
 
@@ -22,7 +22,7 @@ class ProfileShape:
     """Purchases remembered (M)."""
     pending: int = 64
     """Events that wait for their item's vector (P)."""
-    offered: int = 20
+    recommended: int = 20
     """Items remembered of the last recommendation (k)."""
 
     @property
@@ -30,5 +30,5 @@ class ProfileShape:
         """Memory of a slot in bytes, with the user's id and its place in the table (about 250)."""
         recents = self.history * (8 + 8 + 8 + 8 + 1)
         vectors = self.half_lives * (self.dimension + 1) * (8 + 4) + 8 + 3 * self.dimension * 4
-        quality = (self.offered + TAKEN) * (8 + 1) + 8 + 2 + 1
+        quality = (self.recommended + VISITED) * (8 + 1) + 8 + 2 + 1
         return recents + vectors + self.duplicate_window * 8 + self.purchases * 16 + quality + 400

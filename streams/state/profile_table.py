@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from streams.arrays import Float32Array, Float64Array, Int64Array, IntpArray, UInt64Array
 from streams.errors import PrefstreamError
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 from streams.state.decayed_sums import NO_TIME, Sums, merge
 from streams.state.pending_events import PendingEvent
-from streams.state.profile_shape import TAKEN, ProfileShape
+from streams.state.profile_shape import VISITED, ProfileShape
 
-SENT_ON_OFFSETS = 64
+REROUTED_OFFSETS = 64
 """Of a user's events of one log that were sent on: how many are remembered one by one."""
 
 
@@ -52,20 +52,22 @@ class ProfileTable:
         self.types: NDArray[np.uint8] = np.zeros((capacity, L), np.uint8)
         self.times: Int64Array = np.zeros((capacity, L), np.int64)
         self.ids: UInt64Array = np.zeros((capacity, L), np.uint64)
-        self.set_space(shape)
+        self.resize_vectors(shape)
         self.seen: UInt64Array = np.zeros((capacity, shape.duplicate_window), np.uint64)  # a ring
         self.seen_count: Int64Array = np.zeros(capacity, np.int64)
-        self.bought_items: UInt64Array = np.zeros((capacity, shape.purchases), np.uint64)
-        self.bought_times: Int64Array = np.zeros((capacity, shape.purchases), np.int64)
+        self.purchased_items: UInt64Array = np.zeros((capacity, shape.purchases), np.uint64)
+        self.purchased_times: Int64Array = np.zeros((capacity, shape.purchases), np.int64)
         # the last recommendation, for scoring it by what the user does next
-        self.offered_items: UInt64Array = np.zeros((capacity, shape.offered), np.uint64)  # best first, 0 = none
-        self.offered_reasons: NDArray[np.uint8] = np.zeros((capacity, shape.offered), np.uint8)  # codes, 0 = no item
-        self.offered_id: UInt64Array = np.zeros(capacity, np.uint64)  # hash of the recommendation_id
-        self.offered_model: NDArray[np.uint16] = np.zeros(capacity, np.uint16)  # place in models
+        self.recommended_items: UInt64Array = np.zeros((capacity, shape.recommended), np.uint64)  # best first, 0 = none
+        self.recommended_reasons: NDArray[np.uint8] = np.zeros(
+            (capacity, shape.recommended), np.uint8
+        )  # codes, 0 = no item
+        self.recommendation_id_hash: UInt64Array = np.zeros(capacity, np.uint64)  # hash of the recommendation_id
+        self.recommended_by: NDArray[np.uint16] = np.zeros(capacity, np.uint16)  # place in models
         self.models: list[str] = [""]  # encoder versions that recommended
-        self.taken_items: UInt64Array = np.zeros((capacity, TAKEN), np.uint64)  # a ring
-        self.taken_reasons: NDArray[np.uint8] = np.zeros((capacity, TAKEN), np.uint8)
-        self.taken_count: NDArray[np.uint8] = np.zeros(capacity, np.uint8)  # below 2 * TAKEN; full from TAKEN on
+        self.visited_items: UInt64Array = np.zeros((capacity, VISITED), np.uint64)  # a ring
+        self.visited_reasons: NDArray[np.uint8] = np.zeros((capacity, VISITED), np.uint8)
+        self.visited_count: NDArray[np.uint8] = np.zeros(capacity, np.uint8)  # below 2 * VISITED; full from VISITED on
         self.applied: Int64Array = np.zeros((capacity, 3), np.int64)
         self.duplicates: Int64Array = np.zeros(capacity, np.int64)
         self.pending_dropped: Int64Array = np.zeros(capacity, np.int64)
@@ -84,16 +86,16 @@ class ProfileTable:
         # Fences of the logs that a slot's own partition reads now are columns; all others (grown or recreated topics,
         # re-keyed events) are few and live in a dict.
         self.columns: list[tuple[str, str]] = []
-        self.fences: Int64Array = np.zeros((capacity, 0), np.int64)
-        self.other_fences: defaultdict[int, dict[Source, int]] = defaultdict(dict)
+        self.applied_offsets: Int64Array = np.zeros((capacity, 0), np.int64)
+        self.other_applied_offsets: defaultdict[int, dict[LogId, int]] = defaultdict(dict)
         # Offsets counted lately of events that were sent on, by their origin: one that is sent on again after a crash
         # may take another path than it took first, if topics have grown in between.
-        self.sent_on: dict[int, dict[Source, list[int]]] = {}
+        self.sent_on: dict[int, dict[LogId, list[int]]] = {}
         self._used: Int64Array = np.zeros(capacity, np.int64)  # tick of last use, 0 = free
         self._tick = 1
         self._free = list(range(capacity - 1, -1, -1))
 
-    def set_space(self, shape: ProfileShape) -> None:
+    def resize_vectors(self, shape: ProfileShape) -> None:
         """Blank sums and preferences for another encoder's dimension and number of half-lives."""
         self.shape = shape
         capacity, T, d = self.capacity, shape.half_lives, shape.dimension
@@ -101,22 +103,22 @@ class ProfileTable:
         self.sums: Float64Array = np.zeros((capacity, T, d), np.float64)
         self.mass: Float64Array = np.zeros((capacity, T), np.float64)
         self.sums_time: Int64Array = np.full(capacity, NO_TIME, np.int64)
-        self.carried: Float32Array = np.zeros((capacity, T, d), np.float32)
-        self.carried_mass: Float32Array = np.zeros((capacity, T), np.float32)
-        self.carried_time: Int64Array = np.full(capacity, NO_TIME, np.int64)
+        self.mapped_sums: Float32Array = np.zeros((capacity, T, d), np.float32)
+        self.mapped_total_weight: Float32Array = np.zeros((capacity, T), np.float32)
+        self.mapped_time: Int64Array = np.full(capacity, NO_TIME, np.int64)
         self.preferences: Float32Array = np.zeros((capacity, 3, d), np.float32)  # short-term, long-term, mixed
 
     def older(self, slots: IntpArray, half_life_s: Float64Array) -> Sums:
         """All that has left the recents of B users, in the space that serves: their own sums and the carried ones."""
         own = Sums(self.sums[slots], self.mass[slots], self.sums_time[slots])
-        if (self.carried_time[slots] == NO_TIME).all():
+        if (self.mapped_time[slots] == NO_TIME).all():
             return own
-        carried = Sums(
-            self.carried[slots].astype(np.float64),
-            self.carried_mass[slots].astype(np.float64),
-            self.carried_time[slots],
+        mapped_sums = Sums(
+            self.mapped_sums[slots].astype(np.float64),
+            self.mapped_total_weight[slots].astype(np.float64),
+            self.mapped_time[slots],
         )
-        return merge(own, carried, half_life_s)
+        return merge(own, mapped_sums, half_life_s)
 
     def __len__(self) -> int:
         return len(self.slot_of)
@@ -146,7 +148,7 @@ class ProfileTable:
             # whoever had the slot may have been written to after it was evicted in mid-batch
             self.drop_pending(slot)
             self.other_sums.pop(slot, None)
-            self.other_fences.pop(slot, None)
+            self.other_applied_offsets.pop(slot, None)
             self.sent_on.pop(slot, None)
             self.user_ids[slot] = user
             self.slot_of[user] = slot
@@ -174,28 +176,37 @@ class ProfileTable:
         self.rows[slots] = -1
         self.times[slots] = NO_TIME
         self.sums_time[slots] = NO_TIME
-        self.bought_times[slots] = NO_TIME
-        self.drop_carried(slots)
-        zeroed = (self.items, self.types, self.ids, self.sums, self.mass, self.seen, self.seen_count, self.bought_items)
-        offers = (self.offered_items, self.offered_reasons, self.offered_id, self.offered_model)
-        taken = (self.taken_items, self.taken_reasons, self.taken_count)
+        self.purchased_times[slots] = NO_TIME
+        self.drop_mapped(slots)
+        zeroed = (
+            self.items,
+            self.types,
+            self.ids,
+            self.sums,
+            self.mass,
+            self.seen,
+            self.seen_count,
+            self.purchased_items,
+        )
+        offers = (self.recommended_items, self.recommended_reasons, self.recommendation_id_hash, self.recommended_by)
+        taken = (self.visited_items, self.visited_reasons, self.visited_count)
         counters = (
             self.preferences,
             self.applied,
             self.duplicates,
             self.pending_dropped,
-            self.fences,
+            self.applied_offsets,
             self.forgotten_ms,
         )
         for array in zeroed + offers + taken + counters:
             array[slots] = 0
         self.dirty[slots] = self.saving[slots] = self.forgotten[slots] = False
 
-    def drop_carried(self, slots: IntpArray) -> None:
+    def drop_mapped(self, slots: IntpArray) -> None:
         """Nothing of other versions' sums is seen in the space that serves."""
-        slots = slots[self.carried_time[slots] != NO_TIME]
-        self.carried[slots] = self.carried_mass[slots] = 0
-        self.carried_time[slots] = NO_TIME
+        slots = slots[self.mapped_time[slots] != NO_TIME]
+        self.mapped_sums[slots] = self.mapped_total_weight[slots] = 0
+        self.mapped_time[slots] = NO_TIME
 
     def evict(self, slots: IntpArray) -> None:
         """Free slots, saved or not: what is not saved is lost here, and replayed from Kafka by whoever owns it."""
@@ -207,28 +218,30 @@ class ProfileTable:
             self.user_ids[slot] = None
             self.drop_pending(slot)
             self.other_sums.pop(slot, None)
-            self.other_fences.pop(slot, None)
+            self.other_applied_offsets.pop(slot, None)
             self.sent_on.pop(slot, None)
             self._free.append(slot)
         self._used[slots] = 0
         self.dirty[slots] = self.saving[slots] = False
 
     def wipe(self, slot: int, written_ms: int) -> None:
-        """Forget a user: nothing stays but fences and counters, without which a replay would bring the user back.
+        """Forget a user: only applied offsets and counters stay, so that no replay brings the user back.
 
         ``written_ms`` is Kafka's time of the command. Between topics there is no order, so an event that was written
         before it may be read after it.
         """
         self.forgotten_ms[slot] = max(int(self.forgotten_ms[slot]), written_ms)
         self.items[slot] = self.types[slot] = self.ids[slot] = 0
-        self.sums[slot] = self.mass[slot] = self.seen[slot] = self.seen_count[slot] = self.bought_items[slot] = 0
+        self.sums[slot] = self.mass[slot] = self.seen[slot] = self.seen_count[slot] = self.purchased_items[slot] = 0
         self.rows[slot] = -1
-        self.times[slot] = self.sums_time[slot] = self.bought_times[slot] = NO_TIME
+        self.times[slot] = self.sums_time[slot] = self.purchased_times[slot] = NO_TIME
         self.preferences[slot] = 0
-        self.offered_items[slot] = self.offered_reasons[slot] = self.offered_id[slot] = self.offered_model[slot] = 0
-        self.taken_items[slot] = self.taken_reasons[slot] = self.taken_count[slot] = 0
+        self.recommended_items[slot] = self.recommended_reasons[slot] = self.recommendation_id_hash[
+            slot
+        ] = self.recommended_by[slot] = 0
+        self.visited_items[slot] = self.visited_reasons[slot] = self.visited_count[slot] = 0
         self.drop_pending(slot)
-        self.drop_carried(np.array([slot], np.intp))
+        self.drop_mapped(np.array([slot], np.intp))
         self.other_sums.pop(slot, None)
         self.dirty[slot] = self.forgotten[slot] = True
 
@@ -275,54 +288,58 @@ class ProfileTable:
                 del self.waiting_for[item]
 
     def set_columns(self, columns: list[tuple[str, str]]) -> None:
-        """Name the (topic, topic id) logs that users' own partitions read now; fences of former ones are kept."""
+        """Name the (topic, topic id) logs that users' own partitions read now; former offsets are kept."""
         if columns == self.columns:
             return
         held = np.flatnonzero(self._used > 0)
         for index, (topic, topic_id) in enumerate(self.columns):
-            for slot in held[self.fences[held, index] > 0].tolist():
-                source = Source(topic, topic_id, int(self.partition[slot]))
-                self.other_fences[slot][source] = int(self.fences[slot, index])
+            for slot in held[self.applied_offsets[held, index] > 0].tolist():
+                source = LogId(topic, topic_id, int(self.partition[slot]))
+                self.other_applied_offsets[slot][source] = int(self.applied_offsets[slot, index])
         self.columns = list(columns)
-        self.fences = np.zeros((self.capacity, len(columns)), np.int64)
-        for slot in list(self.other_fences):
-            for source, offset in list(self.other_fences[slot].items()):
+        self.applied_offsets = np.zeros((self.capacity, len(columns)), np.int64)
+        for slot in list(self.other_applied_offsets):
+            for source, offset in list(self.other_applied_offsets[slot].items()):
                 if self.column(source, slot) is not None:
-                    del self.other_fences[slot][source]
-                    self.set_fence(slot, source, offset)
+                    del self.other_applied_offsets[slot][source]
+                    self.set_applied_offset(slot, source, offset)
 
-    def column(self, source: Source, slot: int) -> int | None:
+    def column(self, source: LogId, slot: int) -> int | None:
         """The fence column that ``source`` has for a slot, if it is one of the slot's own logs."""
         if source.partition != self.partition[slot]:
             return None
         log = (source.topic, source.topic_id)
         return self.columns.index(log) if log in self.columns else None
 
-    def fence(self, slot: int, source: Source) -> int:
+    def applied_offset(self, slot: int, source: LogId) -> int:
         """Events of ``source`` below this offset are in the profile already."""
         column = self.column(source, slot)
-        return int(self.fences[slot, column]) if column is not None else self.other_fences.get(slot, {}).get(source, 0)
+        return (
+            int(self.applied_offsets[slot, column])
+            if column is not None
+            else self.other_applied_offsets.get(slot, {}).get(source, 0)
+        )
 
-    def set_fence(self, slot: int, source: Source, next_offset: int) -> None:
+    def set_applied_offset(self, slot: int, source: LogId, next_offset: int) -> None:
         """Record that events of ``source`` below ``next_offset`` are in the profile."""
         column = self.column(source, slot)
         if column is not None:
-            self.fences[slot, column] = next_offset
+            self.applied_offsets[slot, column] = next_offset
         else:
-            self.other_fences[slot][source] = next_offset
+            self.other_applied_offsets[slot][source] = next_offset
 
-    def pass_fence(self, slot: int, source: Source, offset: int) -> bool:
+    def apply_once(self, slot: int, source: LogId, offset: int) -> bool:
         """Whether a record is new to a slot; from now on it is not."""
-        if offset < self.fence(slot, source):
+        if offset < self.applied_offset(slot, source):
             return False
-        self.set_fence(slot, source, offset + 1)
+        self.set_applied_offset(slot, source, offset + 1)
         if self.column(source, slot) is not None:
             return True
         offsets = self.sent_on.setdefault(slot, {}).setdefault(source.origin, [])
         if offset in offsets:
             return False
         offsets.append(offset)
-        del offsets[:-SENT_ON_OFFSETS]
+        del offsets[:-REROUTED_OFFSETS]
         return True
 
     def slots_of_partition(self, partition: int) -> IntpArray:

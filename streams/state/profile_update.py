@@ -1,4 +1,4 @@
-"""A batch of events into the profiles: fences, duplicates, recents, sums; one compiled pass for all users."""
+"""A batch of events into the profiles: applied_offsets, duplicates, recents, sums; one compiled pass for all users."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def apply_batch(
         batch.types,
         batch.times,
         batch.written,
-        table.fences,
+        table.applied_offsets,
         table.seen,
         table.seen_count,
         table.duplicates,
@@ -97,8 +97,8 @@ def apply_batch(
         table.types,
         table.times,
         table.ids,
-        table.bought_items,
-        table.bought_times,
+        table.purchased_items,
+        table.purchased_times,
         outcome,
         *gone.values(),
     )
@@ -118,9 +118,9 @@ def _fences(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> tuple[I
     partitions = np.array([one.partition for one in batch.sources], np.int32)
     if _NO_COLUMN not in own and (table.partition[slots] == partitions[source]).all():
         return np.array(own, np.int64)[source], np.empty(len(batch), np.bool_)
-    # re-routed events come from other logs, whose fences are few and kept aside
+    # re-routed events come from other logs, whose applied offsets are few and kept aside
     fresh = [
-        table.pass_fence(slot, batch.sources[place], offset)
+        table.apply_once(slot, batch.sources[place], offset)
         for slot, place, offset in zip(slots.tolist(), source.tolist(), batch.offsets.tolist(), strict=True)
     ]
     return np.full(len(batch), _NO_COLUMN, np.int64), np.array(fresh, np.bool_)

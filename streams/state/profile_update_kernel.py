@@ -42,7 +42,7 @@ def count_events(
     types: Bytes,
     times: Ints,
     written: Ints,
-    fences: Ints,
+    applied_offsets: Ints,
     seen: Hashes,
     seen_count: Ints,
     duplicates: Ints,
@@ -55,8 +55,8 @@ def count_events(
     held_types: Bytes,
     held_times: Ints,
     held_ids: Hashes,
-    bought_items: Hashes,
-    bought_times: Ints,
+    purchased_items: Hashes,
+    purchased_times: Ints,
     outcome: Bytes,
     gone_slots: Ints,
     gone_items: Hashes,
@@ -72,19 +72,19 @@ def count_events(
     empty : the time that says that a place holds nothing
     purchase : the event type that is remembered as bought
     slots, offsets, ids, items, rows, types, times, written : arrays of shape (B,), the events in order of arrival
-    columns : of ``fences``, of the log of each event; -1 where ``fresh`` says whether it is above its fence
-    fences, ..., bought_times : arrays of the table, by slot
+    columns : of ``applied_offsets``, of the log of each event; -1 where ``fresh`` says whether it is above its fence
+    applied_offsets, ..., purchased_times : arrays of the table, by slot
     outcome : uint8 array of shape (B,), written to
     gone_... : arrays of shape (B,), written to
     """
-    window, length, kept = seen.shape[1], held_times.shape[1], bought_times.shape[1]
+    window, length, kept = seen.shape[1], held_times.shape[1], purchased_times.shape[1]
     gone = 0
     for event in range(len(slots)):
         slot, column = slots[event], columns[event]
         if column >= 0:
-            passes = offsets[event] >= fences[slot, column]
+            passes = offsets[event] >= applied_offsets[slot, column]
             if passes:
-                fences[slot, column] = offsets[event] + 1
+                applied_offsets[slot, column] = offsets[event] + 1
         else:
             passes = fresh[event]
         if not passes:
@@ -112,13 +112,13 @@ def count_events(
         forgotten[slot] = False
         if kind == purchase:
             item = items[event]
-            place = _place(bought_times[slot], bought_items[slot], time, item, empty)
+            place = _place(purchased_times[slot], purchased_items[slot], time, item, empty)
             if place < kept:
                 for later in range(kept - 1, place, -1):
-                    bought_items[slot, later] = bought_items[slot, later - 1]
-                    bought_times[slot, later] = bought_times[slot, later - 1]
-                bought_items[slot, place] = item
-                bought_times[slot, place] = time
+                    purchased_items[slot, later] = purchased_items[slot, later - 1]
+                    purchased_times[slot, later] = purchased_times[slot, later - 1]
+                purchased_items[slot, place] = item
+                purchased_times[slot, place] = time
         place = _place(held_times[slot], held_ids[slot], time, id_, empty)
         last = length - 1
         if place == length:

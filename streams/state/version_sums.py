@@ -15,7 +15,7 @@ import numpy as np
 
 from streams.arrays import Float64Array, IntpArray, floats
 from streams.state.decayed_sums import NO_TIME, Sums, merge
-from streams.state.embedding_map import SpaceMap
+from streams.state.embedding_map import EmbeddingMap
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import OtherSums, ProfileTable
 
@@ -26,10 +26,10 @@ for good (it stays a sum of the same events, in another space)."""
 _AT_ONCE = 4_096
 """Users whose parts are mapped in one go: some MB, which stay in a core's cache."""
 
-Maps = Mapping[str, SpaceMap]
+Maps = Mapping[str, EmbeddingMap]
 
 
-def change_space(
+def change_encoder(
     table: ProfileTable, former: str, version: str, shape: ProfileShape, maps: Maps, half_life_s: Float64Array
 ) -> set[str]:
     """Let all users in memory be served by another version; returns the versions with sums that no map is known for.
@@ -43,7 +43,7 @@ def change_space(
     for slot, s, m, time_ms in zip(folded.tolist(), sums, mass, table.sums_time[folded].tolist(), strict=True):
         part = OtherSums(former, s.tobytes(), m.tobytes(), time_ms)
         table.other_sums.setdefault(slot, []).append(part)
-    table.set_space(shape)
+    table.resize_vectors(shape)
     table.rows[slots] = -1
     own = [
         (slot, part)
@@ -56,7 +56,7 @@ def change_space(
         table.sums[owners], table.mass[owners], table.sums_time[owners] = _unpack([part for _, part in own])
         for slot, part in own:
             drop_part(table, slot, part)
-    return carry(table, list(table.other_sums), maps, half_life_s)
+    return map_into(table, list(table.other_sums), maps, half_life_s)
 
 
 def fits(part: OtherSums, shape: ProfileShape) -> bool:
@@ -80,7 +80,7 @@ def drop_part(table: ProfileTable, slot: int, part: OtherSums) -> None:
         del table.other_sums[slot]
 
 
-def carry(table: ProfileTable, slots: Iterable[int], maps: Maps, half_life_s: Float64Array) -> set[str]:
+def map_into(table: ProfileTable, slots: Iterable[int], maps: Maps, half_life_s: Float64Array) -> set[str]:
     """Work out what these users carry of other versions' sums, in the space that serves.
 
     Returns the versions that some of them have sums of and no map is known for: those wait in the row, untouched.
@@ -88,7 +88,7 @@ def carry(table: ProfileTable, slots: Iterable[int], maps: Maps, half_life_s: Fl
     unknown: set[str] = set()
     groups: defaultdict[tuple[str, int], list[tuple[int, OtherSums]]] = defaultdict(list)
     with_parts = [slot for slot in slots if slot in table.other_sums]
-    table.drop_carried(np.array(with_parts, np.intp))
+    table.drop_mapped(np.array(with_parts, np.intp))
     for slot in with_parts:
         if len(table.other_sums[slot]) > KEPT:
             _move_oldest(table, slot, maps, half_life_s)
@@ -105,12 +105,12 @@ def carry(table: ProfileTable, slots: Iterable[int], maps: Maps, half_life_s: Fl
     for version, found in chunks:
         owners = np.array([slot for slot, _ in found], np.intp)
         before = Sums(
-            table.carried[owners].astype(np.float64),
-            table.carried_mass[owners].astype(np.float64),
-            table.carried_time[owners],
+            table.mapped_sums[owners].astype(np.float64),
+            table.mapped_total_weight[owners].astype(np.float64),
+            table.mapped_time[owners],
         )
         after = merge(before, _mapped([part for _, part in found], maps[version]), half_life_s)
-        table.carried[owners], table.carried_mass[owners], table.carried_time[owners] = after
+        table.mapped_sums[owners], table.mapped_total_weight[owners], table.mapped_time[owners] = after
     return unknown
 
 
@@ -130,11 +130,11 @@ def _move_oldest(table: ProfileTable, slot: int, maps: Maps, half_life_s: Float6
         drop_part(table, slot, oldest)
 
 
-def _is_sound(part: OtherSums, to: SpaceMap) -> bool:
+def _is_sound(part: OtherSums, to: EmbeddingMap) -> bool:
     return len(part.mass) == 4 * to.half_lives and len(part.sums) == len(part.mass) * to.matrix.shape[0]
 
 
-def _mapped(parts: list[OtherSums], to: SpaceMap) -> Sums:
+def _mapped(parts: list[OtherSums], to: EmbeddingMap) -> Sums:
     return to.apply(*_unpack(parts))
 
 

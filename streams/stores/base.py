@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from streams.errors import PrefstreamError
-from streams.stores.write_pace import Pace
+from streams.stores.write_pace import WritePace
 
 
 class StoredProfile(msgspec.Struct, frozen=True):
@@ -95,7 +95,7 @@ class ProfileStore(Protocol):
         """The rows of those users that have one."""
         ...
 
-    async def save(self, rows: Sequence[StoredProfile], pace: Pace | None = None) -> None:
+    async def save(self, rows: Sequence[StoredProfile], pace: WritePace | None = None) -> None:
         """Write each row where the store holds none of its version or a later one (deleted rows count).
 
         A store that needs many requests keeps to ``pace``. After an error some rows may have been written; repeating

@@ -49,7 +49,7 @@ from streams.stores import cassandra_cql as cql
 from streams.stores.base import StoreError, StoreMisconfigured, StoreUnavailable
 from streams.stores.cassandra_options import CassandraOptions
 from streams.stores.cassandra_schema import prepare_schema
-from streams.stores.write_pace import Pace
+from streams.stores.write_pace import WritePace
 
 RECONNECT_MAX_S = 5.0
 HEARTBEAT_S = 10.0
@@ -205,12 +205,12 @@ class CassandraSession:
         except FAILURES as error:
             raise self._translated(doing, error) from error
 
-    async def write(self, doing: str, requests: Iterable[Any], pace: Pace | None = None) -> None:
+    async def write(self, doing: str, requests: Iterable[Any], pace: WritePace | None = None) -> None:
         """Send many requests, WRITES_IN_FLIGHT at once, or one by one at a pace; the first failure ends it.
 
         In a thread of its own: with answers that wake the event loop one by one, a request costs half as much again.
         """
-        writing = asyncio.ensure_future(asyncio.to_thread(self._write, doing, requests, pace or Pace()))
+        writing = asyncio.ensure_future(asyncio.to_thread(self._write, doing, requests, pace or WritePace()))
         self._writing.add(writing)
         writing.add_done_callback(self._written)
         await asyncio.shield(writing)  # the thread goes on where its caller is cancelled
@@ -220,7 +220,7 @@ class CassandraSession:
         if not writing.cancelled():
             writing.exception()  # perhaps nobody waits for it any more
 
-    def _write(self, doing: str, requests: Iterable[Any], pace: Pace) -> None:
+    def _write(self, doing: str, requests: Iterable[Any], pace: WritePace) -> None:
         session, unanswered = self._opened(), deque[Any]()
         try:
             for request in requests:

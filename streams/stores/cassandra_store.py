@@ -11,7 +11,7 @@ from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
 from streams.stores.batching import batches, in_lanes
 from streams.stores.cassandra import CassandraSession, EncodedBatch, ServerTimeout
 from streams.stores.cassandra_options import CassandraOptions
-from streams.stores.write_pace import Pace
+from streams.stores.write_pace import WritePace
 
 BATCH_ROWS = 32
 BATCH_BYTES = 46 * 1024  # the server refuses batches of more than 50 KiB
@@ -92,7 +92,7 @@ class CassandraStore:
         await in_lanes(read, batches(keyed, LOAD_KEYS), IN_FLIGHT)
         return found
 
-    async def save(self, rows: Sequence[StoredProfile], pace: Pace | None = None) -> None:
+    async def save(self, rows: Sequence[StoredProfile], pace: WritePace | None = None) -> None:
         replica_of, query, keyspace = self._session.replicas(), self._session.query_of(cql.SAVE), self._options.keyspace
 
         def encoded() -> Iterator[tuple[Hashable, int, tuple[bytes, bytes]]]:

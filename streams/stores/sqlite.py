@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from streams.stores import sqlite_sql as sql
 from streams.stores.base import Owner, StoredProfile, StoreError, StoreFull, StoreMisconfigured, StoreUnavailable, Term
-from streams.stores.write_pace import Pace
+from streams.stores.write_pace import WritePace
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
@@ -76,7 +76,7 @@ class SqliteStore:
         rows = await self._read(lambda db: _select_in(db, sql.LOAD, (now_s, now_s), user_ids))
         return {row[0]: StoredProfile(*row) for row in rows}
 
-    async def save(self, rows: Sequence[StoredProfile], pace: Pace | None = None) -> None:
+    async def save(self, rows: Sequence[StoredProfile], pace: WritePace | None = None) -> None:
         now_s = int(time.time())
         values = [
             (

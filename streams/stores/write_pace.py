@@ -4,7 +4,7 @@ import threading
 import time
 
 
-class Pace:
+class WritePace:
     """Spreads the parts of one piece of work evenly over ``over_s`` seconds, or until somebody is in a hurry."""
 
     def __init__(self, over_s: float = 0.0) -> None:

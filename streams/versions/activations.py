@@ -13,7 +13,7 @@ from schemas.errors import DecodeError
 log = structlog.get_logger(__name__)
 
 
-class EncoderVersions:
+class Activations:
     """The versions by name. Fed by a tail's thread or a command; read by others."""
 
     def __init__(self) -> None:

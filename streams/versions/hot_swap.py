@@ -19,23 +19,23 @@ from collections.abc import Callable
 import numpy as np
 import structlog
 
-from encoders.artifact.registry import Shelf
+from encoders.artifact.registry import EncoderRegistry
 from encoders.errors import EncoderError
 from encoders.runtime import Runtime
 from schemas.encoder_state import EncoderState
-from streams.catalog.catalog_progress import FillWatch
+from streams.catalog.catalog_progress import CatalogProgress
 from streams.monitoring.metrics import Metrics
 from streams.pipeline.recommender import Recommender
 from streams.rank.candidate_search import CandidateSearch
 from streams.rank.exclusions import head_inputs
-from streams.rank.loaded_encoder import Serving, Space
+from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.settings import Settings
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import fold_pending
-from streams.state.version_sums import carry, change_space
-from streams.versions.activations import EncoderVersions
-from streams.versions.item_vector_feed import SpaceFeed
+from streams.state.version_sums import change_encoder, map_into
+from streams.versions.activations import Activations
+from streams.versions.item_vector_feed import ItemVectorFeed
 from streams.versions.map_fitting import MapFitter, note_map
 
 log = structlog.get_logger(__name__)
@@ -50,37 +50,37 @@ _SETTLE_S = 10.0
 """For which users who come from another worker wait for a version that is filled."""
 
 
-class EncoderSwap:
+class HotSwap:
     """Brings about that the version which is named serves."""
 
     def __init__(
         self,
         settings: Settings,
-        shelf: Shelf,
-        versions: EncoderVersions,
+        shelf: EncoderRegistry,
+        versions: Activations,
         runtime: Runtime,
-        serving: Serving,
-        feed: SpaceFeed,
+        serving: ActiveEncoder,
+        feed: ItemVectorFeed,
         table: ProfileTable,
-        shape: Callable[[Space], ProfileShape],
+        shape: Callable[[LoadedEncoder], ProfileShape],
         recommender: Recommender,
         candidates: CandidateSearch,
-        boundary: asyncio.Lock,
+        state_lock: asyncio.Lock,
         metrics: Metrics,
         catalog_id: str,
         fail: Callable[[BaseException], None],
     ) -> None:
-        """``boundary`` is held while the space changes; ``fail`` ends the worker, and may be called in a thread."""
+        """``state_lock`` is held while the space changes; ``fail`` ends the worker, and may be called in a thread."""
         self._settings, self._shelf, self._versions, self._runtime = settings, shelf, versions, runtime
         self._serving = serving
         self.feed = feed
         """That of the space that serves."""
         self._table, self._shape, self._recommender = table, shape, recommender
         self._candidates = candidates
-        self._boundary, self._metrics = boundary, metrics
+        self._boundary, self._metrics = state_lock, metrics
         self._catalog_id, self._fail = catalog_id, fail
         self._maps = MapFitter(settings, versions, shelf)
-        self._fills = FillWatch(settings)
+        self._fills = CatalogProgress(settings)
         self._switched = asyncio.Condition()
         self._maps_after = 0.0
         self.problem: str | None = None
@@ -148,7 +148,7 @@ class EncoderSwap:
     async def _move(self, target: EncoderState) -> None:
         """Fill the version and let it serve, unless another one is named meanwhile."""
         encoder = await asyncio.to_thread(self._shelf.take, target.version)
-        space = await asyncio.to_thread(Space.load, encoder, self._runtime)
+        space = await asyncio.to_thread(LoadedEncoder.load, encoder, self._runtime)
         log.info("filling an encoder version", version=space.version, serving=self._serving.space.version)
         failures: list[BaseException] = []
 
@@ -157,7 +157,7 @@ class EncoderSwap:
                 self._fail(error)
             failures.append(error)
 
-        feed = SpaceFeed(self._settings, space, self._runtime, self._metrics, self._catalog_id, failed)
+        feed = ItemVectorFeed(self._settings, space, self._runtime, self._metrics, self._catalog_id, failed)
         try:
             feed.start_encoding()
             looks = 0
@@ -180,7 +180,7 @@ class EncoderSwap:
         finally:
             await asyncio.to_thread(feed.close)
 
-    async def _prepare_maps(self, space: Space) -> None:
+    async def _prepare_maps(self, space: LoadedEncoder) -> None:
         """The map from the space that serves, and from those that users in memory have sums of."""
         serving = self._serving.space
         await self._maps.from_space(serving, space)
@@ -188,13 +188,13 @@ class EncoderSwap:
         for version in sorted(held - {space.version, serving.version}):
             note_map(space, version, await self._maps.from_topic(version, space))
 
-    async def _switch(self, target: EncoderState, space: Space, feed: SpaceFeed) -> SpaceFeed:
+    async def _switch(self, target: EncoderState, space: LoadedEncoder, feed: ItemVectorFeed) -> ItemVectorFeed:
         """Let the space serve; returns the feed that is to be closed: the former one, or ours if it is late."""
         async with self._boundary:
             if not self._wanted(target):
                 return feed
             began, former, table = time.perf_counter(), self._serving.space, self._table
-            space.wanted |= change_space(
+            space.wanted |= change_encoder(
                 table, former.version, space.version, self._shape(space), space.maps, space.sums.half_life_s
             )
             self._serving.space = space
@@ -244,12 +244,12 @@ class EncoderSwap:
                 slots = [
                     slot for slot, parts in self._table.other_sums.items() if any(p.encoder == version for p in parts)
                 ]
-                space.wanted |= carry(self._table, slots, space.maps, space.sums.half_life_s)
+                space.wanted |= map_into(self._table, slots, space.maps, space.sums.half_life_s)
                 space.wanted.discard(version)
                 self._recommender.note_preferences(np.array(slots, np.intp))
 
 
-def _try_out(space: Space, shape: ProfileShape) -> None:
+def _try_out(space: LoadedEncoder, shape: ProfileShape) -> None:
     """Rank a blank user: a graph that can't run must not be found out by users."""
     table = ProfileTable(1, shape)
     slots = table.allocate(["nobody"], 0, 0)

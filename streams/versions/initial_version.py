@@ -3,15 +3,15 @@
 import structlog
 
 from encoders.artifact.manifest import Encoder
-from encoders.artifact.registry import Shelf
+from encoders.artifact.registry import EncoderRegistry
 from encoders.errors import EncoderError
-from streams.catalog.catalog_progress import FillWatch
-from streams.versions.activations import EncoderVersions
+from streams.catalog.catalog_progress import CatalogProgress
+from streams.versions.activations import Activations
 
 log = structlog.get_logger(__name__)
 
 
-async def choose(shelf: Shelf, versions: EncoderVersions, fills: FillWatch) -> Encoder:
+async def choose(shelf: EncoderRegistry, versions: Activations, fills: CatalogProgress) -> Encoder:
     """The version activated last of those that are filled and have a sound folder here.
 
     Other workers may have taken it over already, and a worker that is started must not lead users back. Where none is

@@ -12,10 +12,10 @@ from streams.catalog.catalog_encoder import CatalogEncoder
 from streams.catalog.catalog_progress import catalog_consumer
 from streams.emit.producer import Emitter
 from streams.kafka.clients import make_tail_consumer
-from streams.kafka.compacted_topic_reader import Tail
+from streams.kafka.compacted_topic_reader import CompactedTopicReader
 from streams.kafka.topics import CATALOG, TopicNames
 from streams.monitoring.metrics import Metrics
-from streams.rank.loaded_encoder import Space
+from streams.rank.loaded_encoder import LoadedEncoder
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -23,13 +23,13 @@ log = structlog.get_logger(__name__)
 _SAID_EVERY_S = 2.0
 
 
-class SpaceFeed:
+class ItemVectorFeed:
     """Started in two steps: encoding, then reading."""
 
     def __init__(
         self,
         settings: Settings,
-        space: Space,
+        space: LoadedEncoder,
         runtime: Runtime,
         metrics: Metrics,
         catalog_id: str,
@@ -40,7 +40,7 @@ class SpaceFeed:
         kafka, names = settings.kafka, TopicNames(settings.namespace)
         vectors = names.item_vectors(space.version)
         watched = {"error_cb": lambda error: metrics.broker_error(error.name())}
-        self._tail = Tail(vectors, lambda: make_tail_consumer(kafka, **watched), space.updates.collect)
+        self._tail = CompactedTopicReader(vectors, lambda: make_tail_consumer(kafka, **watched), space.updates.collect)
         self._catalog = CatalogEncoder(
             ItemEncoder(runtime, space.graph.encoder),
             lambda: catalog_consumer(settings, space.version),

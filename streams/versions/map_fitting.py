@@ -6,18 +6,18 @@ import structlog
 
 from encoders.artifact import manifest
 from encoders.artifact.manifest import Manifest
-from encoders.artifact.registry import Shelf
+from encoders.artifact.registry import EncoderRegistry
 from encoders.errors import EncoderError
 from encoders.index.item_index import ItemIndex
 from schemas.encoder_state import EncoderState
 from streams.catalog.index_updates import IndexUpdates
 from streams.kafka.clients import make_tail_consumer
-from streams.kafka.compacted_topic_reader import Tail
+from streams.kafka.compacted_topic_reader import CompactedTopicReader
 from streams.kafka.topics import TopicNames
-from streams.rank.loaded_encoder import Space
+from streams.rank.loaded_encoder import LoadedEncoder
 from streams.settings import Settings
-from streams.state.embedding_map import SpaceMap, fit
-from streams.versions.activations import EncoderVersions
+from streams.state.embedding_map import EmbeddingMap, fit
+from streams.versions.activations import Activations
 
 log = structlog.get_logger(__name__)
 
@@ -25,23 +25,23 @@ log = structlog.get_logger(__name__)
 class MapFitter:
     """Notes the maps that it fits in the space that they lead to."""
 
-    def __init__(self, settings: Settings, versions: EncoderVersions, shelf: Shelf) -> None:
+    def __init__(self, settings: Settings, versions: Activations, shelf: EncoderRegistry) -> None:
         self._settings, self._versions, self._shelf = settings, versions, shelf
         self._names = TopicNames(settings.namespace)
 
-    async def from_space(self, former: Space, to: Space) -> None:
+    async def from_space(self, former: LoadedEncoder, to: LoadedEncoder) -> None:
         """From a space whose index is here. The loop may go on changing that index meanwhile."""
         half_lives_s = former.sums.half_life_s.tolist(), to.sums.half_life_s.tolist()
         note_map(to, former.version, await asyncio.to_thread(fit, former.index, to.index, *half_lives_s))
 
-    async def from_topic(self, version: str, to: Space) -> SpaceMap | None:
+    async def from_topic(self, version: str, to: LoadedEncoder) -> EmbeddingMap | None:
         """From a version that nothing here serves: its item vectors are read once. None if they are not to be had."""
         state = await asyncio.to_thread(self._state, version)
         topic = self._names.item_vectors(version)
         if state is None or not await asyncio.to_thread(self._has, topic):
             return None
         index, updates = ItemIndex(state.dimension), IndexUpdates(state.dimension, version)
-        tail = Tail(topic, lambda: make_tail_consumer(self._settings.kafka), updates.collect)
+        tail = CompactedTopicReader(topic, lambda: make_tail_consumer(self._settings.kafka), updates.collect)
         tail.start()
         try:
             while updates.waiting or not tail.caught_up.is_set():
@@ -75,7 +75,7 @@ class MapFitter:
             consumer.close()
 
 
-def note_map(space: Space, version: str, found: SpaceMap | None) -> None:
+def note_map(space: LoadedEncoder, version: str, found: EmbeddingMap | None) -> None:
     """Let ``space`` see the sums of another version through a map; say so, or why not."""
     if found is None:
         log.warning(

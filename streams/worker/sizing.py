@@ -18,7 +18,7 @@ def profile_shape(settings: Settings, encoder: Encoder) -> ProfileShape:
         duplicate_window=settings.profiles.duplicate_window,
         purchases=settings.profiles.purchases,
         pending=settings.profiles.pending,
-        offered=settings.ranking.k,
+        recommended=settings.ranking.k,
     )
 
 

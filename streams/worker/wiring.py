@@ -7,36 +7,36 @@ import structlog
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
-from encoders.artifact.registry import Shelf
+from encoders.artifact.registry import EncoderRegistry
 from encoders.index.item_index import ItemIndex
 from encoders.runtime import Runtime
 from schemas.events import EVENT_TYPES
-from streams.checkpoint.checkpointer import Checkpoint
+from streams.checkpoint.checkpointer import Checkpointer
 from streams.checkpoint.ownership import Ownership
 from streams.decode.decoder import Decoder
 from streams.emit.producer import Emitter
 from streams.kafka.clients import make_tail_consumer
-from streams.kafka.compacted_topic_reader import Tail
+from streams.kafka.compacted_topic_reader import CompactedTopicReader
 from streams.kafka.log_ends import LogEnds
 from streams.kafka.topic_ids import BrokerSilent, TopicIds
 from streams.kafka.topics import TRENDING, TopicNames
 from streams.monitoring.metrics import Metrics
-from streams.pipeline.batch_pipeline import Pipeline
-from streams.pipeline.batch_queue import Intake
+from streams.pipeline.batch_pipeline import BatchPipeline
+from streams.pipeline.batch_queue import BatchQueue
 from streams.pipeline.recommender import Recommender
 from streams.quality.list_statistics import ListStatistics
 from streams.quality.online_quality import OnlineQuality
 from streams.rank.candidate_search import CandidateSearch
-from streams.rank.exclusions import Rules
-from streams.rank.loaded_encoder import Serving, Space
+from streams.rank.exclusions import Exclusions
+from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.retry import Backoff
 from streams.settings import Settings
 from streams.state.profile_table import ProfileTable
 from streams.state.trending import Trending, decode_published
 from streams.stores.base import ProfileStore
-from streams.versions.activations import EncoderVersions
-from streams.versions.hot_swap import EncoderSwap
-from streams.versions.item_vector_feed import SpaceFeed
+from streams.versions.activations import Activations
+from streams.versions.hot_swap import HotSwap
+from streams.versions.item_vector_feed import ItemVectorFeed
 from streams.worker.sizing import profile_shape, table_capacity
 
 log = structlog.get_logger(__name__)
@@ -45,15 +45,15 @@ _LONGEST_TTL_S = 20 * 365 * 86_400
 """Cassandra takes no longer time to live."""
 
 
-class Engine:
+class Wiring:
     """Holds the state and the parts that change it. Made once the broker and the store answer."""
 
     def __init__(
         self,
         settings: Settings,
-        space: Space,
-        shelf: Shelf,
-        versions: EncoderVersions,
+        space: LoadedEncoder,
+        shelf: EncoderRegistry,
+        versions: Activations,
         runtime: Runtime,
         store: ProfileStore,
         admin: AdminClient,
@@ -70,24 +70,24 @@ class Engine:
         weights = settings.ranking.trending_weights
         self.table = ProfileTable(table_capacity(settings, shape), shape)
         metrics.users(lambda: len(self.table), lambda: self.table.dirty_count)
-        self._serving = Serving(space)
+        self._serving = ActiveEncoder(space)
         self.trending = Trending(
             settings.ranking.trending_half_life_s, [float(getattr(weights, kind)) for kind in EVENT_TYPES]
         )
         self._metrics = metrics
         self._rejoin = rejoin
         self._topic_ids = topic_ids
-        boundary = asyncio.Lock()
+        state_lock = asyncio.Lock()
         self.ownership = Ownership(
-            store, self.table, self.trending, admin, names, topic_ids, metrics, fail, boundary, self._settle
+            store, self.table, self.trending, admin, names, topic_ids, metrics, fail, state_lock, self._settle
         )
         watched = {"error_cb": lambda error: metrics.broker_error(error.name())}
-        self._trending_tail = Tail(
+        self._trending_tail = CompactedTopicReader(
             names.full(TRENDING), lambda: make_tail_consumer(kafka, **watched), self._see_trending
         )
         self._log_ends = LogEnds(make_tail_consumer(kafka))
         self._emitter = Emitter.connect(kafka, names, **watched)
-        self.checkpoint = Checkpoint(
+        self.checkpoint = Checkpointer(
             self.table,
             store,
             self._emitter,
@@ -97,10 +97,10 @@ class Engine:
             self._serving,
             min(max(1, int(kafka.input_retention_h * 3600)), _LONGEST_TTL_S),
             rejoin,
-            boundary,
+            state_lock,
         )
         seen = settings.ranking.recently_seen_events if settings.ranking.recently_seen == "exclude" else 0
-        rules = Rules(settings.ranking.exclude_purchased_days, seen)
+        rules = Exclusions(settings.ranking.exclude_purchased_days, seen)
         self._quality = OnlineQuality(self.table, self._serving, self.trending, rules, metrics.quality)
         self._statistics = ListStatistics(self._serving, metrics.quality)
         recommender = Recommender(
@@ -114,8 +114,8 @@ class Engine:
             self._quality,
             self._statistics,
         )
-        self.intake = Intake(kafka.max_batch_records, names.events)
-        self.pipeline = Pipeline(
+        self.intake = BatchQueue(kafka.max_batch_records, names.events)
+        self.pipeline = BatchPipeline(
             self.table,
             store,
             Decoder(names, self._topic_ids, kafka.input_partitioner, settings.profiles.max_future_s),
@@ -132,18 +132,18 @@ class Engine:
             self._statistics,
         )
         self.candidates = CandidateSearch(settings.ranking, runtime, self.table, self._serving, metrics)
-        self.swap = EncoderSwap(
+        self.swap = HotSwap(
             settings,
             shelf,
             versions,
             runtime,
             self._serving,
-            SpaceFeed(settings, space, runtime, metrics, catalog_id, fail),
+            ItemVectorFeed(settings, space, runtime, metrics, catalog_id, fail),
             self.table,
             lambda other: profile_shape(settings, other.graph.encoder),
             recommender,
             self.candidates,
-            boundary,
+            state_lock,
             metrics,
             catalog_id,
             fail,
@@ -199,7 +199,7 @@ class Engine:
         """What must not wait for the next event: an index that follows the catalog, figures of memory."""
         while True:
             await asyncio.sleep(1.0)
-            async with self.checkpoint.boundary:
+            async with self.checkpoint.state_lock:
                 self.pipeline.apply_index_updates()
                 found = self._serving.space.candidates
                 if found is not None:  # else the next event would wait for all that came since the last one

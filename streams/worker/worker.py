@@ -12,14 +12,14 @@ from typing import Any
 import structlog
 
 from encoders.artifact.manifest import Encoder
-from encoders.artifact.registry import Shelf
+from encoders.artifact.registry import EncoderRegistry
 from encoders.runtime import Runtime
-from streams.catalog.catalog_progress import FillWatch
+from streams.catalog.catalog_progress import CatalogProgress
 from streams.errors import PrefstreamError
 from streams.fetch.faust_app import App, make_app
 from streams.fetch.hooks import FetchHooks
 from streams.kafka.clients import check_broker, make_admin, make_tail_consumer
-from streams.kafka.compacted_topic_reader import Tail
+from streams.kafka.compacted_topic_reader import CompactedTopicReader
 from streams.kafka.simulator import Simulator, uses_simulator
 from streams.kafka.topic_ids import TopicIds
 from streams.kafka.topics import (
@@ -32,15 +32,15 @@ from streams.kafka.topics import (
 )
 from streams.monitoring.health_server import HealthServer
 from streams.monitoring.metrics import Metrics
-from streams.rank.loaded_encoder import Space
+from streams.rank.loaded_encoder import LoadedEncoder
 from streams.settings import Settings
 from streams.stores.open_store import make_store
-from streams.versions.activations import EncoderVersions
+from streams.versions.activations import Activations
 from streams.versions.builtin_encoder import load_encoder
 from streams.versions.initial_version import choose
 from streams.worker.process_tuning import collect_rarely, one_blas_thread
 from streams.worker.startup_checks import check_store, check_topics
-from streams.worker.wiring import Engine
+from streams.worker.wiring import Wiring
 
 log = structlog.get_logger(__name__)
 
@@ -83,17 +83,17 @@ class Worker:
         self.metrics = Metrics(settings.namespace)
         self.encoder = load_encoder(settings)
         """That which serves first: the folder of the settings, until the topic is read."""
-        self._shelf = Shelf(self.encoder, settings.encoder.folders)
-        self._versions = EncoderVersions()
+        self._shelf = EncoderRegistry(self.encoder, settings.encoder.folders)
+        self._versions = Activations()
         self.store = make_store(settings)
         self._names = TopicNames(settings.namespace)
         self._runtime = Runtime(settings.encoder.device, settings.encoder.threads)
-        self._versions_tail = Tail(
+        self._versions_tail = CompactedTopicReader(
             self._names.full(ENCODERS), lambda: make_tail_consumer(settings.kafka), self._versions.see
         )
         self._admin = make_admin(settings.kafka)
         self._health = HealthServer(settings.server.host, settings.server.port, self.metrics, self.problem)
-        self._engine: Engine | None = None
+        self._engine: Wiring | None = None
         self._app: App | None = None
         self._hooks = FetchHooks()
         self._failure: BaseException | None = None
@@ -104,7 +104,7 @@ class Worker:
         """Of /healthz, /readyz and /metrics."""
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Wiring:
         """The parts of a worker that has started."""
         if self._engine is None:
             raise RuntimeError("the worker has not started")
@@ -189,9 +189,9 @@ class Worker:
         def fail_soon(error: BaseException) -> None:
             loop.call_soon_threadsafe(self.fail, error)
 
-        self._engine = Engine(
+        self._engine = Wiring(
             settings,
-            Space.load(self.encoder, self._runtime),
+            LoadedEncoder.load(self.encoder, self._runtime),
             self._shelf,
             self._versions,
             self._runtime,
@@ -221,13 +221,13 @@ class Worker:
         self._versions_tail.start()
         while not self._versions_tail.caught_up.is_set():
             await asyncio.sleep(0.02)
-        encoder = await choose(self._shelf, self._versions, FillWatch(self.settings, _BROKER_PATIENCE_S))
+        encoder = await choose(self._shelf, self._versions, CatalogProgress(self.settings, _BROKER_PATIENCE_S))
         topic = self._names.item_vectors(encoder.manifest.version)
         if self.simulator is None:
             check_present(await asyncio.to_thread(partition_counts, self._admin, [topic]), [topic])
         return encoder
 
-    def _make_app(self, engine: Engine) -> App:
+    def _make_app(self, engine: Wiring) -> App:
         settings = self.settings
         self._hooks = FetchHooks(
             before_revoke=self._hand_over,

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import EncoderError
-from encoders.index.item_index import Snapshot
-from encoders.ranking.exact_ranker import RankingGraph
+from encoders.index.item_index import IndexSnapshot
+from encoders.ranking.exact_ranker import ExactRanker
 from encoders.ranking.ranking_io import Ranked
 from encoders.runtime import Device, Runtime
 from streams.rank.exclusions import adjustments
@@ -44,7 +44,7 @@ def exact(device: Device, items: int, repeats: int = 7) -> dict[str, Any]:
         space, inputs, rows = catalog(Path(folder), runtime, items)
         snapshot, adjust, users = space.index.snapshot(), adjustments(rows), len(rows)
         graphs = {
-            name: RankingGraph(runtime, space.graph.encoder, two_stages_from=from_items)
+            name: ExactRanker(runtime, space.graph.encoder, two_stages_from=from_items)
             for name, from_items in (("two_stages_us", 0), ("one_top_k_us", items + 1))
         }
         ways: dict[str, Callable[[], Any]] = {
@@ -90,7 +90,7 @@ def _why_not_jax(is_cuda: bool) -> str:
 
 
 def _plain(
-    users: NDArray[np.float32], scale: float, snapshot: Snapshot, chunk: int
+    users: NDArray[np.float32], scale: float, snapshot: IndexSnapshot, chunk: int
 ) -> Callable[[], NDArray[np.float32]]:
     """Scores of the best items by plain matmul and top-k; items and biases stay on the device."""
     import jax

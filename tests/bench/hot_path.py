@@ -14,8 +14,8 @@ from streams.fetch.record_batch import RecordBatch
 from streams.kafka.topics import TopicNames
 from streams.monitoring.metrics import Metrics
 from streams.rank.candidate_search import CandidateSearch
-from streams.rank.exclusions import Rules, head_inputs, left_out
-from streams.rank.loaded_encoder import Serving, Space
+from streams.rank.exclusions import Exclusions, excluded_rows, head_inputs
+from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.settings import Ranking
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
@@ -40,14 +40,14 @@ class HotPath:
         encoder = lookup.build(folder / f"encoder-{items}-{users}", workload.item_ids(len(few)), few, "hot-path")
         self.items, self.users = items, users
         runtime = Runtime("cpu", 1)
-        self.space = Space.load(encoder, runtime)
+        self.space = LoadedEncoder.load(encoder, runtime)
         self.space.index.put(workload.item_ids(items), workload.item_vectors(items))
         self.history = encoder.manifest.history
         shape = ProfileShape(
             history=workload.HISTORY,
             dimension=workload.DIMENSION,
             half_lives=len(encoder.manifest.half_lives_s),
-            offered=workload.K,
+            recommended=workload.K,
         )
         self.table = ProfileTable(users, shape)
         self.slots = self.table.allocate([f"user-{number}" for number in range(users)], 0, 1)
@@ -56,7 +56,7 @@ class HotPath:
         self._seed = self._offset = 0
         for _ in range(past):
             self.update(self.decode(self.records(workload.BATCH)))
-        search = CandidateSearch(Ranking(k=workload.K), runtime, self.table, Serving(self.space), Metrics())
+        search = CandidateSearch(Ranking(k=workload.K), runtime, self.table, ActiveEncoder(self.space), Metrics())
         asyncio.run(search.prepare(self.space))
 
     def records(self, count: int) -> RecordBatch:
@@ -83,4 +83,6 @@ class HotPath:
 
     def rank(self, slots: IntpArray) -> Ranked:
         """The users' best items."""
-        return self.space.rank(self.inputs(slots), left_out(self.table, slots, self.space.index, Rules()), workload.K)
+        return self.space.rank(
+            self.inputs(slots), excluded_rows(self.table, slots, self.space.index, Exclusions()), workload.K
+        )

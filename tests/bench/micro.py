@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders.index.tile_search import Clusters
+from encoders.index.tile_search import TileSearch
 from streams.checkpoint.profile_rows import encode_rows
 from streams.checkpoint.snapshot import end_save, take_snapshot
 from streams.emit.list_json import reason_codes
@@ -44,7 +44,7 @@ def test_rank_users_against_10_000_items(benchmark: Any, shop: HotPath) -> None:
     assert benchmark.pedantic(shop.rank, (shop.slots,), **ROUNDS).rows.shape == (USERS, workload.K)
 
 
-@pytest.mark.parametrize("build", [Clusters.undivided, Clusters.build])
+@pytest.mark.parametrize("build", [TileSearch.undivided, TileSearch.build])
 def test_search_candidates_of_users(benchmark: Any, shop: HotPath, build: Any) -> None:
     snapshot = shop.space.index.snapshot()
     users = shop.space.graph.vectors(shop.inputs(shop.slots))[0]

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.building import lookup
-from encoders.index.item_index import ItemIndex, Snapshot
+from encoders.index.item_index import IndexSnapshot, ItemIndex
 from encoders.ranking.ranking_io import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from streams.monitoring.metrics import Metrics
 from streams.rank.candidate_search import CandidateSearch
-from streams.rank.loaded_encoder import Serving, Space
+from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.settings import Ranking
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
@@ -45,7 +45,7 @@ def scoring(items: int, repeats: int = 5) -> dict[str, Any]:
         slots = table.allocate([f"user-{number}" for number in range(_USERS)], 0, 1)
         table.preferences[slots, 2] = space.graph.vectors(inputs)[0]
         start = time.process_time()
-        search = CandidateSearch(Ranking(k=workload.K), runtime, table, Serving(space), Metrics())
+        search = CandidateSearch(Ranking(k=workload.K), runtime, table, ActiveEncoder(space), Metrics())
         asyncio.run(search.prepare(space))
         build_s = time.process_time() - start
         found, costs, by_graph = space.candidates, [], []
@@ -69,16 +69,16 @@ def scoring(items: int, repeats: int = 5) -> dict[str, Any]:
         }
 
 
-def catalog(folder: Path, runtime: Runtime, items: int) -> tuple[Space, HeadInputs, NDArray[np.int64]]:
+def catalog(folder: Path, runtime: Runtime, items: int) -> tuple[LoadedEncoder, HeadInputs, NDArray[np.int64]]:
     """Items in the space of a new encoder, some users of them, and the users' recent items, to be left out."""
     few = workload.item_vectors(64)
     encoder = lookup.build(folder / "encoder", workload.item_ids(len(few)), few, "scoring")
-    space = Space.load(encoder, runtime)
+    space = LoadedEncoder.load(encoder, runtime)
     space.index.put(workload.item_ids(items), workload.item_vectors(items))
     return space, *_users(space.index, items)
 
 
-def _recall(ranked: Ranked, snapshot: Snapshot, rows: NDArray[np.int64]) -> float:
+def _recall(ranked: Ranked, snapshot: IndexSnapshot, rows: NDArray[np.int64]) -> float:
     """Share of the best items by plain float64 arithmetic that the ranking found, over some of the users."""
     found = 0
     for user in range(_CHECKED):

@@ -21,8 +21,8 @@ from streams.pipeline.recommender import Recommender
 from streams.quality.list_statistics import ListStatistics
 from streams.quality.online_quality import OnlineQuality
 from streams.rank.candidate_search import CandidateSearch
-from streams.rank.exclusions import Rules
-from streams.rank.loaded_encoder import Serving, Space
+from streams.rank.exclusions import Exclusions
+from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.settings import Ranking
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import apply_batch
@@ -89,7 +89,7 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
     clock = _Clock()
     metrics = _StageMetrics(clock)
     runtime = Runtime("cpu", 1)
-    space = Space.load(encoder, runtime)
+    space = LoadedEncoder.load(encoder, runtime)
     index, sums = space.index, space.sums
     index.put(workload.item_ids(items), workload.item_vectors(items))
     shape = profile_shape(shop.settings, encoder)
@@ -98,11 +98,11 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
     table.set_columns(columns)
     emitter = Emitter.connect(shop.settings.kafka, names)
     trending = Trending(3600.0, [1.0, 0.5, 4.0])
-    serving = Serving(space)
+    serving = ActiveEncoder(space)
     await CandidateSearch(Ranking(k=workload.K), runtime, table, serving, metrics).prepare(space)
-    quality = OnlineQuality(table, serving, trending, Rules(), metrics.quality)
+    quality = OnlineQuality(table, serving, trending, Exclusions(), metrics.quality)
     statistics = ListStatistics(serving, metrics.quality)
-    recommender = Recommender(table, serving, trending, emitter, metrics, Rules(), workload.K, quality, statistics)
+    recommender = Recommender(table, serving, trending, emitter, metrics, Exclusions(), workload.K, quality, statistics)
     decoder = Decoder(names, lambda topic: "id", "murmur2")
     store = make_store(shop.settings)
     await store.open()

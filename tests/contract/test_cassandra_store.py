@@ -19,7 +19,7 @@ from streams.stores.base import StoreMisconfigured, StoreUnavailable
 from streams.stores.cassandra import CassandraSession, ServerTimeout
 from streams.stores.cassandra_options import CassandraOptions, CassandraTls
 from streams.stores.cassandra_store import BATCH_ROWS, CassandraStore
-from streams.stores.write_pace import Pace
+from streams.stores.write_pace import WritePace
 from tests.contract.rows import by_user, profile
 
 
@@ -240,7 +240,7 @@ async def test_a_save_at_a_pace_takes_its_time_and_sends_one_request_after_the_o
     monkeypatch.setattr(session, "execute_async", note)
     monkeypatch.setattr(session, "execute", lambda request: note(request).result())
     rows = [profile(user, size=2_000) for user in ids(400)]
-    pace = Pace(0.5)
+    pace = WritePace(0.5)
     pace.begin(len(rows))
     start = time.monotonic()
     await store.save(rows, pace)
@@ -261,7 +261,7 @@ async def test_a_failure_ends_a_save_at_a_pace_at_once(cassandra_options, open_s
 
     monkeypatch.setattr(store._session._opened(), "execute", fail)
     rows = [profile(user, size=2_000) for user in ids(100)]
-    pace = Pace(600.0)
+    pace = WritePace(600.0)
     pace.begin(len(rows))
     with pytest.raises(StoreUnavailable, match="gone"):
         await asyncio.wait_for(store.save(rows, pace), 60.0)
@@ -288,7 +288,7 @@ async def test_closing_waits_for_a_save_that_was_cancelled(cassandra_options, op
 async def test_a_save_is_as_fast_as_it_can_be_once_somebody_is_in_a_hurry(cassandra_options, open_store, ids):
     store = await open_store(cassandra_options)
     rows = [profile(user, size=2_000) for user in ids(100)]
-    pace = Pace(600.0)
+    pace = WritePace(600.0)
     pace.begin(len(rows))
     saving = asyncio.create_task(store.save(rows, pace))
     while len(await store.load([row.user_id for row in rows])) == 0:

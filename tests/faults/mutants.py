@@ -50,7 +50,7 @@ MUTANTS = (
         (
             (
                 "streams/checkpoint/profile_rows.py",
-                "    _write_fences(rows, snapshot)\n",
+                "    _write_applied_offsets(rows, snapshot)\n",
                 '    rows.constant(_bytes("fences"), _bytes([]))\n',
             ),
         ),

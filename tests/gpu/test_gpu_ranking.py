@@ -9,8 +9,8 @@ from encoders.artifact.manifest import Encoder
 from encoders.building import hashed_text
 from encoders.building.folder_writer import UserSide
 from encoders.items.item_encoder import ItemEncoder
-from encoders.ranking.exact_ranker import RankingGraph
-from encoders.ranking.ranking_io import LEAST_SCORE, LEAVE_OUT
+from encoders.ranking.exact_ranker import ExactRanker
+from encoders.ranking.ranking_io import EXCLUDED_SCORE, LEAST_SCORE
 from encoders.runtime import CUDA, Runtime
 from schemas.catalog import CatalogItem
 from tests.unit.encoders import reference
@@ -39,8 +39,8 @@ def compare(cuda: Runtime, encoder: Encoder) -> None:
     index = reference.make_index(rng, ITEMS, 64)
     index.withdraw([f"item-{number}" for number in range(ITEMS - 600, ITEMS)])  # whole segments
     rows = rng.integers(-1, ITEMS, (USERS, 30))
-    adjust = np.where(rng.random(rows.shape) < 0.5, LEAVE_OUT, rng.standard_normal(rows.shape)).astype(np.float32)
-    on_cpu, on_cuda = RankingGraph(Runtime("cpu"), encoder), RankingGraph(cuda, encoder)
+    adjust = np.where(rng.random(rows.shape) < 0.5, EXCLUDED_SCORE, rng.standard_normal(rows.shape)).astype(np.float32)
+    on_cpu, on_cuda = ExactRanker(Runtime("cpu"), encoder), ExactRanker(cuda, encoder)
     for changed in (False, True):
         if changed:  # the device's copy of the items must follow
             index.put([f"item-{i}" for i in range(100)], reference.random_unit(rng, 100, 64), np.full(100, 0.5))
@@ -53,7 +53,12 @@ def compare(cuda: Runtime, encoder: Encoder) -> None:
         differ = found.rows != expected.rows  # only where scores are as good as equal
         assert differ.mean() < 0.01
         assert (np.abs(found.scores - expected.scores)[differ] < 1e-4).all()
-        shares = found.recent_shares.sum(2) + found.older_shares + found.bias_shares + found.adjust_shares
+        shares = (
+            found.recent_attributions.sum(2)
+            + found.older_attributions
+            + found.bias_attributions
+            + found.adjustment_attributions
+        )
         good = found.scores > LEAST_SCORE
         assert good.all()
         np.testing.assert_allclose(shares[good], found.scores[good], rtol=1e-4, atol=1e-4)

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from encoders import onnx_builder
 from encoders.artifact import manifest
 from encoders.artifact.manifest import Encoder
-from encoders.index.item_index import ItemIndex, Snapshot
+from encoders.index.item_index import IndexSnapshot, ItemIndex
 from encoders.ranking.ranking_io import HeadInputs
 from encoders.ranking.user_head import LinearHead
 
@@ -78,7 +78,7 @@ def linear_head(params: LinearHead, inputs: HeadInputs) -> tuple[Floats, ...]:
 
 
 def scores(
-    user: Floats, snapshot: Snapshot, adjust_rows: npt.NDArray[np.int64], adjust: Floats, score_scale: float
+    user: Floats, snapshot: IndexSnapshot, adjust_rows: npt.NDArray[np.int64], adjust: Floats, score_scale: float
 ) -> Floats:
     found = score_scale * user @ snapshot.items.astype(np.float64).T + snapshot.bias
     for b in range(len(user)):

@@ -7,7 +7,7 @@ import structlog
 
 from encoders.building import hashed_text
 from encoders.building.folder_writer import UserSide
-from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.exact_ranker import ExactRanker
 from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from streams.retry import Backoff
@@ -43,9 +43,9 @@ DIMENSION, HISTORY = 16, 6
 
 
 @pytest.fixture(scope="session")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> RankingGraph:
+def graph(tmp_path_factory: pytest.TempPathFactory) -> ExactRanker:
     """The built-in encoder's ranking, small."""
     user = UserSide(history=HISTORY, score_scale=3.0, head=LinearHead(half_life_mix=(0.3, 0.7)))
-    return RankingGraph(
+    return ExactRanker(
         Runtime("cpu", threads=1), hashed_text.build(tmp_path_factory.mktemp("graph") / "encoder", DIMENSION, user=user)
     )

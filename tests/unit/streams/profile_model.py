@@ -9,7 +9,7 @@ import numpy as np
 from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash, id_hashes
 from streams.decode.event_batch import EventBatch
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 from streams.state.decayed_sums import NO_TIME
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
@@ -21,7 +21,7 @@ HALF_LIVES_S = (20.0, 300.0)
 TYPE_WEIGHTS = ((1.0, 0.5), (0.25, 0.75), (2.0, 4.0))  # click, browse, purchase; a weight a half-life
 CONFIG = SumsConfig(np.array(HALF_LIVES_S), np.array(TYPE_WEIGHTS, np.float32))
 PARTITION = 2
-OWN = Source("clicks", "id-1", PARTITION)
+OWN = LogId("clicks", "id-1", PARTITION)
 COLUMNS = [("clicks", "id-1"), ("browses", "id-1")]
 
 
@@ -35,7 +35,7 @@ class Ev:
     type: int
     time_ms: int
     offset: int
-    source: Source = OWN
+    source: LogId = OWN
     recommendation: str = ""
 
 
@@ -81,7 +81,7 @@ class ProfileModel:
     """One user."""
 
     shape: ProfileShape = SHAPE
-    fences: dict[Source, int] = field(default_factory=dict)
+    applied_offsets: dict[LogId, int] = field(default_factory=dict)
     seen: list[int] = field(default_factory=list)
     applied: list[int] = field(default_factory=lambda: [0, 0, 0])
     duplicates: int = 0
@@ -92,9 +92,9 @@ class ProfileModel:
     names: dict[int, str] = field(default_factory=dict)
 
     def take(self, event: Ev, known: set[str]) -> None:
-        if event.offset < self.fences.get(event.source, 0):
+        if event.offset < self.applied_offsets.get(event.source, 0):
             return
-        self.fences[event.source] = event.offset + 1
+        self.applied_offsets[event.source] = event.offset + 1
         hashed, item = id_hash(event.id), id_hash(event.item)
         if hashed in self.seen[-self.shape.duplicate_window :]:
             self.duplicates += 1
@@ -150,14 +150,14 @@ def assert_profile(table: ProfileTable, slot: int, model: ProfileModel) -> None:
     assert table.applied[slot].tolist() == model.applied
     assert table.duplicates[slot] == model.duplicates
     assert table.pending_dropped[slot] == 0
-    bought = list(zip(table.bought_times[slot].tolist(), table.bought_items[slot].tolist(), strict=True))
+    bought = list(zip(table.purchased_times[slot].tolist(), table.purchased_items[slot].tolist(), strict=True))
     assert [pair for pair in bought if pair[0] != NO_TIME] == model.bought
     window = table.shape.duplicate_window
     kept = min(int(table.seen_count[slot]), window)
     assert sorted(table.seen[slot, :kept].tolist()) == sorted(model.seen[-window:])
     waiting = [(event.time_ms, event.id, event.item, event.type) for event in table.pending.get(slot, [])]
     assert sorted(waiting) == sorted((time_ms, id_, id_hash(item), kind) for time_ms, id_, item, kind in model.pending)
-    assert {source: table.fence(slot, source) for source in model.fences} == model.fences
+    assert {source: table.applied_offset(slot, source) for source in model.applied_offsets} == model.applied_offsets
     assert_sums(table, slot, model)
 
 
@@ -169,11 +169,11 @@ def assert_sums(table: ProfileTable, slot: int, model: ProfileModel) -> None:
     assert np.abs(table.sums[slot] - sums).max() <= 1e-4 * 5 * mass.max(initial=0.0) + 1e-30
 
 
-def fences_of(table: ProfileTable, slot: int) -> Mapping[Source, int]:
+def fences_of(table: ProfileTable, slot: int) -> Mapping[LogId, int]:
     """Every fence of a slot, wherever it is kept."""
     own = {
-        Source(topic, topic_id, int(table.partition[slot])): int(table.fences[slot, column])
+        LogId(topic, topic_id, int(table.partition[slot])): int(table.applied_offsets[slot, column])
         for column, (topic, topic_id) in enumerate(table.columns)
-        if table.fences[slot, column]
+        if table.applied_offsets[slot, column]
     }
-    return own | dict(table.other_fences.get(slot, {}))
+    return own | dict(table.other_applied_offsets.get(slot, {}))

@@ -21,7 +21,7 @@ from encoders.index.item_index import ItemIndex
 from schemas.events import EVENT_CLASSES
 from streams.catalog.index_updates import IndexUpdates
 from streams.checkpoint import checkpointer
-from streams.checkpoint.checkpointer import Checkpoint
+from streams.checkpoint.checkpointer import Checkpointer
 from streams.checkpoint.ownership import Ownership
 from streams.checkpoint.stored_profile import ProfileState, decode_state
 from streams.decode.decoder import Decoder
@@ -31,17 +31,17 @@ from streams.fetch.hooks import FetchHooks
 from streams.kafka.topic_ids import TopicIds
 from streams.kafka.topics import TopicNames
 from streams.monitoring.metrics import Metrics
-from streams.pipeline.batch_pipeline import Pipeline
-from streams.pipeline.batch_queue import Intake
+from streams.pipeline.batch_pipeline import BatchPipeline
+from streams.pipeline.batch_queue import BatchQueue
 from streams.quality.list_statistics import ListStatistics
 from streams.quality.online_quality import OnlineQuality
-from streams.rank.exclusions import Rules
-from streams.rank.loaded_encoder import Serving, Space
+from streams.rank.exclusions import Exclusions
+from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.state.trending import Trending
 from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
-from streams.stores.write_pace import Pace
+from streams.stores.write_pace import WritePace
 from tests.unit.streams.profile_model import CONFIG, DIMENSION, vector_of
 
 NAMES = TopicNames()
@@ -70,7 +70,7 @@ class MemoryStore:
         self.holding = False
         self._held: list[asyncio.Future[bool]] = []
         self.trending: dict[int, tuple[int, bytes]] = {}
-        self.pace: Pace | None = None  # of the last save
+        self.pace: WritePace | None = None  # of the last save
         self.saves: list[int] = []  # rows of each
 
     def release(self, succeed: bool) -> None:
@@ -105,7 +105,7 @@ class MemoryStore:
         await asyncio.sleep(0)  # what else goes on may change rows meanwhile
         return found
 
-    async def save(self, rows: Sequence[StoredProfile], pace: Pace | None = None) -> None:
+    async def save(self, rows: Sequence[StoredProfile], pace: WritePace | None = None) -> None:
         self._check()
         self.pace = pace
         self.saves.append(len(rows))
@@ -223,8 +223,8 @@ class SimWorker:
         self.index = ItemIndex(DIMENSION)
         self.index.put(ITEMS, np.array([vector_of(item) for item in ITEMS], np.float32))
         graph = SimpleNamespace(encoder=SimpleNamespace(manifest=SimpleNamespace(version=ENCODER)))
-        self.serving = Serving(
-            Space(ENCODER, self.index, IndexUpdates(DIMENSION, ENCODER), graph, CONFIG)  # type: ignore[arg-type]
+        self.serving = ActiveEncoder(
+            LoadedEncoder(ENCODER, self.index, IndexUpdates(DIMENSION, ENCODER), graph, CONFIG)  # type: ignore[arg-type]
         )
         self.emitter = FakeEmitter(world)
         self.trending = Trending(3_600, [1.0, 0.5, 4.0])
@@ -239,11 +239,11 @@ class SimWorker:
             topic_ids,
             self.metrics,
             self.errors.append,
-            boundary := asyncio.Lock(),
+            state_lock := asyncio.Lock(),
         )
         self.superseded = False
         checkpointer._ROWS_AT_ONCE = ROWS_AT_ONCE
-        self.checkpoint = Checkpoint(
+        self.checkpoint = Checkpointer(
             self.table,
             world.store,
             self.emitter,  # type: ignore[arg-type]
@@ -253,9 +253,9 @@ class SimWorker:
             self.serving,
             3_600,
             self._supersede,
-            boundary,
+            state_lock,
         )
-        self.pipeline = Pipeline(
+        self.pipeline = BatchPipeline(
             self.table,
             world.store,
             Decoder(NAMES, topic_ids, "murmur2"),
@@ -268,12 +268,12 @@ class SimWorker:
             self.metrics,
             1_000,
             lambda source, at_least: len(world.logs[TP(source.topic, source.partition)]) * 2 + 1,
-            OnlineQuality(self.table, self.serving, self.trending, Rules(), self.metrics.quality),
+            OnlineQuality(self.table, self.serving, self.trending, Exclusions(), self.metrics.quality),
             ListStatistics(self.serving, self.metrics.quality),
         )
         self.assigned: frozenset[int] = frozenset()
         self.positions: dict[TP, int] = {}
-        self.intake = Intake(GROUP_RECORDS, NAMES.events)
+        self.intake = BatchQueue(GROUP_RECORDS, NAMES.events)
         self.tasks: set[asyncio.Task[Any]] = set()
         self.processing: asyncio.Task[Any] | None = None
         self.entered = False
@@ -322,7 +322,7 @@ class SimWorker:
 
     def drop_assignment(self) -> None:
         self.ownership.revoke()
-        self.intake = Intake(GROUP_RECORDS, NAMES.events)
+        self.intake = BatchQueue(GROUP_RECORDS, NAMES.events)
         self._lose_acks()
         self.assigned = frozenset()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from encoders.artifact import manifest
-from encoders.artifact.registry import Shelf
+from encoders.artifact.registry import EncoderRegistry
 from encoders.building import lookup
 from encoders.errors import EncoderError
 
@@ -18,31 +18,33 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shelf(built: Path, tmp_path: Path) -> Shelf:
+def shelf(built: Path, tmp_path: Path) -> EncoderRegistry:
     shutil.copytree(built / "folder-of-v2", tmp_path / "any-name")
-    return Shelf(manifest.load(built / "folder-of-v1"), tmp_path)
+    return EncoderRegistry(manifest.load(built / "folder-of-v1"), tmp_path)
 
 
-def test_versions_are_known_by_their_manifests_not_by_their_folders_names(shelf: Shelf, tmp_path: Path) -> None:
+def test_versions_are_known_by_their_manifests_not_by_their_folders_names(
+    shelf: EncoderRegistry, tmp_path: Path
+) -> None:
     assert shelf.take("v2").folder == tmp_path / "any-name"
     assert set(shelf.paths()) == {"v1", "v2"}
 
 
-def test_the_first_is_there_without_a_folder_of_folders(shelf: Shelf) -> None:
-    alone = Shelf(shelf.first)
+def test_the_first_is_there_without_a_folder_of_folders(shelf: EncoderRegistry) -> None:
+    alone = EncoderRegistry(shelf.first)
     assert alone.take("v1") is shelf.first
     with pytest.raises(EncoderError, match=r"no folder of encoder version 'v2' here \(encoder.folders is not set"):
         alone.take("v2")
 
 
-def test_a_folder_that_comes_later_is_found(shelf: Shelf, built: Path, tmp_path: Path) -> None:
+def test_a_folder_that_comes_later_is_found(shelf: EncoderRegistry, built: Path, tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"'v3' here \(none in .*; known: v1, v2\)"):
         shelf.take("v3")
     lookup.build(tmp_path / "new", ["a"], [[1.0, 0.0]], "v3")
     assert shelf.take("v3").manifest.version == "v3"
 
 
-def test_a_folder_that_is_half_copied_is_refused_until_it_is_whole(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_folder_that_is_half_copied_is_refused_until_it_is_whole(shelf: EncoderRegistry, tmp_path: Path) -> None:
     model = tmp_path / "any-name" / "items.onnx"
     whole = model.read_bytes()
     model.write_bytes(whole[:50])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders.index.hashtable import HashTable
-from encoders.index.item_index import ItemIndex, Source
+from encoders.index.item_index import CatalogPosition, ItemIndex
 from schemas.ids import id_hash, id_hashes
 from tests.unit.encoders.reference import random_unit
 
@@ -21,7 +21,7 @@ class Model:
         self.items: dict[str, tuple[list[float], float]] = {}
         self.seen: dict[str, tuple[str, int, int]] = {}
 
-    def put(self, item_id: str, vector: list[float], bias: float, shown: bool, source: Source | None) -> bool:
+    def put(self, item_id: str, vector: list[float], bias: float, shown: bool, source: CatalogPosition | None) -> bool:
         if not np.isfinite(vector).all():
             return False
         if source is not None and source.topic_id:
@@ -36,7 +36,9 @@ class Model:
 ids = st.sampled_from([f"item-{i}" for i in range(6)])
 numbers = st.floats(-5, 5, width=32)
 vectors = st.lists(numbers | st.just(float("nan")), min_size=D, max_size=D)
-sources = st.none() | st.builds(Source, st.sampled_from(["", "t1", "t2"]), st.integers(0, 1), st.integers(0, 5))
+sources = st.none() | st.builds(
+    CatalogPosition, st.sampled_from(["", "t1", "t2"]), st.integers(0, 1), st.integers(0, 5)
+)
 put = st.tuples(st.just("put"), st.lists(st.tuples(ids, vectors, numbers, st.booleans(), sources), max_size=8))
 others = st.tuples(st.sampled_from(["withdraw", "remove"]), st.lists(ids, max_size=3))
 
@@ -78,7 +80,7 @@ def test_an_older_update_of_the_same_source_is_ignored_and_another_source_is_not
     index = ItemIndex(2)
 
     def update(value: float, *source: Any) -> bool:
-        return bool(index.put(["a"], [[value, 0.0]], sources=[Source(*source)])[0])
+        return bool(index.put(["a"], [[value, 0.0]], sources=[CatalogPosition(*source)])[0])
 
     assert update(1.0, "topic", 0, 10)
     assert not update(2.0, "topic", 0, 7)

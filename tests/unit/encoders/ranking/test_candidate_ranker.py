@@ -18,33 +18,33 @@ from encoders.artifact.manifest import Encoder
 from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
 from encoders.errors import EncoderError
-from encoders.index.item_index import ItemIndex, Snapshot
-from encoders.index.tile_search import Clusters
-from encoders.ranking.candidate_ranker import CandidateRanking
-from encoders.ranking.exact_ranker import RankingGraph
-from encoders.ranking.ranking_io import LEAST_SCORE, LEAVE_OUT, HeadInputs, Ranked
+from encoders.index.item_index import IndexSnapshot, ItemIndex
+from encoders.index.tile_search import TileSearch
+from encoders.ranking.candidate_ranker import CandidateRanker
+from encoders.ranking.exact_ranker import ExactRanker
+from encoders.ranking.ranking_io import EXCLUDED_SCORE, LEAST_SCORE, HeadInputs, Ranked
 from encoders.ranking.repeat_consumption import PATTERNS, RANKS, RepeatScores
 from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from tests.unit.encoders import reference
 
-Build = Callable[[Snapshot, float], Clusters]
+Build = Callable[[IndexSnapshot, float], TileSearch]
 
 CLOSE = {"rtol": 2e-5, "atol": 2e-6}
 ALL = 10_000
 
 
 @pytest.fixture(scope="module")
-def exact(runtime: Runtime, encoder: Encoder) -> RankingGraph:
-    return RankingGraph(runtime, encoder)
+def exact(runtime: Runtime, encoder: Encoder) -> ExactRanker:
+    return ExactRanker(runtime, encoder)
 
 
 @pytest.fixture(scope="module")
-def candidates(runtime: Runtime, encoder: Encoder) -> CandidateRanking:
-    return CandidateRanking(runtime, encoder)
+def candidates(runtime: Runtime, encoder: Encoder) -> CandidateRanker:
+    return CandidateRanker(runtime, encoder)
 
 
-def clusters_of(index: ItemIndex, encoder: Encoder, build: Build = Clusters.build) -> Clusters:
+def clusters_of(index: ItemIndex, encoder: Encoder, build: Build = TileSearch.build) -> TileSearch:
     clusters = build(index.snapshot(), encoder.manifest.score_scale)
     clusters.refresh(index)
     return clusters
@@ -75,7 +75,7 @@ def assert_same(found: Ranked, expected: Ranked) -> None:
     np.testing.assert_allclose(found.scores[good], expected.scores[good], **CLOSE)
     same = good & (found.rows == expected.rows)
     assert same.sum() >= 0.99 * good.sum()
-    for name in ("recent_shares", "older_shares", "bias_shares", "adjust_shares"):
+    for name in ("recent_attributions", "older_attributions", "bias_attributions", "adjustment_attributions"):
         np.testing.assert_allclose(getattr(found, name)[same], getattr(expected, name)[same], **CLOSE)
     for name in ("user", "short_term", "long_term"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), **CLOSE)
@@ -90,8 +90,8 @@ def assert_same(found: Ranked, expected: Ranked) -> None:
     adjusted=st.integers(0, 6),
 )
 def test_looking_into_all_clusters_is_exact(
-    exact: RankingGraph,
-    candidates: CandidateRanking,
+    exact: ExactRanker,
+    candidates: CandidateRanker,
     encoder: Encoder,
     seed: int,
     users: int,
@@ -104,14 +104,14 @@ def test_looking_into_all_clusters_is_exact(
     index = reference.make_index(rng, items, 16)
     rows = rng.integers(-1, items, (users, adjusted))
     kinds = rng.random(rows.shape)
-    adjust = np.select([kinds < 0.4, kinds < 0.7], [LEAVE_OUT, 2.0], rng.standard_normal(rows.shape))
+    adjust = np.select([kinds < 0.4, kinds < 0.7], [EXCLUDED_SCORE, 2.0], rng.standard_normal(rows.shape))
     case = (rows, adjust.astype(np.float32), k)
     found = candidates.rank(inputs, index.snapshot(), clusters_of(index, encoder), ALL, *case)
     assert_same(found, exact.rank(inputs, index.snapshot(), *case))
 
 
 def test_a_few_clusters_hold_most_of_the_best_items(
-    exact: RankingGraph, candidates: CandidateRanking, encoder: Encoder, rng: np.random.Generator
+    exact: ExactRanker, candidates: CandidateRanker, encoder: Encoder, rng: np.random.Generator
 ) -> None:
     kinds = np.sort(rng.integers(0, 60, 6_000))
     vectors = reference.random_unit(rng, 60, 16)[kinds] + 0.5 * reference.random_unit(rng, 6_000, 16)
@@ -135,12 +135,17 @@ def test_a_few_clusters_hold_most_of_the_best_items(
     assert shares[0] < shares[1] > 0.97
 
 
-def assert_as_good(found: Ranked, expected: Ranked, snapshot: Snapshot, close: dict[str, float]) -> None:
+def assert_as_good(found: Ranked, expected: Ranked, snapshot: IndexSnapshot, close: dict[str, float]) -> None:
     """The same scores at the same places, which add up, and no row twice; items of one score may change places."""
     good = expected.scores > LEAST_SCORE
     np.testing.assert_array_equal(found.scores > LEAST_SCORE, good)
     np.testing.assert_allclose(found.scores[good], expected.scores[good], **close)
-    parts = found.recent_shares.sum(axis=2) + found.older_shares + found.bias_shares + found.adjust_shares
+    parts = (
+        found.recent_attributions.sum(axis=2)
+        + found.older_attributions
+        + found.bias_attributions
+        + found.adjustment_attributions
+    )
     np.testing.assert_allclose(parts[good], found.scores[good], **close)
     np.testing.assert_allclose(found.user, expected.user, **CLOSE)
     for rows, shown in zip(found.rows, good, strict=True):
@@ -157,8 +162,8 @@ def assert_as_good(found: Ranked, expected: Ranked, snapshot: Snapshot, close: d
     adjusted=st.integers(0, 30),
 )
 def test_undivided_items_are_ranked_exactly(
-    exact: RankingGraph,
-    candidates: CandidateRanking,
+    exact: ExactRanker,
+    candidates: CandidateRanker,
     encoder: Encoder,
     seed: int,
     users: int,
@@ -170,12 +175,12 @@ def test_undivided_items_are_ranked_exactly(
     inputs = reference.make_users(rng, users, 2, 16, 6)
     index = hard_index(rng, items, 16)
     snapshot = index.snapshot()
-    adjust = rng.choice(np.array([LEAVE_OUT, 2.0, -2.0, 0.0], np.float32), (users, adjusted))
+    adjust = rng.choice(np.array([EXCLUDED_SCORE, 2.0, -2.0, 0.0], np.float32), (users, adjusted))
     # mostly items that would be among the best
     best = exact.rank(inputs, snapshot, np.zeros((users, 0), np.int64), np.zeros((users, 0), np.float32), 40).rows
     places = rng.integers(0, best.shape[1], (users, adjusted))
     rows = np.where(rng.random(adjust.shape) < 0.7, np.take_along_axis(best, places, axis=1), -1)
-    found = candidates.rank(inputs, snapshot, clusters_of(index, encoder, Clusters.undivided), 0, rows, adjust, k)
+    found = candidates.rank(inputs, snapshot, clusters_of(index, encoder, TileSearch.undivided), 0, rows, adjust, k)
     # float32 sums of the longest vectors and the largest bias can't be closer
     expected = exact.rank(inputs, snapshot, rows, adjust, k)
     assert_as_good(found, expected, snapshot, {"rtol": 2e-5, "atol": 2e-4})
@@ -194,11 +199,11 @@ def test_undivided_items_are_ranked_exactly_with_repeats(tmp_path: Path, runtime
     recents = np.where(inputs.recent_types >= 0, rng.integers(0, 2_000, (300, 1)) + rng.integers(0, 3, (300, 6)), -1)
     inputs = replace(inputs, recent_rows=np.where(recents < 2_000, recents, -1))
     rows = rng.integers(-1, 2_000, (300, 5))
-    case = (rows, rng.choice(np.array([LEAVE_OUT, 1.0], np.float32), rows.shape), 20)
+    case = (rows, rng.choice(np.array([EXCLUDED_SCORE, 1.0], np.float32), rows.shape), 20)
     snapshot = index.snapshot()
-    clusters = clusters_of(index, encoder, Clusters.undivided)
-    found = CandidateRanking(runtime, encoder).rank(inputs, snapshot, clusters, 0, *case)
-    assert_as_good(found, RankingGraph(runtime, encoder).rank(inputs, snapshot, *case), snapshot, CLOSE)
+    clusters = clusters_of(index, encoder, TileSearch.undivided)
+    found = CandidateRanker(runtime, encoder).rank(inputs, snapshot, clusters, 0, *case)
+    assert_as_good(found, ExactRanker(runtime, encoder).rank(inputs, snapshot, *case), snapshot, CLOSE)
 
 
 @pytest.mark.parametrize("head", ["newest", "attention"])
@@ -213,27 +218,27 @@ def test_shares_of_other_heads_are_those_of_the_graph(
     other = reference.replace_head(encoder, tmp_path / "other", model, takes)
     index, inputs = reference.make_index(rng, 2_500, 16), reference.make_users(rng, 150, 2, 16, 6)
     rows = rng.integers(-1, 2_500, (150, 4))
-    case = (rows, rng.choice(np.array([LEAVE_OUT, 1.0], np.float32), rows.shape), 10)
-    clusters = clusters_of(index, other, Clusters.undivided)
-    found = CandidateRanking(runtime, other).rank(inputs, index.snapshot(), clusters, 0, *case)
-    expected = RankingGraph(runtime, other).rank(inputs, index.snapshot(), *case)
+    case = (rows, rng.choice(np.array([EXCLUDED_SCORE, 1.0], np.float32), rows.shape), 10)
+    clusters = clusters_of(index, other, TileSearch.undivided)
+    found = CandidateRanker(runtime, other).rank(inputs, index.snapshot(), clusters, 0, *case)
+    expected = ExactRanker(runtime, other).rank(inputs, index.snapshot(), *case)
     assert found.exact == expected.exact == (head == "newest")
     assert_same(found, expected)
 
 
-def test_no_users_and_no_places(candidates: CandidateRanking, encoder: Encoder, rng: np.random.Generator) -> None:
+def test_no_users_and_no_places(candidates: CandidateRanker, encoder: Encoder, rng: np.random.Generator) -> None:
     index = reference.make_index(rng, 500, 16)
-    clusters = clusters_of(index, encoder, Clusters.undivided)
+    clusters = clusters_of(index, encoder, TileSearch.undivided)
     for users, k in ((0, 5), (3, 0)):
         nothing = np.zeros((users, 0), np.int64), np.zeros((users, 0), np.float32)
         inputs = reference.make_users(rng, users, 2, 16, 6)
         found = candidates.rank(inputs, index.snapshot(), clusters, 0, *nothing, k)
         assert found.rows.shape == (users, k)
-        assert found.recent_shares.shape == (users, k, 6)
+        assert found.recent_attributions.shape == (users, k, 6)
 
 
 def test_a_head_that_gives_more_weights_than_it_should_is_refused(
-    candidates: CandidateRanking, encoder: Encoder, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    candidates: CandidateRanker, encoder: Encoder, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Regression: the compiled shares wrote beyond their end."""
     index, history = hard_index(rng, 50, encoder.manifest.dimension), encoder.manifest.history
@@ -246,7 +251,7 @@ def test_a_head_that_gives_more_weights_than_it_should_is_refused(
 
     monkeypatch.setattr(candidates._head_session, "run_in_chunks", wider)
     none = np.empty((2, 0), np.int64), np.empty((2, 0), np.float32)
-    clusters = clusters_of(index, encoder, Clusters.undivided)
+    clusters = clusters_of(index, encoder, TileSearch.undivided)
     with pytest.raises(EncoderError, match=rf"recent_weights of shape \(2, {history + 1}\)"):
         candidates.rank(inputs, index.snapshot(), clusters, 0, *none, 5)
 
@@ -257,7 +262,7 @@ def test_all_of_the_best_are_found_where_codes_are_equal(encoder: Encoder, rng: 
     index = ItemIndex(16)
     index.put([f"i{n}" for n in range(3_000)], vectors.astype(np.float32))
     users = np.concatenate([reference.random_unit(rng, 9, 16), np.zeros((1, 16), np.float32)])
-    found = clusters_of(index, encoder, Clusters.undivided).search(users, index.snapshot(), 0, 20)
+    found = clusters_of(index, encoder, TileSearch.undivided).search(users, index.snapshot(), 0, 20)
     scores = users.astype(np.float64) @ index.snapshot().items.T
     for user in range(9):
         rows = found.rows[user, : found.counts[user]]
@@ -267,11 +272,11 @@ def test_all_of_the_best_are_found_where_codes_are_equal(encoder: Encoder, rng: 
     assert found.counts[9] >= 20  # all are equal to a user without a vector
 
 
-@pytest.mark.parametrize("build", [Clusters.build, Clusters.undivided])
+@pytest.mark.parametrize("build", [TileSearch.build, TileSearch.undivided])
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_the_tiles_follow_the_index(
-    exact: RankingGraph, candidates: CandidateRanking, encoder: Encoder, build: Build, seed: int
+    exact: ExactRanker, candidates: CandidateRanker, encoder: Encoder, build: Build, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     index = reference.make_index(rng, 120, 16)
@@ -293,7 +298,7 @@ def test_the_tiles_follow_the_index(
     assert_same(found, exact.rank(inputs, index.snapshot(), *nothing, 15))
 
 
-@pytest.mark.parametrize("build", [Clusters.build, Clusters.undivided])
+@pytest.mark.parametrize("build", [TileSearch.build, TileSearch.undivided])
 def test_items_that_go_and_return_take_no_new_room(encoder: Encoder, rng: np.random.Generator, build: Build) -> None:
     index = ItemIndex(16)
     ids = [f"i{n}" for n in range(500)]
@@ -321,7 +326,7 @@ def test_clusters_wear_out_as_items_come(encoder: Encoder, rng: np.random.Genera
     assert not clusters_of(index, encoder).worn
 
 
-def test_nothing_to_recommend(candidates: CandidateRanking, encoder: Encoder, rng: np.random.Generator) -> None:
+def test_nothing_to_recommend(candidates: CandidateRanker, encoder: Encoder, rng: np.random.Generator) -> None:
     index = ItemIndex(16)
     index.put(["gone"], np.ones((1, 16), np.float32))
     index.withdraw(["gone"])
@@ -332,7 +337,7 @@ def test_nothing_to_recommend(candidates: CandidateRanking, encoder: Encoder, rn
     assert found.rows.shape == (3, 1)
 
 
-@pytest.mark.parametrize("build", [Clusters.build, Clusters.undivided])
+@pytest.mark.parametrize("build", [TileSearch.build, TileSearch.undivided])
 def test_a_user_whose_vector_is_no_number_harms_nobody(
     encoder: Encoder, rng: np.random.Generator, build: Build
 ) -> None:

@@ -13,7 +13,7 @@ from encoders.errors import EncoderError
 from encoders.index.item_index import ItemIndex
 from encoders.onnx_builder import FLOAT, INT64, GraphWriter
 from encoders.ranking import user_head
-from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.exact_ranker import ExactRanker
 from encoders.ranking.ranking_io import HeadInputs
 from encoders.ranking.repeat_consumption import PATTERNS, RANKS, RepeatScores, patterns
 from encoders.ranking.user_head import LinearHead
@@ -96,7 +96,7 @@ def test_ranking_adds_the_scores_of_repeats_and_the_shares_add_up(
     index = reference.make_index(rng, ITEMS, DIMENSION)
     inputs = users(rng, 40)
     nothing = np.empty((40, 0), np.int64)
-    ranked = RankingGraph(runtime, encoder).rank(inputs, index.snapshot(), nothing, nothing.astype(np.float32), ITEMS)
+    ranked = ExactRanker(runtime, encoder).rank(inputs, index.snapshot(), nothing, nothing.astype(np.float32), ITEMS)
     plain = reference.scores(ranked.user, index.snapshot(), nothing, nothing, 7.0)
     for b in range(40):
         one = (inputs.recent_rows[b], inputs.recent_types[b], inputs.recent_vectors[b], ranked.user[b])
@@ -106,13 +106,18 @@ def test_ranking_adds_the_scores_of_repeats_and_the_shares_add_up(
     np.testing.assert_allclose(
         ranked.scores[shown], np.take_along_axis(plain, ranked.rows, axis=1)[shown], rtol=1e-4, atol=1e-4
     )
-    total = ranked.recent_shares.sum(axis=2) + ranked.older_shares + ranked.bias_shares + ranked.adjust_shares
+    total = (
+        ranked.recent_attributions.sum(axis=2)
+        + ranked.older_attributions
+        + ranked.bias_attributions
+        + ranked.adjustment_attributions
+    )
     np.testing.assert_allclose(ranked.scores[shown], total[shown], rtol=1e-4, atol=1e-4)
     assert ranked.exact
 
 
 def test_vectors_alone_need_no_item(runtime: Runtime, rng: np.random.Generator, encoder: Encoder) -> None:
-    user, short_term, _ = RankingGraph(runtime, encoder).vectors(users(rng, 5))
+    user, short_term, _ = ExactRanker(runtime, encoder).vectors(users(rng, 5))
     assert user.shape == short_term.shape == (5, DIMENSION)
 
 
@@ -123,7 +128,7 @@ def test_a_row_beyond_the_snapshot_is_named(runtime: Runtime, rng: np.random.Gen
     inputs.recent_rows[0] = 3
     nothing = np.empty((5, 0), np.int64)
     with pytest.raises(ValueError, match="recent_rows names row 3"):
-        RankingGraph(runtime, encoder).rank(inputs, index.snapshot(), nothing, nothing.astype(np.float32), 1)
+        ExactRanker(runtime, encoder).rank(inputs, index.snapshot(), nothing, nothing.astype(np.float32), 1)
 
 
 @pytest.mark.parametrize("half_life_mix", [(0.0, 0.0), (0.3, 0.7)])
@@ -187,7 +192,12 @@ def test_a_head_that_is_not_linear_may_score_repeats_too(
     other = reference.replace_head(encoder, tmp_path / "tanh", model, ["recent_vectors", "recent_rows"])
     index = reference.make_index(rng, ITEMS, DIMENSION)
     nothing = np.empty((9, 0), np.int64)
-    ranked = RankingGraph(runtime, other).rank(users(rng, 9), index.snapshot(), nothing, nothing.astype(np.float32), 5)
-    total = ranked.recent_shares.sum(axis=2) + ranked.older_shares + ranked.bias_shares + ranked.adjust_shares
+    ranked = ExactRanker(runtime, other).rank(users(rng, 9), index.snapshot(), nothing, nothing.astype(np.float32), 5)
+    total = (
+        ranked.recent_attributions.sum(axis=2)
+        + ranked.older_attributions
+        + ranked.bias_attributions
+        + ranked.adjustment_attributions
+    )
     np.testing.assert_allclose(ranked.scores, total, rtol=1e-4, atol=1e-4)
     assert not ranked.exact

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 
 from encoders.artifact.manifest import Encoder
 from encoders.onnx_builder import FLOAT, INT64, GraphWriter
-from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.exact_ranker import ExactRanker
 from encoders.ranking.top_k import LEAST, write_top_k
 from encoders.runtime import Runtime, Session
 from tests.unit.encoders import reference
@@ -50,9 +50,9 @@ def test_a_ranking_in_two_stages_equals_one_in_one(
     snapshot = index.snapshot()
     rows = rng.integers(-1, items, (40, 30))
     adjust = rng.standard_normal(rows.shape).astype(np.float32)
-    one, two = (RankingGraph(runtime, encoder, two_stages_from=items_from) for items_from in (None, items))
+    one, two = (ExactRanker(runtime, encoder, two_stages_from=items_from) for items_from in (None, items))
     for k in (1, 20, items):
         expected, found = (graph.rank(inputs, snapshot, rows, adjust, k) for graph in (one, two))
         np.testing.assert_array_equal(found.rows, expected.rows)
         np.testing.assert_array_equal(found.scores, np.maximum(expected.scores, LEAST))
-        np.testing.assert_array_equal(found.recent_shares, expected.recent_shares)
+        np.testing.assert_array_equal(found.recent_attributions, expected.recent_attributions)

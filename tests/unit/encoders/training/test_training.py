@@ -79,7 +79,7 @@ def test_half_lives_are_learned_from_what_left_the_history(tmp_path: Path) -> No
     options = replace(TINY, epochs=10, older=20)
     trained = fit(sequences, options)
     without = fit(sequences, replace(options, older=0))
-    assert trained.history[-1].mrr_at_20 > without.history[-1].mrr_at_20 + 0.03  # one event of eight gains
+    assert trained.history[-1].mrr_at_20 > without.history[-1].mrr_at_20 + 0.03  # one event of eight gains_at
     head = export.user_side(trained, options)
     assert max(head.half_lives_s) < 86_400  # one of them started at ten days
     assert min(head.head.half_life_mix) > 0

@@ -12,7 +12,7 @@ from schemas.codec import encode
 from schemas.ids import id_hash
 from streams.catalog.index_updates import IndexUpdates
 from streams.kafka.log_ends import LogEnds
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 
 VERSION = "v1"
 
@@ -98,7 +98,7 @@ class FakeConsumer:
         return 0, self.end
 
 
-LOG = Source("clicks", "id", 0)
+LOG = LogId("clicks", "id", 0)
 
 
 def test_an_end_is_asked_for_only_when_the_last_answer_settles_nothing() -> None:

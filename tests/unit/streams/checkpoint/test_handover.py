@@ -9,7 +9,7 @@ from faust.types import TP
 
 from streams.checkpoint.stored_profile import hashes
 from streams.pipeline import batch_pipeline
-from streams.pipeline.batch_queue import Intake
+from streams.pipeline.batch_queue import BatchQueue
 from streams.stores.base import StoreMisconfigured
 from tests.unit.streams.simulated import NAMES, SimWorker, World, right_partition, turns
 
@@ -587,13 +587,13 @@ async def test_a_user_that_one_group_puts_out_of_memory_is_loaded_for_the_next(w
     for number in range(62):
         world.produce(f"other-{number}", 0, 1_000)
     await work_through(worker)  # all 64 places are taken, and but for Anna and Ben nobody is saved
-    worker.intake = Intake(1, NAMES.events)
+    worker.intake = BatchQueue(1, NAMES.events)
     for user in ("somebody new", ANNA):
         world.produce(user, 0, 2_000)
         for tp in worker.partitions():
             worker.fetch(tp, 1)
     assert len(worker.intake) == 2
-    async with worker.checkpoint.boundary:
+    async with worker.checkpoint.state_lock:
         working = worker.start(worker.intake.run_forever(worker.pipeline.process))
         await turns()
     async with asyncio.timeout(5):

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from streams.arrays import floats
 from streams.checkpoint.stored_profile import (
     FORMAT,
+    AppliedOffset,
     Counters,
     EncoderSums,
     EventLog,
-    Fence,
     NewerState,
     ProfileState,
     StateError,
@@ -43,7 +43,7 @@ GOLDEN = {
     "one-click": ProfileState(
         recents=log_of(1),
         seen_ids=np.array([2**64 - 2], "<u8").tobytes(),
-        fences=[Fence("clicks", "topic-id", 3, 18)],
+        fences=[AppliedOffset("clicks", "topic-id", 3, 18)],
         counters=Counters(applied=[1, 0, 0]),
     ),
     "long-history": ProfileState(
@@ -62,14 +62,14 @@ GOLDEN = {
         purchased_times=np.array([1_700_000_000_000, 1_600_000_000_000], "<i8").tobytes(),
         seen_ids=np.arange(64, dtype="<u8").tobytes(),
         fences=[
-            Fence("shop1.clicks", "Tm9uc2Vuc2U", 0, 2**40),
-            Fence("shop1.clicks", "recreated", 0, 1),
-            Fence("shop1.profile-commands", "Y29tbWFuZHM", 11, 4),
+            AppliedOffset("shop1.clicks", "Tm9uc2Vuc2U", 0, 2**40),
+            AppliedOffset("shop1.clicks", "recreated", 0, 1),
+            AppliedOffset("shop1.profile-commands", "Y29tbWFuZHM", 11, 4),
         ],
         counters=Counters(applied=[900, 80, 7], duplicates=12, pending_dropped=2),
     ),
     "forgotten": ProfileState(
-        fences=[Fence("clicks", "topic-id", 3, 18), Fence("profile-commands", "topic-id", 3, 1)],
+        fences=[AppliedOffset("clicks", "topic-id", 3, 18), AppliedOffset("profile-commands", "topic-id", 3, 1)],
         counters=Counters(applied=[5, 0, 1], duplicates=1),
     ),
 }

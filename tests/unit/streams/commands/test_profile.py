@@ -13,7 +13,7 @@ from schemas.codec import decode, encode
 from schemas.command import ProfileCommand
 from schemas.encoder_state import EncoderState
 from schemas.ids import id_hashes
-from streams.checkpoint.stored_profile import Counters, EncoderSums, EventLog, Fence, ProfileState, encode_state
+from streams.checkpoint.stored_profile import AppliedOffset, Counters, EncoderSums, EventLog, ProfileState, encode_state
 from streams.decode.partitioner import partitions_of
 from streams.stores.base import StoredProfile, version
 from streams.stores.sqlite import SqliteStore
@@ -57,7 +57,7 @@ def save(user: str, **more: Any) -> None:
         purchased_items=id_hashes(["i3"]).tobytes(),
         purchased_times=np.array([1_700_000_002_000]).tobytes(),
         seen_ids=np.arange(5, dtype=np.uint64).tobytes(),
-        fences=[Fence("clicks", "topic-id", 3, 17)],
+        fences=[AppliedOffset("clicks", "topic-id", 3, 17)],
         counters=Counters(applied=[4, 2, 1], duplicates=3, pending_dropped=6),
     )
     fields: dict[str, Any] = {

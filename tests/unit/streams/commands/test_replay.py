@@ -7,7 +7,7 @@ import msgspec
 from schemas.catalog import CatalogItem
 from schemas.codec import decode
 from schemas.events import Browse, Click, Purchase
-from streams.commands.replay_clock import Pace
+from streams.commands.replay_clock import ReplayClock
 from streams.decode.partitioner import partitions_of
 
 
@@ -97,7 +97,7 @@ def test_pace_follows_event_times_at_its_speed() -> None:
         assert 0 < seconds <= 0.2
         now[0] += seconds
 
-    pace = Pace(10.0, wait, lambda: now[0])
+    pace = ReplayClock(10.0, wait, lambda: now[0])
     due = []
     for time_ms in (5_000, 7_000, 6_000, 15_000):
         pace.until(time_ms)

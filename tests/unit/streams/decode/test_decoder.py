@@ -18,7 +18,7 @@ from schemas.rerouted import Rerouted
 from streams.decode.decoder import Decoded, Decoder
 from streams.decode.partitioner import partitions_of
 from streams.fetch.record_batch import RecordBatch
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 from streams.kafka.topics import EVENT_TOPICS, TopicNames
 from tests.strategies import record_values
 
@@ -67,7 +67,7 @@ def test_an_event_becomes_a_row_of_arrays() -> None:
     assert (batch.items.tolist(), batch.ids.tolist()) == ([id_hash("red")], [id_hash("e1")])
     assert (batch.types.tolist(), batch.times.tolist(), batch.written.tolist()) == ([2], [NOW_MS], [NOW_MS])
     assert batch.received.tolist() == [NOW_MS + 7]
-    assert batch.sources == [Source("purchases", "id-of-purchases", HOME)]
+    assert batch.sources == [LogId("purchases", "id-of-purchases", HOME)]
     assert (batch.source.tolist(), batch.offsets.tolist(), len(batch)) == ([0], [9], 1)
     assert (found.commands, found.refused, found.misplaced) == (None, [], [])
 
@@ -170,7 +170,7 @@ def test_a_rerouted_event_keeps_its_source_and_its_kind() -> None:
     found = decode(rerouted(first), rerouted(second), rerouted(first))
     assert found.events is not None
     assert found.events.types.tolist() == [2, 0, 2]
-    assert found.events.sources == [Source("purchases", "a", 0), Source("clicks", "b", 1)]
+    assert found.events.sources == [LogId("purchases", "a", 0), LogId("clicks", "b", 1)]
     assert found.events.source.tolist() == [0, 1, 0]
     assert found.events.offsets.tolist() == [42, 7, 42]
 
@@ -207,13 +207,13 @@ def test_commands_are_read_from_their_topic_and_from_rerouted() -> None:
     found = decode(record(value, "profile-commands", offset=3))
     assert found.commands is not None
     assert (found.commands.user_ids, found.commands.commands, found.commands.offsets) == ([USER], ["forget"], [3])
-    assert found.commands.sources == [Source("profile-commands", "id-of-profile-commands", HOME)]
+    assert found.commands.sources == [LogId("profile-commands", "id-of-profile-commands", HOME)]
     origin = Rerouted(topic="profile-commands", topic_id="a", partition=0, offset=8)
     both = decode(rerouted(origin, value), rerouted(Rerouted(topic="clicks", topic_id="b", partition=1, offset=9)))
     assert both.commands is not None
     assert both.events is not None
-    assert both.commands.sources == [Source("profile-commands", "a", 0)]
-    assert both.events.sources[both.events.source[0]] == Source("clicks", "b", 1)
+    assert both.commands.sources == [LogId("profile-commands", "a", 0)]
+    assert both.events.sources[both.events.source[0]] == LogId("clicks", "b", 1)
 
 
 def test_an_unknown_command_is_refused_and_the_known_one_is_named() -> None:

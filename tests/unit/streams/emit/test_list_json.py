@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from encoders.index.item_index import ItemIndex
-from encoders.ranking.ranking_io import LEAVE_OUT, Ranked
+from encoders.ranking.ranking_io import EXCLUDED_SCORE, Ranked
 from schemas.codec import decode
 from schemas.recommendation import REASON_KINDS, RecommendedItem
 from streams.emit.list_json import ListEncoder, reason_codes
@@ -37,7 +37,10 @@ def table_of(rows: list[list[int]]) -> tuple[ProfileTable, Any]:
 def ranked_of(scores: Any, rows: Any, recent: Any, **parts: Any) -> Ranked:
     scores = np.array(scores, np.float32)
     users = np.zeros((len(scores), DIMENSION), np.float32)
-    given = {name: np.zeros(scores.shape, np.float32) for name in ("older_shares", "bias_shares", "adjust_shares")}
+    given = {
+        name: np.zeros(scores.shape, np.float32)
+        for name in ("older_attributions", "bias_attributions", "adjustment_attributions")
+    }
     given |= {name: np.array(part, np.float32) for name, part in parts.items()}
     return Ranked(users, users, users, scores, np.array(rows), np.array(recent, np.float32), exact=True, **given)
 
@@ -52,7 +55,7 @@ def test_a_list_says_what_the_arrays_say(index: ItemIndex) -> None:
         [[0.9, -0.25]],
         [[1, 7]],
         [[[0.1, 0.5, 0.0, 0.2, -0.05], [-0.1, -0.2, 0, 0, 0]]],
-        older_shares=[[0.15, 0.05]],
+        older_attributions=[[0.15, 0.05]],
     )
     first, second = decode(list[RecommendedItem], encoded(ListEncoder(index), table, slots, ranked)[0])
     assert (first.item_id, first.score) == ('with "quotes"', 0.9)
@@ -80,11 +83,13 @@ def test_an_event_of_an_unknown_item_is_not_named_but_counts(index: ItemIndex) -
 
 def test_lists_are_cut_where_nothing_may_be_given_any_more(index: ItemIndex) -> None:
     table, slots = table_of([[0, 1, 2, 3, 4]] * 3)
-    scores = [[1.0, 0.5], [1.0, LEAVE_OUT], [LEAVE_OUT, -np.inf]]
-    ranked = ranked_of(scores, [[5, 6]] * 3, np.full((3, 2, HISTORY), 0.1), bias_shares=[[0, 0], [0, -np.inf], [0, 0]])
+    scores = [[1.0, 0.5], [1.0, EXCLUDED_SCORE], [EXCLUDED_SCORE, -np.inf]]
+    ranked = ranked_of(
+        scores, [[5, 6]] * 3, np.full((3, 2, HISTORY), 0.1), bias_attributions=[[0, 0], [0, -np.inf], [0, 0]]
+    )
     lists = encoded(ListEncoder(index), table, slots, ranked)
     assert [[item["item_id"] for item in json.loads(one)] for one in lists] == [["item-0", "item-1"], ["item-0"], []]
-    alone = ranked_of([[LEAVE_OUT]], [[5]], np.zeros((1, 1, HISTORY)))
+    alone = ranked_of([[EXCLUDED_SCORE]], [[5]], np.zeros((1, 1, HISTORY)))
     assert encoded(ListEncoder(index), table, slots[:1], alone) == [b"[]"]
     nobody = ranked_of(np.zeros((0, 2)), np.zeros((0, 2), np.int64), np.zeros((0, 2, HISTORY)))
     assert encoded(ListEncoder(index), table, slots[:0], nobody) == []
@@ -116,5 +121,7 @@ def test_a_part_that_is_not_there_is_no_reason(index: ItemIndex) -> None:
     against[0, 1] = 0.0
     ranked = ranked_of([[-0.5, 0.0]], [[5, 6]], against)
     assert [REASON_KINDS[code - 1] for code in reason_codes(ranked)[0]] == ["recent", "recent"]
-    ranked = ranked_of([[-0.7, -0.5]], [[5, 6]], against, older_shares=[[-0.2, 0.0]], bias_shares=[[0.0, -0.5]])
+    ranked = ranked_of(
+        [[-0.7, -0.5]], [[5, 6]], against, older_attributions=[[-0.2, 0.0]], bias_attributions=[[0.0, -0.5]]
+    )
     assert [REASON_KINDS[code - 1] for code in reason_codes(ranked)[0]] == ["older", "bias"]

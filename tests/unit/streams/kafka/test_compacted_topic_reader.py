@@ -5,7 +5,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer
 
-from streams.kafka.compacted_topic_reader import Tail
+from streams.kafka.compacted_topic_reader import CompactedTopicReader
 from streams.kafka.simulator import Simulator
 
 DEADLINE_S = 20.0
@@ -45,7 +45,11 @@ def test_a_tail_reads_all_or_what_is_latest_and_then_what_comes() -> None:
 
     put(*range(6))
     whole, latest, none = Collected(), Collected(), Collected()
-    tails = [Tail("topic", consumer, whole), Tail("topic", consumer, latest, 2), Tail("topic", consumer, none, 0)]
+    tails = [
+        CompactedTopicReader("topic", consumer, whole),
+        CompactedTopicReader("topic", consumer, latest, 2),
+        CompactedTopicReader("topic", consumer, none, 0),
+    ]
     try:
         for tail in tails:
             tail.start()

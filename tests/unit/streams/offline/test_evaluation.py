@@ -18,7 +18,7 @@ from streams.offline.baselines import ItemToItem, MatrixFactorisation, NearestSe
 from streams.offline.evaluation import StreamModel, evaluate_stream
 from streams.offline.event_logs import questions
 from streams.offline.questions import History, Questions
-from streams.offline.ranking_metrics import accuracy, beyond, gains, place_of
+from streams.offline.ranking_metrics import accuracy, beyond, gains_at, rank_of
 from streams.offline.report_page import page
 
 ITEMS = 60
@@ -171,9 +171,9 @@ def test_a_report_tells_cold_items_and_lengths_apart(tmp_path: Path) -> None:
 
 
 def test_figures_follow_their_definitions() -> None:
-    places = place_of([["x", "y", "z"], ["x"], []], ["z", "x", "x"])
+    places = rank_of([["x", "y", "z"], ["x"], []], ["z", "x", "x"])
     assert places.tolist() == [2, 0, -1]
-    found = gains(places, 3)
+    found = gains_at(places, 3)
     assert found["recall"].tolist() == [1, 1, 0]
     np.testing.assert_allclose(found["mrr"], [1 / 3, 1, 0])
     np.testing.assert_allclose(found["ndcg"], [1 / 2, 1, 0])

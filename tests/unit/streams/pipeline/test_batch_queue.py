@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.fetch.record_batch import RecordBatch
-from streams.pipeline.batch_queue import Intake
+from streams.pipeline.batch_queue import BatchQueue
 
 TOGETHER = {"clicks", "browses"}
 
@@ -26,7 +26,7 @@ arrivals = st.lists(
 
 @given(arrivals)
 def test_every_batch_comes_once_in_order_and_groups_keep_their_rules(drawn: list[tuple[str, int, int]]) -> None:
-    intake, batches = Intake(10, TOGETHER), [batch_of(*one) for one in drawn]
+    intake, batches = BatchQueue(10, TOGETHER), [batch_of(*one) for one in drawn]
     for one in batches:
         intake.add(one)
     groups = []
@@ -46,7 +46,7 @@ def test_every_batch_comes_once_in_order_and_groups_keep_their_rules(drawn: list
 
 def test_it_holds_back_who_brings_more_than_a_group_and_goes_on_when_it_is_taken() -> None:
     async def story() -> None:
-        intake, groups, gate = Intake(10, TOGETHER), [], asyncio.Event()
+        intake, groups, gate = BatchQueue(10, TOGETHER), [], asyncio.Event()
 
         async def step(group: list[RecordBatch], entered: Callable[[], None]) -> None:
             groups.append(sum(map(len, group)))
@@ -75,7 +75,7 @@ def test_it_holds_back_who_brings_more_than_a_group_and_goes_on_when_it_is_taken
 
 def test_a_step_that_fails_ends_the_work() -> None:
     async def story() -> None:
-        intake = Intake(10, TOGETHER)
+        intake = BatchQueue(10, TOGETHER)
         intake.add(batch_of("clicks", 1))
 
         async def step(group: list[RecordBatch], entered: Callable[[], None]) -> None:
@@ -89,7 +89,7 @@ def test_a_step_that_fails_ends_the_work() -> None:
 
 def test_the_next_group_is_begun_once_the_last_lets_it_and_a_failure_ends_all() -> None:
     async def story() -> None:
-        intake, begun, gates = Intake(10, TOGETHER), [], [asyncio.Event() for _ in range(3)]
+        intake, begun, gates = BatchQueue(10, TOGETHER), [], [asyncio.Event() for _ in range(3)]
         ended = []
 
         async def step(group: list[RecordBatch], entered: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints, terms and fences together: whatever happens, every event counts exactly once in the store.
+"""Checkpoints, terms and applied_offsets together: whatever happens, every event counts exactly once in the store.
 
 `test_streams_handover` tells the stories one by one; here hypothesis mixes them.
 """
@@ -146,7 +146,7 @@ class Shop(RuleBasedStateMachine):
     def nothing_is_committed_that_is_not_in_the_store(self) -> None:
         if not hasattr(self, "world"):
             return
-        fences = {
+        applied_offsets = {
             (fence.topic, fence.partition, user): fence.next_offset
             for user, state in self.world.states().items()
             for fence in state.fences
@@ -158,7 +158,7 @@ class Shop(RuleBasedStateMachine):
                     if record.offset < self.world.committed[tp] and record.value.startswith(b'{"'):
                         user = record.value.split(b'"user_id":"')[1].split(b'"')[0].decode()
                         if right_partition(user) == partition:
-                            assert fences.get((topic, partition, user), 0) > record.offset
+                            assert applied_offsets.get((topic, partition, user), 0) > record.offset
 
     @invariant()
     def no_worker_has_failed(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from encoders.index.item_index import ItemIndex
-from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.exact_ranker import ExactRanker
 from schemas.codec import decode
 from schemas.recommendation import Recommendation
 from schemas.trending import TrendingCounts
@@ -15,13 +15,13 @@ from streams.monitoring.metrics import Metrics
 from streams.pipeline.recommender import Recommender
 from streams.quality.list_statistics import ListStatistics
 from streams.quality.online_quality import OnlineQuality
-from streams.rank.exclusions import Rules
-from streams.rank.loaded_encoder import Serving, Space
+from streams.rank.exclusions import Exclusions
+from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import SumsConfig, apply_batch
 from streams.state.trending import Trending
-from streams.state.version_sums import change_space
+from streams.state.version_sums import change_encoder
 from tests.unit.streams.conftest import DIMENSION
 from tests.unit.streams.profile_model import COLUMNS, PARTITION, Ev, batch_of
 
@@ -34,7 +34,7 @@ CONFIG = SumsConfig(np.array([3_600.0, 86_400.0]), np.ones((3, 2), np.float32))
 class Shop:
     """A recommender and what it reads."""
 
-    def __init__(self, graph: RankingGraph) -> None:
+    def __init__(self, graph: ExactRanker) -> None:
         self.sent: list[tuple[str, Recommendation]] = []
         self.table = ProfileTable(16, SHAPE)
         self.table.set_columns(COLUMNS)
@@ -42,7 +42,9 @@ class Shop:
         rng = np.random.default_rng(5)
         self.index.put(ITEMS, rng.standard_normal((len(ITEMS), DIMENSION)).astype(np.float32))
         self.trending = Trending(3_600, [1.0, 0.5, 4.0])
-        self.serving = Serving(Space(VERSION, self.index, IndexUpdates(DIMENSION, VERSION), graph, CONFIG))
+        self.serving = ActiveEncoder(
+            LoadedEncoder(VERSION, self.index, IndexUpdates(DIMENSION, VERSION), graph, CONFIG)
+        )
         emitter = SimpleNamespace(
             recommend_all=lambda lists: self.sent.extend((user, decode(Recommendation, value)) for user, value in lists)
         )
@@ -53,9 +55,9 @@ class Shop:
             self.trending,
             emitter,  # type: ignore[arg-type]
             metrics,
-            Rules(),
+            Exclusions(),
             3,
-            OnlineQuality(self.table, self.serving, self.trending, Rules(), metrics.quality),
+            OnlineQuality(self.table, self.serving, self.trending, Exclusions(), metrics.quality),
             ListStatistics(self.serving, metrics.quality),
         )
 
@@ -71,7 +73,7 @@ class Shop:
 
 
 @pytest.fixture
-def shop(graph: RankingGraph) -> Shop:
+def shop(graph: ExactRanker) -> Shop:
     return Shop(graph)
 
 
@@ -118,12 +120,12 @@ def test_an_empty_list_replaces_one_that_is_no_longer_true(shop: Shop) -> None:
     assert sent["anna"].items == []
 
 
-def test_a_list_is_of_the_version_that_serves_when_its_user_is_ranked(shop: Shop, graph: RankingGraph) -> None:
+def test_a_list_is_of_the_version_that_serves_when_its_user_is_ranked(shop: Shop, graph: ExactRanker) -> None:
     first = shop.refresh([Ev("anna", ITEMS[0], "a1", 0, 1, 0)], {"anna": 0})["anna"]
     other = ItemIndex(DIMENSION)
     other.put(ITEMS[::-1][:8], np.random.default_rng(6).standard_normal((8, DIMENSION)).astype(np.float32))
-    space = Space("v2", other, IndexUpdates(DIMENSION, "v2"), graph, CONFIG)
-    change_space(shop.table, VERSION, "v2", SHAPE, {}, CONFIG.half_life_s)
+    space = LoadedEncoder("v2", other, IndexUpdates(DIMENSION, "v2"), graph, CONFIG)
+    change_encoder(shop.table, VERSION, "v2", SHAPE, {}, CONFIG.half_life_s)
     shop.serving.space = space
     shop.index = other
     slots = shop.table.all_slots()

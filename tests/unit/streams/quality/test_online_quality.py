@@ -18,15 +18,15 @@ from streams.checkpoint.snapshot import take_snapshot
 from streams.monitoring.metrics import Metrics
 from streams.quality.list_statistics import Drift, ListStatistics
 from streams.quality.online_quality import NEW_USER_EVENTS, OnlineQuality
-from streams.rank.exclusions import Rules
-from streams.state.profile_shape import TAKEN, ProfileShape
+from streams.rank.exclusions import Exclusions
+from streams.state.profile_shape import VISITED, ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import SumsConfig, apply_batch
 from streams.state.trending import Trending
 from tests.unit.streams.profile_model import COLUMNS, DIMENSION, PARTITION, Ev, batch_of, know
 
 SHAPE = ProfileShape(
-    history=4, dimension=DIMENSION, half_lives=2, duplicate_window=50, purchases=3, pending=9, offered=3
+    history=4, dimension=DIMENSION, half_lives=2, duplicate_window=50, purchases=3, pending=9, recommended=3
 )
 CONFIG = SumsConfig(np.array([3_600.0, 86_400.0]), np.ones((3, 2), np.float32))
 ITEMS = [f"item-{n}" for n in range(8)]
@@ -48,7 +48,7 @@ class Shop:
         know(self.index, ITEMS)
         self.trending = Trending(1e9, [1.0, 1.0, 1.0])
         self.metrics = Metrics()
-        self.quality = OnlineQuality(self.table, serving(self.index), self.trending, Rules(), self.metrics.quality)
+        self.quality = OnlineQuality(self.table, serving(self.index), self.trending, Exclusions(), self.metrics.quality)
         self._offset = 0
 
     def offer(self, user: str, items: Sequence[str], reason: str = "recent", id_: str = "r1") -> None:
@@ -177,7 +177,7 @@ def test_events_that_name_a_recommendation_are_attributed() -> None:
 
 def test_what_was_given_and_taken_outlives_the_worker_and_is_forgotten_with_the_user() -> None:
     shop = Shop()
-    for number in range(TAKEN + 3):
+    for number in range(VISITED + 3):
         shop.offer("anna", [f"item-{number % 8}"], id_=f"r{number}")
         shop.table.times[0] = 0  # nothing is just seen
         shop.see(("anna", f"item-{number % 8}", CLICK))
@@ -187,22 +187,29 @@ def test_what_was_given_and_taken_outlives_the_worker_and_is_forgotten_with_the_
     fresh.set_columns(COLUMNS)
     fresh.allocate(["anna"], PARTITION, 2)
     fill_slot(fresh, 0, row, MODEL, shop.index)
-    for name in ("offered_items", "offered_reasons", "offered_id"):
+    for name in ("recommended_items", "recommended_reasons", "recommendation_id_hash"):
         assert getattr(fresh, name)[0].tolist() == getattr(shop.table, name)[0].tolist()
-    assert fresh.models[fresh.offered_model[0]] == MODEL
-    assert set(fresh.taken_items[0].tolist()) == set(shop.table.taken_items[0].tolist())
-    assert fresh.taken_items[0][-1] == id_hash(f"item-{(TAKEN + 2) % 8}")
-    assert fresh.taken_count[0] == TAKEN
+    assert fresh.models[fresh.recommended_by[0]] == MODEL
+    assert set(fresh.visited_items[0].tolist()) == set(shop.table.visited_items[0].tolist())
+    assert fresh.visited_items[0][-1] == id_hash(f"item-{(VISITED + 2) % 8}")
+    assert fresh.visited_count[0] == VISITED
     fresh.wipe(0, 1)
     blank = ProfileTable(1, SHAPE)
-    for name in ("offered_items", "offered_reasons", "offered_id", "offered_model", "taken_items", "taken_count"):
+    for name in (
+        "recommended_items",
+        "recommended_reasons",
+        "recommendation_id_hash",
+        "recommended_by",
+        "visited_items",
+        "visited_count",
+    ):
         assert np.array_equal(getattr(fresh, name)[0], getattr(blank, name)[0])
 
 
 def test_a_reason_of_a_newer_release_counts_as_none() -> None:
     shop = Shop()
     shop.offer("anna", ITEMS[:3])
-    shop.table.offered_reasons[0, 1] = 200
+    shop.table.recommended_reasons[0, 1] = 200
     row = encode_rows(take_snapshot(shop.table, shop.slots(["anna"]), MODEL), 1, 60)[0]
     shop.table.evict(shop.slots(["anna"]))
     slot = int(shop.slots(["anna"])[0])

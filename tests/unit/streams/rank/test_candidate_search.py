@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from encoders.index.item_index import ItemIndex
-from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.exact_ranker import ExactRanker
 from encoders.runtime import Runtime
 from streams.catalog.index_updates import IndexUpdates
 from streams.monitoring.metrics import Metrics
 from streams.rank.candidate_search import CandidateSearch
 from streams.rank.exclusions import adjustments, head_inputs
-from streams.rank.loaded_encoder import Serving, Space
+from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.settings import Ranking
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
@@ -23,7 +23,7 @@ ITEMS, USERS, K = 4_000, 80, 10
 
 
 @pytest.fixture
-def space(graph: RankingGraph) -> Space:
+def space(graph: ExactRanker) -> LoadedEncoder:
     manifest = graph.encoder.manifest
     rng = np.random.default_rng(3)
     index = ItemIndex(manifest.dimension)
@@ -32,10 +32,10 @@ def space(graph: RankingGraph) -> Space:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     index.put([f"i{n}" for n in range(ITEMS)], vectors.astype(np.float32))
     sums = SumsConfig(np.array(manifest.half_lives_s), np.ones((3, len(manifest.half_lives_s)), np.float32))
-    return Space("v", index, IndexUpdates(manifest.dimension, "v"), graph, sums)
+    return LoadedEncoder("v", index, IndexUpdates(manifest.dimension, "v"), graph, sums)
 
 
-def table_of(space: Space) -> ProfileTable:
+def table_of(space: LoadedEncoder) -> ProfileTable:
     """Users who looked at a few items each, with the preference vectors that they have from it."""
     manifest = space.graph.encoder.manifest
     shape = ProfileShape(history=4, dimension=manifest.dimension, half_lives=len(manifest.half_lives_s))
@@ -50,9 +50,9 @@ def table_of(space: Space) -> ProfileTable:
     return table
 
 
-def search_of(space: Space, table: ProfileTable, metrics: Metrics, **settings: float) -> CandidateSearch:
+def search_of(space: LoadedEncoder, table: ProfileTable, metrics: Metrics, **settings: float) -> CandidateSearch:
     ranking = Ranking.model_validate({"k": K, "candidates_from": 1_000, **settings})
-    return CandidateSearch(ranking, Runtime("cpu", 1), table, Serving(space), metrics)
+    return CandidateSearch(ranking, Runtime("cpu", 1), table, ActiveEncoder(space), metrics)
 
 
 def sample(metrics: Metrics, name: str) -> float | None:
@@ -60,7 +60,7 @@ def sample(metrics: Metrics, name: str) -> float | None:
 
 
 @pytest.mark.parametrize("recall", [0.8, 0.99])
-def test_the_recall_that_is_asked_for_is_held_and_shown(space: Space, recall: float) -> None:
+def test_the_recall_that_is_asked_for_is_held_and_shown(space: LoadedEncoder, recall: float) -> None:
     table, metrics = table_of(space), Metrics()
     assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (0, 1)
     asyncio.run(search_of(space, table, metrics, candidate_recall=recall).prepare(space))
@@ -69,15 +69,15 @@ def test_the_recall_that_is_asked_for_is_held_and_shown(space: Space, recall: fl
     assert recall <= found.recall <= 1
     assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (found.probes, found.recall)
     inputs = head_inputs(table, table.all_slots(), space.index, space.graph.encoder.manifest.history)
-    barred = table.rows[table.all_slots()]
-    near = space.rank(inputs, barred, K)
+    excluded = table.rows[table.all_slots()]
+    near = space.rank(inputs, excluded, K)
     space.candidates = None
-    exact = space.rank(inputs, barred, K)
+    exact = space.rank(inputs, excluded, K)
     same = np.mean([len(np.intersect1d(a, b)) / K for a, b in zip(near.rows, exact.rows, strict=True)])
     assert same >= recall - 0.05
 
 
-def test_a_higher_recall_looks_into_more_clusters(space: Space) -> None:
+def test_a_higher_recall_looks_into_more_clusters(space: LoadedEncoder) -> None:
     table, probes = table_of(space), []
     for recall in (0.7, 0.95, 1.0):
         asyncio.run(search_of(space, table, Metrics(), candidate_recall=recall).prepare(space))
@@ -87,7 +87,7 @@ def test_a_higher_recall_looks_into_more_clusters(space: Space) -> None:
     assert probes[0] < probes[1] < probes[2]
 
 
-def test_a_catalog_that_shrinks_is_ranked_exactly(space: Space) -> None:
+def test_a_catalog_that_shrinks_is_ranked_exactly(space: LoadedEncoder) -> None:
     table, metrics = table_of(space), Metrics()
     search = search_of(space, table, metrics, candidates_from=ITEMS)
     asyncio.run(search.prepare(space))
@@ -101,9 +101,9 @@ def test_a_catalog_that_shrinks_is_ranked_exactly(space: Space) -> None:
     assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (0, 1)
     inputs = head_inputs(table, table.all_slots(), space.index, space.graph.encoder.manifest.history)
     for _ in range(2):
-        barred = table.rows[table.all_slots()]
-        found = space.rank(inputs, barred, K)
-        by_graph = space.graph.rank(inputs, space.index.snapshot(), barred, adjustments(barred), K)
+        excluded = table.rows[table.all_slots()]
+        found = space.rank(inputs, excluded, K)
+        by_graph = space.graph.rank(inputs, space.index.snapshot(), excluded, adjustments(excluded), K)
         np.testing.assert_allclose(found.scores, by_graph.scores, rtol=2e-5, atol=2e-6)
         assert (found.rows == by_graph.rows).mean() > 0.99
         space.index.withdraw(["i8", "i9"])  # and follows what changes
@@ -113,7 +113,7 @@ def test_a_catalog_that_shrinks_is_ranked_exactly(space: Space) -> None:
     assert space.candidates is None  # for few items the graph is as fast
 
 
-def test_a_search_is_built_anew_when_it_is_worn_only(space: Space) -> None:
+def test_a_search_is_built_anew_when_it_is_worn_only(space: LoadedEncoder) -> None:
     search = search_of(space, table_of(space), Metrics())
     asyncio.run(search.prepare(space))
     first = space.candidates
@@ -127,18 +127,18 @@ def test_a_search_is_built_anew_when_it_is_worn_only(space: Space) -> None:
     assert space.candidates is not first
 
 
-def test_without_users_in_memory_items_stand_for_them(space: Space) -> None:
+def test_without_users_in_memory_items_stand_for_them(space: LoadedEncoder) -> None:
     empty = ProfileTable(4, table_of(space).shape)
     asyncio.run(search_of(space, empty, Metrics()).prepare(space))
     assert space.candidates is not None
     assert space.candidates.recall >= 0.98
 
 
-def test_a_catalog_smaller_than_a_list(space: Space, graph: RankingGraph) -> None:
+def test_a_catalog_smaller_than_a_list(space: LoadedEncoder, graph: ExactRanker) -> None:
     small = ItemIndex(space.index.dimension)
     small.put(["a", "b", "c"], np.eye(space.index.dimension, dtype=np.float32)[:3])
     small.withdraw(["b"])
-    few = Space("v", small, space.updates, graph, space.sums)
+    few = LoadedEncoder("v", small, space.updates, graph, space.sums)
     metrics = Metrics()
     asyncio.run(search_of(few, ProfileTable(4, table_of(space).shape), metrics, candidates_from=1).prepare(few))
     assert few.candidates is not None
@@ -149,7 +149,7 @@ def test_a_catalog_smaller_than_a_list(space: Space, graph: RankingGraph) -> Non
     assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (0, 1)
 
 
-def test_users_never_see_a_try_of_the_measurement(space: Space) -> None:
+def test_users_never_see_a_try_of_the_measurement(space: LoadedEncoder) -> None:
     search = search_of(space, table_of(space), Metrics(), candidate_recall=0.99)
     asyncio.run(search.prepare(space))
     found = space.candidates

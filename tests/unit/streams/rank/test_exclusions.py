@@ -8,8 +8,8 @@ import pytest
 from encoders.building import hashed_text
 from encoders.building.folder_writer import UserSide
 from encoders.index.item_index import ItemIndex
-from encoders.ranking.exact_ranker import RankingGraph
-from encoders.ranking.ranking_io import LEAVE_OUT
+from encoders.ranking.exact_ranker import ExactRanker
+from encoders.ranking.ranking_io import EXCLUDED_SCORE
 from encoders.ranking.repeat_consumption import PATTERNS, RANKS, RepeatScores
 from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
@@ -17,10 +17,10 @@ from schemas.codec import decode
 from schemas.recommendation import RecommendedItem
 from streams.emit.list_json import ListEncoder, reason_codes
 from streams.rank.exclusions import (
-    Rules,
+    Exclusions,
     adjustments,
+    excluded_rows,
     head_inputs,
-    left_out,
     popular,
     refresh_rows,
     trending_items,
@@ -65,53 +65,58 @@ def events_of(user: str, items: Sequence[int], kind: int = 0, start: int = 0, st
     ]
 
 
-def rows_left_out(table: ProfileTable, index: ItemIndex, rules: Rules, user: str = "anna") -> set[int]:
+def rows_left_out(table: ProfileTable, index: ItemIndex, rules: Exclusions, user: str = "anna") -> set[int]:
     slots = np.array([table.slot_of[user]])
     refresh_rows(table, slots, index)
-    found = left_out(table, slots, index, rules)
+    found = excluded_rows(table, slots, index, rules)
     assert found.shape[0] == 1
     return set(found[0].tolist()) - {-1}
 
 
 def test_what_was_just_seen_is_left_out_as_far_back_as_set_or_kept(index: ItemIndex) -> None:
     table = table_with(index, events_of("anna", [1, 2, 3, 4, 5]))
-    assert rows_left_out(table, index, Rules(0, exclude_seen_events=2)) == {4, 5}
-    assert rows_left_out(table, index, Rules(0, exclude_seen_events=20)) == {2, 3, 4, 5}  # all the recents there are
-    assert rows_left_out(table, index, Rules(0, exclude_seen_events=0)) == set()
+    assert rows_left_out(table, index, Exclusions(0, exclude_seen_events=2)) == {4, 5}
+    assert rows_left_out(table, index, Exclusions(0, exclude_seen_events=20)) == {
+        2,
+        3,
+        4,
+        5,
+    }  # all the recents there are
+    assert rows_left_out(table, index, Exclusions(0, exclude_seen_events=0)) == set()
 
 
 @pytest.mark.parametrize(("age_ms", "out"), [(30 * DAY_MS, True), (30 * DAY_MS + 1, False)])
 def test_a_purchase_is_left_out_for_its_days_by_the_users_own_clock(index: ItemIndex, age_ms: int, out: bool) -> None:
     bought = Ev("anna", ITEMS[7], "buy", 2, 1_000, 0)
     table = table_with(index, [bought, Ev("anna", ITEMS[1], "now", 0, 1_000 + age_ms, 1)])
-    assert rows_left_out(table, index, Rules(30.0, exclude_seen_events=0)) == ({7} if out else set())
-    assert rows_left_out(table, index, Rules(0.0, exclude_seen_events=0)) == set()
+    assert rows_left_out(table, index, Exclusions(30.0, exclude_seen_events=0)) == ({7} if out else set())
+    assert rows_left_out(table, index, Exclusions(0.0, exclude_seen_events=0)) == set()
 
 
 def test_a_purchase_that_left_the_recents_is_still_left_out(index: ItemIndex) -> None:
     table = table_with(index, [Ev("anna", ITEMS[9], "buy", 2, 0, 0), *events_of("anna", [1, 2, 3, 4, 5], start=1)])
-    assert rows_left_out(table, index, Rules(30.0, exclude_seen_events=0)) == {9}
+    assert rows_left_out(table, index, Exclusions(30.0, exclude_seen_events=0)) == {9}
 
 
 def test_users_of_one_batch_do_not_leave_out_each_others_items(index: ItemIndex) -> None:
     """Regression: free places named row 0, and item 0 was left out for whoever had fewer events than another."""
     events = [*events_of("ben", [3]), *events_of("anna", [1, 2, 4, 5, 6]), Ev("cleo", ITEMS[8], "buy", 2, 0, 90)]
     table = table_with(index, events)
-    rules = Rules(30.0, exclude_seen_events=20)
-    together = left_out(table, table.find(["ben", "anna", "cleo"]), index, rules)
+    rules = Exclusions(30.0, exclude_seen_events=20)
+    together = excluded_rows(table, table.find(["ben", "anna", "cleo"]), index, rules)
     assert [set(row) - {-1} for row in together.tolist()] == [{3}, {2, 4, 5, 6}, {8}]
 
 
 def test_an_unknown_item_leaves_nothing_out_until_it_is_known(index: ItemIndex) -> None:
     table = table_with(index, [Ev("anna", "new", "e", 2, 0, 0)])
-    assert rows_left_out(table, index, Rules()) == set()
+    assert rows_left_out(table, index, Exclusions()) == set()
     index.put(["new"], np.ones((1, DIMENSION), np.float32))
-    assert rows_left_out(table, index, Rules()) == {index.row("new")}
+    assert rows_left_out(table, index, Exclusions()) == {index.row("new")}
 
 
 def test_adjustments_leave_out_rows_and_nothing_else() -> None:
     rows = np.array([[3, -1], [-1, -1]])
-    assert adjustments(rows).tolist() == [[LEAVE_OUT, 0.0], [0.0, 0.0]]
+    assert adjustments(rows).tolist() == [[EXCLUDED_SCORE, 0.0], [0.0, 0.0]]
     assert adjustments(np.empty((2, 0), np.int64)).shape == (2, 0)
 
 
@@ -141,12 +146,12 @@ def test_a_user_without_events_reads_as_nothing(index: ItemIndex) -> None:
 
 
 def recommend(
-    graph: RankingGraph, table: ProfileTable, index: ItemIndex, users: Sequence[str], rules: Rules
+    graph: ExactRanker, table: ProfileTable, index: ItemIndex, users: Sequence[str], rules: Exclusions
 ) -> list[list[RecommendedItem]]:
     slots = table.find(users)
     inputs = head_inputs(table, slots, index, HISTORY)
-    barred = left_out(table, slots, index, rules)
-    ranked = graph.rank(inputs, index.snapshot(), barred, adjustments(barred), K)
+    excluded = excluded_rows(table, slots, index, rules)
+    ranked = graph.rank(inputs, index.snapshot(), excluded, adjustments(excluded), K)
     lists = ListEncoder(index).encode(table, slots, ranked, reason_codes(ranked))
     return [decode(list[RecommendedItem], items) for items in lists]
 
@@ -163,13 +168,13 @@ def crowd() -> list[Ev]:
 
 
 def test_the_parts_of_a_reason_add_up_to_the_score_and_its_kind_is_the_largest(
-    graph: RankingGraph, index: ItemIndex
+    graph: ExactRanker, index: ItemIndex
 ) -> None:
     events = crowd()
     table = table_with(index, events)
     users = list(table.slot_of)
     kinds = set()
-    for user, items in zip(users, recommend(graph, table, index, users, Rules(30.0, 2)), strict=True):
+    for user, items in zip(users, recommend(graph, table, index, users, Exclusions(30.0, 2)), strict=True):
         assert len(items) == K
         assert [item.score for item in items] == sorted((item.score for item in items), reverse=True)
         mine = {event.item for event in events if event.user == user}
@@ -194,11 +199,11 @@ def test_coming_back_to_an_item_is_part_of_its_own_events_share(
     scores = RepeatScores(np.full(HISTORY, 5.0, np.float32), np.zeros((PATTERNS, RANKS), np.float32))
     head = LinearHead(half_life_mix=(0.0, 0.0), complete=True, repeats=scores)
     folder = tmp_path_factory.mktemp("repeats") / "encoder"
-    repeating = RankingGraph(
+    repeating = ExactRanker(
         Runtime("cpu", threads=1), hashed_text.build(folder, DIMENSION, user=UserSide(history=HISTORY, head=head))
     )
     table = table_with(index, events_of("anna", [1, 2, 1]))
-    (items,) = recommend(repeating, table, index, ["anna"], Rules(0, 0))
+    (items,) = recommend(repeating, table, index, ["anna"], Exclusions(0, 0))
     assert [item.item_id for item in items[:2]] == [ITEMS[1], ITEMS[2]]
     for item, times in zip(items, (2, 1, 0), strict=False):
         reason = item.reason
@@ -206,36 +211,36 @@ def test_coming_back_to_an_item_is_part_of_its_own_events_share(
         assert item.score == pytest.approx(named + reason.other_recents + reason.older + reason.bias, abs=2e-5)
         assert item.score == pytest.approx(5.0 * times, abs=1.2)
     assert {share.item_id for share in items[0].reason.recents[:2]} == {ITEMS[1]}
-    (kept_out,) = recommend(repeating, table, index, ["anna"], Rules(0, 20))
+    (kept_out,) = recommend(repeating, table, index, ["anna"], Exclusions(0, 20))
     assert not {ITEMS[1], ITEMS[2]} & {item.item_id for item in kept_out}
 
 
-def test_nothing_that_is_left_out_or_withdrawn_is_recommended(graph: RankingGraph, index: ItemIndex) -> None:
+def test_nothing_that_is_left_out_or_withdrawn_is_recommended(graph: ExactRanker, index: ItemIndex) -> None:
     index.withdraw(ITEMS[10:20])
     index.remove(ITEMS[20:25])
     table = table_with(index, crowd())
     users = list(table.slot_of)
     gone = set(ITEMS[10:25])
-    for user, items in zip(users, recommend(graph, table, index, users, Rules(30.0, 20)), strict=True):
+    for user, items in zip(users, recommend(graph, table, index, users, Exclusions(30.0, 20)), strict=True):
         seen = {ITEMS[row] for row in table.rows[table.slot_of[user]].tolist() if row >= 0}
         assert items
         assert not {item.item_id for item in items} & (gone | seen)
 
 
-def test_a_list_is_shorter_where_there_is_too_little_to_recommend(graph: RankingGraph, index: ItemIndex) -> None:
+def test_a_list_is_shorter_where_there_is_too_little_to_recommend(graph: ExactRanker, index: ItemIndex) -> None:
     index.withdraw(ITEMS[3:])
     table = table_with(index, events_of("anna", [0]))
-    assert {item.item_id for item in recommend(graph, table, index, ["anna"], Rules())[0]} == {ITEMS[1], ITEMS[2]}
+    assert {item.item_id for item in recommend(graph, table, index, ["anna"], Exclusions())[0]} == {ITEMS[1], ITEMS[2]}
     index.withdraw(ITEMS)
-    assert recommend(graph, table, index, ["anna"], Rules()) == [[]]
+    assert recommend(graph, table, index, ["anna"], Exclusions()) == [[]]
 
 
-def test_a_batch_is_ranked_as_its_users_one_by_one(graph: RankingGraph, index: ItemIndex) -> None:
+def test_a_batch_is_ranked_as_its_users_one_by_one(graph: ExactRanker, index: ItemIndex) -> None:
     table = table_with(index, crowd())
     users = list(table.slot_of)
-    together = recommend(graph, table, index, users, Rules())
+    together = recommend(graph, table, index, users, Exclusions())
     for user, items in zip(users, together, strict=True):
-        alone = recommend(graph, table, index, [user], Rules())[0]
+        alone = recommend(graph, table, index, [user], Exclusions())[0]
         assert [item.item_id for item in alone] == [item.item_id for item in items]
         assert [item.score for item in alone] == pytest.approx([item.score for item in items], abs=1e-5)
         assert [item.reason.kind for item in alone] == [item.reason.kind for item in items]

@@ -11,11 +11,11 @@ from schemas.ids import id_hash
 from streams.checkpoint.profile_rows import encode_rows, fill_slot
 from streams.checkpoint.snapshot import end_save, take_snapshot
 from streams.checkpoint.stored_profile import EncoderSums, EventLog, ProfileState, decode_state, encode_state
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 from streams.state.decayed_sums import NO_TIME
 from streams.state.pending_events import PendingEvent
 from streams.state.profile_shape import ProfileShape
-from streams.state.profile_table import SENT_ON_OFFSETS, ProfileTable, TableFull
+from streams.state.profile_table import REROUTED_OFFSETS, ProfileTable, TableFull
 from streams.state.profile_update import apply_batch, fold_pending, fold_spilled
 from streams.stores.base import StoredProfile
 from tests.unit.streams.profile_model import (
@@ -62,9 +62,9 @@ def load(rows: dict[str, StoredProfile], table: ProfileTable, index: ItemIndex, 
 
 EVERYWHERE = (
     OWN,
-    Source("browses", "id-1", PARTITION),
-    Source("clicks", "id-0", PARTITION),
-    Source("clicks", "id-1", 9),
+    LogId("browses", "id-1", PARTITION),
+    LogId("clicks", "id-0", PARTITION),
+    LogId("clicks", "id-1", 9),
 )
 drawn_events = st.lists(
     st.tuples(
@@ -262,19 +262,19 @@ def test_the_end_of_a_save_does_not_touch_the_slots_next_user() -> None:
 def test_wiping_keeps_fences_and_counters_alone() -> None:
     table, index = make_table(), ItemIndex(DIMENSION)
     know(index, ITEMS[:3])
-    fill(table, index, [*clicks(9), Ev("anna", "red", "x", 2, 5, 50, Source("clicks", "id-0", 7))])
+    fill(table, index, [*clicks(9), Ev("anna", "red", "x", 2, 5, 50, LogId("clicks", "id-0", 7))])
     slot = table.slot_of["anna"]
-    fences, applied = fences_of(table, slot), table.applied[slot].tolist()
+    applied_offsets, applied = fences_of(table, slot), table.applied[slot].tolist()
     table.wipe(slot, 0)
     row = rows_of(table)["anna"]
     blank = make_table()
     blank.allocate(["anna"], PARTITION, 1)
     for name in ("items", "rows", "types", "times", "ids", "sums", "mass", "sums_time", "seen", "seen_count"):
         assert np.array_equal(getattr(table, name)[slot], getattr(blank, name)[0]), name
-    for name in ("bought_items", "bought_times", "preferences"):
+    for name in ("purchased_items", "purchased_times", "preferences"):
         assert np.array_equal(getattr(table, name)[slot], getattr(blank, name)[0]), name
     assert (table.pending, dict(table.waiting_for), table.other_sums) == ({}, {}, {})
-    assert (fences_of(table, slot), table.applied[slot].tolist()) == (fences, applied)
+    assert (fences_of(table, slot), table.applied[slot].tolist()) == (applied_offsets, applied)
     assert row.expires_s == 60
 
 
@@ -322,13 +322,13 @@ def test_a_new_user_of_a_slot_inherits_nothing() -> None:
     """Regression: what was written to an evicted slot, as a batch in hand may, leaked into its next user."""
     table, index = make_table(capacity=1), ItemIndex(DIMENSION)
     know(index, ITEMS[:2])
-    foreign = Source("clicks", "id-0", 7)
+    foreign = LogId("clicks", "id-0", 7)
     fill(table, index, [*clicks(20), Ev("anna", "red", "x", 2, 5, 50, foreign)])
     table.forgotten[0] = True
     table.preferences[0] = 1.0
     table.duplicates[0] = table.pending_dropped[0] = 3
     table.evict(np.array([0]))
-    table.set_fence(0, foreign, 90)
+    table.set_applied_offset(0, foreign, 90)
     table.add_pending(0, PendingEvent(id_hash("grey"), 0, 1, 1))
     table.find([])
     slot = int(table.allocate(["ben"], PARTITION, 1)[0])
@@ -352,15 +352,18 @@ def test_slots_of_a_partition_are_those_in_use() -> None:
 def test_fences_move_between_columns_and_the_others() -> None:
     table = make_table()
     table.allocate(["anna"], PARTITION, 1)
-    table.set_fence(0, OWN, 5)
-    table.set_fence(0, Source("clicks", "id-1", 9), 6)
-    assert (table.fences[0].tolist(), dict(table.other_fences[0])) == ([5, 0], {Source("clicks", "id-1", 9): 6})
+    table.set_applied_offset(0, OWN, 5)
+    table.set_applied_offset(0, LogId("clicks", "id-1", 9), 6)
+    assert (table.applied_offsets[0].tolist(), dict(table.other_applied_offsets[0])) == (
+        [5, 0],
+        {LogId("clicks", "id-1", 9): 6},
+    )
     table.set_columns([("clicks", "id-2")])
-    assert table.fences[0].tolist() == [0]
-    assert table.fence(0, OWN) == 5
+    assert table.applied_offsets[0].tolist() == [0]
+    assert table.applied_offset(0, OWN) == 5
     table.set_columns(COLUMNS)
-    assert table.fences[0].tolist() == [5, 0]
-    assert OWN not in table.other_fences[0]
+    assert table.applied_offsets[0].tolist() == [5, 0]
+    assert OWN not in table.other_applied_offsets[0]
 
 
 def test_a_profiles_size_is_what_its_arrays_hold() -> None:
@@ -375,17 +378,17 @@ def test_a_record_that_was_sent_on_over_two_paths_passes_once() -> None:
     table = ProfileTable(2, SHAPE)
     table.set_columns(COLUMNS)
     slot = int(table.allocate(["anna"], OWN.partition, 1)[0])
-    direct = Source("clicks", "id-1", 9)
+    direct = LogId("clicks", "id-1", 9)
     detour = direct.by(3)
     assert detour.origin == direct
-    assert table.pass_fence(slot, direct, 5)
-    assert not table.pass_fence(slot, detour, 5)
+    assert table.apply_once(slot, direct, 5)
+    assert not table.apply_once(slot, detour, 5)
     # what only the detour brings is older than what came directly, and new all the same
-    assert table.pass_fence(slot, detour.origin.by(4), 2)
-    assert not table.pass_fence(slot, detour, 2)
-    assert not table.pass_fence(slot, direct, 2)
-    for offset in range(10, 10 + 2 * SENT_ON_OFFSETS):
-        assert table.pass_fence(slot, direct, offset)
-    assert len(table.sent_on[slot][direct]) == SENT_ON_OFFSETS
-    assert table.pass_fence(slot, OWN, 0)
+    assert table.apply_once(slot, detour.origin.by(4), 2)
+    assert not table.apply_once(slot, detour, 2)
+    assert not table.apply_once(slot, direct, 2)
+    for offset in range(10, 10 + 2 * REROUTED_OFFSETS):
+        assert table.apply_once(slot, direct, offset)
+    assert len(table.sent_on[slot][direct]) == REROUTED_OFFSETS
+    assert table.apply_once(slot, OWN, 0)
     assert set(table.sent_on[slot]) == {direct}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash
-from streams.kafka.log_id import Source
+from streams.kafka.log_id import LogId
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import OUTCOMES, Applied, apply_batch, fold_pending
@@ -29,7 +29,7 @@ from tests.unit.streams.profile_model import (
 
 USERS = ("anna", "ben", "cleo")
 ITEMS = ("red", "green", "blue", "grey", "pink")
-FOREIGN = (Source("clicks", "id-1", 0), Source("clicks", "id-0", PARTITION), Source("browses", "id-1", 7))
+FOREIGN = (LogId("clicks", "id-1", 0), LogId("clicks", "id-0", PARTITION), LogId("browses", "id-1", 7))
 
 plain = st.tuples(
     st.sampled_from(USERS),
@@ -147,7 +147,7 @@ def test_fences_survive_a_change_of_the_topics_ids(drawn: list[tuple], data: st.
     models.take(events, {*ITEMS})
     assert_all(table, models)
     for user, model in models.items():
-        assert fences_of(table, table.slot_of[user]) == model.fences
+        assert fences_of(table, table.slot_of[user]) == model.applied_offsets
 
 
 def clicks(count: int, user: str = "anna", first: int = 0, step_ms: int = 1_000) -> list[Ev]:
@@ -261,7 +261,9 @@ def test_an_empty_batch_and_a_wholly_replayed_one_change_nothing() -> None:
     table, index = make_table(), ItemIndex(DIMENSION)
     run(table, index, clicks(4))
     table.dirty[:] = False
-    before = {name: getattr(table, name).copy() for name in ("items", "times", "sums", "applied", "fences", "seen")}
+    before = {
+        name: getattr(table, name).copy() for name in ("items", "times", "sums", "applied", "applied_offsets", "seen")
+    }
     assert len(run(table, index, clicks(4)).events) == 0
     assert len(run(table, index, []).events) == 0
     assert not table.dirty.any()

@@ -13,12 +13,12 @@ from streams.checkpoint.snapshot import end_save, take_snapshot
 from streams.checkpoint.stored_profile import decode_state
 from streams.rank.exclusions import head_inputs
 from streams.state.decayed_sums import NO_TIME, Sums, fold
-from streams.state.embedding_map import SpaceMap, fit, nearest_half_lives
+from streams.state.embedding_map import EmbeddingMap, fit, nearest_half_lives
 from streams.state.pending_events import PendingEvent
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import OtherSums, ProfileTable
 from streams.state.profile_update import apply_batch, fold_pending
-from streams.state.version_sums import KEPT, carry, change_space
+from streams.state.version_sums import KEPT, change_encoder, map_into
 from streams.stores.base import StoredProfile
 from tests.unit.streams.profile_model import (
     COLUMNS,
@@ -53,7 +53,7 @@ def index_of(version: str, items: tuple[str, ...] = ITEMS) -> ItemIndex:
 
 
 INDEXES = {version: index_of(version) for version in SIZES}
-MAPS: dict[str, dict[str, SpaceMap]] = {to: {} for to in SIZES}
+MAPS: dict[str, dict[str, EmbeddingMap]] = {to: {} for to in SIZES}
 for to in SIZES:
     for other in SIZES.keys() - {to}:
         found = fit(INDEXES[other], INDEXES[to], HALF_LIVES_S, HALF_LIVES_S)
@@ -68,7 +68,7 @@ def shape_of(version: str) -> ProfileShape:
 class Worker:
     """A table and the version that it serves."""
 
-    def __init__(self, version: str = "v1", maps: dict[str, dict[str, SpaceMap]] | None = None) -> None:
+    def __init__(self, version: str = "v1", maps: dict[str, dict[str, EmbeddingMap]] | None = None) -> None:
         self.maps = MAPS if maps is None else maps
         self.version = version
         self.table = ProfileTable(4, shape_of(version))
@@ -81,7 +81,7 @@ class Worker:
 
     def switch(self, version: str) -> set[str]:
         former, self.version = self.version, version
-        return change_space(self.table, former, version, shape_of(version), self.maps[version], CONFIG.half_life_s)
+        return change_encoder(self.table, former, version, shape_of(version), self.maps[version], CONFIG.half_life_s)
 
     def save(self) -> dict[str, StoredProfile]:
         snapshot = take_snapshot(self.table, self.table.all_slots(), self.version)
@@ -93,7 +93,7 @@ class Worker:
         slots = self.table.allocate(list(rows), PARTITION, 2)
         for slot, row in zip(slots.tolist(), rows.values(), strict=True):
             fill_slot(self.table, slot, row, self.version, INDEXES[self.version])
-        return carry(self.table, slots.tolist(), self.maps[self.version], CONFIG.half_life_s)
+        return map_into(self.table, slots.tolist(), self.maps[self.version], CONFIG.half_life_s)
 
     def older(self, user: str = "anna") -> Sums:
         return self.table.older(np.array([self.table.slot_of[user]]), CONFIG.half_life_s)
@@ -198,7 +198,7 @@ def test_without_a_map_two_spaces_do_not_meet() -> None:
     model = ProfileModel(shape_of("v4"))
     for number in range(15):
         model.take(click(number), {*ITEMS})
-    assert carry(worker.table, worker.table.all_slots().tolist(), MAPS["v4"], CONFIG.half_life_s) == set()
+    assert map_into(worker.table, worker.table.all_slots().tolist(), MAPS["v4"], CONFIG.half_life_s) == set()
     assert_knows_all(worker, model)
 
 
@@ -248,12 +248,12 @@ def test_the_next_user_of_a_slot_carries_nothing() -> None:
     worker.switch("v2")
     worker.table.evict(worker.table.all_slots())
     worker.table.allocate(["ben", "cleo", "dora", "emil"], PARTITION, 1)
-    assert (worker.table.carried_time == NO_TIME).all()
-    assert not worker.table.carried.any()
+    assert (worker.table.mapped_time == NO_TIME).all()
+    assert not worker.table.mapped_sums.any()
 
 
 def test_sums_go_on_under_the_nearest_half_life() -> None:
-    to = SpaceMap(np.eye(2), 2, nearest_half_lives([10.0, 1_000.0], [900.0, 12.0, 1e7]), 1.0, 1)
+    to = EmbeddingMap(np.eye(2), 2, nearest_half_lives([10.0, 1_000.0], [900.0, 12.0, 1e7]), 1.0, 1)
     sums = np.array([[[1.0, 0.0], [0.0, 2.0]]])
     moved = to.apply(sums, np.array([[1.0, 2.0]]), np.array([5]))
     assert moved.sums.tolist() == [[[0.0, 2.0], [1.0, 0.0], [0.0, 2.0]]]
@@ -265,7 +265,7 @@ def test_a_part_of_another_size_is_left_as_it_is() -> None:
     odd = OtherSums("v1", b"\0" * 4 * DIMENSION, b"\0" * 4, 5)
     worker.table.allocate(["anna"], PARTITION, 1)
     worker.table.other_sums[worker.table.slot_of["anna"]] = [odd] * 4
-    assert carry(worker.table, [worker.table.slot_of["anna"]], MAPS["v2"], CONFIG.half_life_s) == set()
+    assert map_into(worker.table, [worker.table.slot_of["anna"]], MAPS["v2"], CONFIG.half_life_s) == set()
     assert worker.older().time_ms[0] == NO_TIME
     assert worker.table.other_sums == {worker.table.slot_of["anna"]: [odd] * 4}
 

@@ -3,14 +3,14 @@
 import threading
 import time
 
-from streams.stores.write_pace import Pace
+from streams.stores.write_pace import WritePace
 
 SLACK_S = 0.005  # a timer may come a little early
 LONG_S = 60.0  # nobody waits for so long
 
 
 def test_parts_are_spread_evenly_and_what_took_longer_is_not_waited_for() -> None:
-    pace = Pace(0.2)
+    pace = WritePace(0.2)
     start = time.monotonic()
     pace.begin(4)
     pace.keep(1)
@@ -25,14 +25,14 @@ def test_parts_are_spread_evenly_and_what_took_longer_is_not_waited_for() -> Non
 
 
 def test_nothing_waits_behind_the_last_part() -> None:
-    pace = Pace(LONG_S)
+    pace = WritePace(LONG_S)
     pace.begin(3)
     pace.keep(3)
     assert pace.waited_s == 0.0
 
 
 def test_without_a_time_nothing_waits() -> None:
-    pace = Pace()
+    pace = WritePace()
     assert pace.hurried
     pace.begin(1)
     pace.keep(1)
@@ -40,7 +40,7 @@ def test_without_a_time_nothing_waits() -> None:
 
 
 def test_a_hurry_before_the_beginning_counts() -> None:
-    pace = Pace(LONG_S)
+    pace = WritePace(LONG_S)
     assert not pace.hurried
     pace.hurry()
     pace.begin(2)
@@ -49,7 +49,7 @@ def test_a_hurry_before_the_beginning_counts() -> None:
 
 
 def test_a_hurry_ends_a_wait_of_another_thread() -> None:
-    pace = Pace(LONG_S)
+    pace = WritePace(LONG_S)
     pace.begin(2)
     waiting = threading.Thread(target=pace.keep, args=(1,), daemon=True)
     waiting.start()
@@ -59,7 +59,7 @@ def test_a_hurry_ends_a_wait_of_another_thread() -> None:
 
 
 def test_work_that_is_late_by_all_of_its_time_hurries_itself() -> None:
-    pace = Pace(LONG_S)
+    pace = WritePace(LONG_S)
     pace.begin(100)
     pace._start -= 0.9 * LONG_S
     pace.keep(1)

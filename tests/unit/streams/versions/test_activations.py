@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
-from encoders.artifact.registry import Shelf
+from encoders.artifact.registry import EncoderRegistry
 from encoders.building import lookup
 from schemas.codec import encode
 from schemas.encoder_state import EncoderState
-from streams.catalog.catalog_progress import CatalogProgress
-from streams.versions.activations import EncoderVersions
+from streams.catalog.catalog_progress import CatalogOffsets
+from streams.versions.activations import Activations
 from streams.versions.initial_version import choose
 
 
@@ -32,8 +32,8 @@ def record(key: str, value: bytes | None) -> Any:
     return SimpleNamespace(key=lambda: key.encode(), value=lambda: value)
 
 
-def versions(*states: EncoderState) -> EncoderVersions:
-    known = EncoderVersions()
+def versions(*states: EncoderState) -> Activations:
+    known = Activations()
     known.see([record(one.version, encode(one)) for one in states])
     return known
 
@@ -98,7 +98,7 @@ class FakeConsumer:
 def test_a_version_is_filled_once_the_catalog_of_its_activation_is_encoded(
     committed: dict[int, int], ends: list[int], wanted: list[int], covered: bool
 ) -> None:
-    progress = CatalogProgress(FakeConsumer(committed, ends), "catalog")  # type: ignore[arg-type]
+    progress = CatalogOffsets(FakeConsumer(committed, ends), "catalog")  # type: ignore[arg-type]
     assert progress.covers(wanted) is covered
 
 
@@ -113,11 +113,11 @@ class Fills:
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> EncoderRegistry:
     folder = tmp_path_factory.mktemp("shelf")
     for version in ("v2", "v3"):
         lookup.build(folder / version, ["a"], [[1.0, 0.0]], version)
-    return Shelf(lookup.build(folder.parent / "first", ["a"], [[1.0, 0.0]], "v1"), Path(folder))
+    return EncoderRegistry(lookup.build(folder.parent / "first", ["a"], [[1.0, 0.0]], "v1"), Path(folder))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     ],
 )
 def test_a_worker_starts_with_the_last_version_that_is_filled_and_has_a_folder(
-    shelf: Shelf, known: tuple[EncoderState, ...], filled: tuple[str, ...], chosen: str
+    shelf: EncoderRegistry, known: tuple[EncoderState, ...], filled: tuple[str, ...], chosen: str
 ) -> None:
     found = asyncio.run(choose(shelf, versions(*known), Fills(*filled)))  # type: ignore[arg-type]
     assert found.manifest.version == chosen

@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
-from encoders.artifact.registry import Shelf
+from encoders.artifact.registry import EncoderRegistry
 from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
 from encoders.index.item_index import ItemIndex
-from encoders.ranking.exact_ranker import RankingGraph
+from encoders.ranking.exact_ranker import ExactRanker
 from schemas.catalog import ItemVector, pack_vector
 from schemas.codec import encode
 from schemas.encoder_state import EncoderState
 from streams.catalog.index_updates import IndexUpdates
 from streams.kafka.simulator import Simulator
 from streams.monitoring.metrics import Metrics
-from streams.rank.loaded_encoder import Space
+from streams.rank.loaded_encoder import LoadedEncoder
 from streams.settings import Settings
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_update import SumsConfig
-from streams.versions.activations import EncoderVersions
-from streams.versions.hot_swap import EncoderSwap, _try_out
+from streams.versions.activations import Activations
+from streams.versions.hot_swap import HotSwap, _try_out
 from streams.versions.map_fitting import MapFitter
 from tests.unit.streams.conftest import DIMENSION
 
@@ -43,12 +43,12 @@ class Fills:
 @pytest.fixture
 def swap() -> Any:
     """A worker that serves v1, while v2 is named."""
-    versions = EncoderVersions()
+    versions = Activations()
     state = EncoderState(version="v2", name="trained", dimension=2, active_since_ms=5)
     versions.see([SimpleNamespace(key=lambda: b"v2", value=lambda: encode(state))])  # type: ignore[list-item]
     serving = SimpleNamespace(space=SimpleNamespace(version="v1"))
     unused: Any = None
-    found: Any = EncoderSwap(
+    found: Any = HotSwap(
         Settings(),
         unused,
         versions,
@@ -104,11 +104,11 @@ def test_nobody_waits_for_ever(swap: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("items", [0, 3])
-def test_a_version_is_tried_out_before_it_serves(graph: RankingGraph, items: int) -> None:
+def test_a_version_is_tried_out_before_it_serves(graph: ExactRanker, items: int) -> None:
     index = ItemIndex(DIMENSION)
     index.put([f"i{n}" for n in range(items)], np.ones((items, DIMENSION), np.float32))
     sums = SumsConfig(np.array([60.0, 3_600.0]), np.ones((3, 2), np.float32))
-    space = Space("v2", index, IndexUpdates(DIMENSION, "v2"), graph, sums)
+    space = LoadedEncoder("v2", index, IndexUpdates(DIMENSION, "v2"), graph, sums)
     _try_out(space, ProfileShape(history=4, dimension=DIMENSION, half_lives=2))
     with pytest.raises(ValueError, match="sums has shape"):
         _try_out(space, ProfileShape(history=4, dimension=DIMENSION, half_lives=3))
@@ -116,7 +116,7 @@ def test_a_version_is_tried_out_before_it_serves(graph: RankingGraph, items: int
 
 @pytest.mark.parametrize("known", ["by a folder", "by the topic", "not"])
 def test_sums_of_a_version_that_was_never_activated_are_seen_where_its_folder_is_kept(
-    tmp_path: Path, graph: RankingGraph, known: str
+    tmp_path: Path, graph: ExactRanker, known: str
 ) -> None:
     """`encoder.folder` was changed, and so the topic `encoders` names no version."""
     former = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
@@ -124,7 +124,7 @@ def test_sums_of_a_version_that_was_never_activated_are_seen_where_its_folder_is
     first = lookup.build(tmp_path / "first", ["a"], np.ones((1, DIMENSION)), "v2")
     if known == "by a folder":
         lookup.build(tmp_path / "kept" / "former", ["i0"], np.ones((1, 3)), "v1", user=user)
-    versions = EncoderVersions()
+    versions = Activations()
     if known == "by the topic":
         versions.states["v1"] = EncoderState(version="v1", name="n", dimension=3, half_lives_s=[60.0, 7_200.0])
     simulator = Simulator()
@@ -138,9 +138,9 @@ def test_sums_of_a_version_that_was_never_activated_are_seen_where_its_folder_is
     turn = np.random.default_rng(1).standard_normal((3, DIMENSION)).astype(np.float32)
     index.put([f"i{n}" for n in range(5)], former @ turn)
     sums = SumsConfig(np.array([7_000.0, 50.0]), np.ones((3, 2), np.float32))
-    space = Space("v2", index, IndexUpdates(DIMENSION, "v2"), graph, sums)
+    space = LoadedEncoder("v2", index, IndexUpdates(DIMENSION, "v2"), graph, sums)
     settings = Settings(kafka={"bootstrap_servers": simulator.address})  # type: ignore[arg-type]
-    fitter = MapFitter(settings, versions, Shelf(first, tmp_path / "kept"))
+    fitter = MapFitter(settings, versions, EncoderRegistry(first, tmp_path / "kept"))
     found = asyncio.run(asyncio.wait_for(fitter.from_topic("v1", space), 30))
     if known == "not":
         assert found is None
