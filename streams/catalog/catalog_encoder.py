@@ -64,6 +64,7 @@ class CatalogEncoder:
 
     def __init__(
         self,
+        *,
         encoder: ItemEncoder,
         make_consumer: Callable[[], Consumer],
         emitter: Emitter,

@@ -31,15 +31,18 @@ def catalog_consumer(settings: Settings, version: str) -> Consumer:
 
 
 class CatalogProgress:
-    """Whether the catalog is encoded for a version."""
+    """Tells whether the catalog is encoded for a version; asks the broker each time."""
 
-    def __init__(self, settings: Settings, patience_s: float = 0.0) -> None:
-        """``patience_s``: how long a broker is asked again that can't say so (yet)."""
-        self._settings, self._patience_s = settings, patience_s
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
-    async def covers(self, version: str, ends: list[int]) -> bool:
-        """See `CatalogOffsets.covers`; a broker that is silent has not said so."""
-        until = time.monotonic() + self._patience_s
+    async def covers(self, version: str, ends: list[int], patience_s: float = 0.0) -> bool:
+        """Whether all that lay before these end offsets is encoded; see `CatalogOffsets.covers`.
+
+        ``patience_s`` is how long a broker that can't tell (yet) is asked again. A broker that stays silent has not
+        said that the catalog is encoded.
+        """
+        until = time.monotonic() + patience_s
         while True:
             try:
                 return await asyncio.to_thread(self._covers, version, ends)

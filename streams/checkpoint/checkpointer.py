@@ -21,10 +21,9 @@ from streams.emit.deliveries import Deliveries
 from streams.emit.producer import Emitter
 from streams.fetch.record_batch import RecordBatch
 from streams.monitoring.metrics import Metrics
-from streams.rank.loaded_encoder import ActiveEncoder
 from streams.retry import Backoff
-from streams.state.profile_table import ProfileTable
-from streams.state.trending import TakenCounts, Trending
+from streams.state.state import State
+from streams.state.trending import TakenCounts
 from streams.stores.base import ProfileStore, StoreError, StoreMisconfigured
 from streams.stores.base import version as store_version
 from streams.stores.write_pace import WritePace
@@ -32,9 +31,9 @@ from streams.stores.write_pace import WritePace
 log = structlog.get_logger(__name__)
 
 _DELIVERY_TIMEOUT_S = 5.0
-_ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 512
 """Rows that are encoded in one go: some milliseconds, in which nothing else is done in Python."""
-_PACED_ROWS_S = 2_000
+PACED_ROWS_S = 2_000
 """Of more rows a second the save is not spread: one request at a time costs the client three times as much a row, and
 servers that are so busy keep others waiting all the time instead."""
 
@@ -55,24 +54,33 @@ class Checkpointer:
 
     def __init__(
         self,
-        table: ProfileTable,
+        *,
+        state: State,
         store: ProfileStore,
         emitter: Emitter,
         ownership: Ownership,
-        trending: Trending,
         metrics: Metrics,
-        serving: ActiveEncoder,
+        encoder_version: Callable[[], str],
         forget_after_s: int,
         superseded: Callable[[], None],
-        state_lock: asyncio.Lock,
+        rows_at_once: int = ROWS_AT_ONCE,
+        paced_rows_s: float = PACED_ROWS_S,
     ) -> None:
-        self._table, self._store, self._emitter = table, store, emitter
-        self._ownership, self._trending, self._metrics = ownership, trending, metrics
-        self._serving = serving
+        """``superseded`` is called when another worker turns out to own our partitions.
+
+        Parameters
+        ----------
+        encoder_version : tells the version whose sums and preferences the table holds
+        forget_after_s : seconds after which the row of a forgotten user may go
+        rows_at_once : rows that are encoded in one go
+        paced_rows_s : rows a second above which a save is written at once instead of being paced
+        """
+        self._state, self._store, self._emitter = state, store, emitter
+        self._ownership, self._metrics = ownership, metrics
+        self._encoder_version = encoder_version
         self._forget_after_s = forget_after_s
         self._superseded = superseded
-        self.state_lock = state_lock
-        """Held while a batch changes the table: a checkpoint freezes between batches."""
+        self._rows_at_once, self._paced_rows_s = rows_at_once, paced_rows_s
         self._running = asyncio.Lock()
         self._batches: list[RecordBatch] = []  # processed, not acked
         self._undelivered: list[Deliveries] = []
@@ -82,7 +90,7 @@ class Checkpointer:
         self._paces: list[WritePace] = []  # of the save that is under way, and of those that wait for it
 
     def add(self, batches: Sequence[RecordBatch]) -> None:
-        """They are wholly in the table, and all that follows from them is produced; call with `state_lock` held."""
+        """They are wholly in the table, and all that follows from them is produced; call with the state lock held."""
         self._batches += batches
 
     def request(self) -> None:
@@ -140,11 +148,11 @@ class Checkpointer:
 
     async def _run(self, pace: WritePace, over_s: float) -> bool:
         start = time.perf_counter()
-        async with self.state_lock:
+        async with self._state.lock:
             frozen = self._freeze()
         if frozen is None:
             return True
-        if len(frozen.snapshot) > _PACED_ROWS_S * over_s:
+        if len(frozen.snapshot) > self._paced_rows_s * over_s:
             pace.hurry()
         saved = False
         try:
@@ -167,17 +175,17 @@ class Checkpointer:
             # batches of an earlier assignment are somebody else's now
             self._batches.clear()
             return None
-        dirty = np.flatnonzero(self._table.dirty)
-        mine = self._table.term[dirty] == assignment.term
+        dirty = np.flatnonzero(self._state.table.dirty)
+        mine = self._state.table.term[dirty] == assignment.term
         if not mine.all():
-            self._table.evict(dirty[~mine])
+            self._state.table.evict(dirty[~mine])
             dirty = dirty[mine]
-        trending = self._trending.take_changed()
+        trending = self._state.trending.take_changed()
         if len(dirty) == 0 and not self._batches and not trending:
             return None
         batches, self._batches = self._batches, []
         deliveries, self._undelivered = [*self._undelivered, self._emitter.swap()], []
-        snapshot = take_snapshot(self._table, dirty, self._serving.space.version)
+        snapshot = take_snapshot(self._state.table, dirty, self._encoder_version())
         return _Frozen(assignment, snapshot, batches, deliveries, trending)
 
     async def _save(self, frozen: _Frozen, pace: WritePace) -> bool:
@@ -188,7 +196,7 @@ class Checkpointer:
         self._save_number += 1
         number = self._save_number
         pace.begin(len(frozen.snapshot))
-        for part in frozen.snapshot.parts(_ROWS_AT_ONCE):
+        for part in frozen.snapshot.parts(self._rows_at_once):
             rows = await asyncio.to_thread(encode_rows, part, number, self._forget_after_s)
             with self._metrics.stage("save", pace):
                 await self._store.save(rows, pace)
@@ -209,7 +217,7 @@ class Checkpointer:
         return states
 
     def _end(self, frozen: _Frozen, saved: bool) -> None:
-        end_save(self._table, frozen.snapshot, saved)
+        end_save(self._state.table, frozen.snapshot, saved)
         if not saved:
             # users that stay ours under the next assignment still wait for these
             self._undelivered[:0] = [one for one in frozen.deliveries if not one.confirmed]
@@ -220,4 +228,4 @@ class Checkpointer:
                 batch.ack()
         else:
             self._batches[:0] = frozen.batches
-            self._trending.mark_changed(frozen.trending)
+            self._state.trending.mark_changed(frozen.trending)

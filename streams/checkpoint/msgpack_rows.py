@@ -12,7 +12,7 @@ from streams.arrays import Int64Array
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
 
-_MAP, _ARRAY, _ARRAY16 = 0x80, 0x90, 0xDC
+_MAP, _MAP16, _ARRAY, _ARRAY16 = 0x80, 0xDE, 0x90, 0xDC
 _MOST_ENTRIES = 15  # of a head of one byte
 _BIN8, _BIN16, _BIN32 = 0xC4, 0xC5, 0xC6
 _UINT8, _UINT16, _UINT32, _UINT64 = 0xCC, 0xCD, 0xCE, 0xCF
@@ -101,8 +101,8 @@ class RowWriter:
 
 
 def map_head(entries: int) -> bytes:
-    """The head of a map of up to 15 entries; keys and values come next."""
-    return bytes([_MAP | entries])
+    """The head of a map of up to 65,535 entries; keys and values come next."""
+    return bytes([_MAP | entries]) if entries <= _MOST_ENTRIES else bytes([_MAP16, *entries.to_bytes(2, "big")])
 
 
 def array_head(entries: int) -> bytes:

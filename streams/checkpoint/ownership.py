@@ -14,12 +14,12 @@ import numpy as np
 import structlog
 from confluent_kafka.admin import AdminClient
 
+from streams.checkpoint.gate import Gate
 from streams.kafka.topic_ids import BrokerSilent, TopicIds
 from streams.kafka.topics import TopicNames, TopicsError, check_inputs, partition_counts
 from streams.monitoring.metrics import Metrics
 from streams.retry import Backoff
-from streams.state.profile_table import ProfileTable
-from streams.state.trending import Trending
+from streams.state.state import State
 from streams.stores.base import ProfileStore, StoreError, StoreMisconfigured
 
 log = structlog.get_logger(__name__)
@@ -41,23 +41,22 @@ class Ownership:
 
     def __init__(
         self,
+        *,
         store: ProfileStore,
-        table: ProfileTable,
-        trending: Trending,
+        state: State,
+        gate: Gate,
         admin: AdminClient,
         names: TopicNames,
         topic_ids: TopicIds,
         metrics: Metrics,
         fail: Callable[[BaseException], None],
-        state_lock: asyncio.Lock,
         prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """``prepare`` is awaited at each assignment, before anything is processed under it."""
-        self._store, self._table, self._trending = store, table, trending
+        self._store, self._state, self._gate = store, state, gate
         self._admin, self._names, self._metrics = admin, names, metrics
         self._fail = fail
         self._prepare = prepare
-        self._boundary = state_lock  # held while table or trending change
         self.topic_ids = topic_ids
         self.worker = uuid.uuid4().hex
         self.epoch = 0
@@ -68,7 +67,8 @@ class Ownership:
         self._task: asyncio.Task[None] | None = None
 
     def revoke(self) -> None:
-        """The assignment is over: whatever is still under way belongs to no term any more."""
+        """End the assignment: whatever is still under way belongs to no term any more."""
+        self._gate.close()
         self.epoch += 1
         self.current = None
         self._ready.set()  # wakes those who wait: they see that their epoch has passed
@@ -81,6 +81,7 @@ class Ownership:
         """A new assignment: take a term for it in the background."""
         self.revoke()
         self._ready = asyncio.Event()
+        self._gate.open(self.epoch)
         self._task = asyncio.create_task(self._acquire(self.epoch, frozenset(partitions)), name="take-term")
 
     async def wait(self, epoch: int) -> Assignment | None:
@@ -127,16 +128,16 @@ class Ownership:
             taken = await self._retry(lambda: self._store.take_term(self.worker, sorted(partitions)))
             term, replaced = taken.number, taken.replaced
             saved = await self._retry(lambda: self._store.load_trending(sorted(partitions)))
-        async with self._boundary:
+        async with self._state.lock:
             if epoch != self.epoch:
                 return
             kept = self._keep_or_evict(partitions, count, term, replaced)
-            self._trending.release_all_but(partitions)
+            self._state.trending.release_all_but(partitions)
             for partition in saved.keys() - kept:
-                self._trending.adopt(partition, saved[partition])
+                self._state.trending.adopt(partition, saved[partition])
         self.current = Assignment(epoch, partitions, count, term)
         self._metrics.partitions(len(partitions))
-        log.info("assigned", partitions=sorted(partitions), of=count, term=term, hot_users=len(self._table))
+        log.info("assigned", partitions=sorted(partitions), of=count, term=term, hot_users=len(self._state.table))
         self._ready.set()
 
     def _keep_or_evict(self, partitions: frozenset[int], count: int, term: int, replaced: dict[int, int]) -> set[int]:
@@ -144,8 +145,8 @@ class Ownership:
 
         Returns the partitions whose users stay.
         """
-        table = self._table
-        table.set_columns(self.topic_ids.columns())
+        table = self._state.table
+        table.set_logs(self.topic_ids.columns())
         if count != self._last_count:
             table.evict(table.all_slots())
             self._last_term.clear()

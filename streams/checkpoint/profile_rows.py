@@ -28,7 +28,7 @@ from streams.checkpoint.stored_profile import (
 from streams.kafka.log_id import LogId
 from streams.state.decayed_sums import NO_TIME
 from streams.state.pending_events import PendingEvent
-from streams.state.profile_shape import VISITED
+from streams.state.profile_columns import ProfileColumn
 from streams.state.profile_table import OtherSums, ProfileTable
 from streams.state.version_sums import fits, set_sums
 from streams.stores.base import StoredProfile, version
@@ -41,7 +41,7 @@ def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, 
     keeps one by one and for which the slot, of a shorter history, has no place: they belong into the sums.
     `StateError` if the row can't be read; the slot is in no state to be used then.
     """
-    state = decode_state(row.state, row.user_id)
+    state = decode_state(row.state, row.user_id, table.fields)
     try:
         return _fill(table, slot, row, state, encoder, index)
     except (ValueError, TypeError, OverflowError, IndexError) as error:
@@ -66,7 +66,7 @@ def _fill(
     table.duplicates[slot] = state.counters.duplicates
     table.pending_dropped[slot] = state.counters.pending_dropped
     for event in _pending_events(state.pending, 0):
-        table.add_pending(slot, event)
+        table.pending.add(slot, event)
     bought = hashes(state.purchased_items)[:M]
     table.purchased_items[slot, : len(bought)] = bought
     table.purchased_times[slot, : len(bought)] = times(state.purchased_times)[:M]
@@ -74,14 +74,17 @@ def _fill(
     table.seen[slot, : len(seen)] = seen
     table.seen_count[slot] = len(seen)
     for fence in state.fences:
-        table.set_applied_offset(slot, LogId(fence.topic, fence.topic_id, fence.partition), fence.next_offset)
+        table.offsets.set(slot, LogId(fence.topic, fence.topic_id, fence.partition), fence.next_offset)
     if state.sent_on:
-        table.sent_on[slot] = {LogId(*one[:3]): list(one[3]) for one in map(msgspec.structs.astuple, state.sent_on)}
+        table.offsets.rerouted[slot] = {
+            LogId(*one[:3]): list(one[3]) for one in map(msgspec.structs.astuple, state.sent_on)
+        }
     # until the user comes back, a forgotten user's row goes on expiring
     table.forgotten[slot] = row.expires_s > 0
     table.forgotten_ms[slot] = state.forgotten_ms
     _fill_sums(table, slot, state, encoder)
-    _fill_offers(table, slot, state)
+    _fill_recommended(table, slot, state)
+    _fill_columns(table, slot, state)
     preferences = [floats(part) for part in (row.short_term, row.long_term, row.mixed)]
     if row.encoder == encoder and all(len(part) == table.shape.dimension for part in preferences):
         table.preferences[slot] = preferences
@@ -97,19 +100,32 @@ def _fill_sums(table: ProfileTable, slot: int, state: ProfileState, encoder: str
             table.other_sums.setdefault(slot, []).append(part)
 
 
-def _fill_offers(table: ProfileTable, slot: int, state: ProfileState) -> None:
-    """The last recommendation and what was taken of earlier ones; reasons of a newer release count as none."""
+def _fill_recommended(table: ProfileTable, slot: int, state: ProfileState) -> None:
+    """Fill in the last list that the user was given; reasons of a newer release count as none."""
     if state.offered is not None:
         items, reasons = hashes(state.offered.items), types(state.offered.reasons)
         k = min(len(items), table.shape.recommended)
         table.recommended_items[slot, :k] = items[:k]
         table.recommended_reasons[slot, :k] = np.where(reasons[:k] <= len(REASON_KINDS), reasons[:k], 0)
         table.recommendation_id_hash[slot] = state.offered.id
-        table.recommended_by[slot] = table.model(state.offered.encoder)
-    taken, why = hashes(state.taken_items)[-VISITED:], types(state.taken_reasons)[-VISITED:]
-    table.visited_items[slot, : len(taken)] = taken
-    table.visited_reasons[slot, : len(taken)] = np.where(why <= len(REASON_KINDS), why, 0)
-    table.visited_count[slot] = len(taken)
+        table.recommended_by[slot] = table.version_number(state.offered.encoder)
+
+
+def _fill_columns(table: ProfileTable, slot: int, state: ProfileState) -> None:
+    """The columns that name their own field of the row."""
+    for column in table.field_columns:
+        array = table.arrays[column.name]
+        entry = array[slot]
+        stored = np.frombuffer(getattr(state, str(column.field)), np.dtype(column.dtype).newbyteorder("<"))
+        if column.largest is not None:
+            stored = np.where(stored <= column.largest, stored, column.blank)
+        if column.ring_count is not None:
+            stored = stored[-entry.size :]
+            table.arrays[column.ring_count][slot] = len(stored)
+        flat = np.full(entry.size, column.blank, column.dtype)
+        kept = stored[: entry.size]
+        flat[: len(kept)] = kept
+        array[slot] = flat.reshape(entry.shape)
 
 
 def _pending_events(log: EventLog, start: int) -> list[PendingEvent]:
@@ -145,7 +161,8 @@ def _encode_states(snapshot: ProfileSnapshot) -> list[bytes]:
     """What `encode_state` gives for the `ProfileState` of each row, column by column."""
     a = snapshot.arrays
     rows = RowWriter(len(snapshot))
-    rows.constant(map_head(len(ProfileState.__struct_fields__)), _bytes("format"), _bytes(FORMAT), _bytes("recents"))
+    columns = [column for column in snapshot.columns if column.field is not None]
+    rows.constant(map_head(_CORE_FIELDS + len(columns)), _bytes("format"), _bytes(FORMAT), _bytes("recents"))
     _write_log(rows, [a[name] for name in ("items", "types", "times", "ids")], _known(a["times"]))
     rows.constant(_bytes("pending"))
     _write_each(rows, snapshot, snapshot.pending, _event_log, EventLog())
@@ -164,14 +181,17 @@ def _encode_states(snapshot: ProfileSnapshot) -> list[bytes]:
         rows.constant(_bytes(name))
         rows.integers(a[name])
     rows.constant(_bytes("sent_on"))
-    _write_each(rows, snapshot, snapshot.sent_on, _sent_on, [])
+    _write_each(rows, snapshot, snapshot.rerouted, _rerouted, [])
     rows.constant(_bytes("forgotten_ms"))
     rows.integers(a["forgotten_ms"])
-    _write_offers(rows, snapshot)
+    _write_recommended(rows, snapshot)
+    _write_columns(rows, snapshot, columns)
     return rows.done()
 
 
 _bytes = msgspec.msgpack.encode
+_CORE_FIELDS = 12
+"""Fields of `ProfileState` that are written here; the others are of columns that name their field."""
 
 
 def _known(times_ms: Int64Array) -> Int64Array:
@@ -198,7 +218,7 @@ def _write_each(
     rows.ragged([_bytes(stored(value) if value else without) for value in values])
 
 
-def _sent_on(sources: dict[LogId, list[int]]) -> list[ReroutedOffsets]:
+def _rerouted(sources: dict[LogId, list[int]]) -> list[ReroutedOffsets]:
     return [ReroutedOffsets(*source, offsets) for source, offsets in sources.items()]
 
 
@@ -212,14 +232,15 @@ def _write_sums(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
     rows.constant(map_head(4), _bytes("encoder"), _bytes(snapshot.encoder), _bytes("sums"), where=own)
     rows.binary(a["sums"].astype("<f4").reshape(len(own), -1), where=own)
     rows.constant(_bytes("mass"), where=own)
-    rows.binary(a["mass"].astype("<f4"), where=own)
+    rows.binary(a["total_weight"].astype("<f4"), where=own)
     rows.constant(_bytes("time_ms"), where=own)
     rows.integers(a["sums_time"], where=own)
     if others:
         rows.ragged(
             [
                 b"".join(
-                    _bytes(EncoderSums(encoder=s.encoder, sums=s.sums, mass=s.mass, time_ms=s.time_ms)) for s in parts
+                    _bytes(EncoderSums(encoder=s.encoder, sums=s.sums, mass=s.total_weight, time_ms=s.time_ms))
+                    for s in parts
                 )
                 for parts in others
             ]
@@ -231,14 +252,12 @@ def _write_applied_offsets(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
     applied_offsets, partitions = snapshot.arrays["applied_offsets"], snapshot.arrays["partition"]
     given = applied_offsets != 0
     others = (
-        [snapshot.other_applied_offsets.get(slot, {}) for slot in snapshot.slots.tolist()]
-        if snapshot.other_applied_offsets
-        else []
+        [snapshot.other_offsets.get(slot, {}) for slot in snapshot.slots.tolist()] if snapshot.other_offsets else []
     )
     rows.constant(_bytes("fences"))
     counts = given.sum(axis=1)
     rows.array_heads(counts + np.array([len(one) for one in others]) if others else counts)
-    for column, (topic, topic_id) in enumerate(snapshot.columns):
+    for column, (topic, topic_id) in enumerate(snapshot.logs):
         where = np.ascontiguousarray(given[:, column])
         if where.any():
             rows.constant(array_head(4), _bytes(topic), _bytes(topic_id), where=where)
@@ -250,7 +269,7 @@ def _write_applied_offsets(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
         )
 
 
-def _write_offers(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
+def _write_recommended(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
     a = snapshot.arrays
     rows.constant(_bytes("offered"))
     models, counts = a["recommended_by"], (a["recommended_reasons"] != 0).sum(axis=1)
@@ -265,11 +284,20 @@ def _write_offers(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
         rows.integers(a["recommendation_id_hash"], where=given)
         rows.constant(_bytes("encoder"), where=given)
         for model in np.unique(models[given]).tolist():
-            rows.constant(_bytes(snapshot.models[model]), where=models == model)
-    visited = np.minimum(a["visited_count"], a["visited_items"].shape[1]).astype(np.int64)
-    for name, column in (("taken_items", "visited_items"), ("taken_reasons", "visited_reasons")):
-        rows.constant(_bytes(name))
-        rows.binary(_in_order(a[column], a["visited_count"]), visited)
+            rows.constant(_bytes(snapshot.encoder_versions[model]), where=models == model)
+
+
+def _write_columns(rows: RowWriter, snapshot: ProfileSnapshot, columns: Sequence[ProfileColumn]) -> None:
+    """The columns that name their own field of the row."""
+    for column in columns:
+        values = snapshot.arrays[column.name]
+        flat = values.reshape(len(values), -1)
+        rows.constant(_bytes(column.field))
+        if column.ring_count is None:
+            rows.binary(np.ascontiguousarray(flat))
+        else:
+            counts = snapshot.arrays[column.ring_count].astype(np.int64)
+            rows.binary(_in_order(flat, counts), np.minimum(counts, flat.shape[1]))
 
 
 def _event_log(events: Sequence[PendingEvent]) -> EventLog:

@@ -10,6 +10,7 @@ import numpy as np
 from streams.arrays import IntpArray
 from streams.kafka.log_id import LogId
 from streams.state.pending_events import PendingEvent
+from streams.state.profile_columns import ProfileColumn
 from streams.state.profile_table import OtherSums, ProfileTable
 
 
@@ -22,10 +23,11 @@ class ProfileSnapshot:
     arrays: dict[str, Any]
     pending: dict[int, list[PendingEvent]]
     other_sums: dict[int, list[OtherSums]]
-    other_applied_offsets: dict[int, dict[LogId, int]]
-    sent_on: dict[int, dict[LogId, list[int]]]
-    columns: list[tuple[str, str]]
-    models: list[str]
+    other_offsets: dict[int, dict[LogId, int]]
+    rerouted: dict[int, dict[LogId, list[int]]]
+    columns: tuple[ProfileColumn, ...]
+    logs: list[tuple[str, str]]
+    encoder_versions: list[str]
     encoder: str
 
     def __len__(self) -> int:
@@ -39,41 +41,24 @@ class ProfileSnapshot:
             yield replace(self, slots=self.slots[part], user_ids=self.user_ids[part], arrays=arrays)
 
 
-_COPIED = [
-    *("items", "types", "times", "ids", "sums", "mass", "sums_time", "seen", "seen_count"),
-    *("purchased_items", "purchased_times", "preferences", "applied", "duplicates", "pending_dropped"),
-    *("partition", "term", "forgotten", "forgotten_ms", "applied_offsets"),
-    *(
-        "recommended_items",
-        "recommended_reasons",
-        "recommendation_id_hash",
-        "recommended_by",
-        "visited_items",
-        "visited_reasons",
-        "visited_count",
-    ),
-]
-
-
 def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> ProfileSnapshot:
     """Copy slots and mark them clean, but being saved."""
     chosen = slots.tolist()
     snapshot = ProfileSnapshot(
         slots=slots,
         user_ids=[table.user_ids[slot] or "" for slot in chosen],
-        arrays={name: getattr(table, name).take(slots, axis=0) for name in _COPIED},
-        pending={slot: list(table.pending[slot]) for slot in chosen if slot in table.pending},
+        arrays={column.name: table.arrays[column.name].take(slots, axis=0) for column in table.columns if column.saved},
+        pending={slot: list(table.pending.by_slot[slot]) for slot in chosen if slot in table.pending.by_slot},
         other_sums={slot: list(table.other_sums[slot]) for slot in chosen if slot in table.other_sums},
-        other_applied_offsets={
-            slot: dict(table.other_applied_offsets[slot]) for slot in chosen if slot in table.other_applied_offsets
-        },
-        sent_on={
-            slot: {source: list(offsets) for source, offsets in table.sent_on[slot].items()}
+        other_offsets={slot: dict(table.offsets.others[slot]) for slot in chosen if slot in table.offsets.others},
+        rerouted={
+            slot: {source: list(offsets) for source, offsets in table.offsets.rerouted[slot].items()}
             for slot in chosen
-            if slot in table.sent_on
+            if slot in table.offsets.rerouted
         },
-        columns=list(table.columns),
-        models=list(table.models),
+        columns=table.columns,
+        logs=list(table.offsets.logs),
+        encoder_versions=list(table.encoder_versions),
         encoder=encoder,
     )
     table.dirty[slots] = False

@@ -4,6 +4,8 @@ Arrays are little-endian bytes, so a reader in any language takes them as they a
 newer fields and gets their defaults; ``format`` grows when a meaning changes.
 """
 
+import functools
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +100,16 @@ class NewerState(PrefstreamError):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(ProfileState)
+
+
+@functools.cache
+def _decoder(fields: frozenset[str]) -> "msgspec.msgpack.Decoder[ProfileState]":
+    """A decoder of rows that have these fields of features too."""
+    more = [(name, bytes, b"") for name in sorted(fields - set(ProfileState.__struct_fields__))]
+    kind = (
+        msgspec.defstruct("ProfileStateOfFeatures", more, bases=(ProfileState,), kw_only=True) if more else ProfileState
+    )
+    return msgspec.msgpack.Decoder(kind)
 
 
 def encode_state(state: ProfileState) -> bytes:
@@ -106,10 +117,14 @@ def encode_state(state: ProfileState) -> bytes:
     return _encoder.encode(state)
 
 
-def decode_state(data: bytes, user_id: str) -> ProfileState:
-    """A profile from its stored bytes; `StateError` if they are broken, `NewerState` if a newer release wrote them."""
+def decode_state(data: bytes, user_id: str, fields: frozenset[str] = frozenset()) -> ProfileState:
+    """Decode a profile from its stored bytes.
+
+    ``fields`` are those that features store. `StateError` if the bytes are broken, `NewerState` if a newer release
+    wrote them.
+    """
     try:
-        state = _decoder.decode(data)
+        state = _decoder(fields).decode(data)
     except msgspec.MsgspecError as error:
         raise StateError(
             f"The stored profile of user {user_id!r} is broken ({error}): restore the row from a backup."

@@ -185,7 +185,7 @@ class _Demo:
         while not self._closing.is_set():
             if working.done():
                 await working
-            problem = worker.problem() or _unencoded(len(worker.engine.index))
+            problem = worker.problem() or _unencoded(len(worker.wiring.index))
             if problem is None:
                 return
             if perf_counter() - self._began_s > _START_S:

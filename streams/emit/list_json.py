@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from encoders.index.item_index import ItemIndex
 from encoders.ranking.ranking_io import LEAST_SCORE, Ranked
-from streams.arrays import Int64Array, IntpArray
+from streams.arrays import Int64Array
 from streams.emit.envelope_json import Frames, no_frames
 from streams.emit.list_json_kernel import (
     KIND_CODES,
@@ -24,7 +24,6 @@ from streams.emit.list_json_kernel import (
     note_reasons,
     write_lists,
 )
-from streams.state.profile_table import ProfileTable
 
 _AT_ONCE = 128
 """Users whose lists are written into one buffer: it stays in the processor's cache."""
@@ -63,12 +62,13 @@ class ListEncoder:
     """Writes the items of a recommendation with their scores and reasons."""
 
     def __init__(self, index: ItemIndex) -> None:
+        self.index = index
         self._texts = ItemTexts(index)
 
     def encode(
         self,
-        table: ProfileTable,
-        slots: IntpArray,
+        event_rows: Int64Array,
+        event_types: NDArray[np.uint8],
         ranked: Ranked,
         reasons: NDArray[np.uint8],
         frames: Frames | None = None,
@@ -77,16 +77,17 @@ class ListEncoder:
 
         Parameters
         ----------
-        slots : intp array of shape (B,)
+        event_rows : int64 array of shape (B, L), the items of the users' recents in the index, -1 where unknown
+        event_types : uint8 array of shape (B, L), places in EVENT_TYPES
         ranked : of the same users
         reasons : uint8 array of shape (B, k), of ``reason_codes``
         frames : of B messages that the arrays stand in; none: they stand alone
         """
         texts, text_at = self._texts.update()
         if frames is None:
-            frames = no_frames(len(slots))
+            frames = no_frames(len(event_rows))
         item_bytes = MAX_ITEM_BYTES + (1 + NAMED_RECENTS) * self._texts.longest
-        size = min(len(slots), _AT_ONCE) * (2 + ranked.rows.shape[1] * item_bytes) + len(frames.text)
+        size = min(len(event_rows), _AT_ONCE) * (2 + ranked.rows.shape[1] * item_bytes) + len(frames.text)
         buffer = np.empty(size, np.uint8)
         columns = (
             *(ranked.rows, ranked.scores, reasons),
@@ -96,11 +97,11 @@ class ListEncoder:
                 ranked.adjustment_attributions,
                 ranked.bias_attributions,
             ),
-            *(table.rows[slots], table.types[slots]),
+            *(event_rows, event_types),
         )
         written = buffer.data
         lists: list[bytes] = []
-        for start in range(0, len(slots), _AT_ONCE):
+        for start in range(0, len(event_rows), _AT_ONCE):
             some = [np.ascontiguousarray(column[start : start + _AT_ONCE]) for column in columns]
             frames_at = frames.at[2 * start : 2 * (start + _AT_ONCE) + 1]
             ends = np.empty(len(some[0]), np.int64)

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -24,6 +24,25 @@ log = structlog.get_logger(__name__)
 _REPORTS_EVERY_S = 0.05
 """A thread that waits for reports would be woken for each partition that each small group is sent to, which costs as
 much as a sixth of sending it; nobody but a checkpoint asks for them."""
+
+
+class TopicRecord(Protocol):
+    """A record for a topic of the namespace."""
+
+    @property
+    def topic(self) -> str:
+        """Without the namespace."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """None is a tombstone."""
+        ...
 
 
 class Emitter:
@@ -137,6 +156,11 @@ class Emitter:
         """Publish the counts of partitions."""
         for partition, value in counts.items():
             self._send(self._names.full(TRENDING), str(partition), value)
+
+    def write(self, records: Sequence[TopicRecord]) -> None:
+        """Send records of features to their topics."""
+        for record in records:
+            self._send(self._names.full(record.topic), record.key, record.value)
 
     def item_vector(self, topic: str, item_id: str, value: bytes | None) -> None:
         """Publish an item's vector, or its tombstone."""

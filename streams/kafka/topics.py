@@ -1,6 +1,6 @@
 """Names of the topics, and what is needed to create, grow and check them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException
@@ -59,8 +59,8 @@ class TopicNames:
         return self.full(f"item-vectors-{encoder_version}")
 
 
-def wanted_topics(settings: Settings, encoder_version: str) -> list[NewTopic]:
-    """Every topic of the namespace, as it should be created."""
+def wanted_topics(settings: Settings, encoder_version: str, of_features: Iterable[str] = ()) -> list[NewTopic]:
+    """Every topic of the namespace, as it should be created; ``of_features`` are those of features, compacted."""
     names = TopicNames(settings.namespace)
     partitions, replicas = settings.kafka.partitions, settings.kafka.replication_factor
     retention = {"retention.ms": str(int(settings.kafka.input_retention_h * 3_600_000))}
@@ -69,7 +69,7 @@ def wanted_topics(settings: Settings, encoder_version: str) -> list[NewTopic]:
     topics = [NewTopic(name, partitions, replicas, config=retention) for name in names.inputs]
     topics += [
         NewTopic(names.full(name), partitions, replicas, config=compacted)
-        for name in (CATALOG, RECOMMENDATIONS, TRENDING, ENCODERS)
+        for name in (CATALOG, RECOMMENDATIONS, TRENDING, ENCODERS, *of_features)
     ]
     topics.append(NewTopic(names.full(DEAD_LETTERS), partitions, replicas, config=dead))
     topics.append(NewTopic(names.item_vectors(encoder_version), partitions, replicas, config=compacted))

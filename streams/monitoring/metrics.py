@@ -3,18 +3,26 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import ArrayLike
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from streams.monitoring.batch_histogram import BatchHistogram
 from streams.monitoring.quality_metrics import QualityMetrics
-from streams.stores.write_pace import WritePace
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LATENCY = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+
+
+class Waiting(Protocol):
+    """Work that waits on purpose now and then."""
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds spent waiting so far."""
+        ...
 
 
 class _Children(dict[tuple[str, ...], Any]):
@@ -107,7 +115,7 @@ class Metrics:
         self._batch[topic,].observe(records)
 
     @contextmanager
-    def stage(self, name: str, pace: WritePace | None = None) -> Iterator[None]:
+    def stage(self, name: str, pace: Waiting | None = None) -> Iterator[None]:
         """Time a stage: decode, load, quality, update, rank, encode, produce, save; without its waits for ``pace``."""
         start = perf_counter() - (pace.waited_s if pace else 0.0)
         try:

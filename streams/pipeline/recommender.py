@@ -1,74 +1,70 @@
-"""Fresh recommendations of the users that a batch touched: rank, explain, encode, send."""
-
-import time
+"""Fresh recommendations of the users that a micro-batch touched: rank, explain, encode, send."""
 
 import numpy as np
 
-from encoders.ranking.ranking_io import HeadInputs
 from schemas.codec import encode
 from schemas.ids import id_hashes
 from streams.arrays import IntpArray
+from streams.clock import now_ms
 from streams.decode.event_batch import EventBatch
 from streams.emit.envelope_json import frames
-from streams.emit.list_json import reason_codes
+from streams.emit.list_json import ListEncoder, reason_codes
 from streams.emit.producer import Emitter
+from streams.features.contract import RecommendedLists
+from streams.features.running import RunningFeatures
 from streams.monitoring.metrics import Metrics
-from streams.quality.list_statistics import ListStatistics
-from streams.quality.online_quality import OnlineQuality
 from streams.rank.exclusions import (
     TRENDING_CODE,
     Exclusions,
     excluded_rows,
-    head_inputs,
     popular,
     trending_items,
     trending_places,
 )
 from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
-from streams.state.profile_table import ProfileTable
-from streams.state.trending import Trending
-
-_AT_ONCE = 4_096
-"""Users whose preference vectors are worked out in one go: some 25 MB of recents' vectors."""
+from streams.rank.preference_vectors import PreferenceVectors
+from streams.state.state import State
 
 
 class Recommender:
-    """Runs in a thread while the event loop is free: the caller holds the batch state_lock meanwhile."""
+    """Runs in a thread while the event loop is free: the caller holds the state lock meanwhile."""
 
     def __init__(
         self,
-        table: ProfileTable,
-        serving: ActiveEncoder,
-        trending: Trending,
+        *,
+        state: State,
+        active: ActiveEncoder,
+        preference_vectors: PreferenceVectors,
         emitter: Emitter,
         metrics: Metrics,
-        rules: Exclusions,
+        exclusions: Exclusions,
         k: int,
-        quality: OnlineQuality,
-        statistics: ListStatistics,
+        features: RunningFeatures,
     ) -> None:
-        self._table, self._serving = table, serving
-        self._trending, self._emitter, self._metrics = trending, emitter, metrics
-        self._rules, self._k = rules, k
-        self._quality, self._statistics = quality, statistics
+        """``k`` is the number of items in a list."""
+        self._state, self._active = state, active
+        self._preference_vectors, self._emitter, self._metrics = preference_vectors, emitter, metrics
+        self._exclusions, self._k = exclusions, k
+        self._features = features
+        self._lists = ListEncoder(active.encoder.index)
         self._sequence = 0
 
     def refresh(self, events: EventBatch, slots: IntpArray, causes: IntpArray, term: int) -> None:
-        """Rank B users, note their preference vectors and send each its list.
+        """Rank B users, note their preference vectors and send each of them a list.
 
         Parameters
         ----------
         events : the batch that touched them
         slots : intp array of shape (B,), each user once
-        causes : intp array of shape (B,), the place in ``events`` of the last event of each
+        causes : intp array of shape (B,), the index in ``events`` of each user's last event
         term : the term under which the revision counts
         """
-        table, space = self._table, self._serving.space
-        index = space.index
+        table, encoder = self._state.table, self._active.encoder
+        index = encoder.index
         with self._metrics.stage("rank"):
-            inputs = self._head_inputs(space, slots)
-            excluded = excluded_rows(table, slots, index, self._rules)
-            ranked = space.rank(inputs, excluded, self._k)
+            inputs = self._preference_vectors.head_inputs(encoder, slots)
+            excluded = excluded_rows(table, slots, index, self._exclusions)
+            ranked = encoder.rank(inputs, excluded, self._k)
             table.preferences[slots] = np.stack([ranked.short_term, ranked.long_term, ranked.user], axis=1)
         with self._metrics.stage("encode"):
             known = np.asarray(ranked.user.any(axis=1))
@@ -78,42 +74,35 @@ class Recommender:
             of_term = f"{term:x}-"
             ids = [f"{of_term}{sequence:x}" for sequence in sequences]
             newest_ms = table.times[slots, 0]
-            framed = frames(events, causes, ids, term, sequences, newest_ms, space.version, _now_ms())
+            framed = frames(events, causes, ids, term, sequences, newest_ms, encoder.version, now_ms())
             # an empty list is sent too: it replaces one that is no longer true
-            messages = space.lists.encode(table, slots, ranked, reasons, framed)
+            messages = self._lists_of(encoder).encode(table.rows[slots], table.types[slots], ranked, reasons, framed)
             rows = np.where(reasons > 0, ranked.rows, -1)
             unknown = np.flatnonzero(~known)
             if len(unknown):
-                top = popular(self._trending.top(), index)
+                top = popular(self._state.trending.top(), index)
                 places = trending_places(top.rows, excluded[unknown], rows.shape[1])
                 given = places >= 0
                 rows[unknown] = np.where(given, top.rows[places], -1) if len(top.rows) else -1
                 reasons[unknown] = np.where(given, TRENDING_CODE, 0)
                 for user, chosen in zip(unknown.tolist(), places, strict=True):
                     messages[user] = framed.around(user, encode(trending_items(top, chosen[chosen >= 0], index)))
-        with self._metrics.stage("quality"):
-            self._quality.remember(slots, rows, reasons, id_hashes(ids), space.version)
-            self._statistics.recommended(rows, reasons, ranked.user)
+            hashes = id_hashes(ids)
+            table.note_recommended(slots, index.hashes(rows), reasons, hashes, encoder.version)
+        records = self._features.recommended(
+            RecommendedLists(slots=slots, rows=rows, reasons=reasons, id_hashes=hashes, user_vectors=ranked.user)
+        )
         with self._metrics.stage("produce"):
             users = [events.user_ids[cause] for cause in causes.tolist()]
             self._emitter.recommend_all(list(zip(users, messages, strict=True)))
+            self._emitter.write(records)
             written = events.written[causes]
-            self._metrics.latency(np.maximum(0, _now_ms() - written[written > 0]) / 1000.0)
+            self._metrics.latency(np.maximum(0, now_ms() - written[written > 0]) / 1000.0)
             self._metrics.recommendations("personal", int(known.sum()))
             self._metrics.recommendations("trending", int((~known).sum()))
 
-    def note_preferences(self, slots: IntpArray) -> None:
-        """Work out the preference vectors of users who are not ranked now, in the space that serves now."""
-        for start in range(0, len(slots), _AT_ONCE):
-            some = slots[start : start + _AT_ONCE]
-            space = self._serving.space
-            user, short_term, long_term = space.graph.vectors(self._head_inputs(space, some))
-            self._table.preferences[some] = np.stack([short_term, long_term, user], axis=1)
-
-    def _head_inputs(self, space: LoadedEncoder, slots: IntpArray) -> HeadInputs:
-        history = space.graph.encoder.manifest.history
-        return head_inputs(self._table, slots, space.index, history, space.sums.half_life_s)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    def _lists_of(self, encoder: LoadedEncoder) -> ListEncoder:
+        """The list encoder of an index; another encoder has another index."""
+        if self._lists.index is not encoder.index:
+            self._lists = ListEncoder(encoder.index)
+        return self._lists

@@ -1,4 +1,4 @@
-"""Online quality: how often users do next what their list named. A feature behind one door.
+"""Online quality: how often users do next what their list named. The first feature (see `streams.features`).
 
-May import ``rank``, ``state``, ``decode`` and ``monitoring``.
+May import ``features``, ``rank``, ``state``, ``decode`` and ``monitoring``.
 """

@@ -51,11 +51,11 @@ class ListStatistics:
     """
 
     def __init__(
-        self, serving: ActiveEncoder, metrics: QualityMetrics, clock: Callable[[], float] = time.monotonic
+        self, active: ActiveEncoder, metrics: QualityMetrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """``clock`` tells seconds; it may start anywhere."""
-        self._serving, self._metrics, self._clock = serving, metrics, clock
-        self._begin(serving.space.index)
+        self._active, self._metrics, self._clock = active, metrics, clock
+        self._begin(active.encoder.index)
 
     def _begin(self, index: ItemIndex) -> None:
         """Rows and vectors are those of one encoder version: another one begins anew."""
@@ -110,9 +110,9 @@ class ListStatistics:
         self._metrics.drift("users", self._user_drift.distance)
 
     def _follow(self) -> None:
-        if self._serving.space.index is not self._index:
+        if self._active.encoder.index is not self._index:
             self._settle()
-            self._begin(self._serving.space.index)
+            self._begin(self._active.encoder.index)
 
     def _settle(self) -> None:
         self._grow()

@@ -25,9 +25,10 @@ from streams.quality.online_quality_kernel import LAST, NONE, check_events
 from streams.rank.exclusions import DAY_MS, Exclusions, popular
 from streams.rank.loaded_encoder import ActiveEncoder
 from streams.state.decayed_sums import NO_TIME, rank_in_group
-from streams.state.profile_shape import VISITED
-from streams.state.profile_table import ProfileTable
-from streams.state.trending import Trending
+from streams.state.state import State
+
+VISITED = 8
+"""Recommended items that the user went to, remembered."""
 
 NEW_USER_EVENTS = 5
 """A user with fewer events than this counts as new."""
@@ -76,16 +77,9 @@ def _columns(checked: Checked) -> list[NDArray[Any]]:
 class OnlineQuality:
     """Scores events and remembers what was given; the state is the table's."""
 
-    def __init__(
-        self,
-        table: ProfileTable,
-        serving: ActiveEncoder,
-        trending: Trending,
-        rules: Exclusions,
-        metrics: QualityMetrics,
-    ) -> None:
-        self._table, self._serving, self._trending = table, serving, trending
-        self._rules, self._metrics = rules, metrics
+    def __init__(self, state: State, active: ActiveEncoder, exclusions: Exclusions, metrics: QualityMetrics) -> None:
+        self._table, self._trending, self._active = state.table, state.trending, active
+        self._exclusions, self._metrics = exclusions, metrics
         self._top_index: ItemIndex | None = None  # whose rows these are
         self._top_rows: Int64Array = np.empty(0, np.int64)
         self._top_items: UInt64Array = np.empty(0, np.uint64)
@@ -94,7 +88,7 @@ class OnlineQuality:
 
     @property
     def _index(self) -> ItemIndex:
-        return self._serving.space.index
+        return self._active.encoder.index
 
     def look_at_trending(self) -> None:
         """Note what is trending now, which events are scored against until the next call; call each second or so."""
@@ -115,7 +109,7 @@ class OnlineQuality:
         """
         if self._top_index is not self._index:  # another encoder version serves since
             self.look_at_trending()
-        table, rules, n = self._table, self._rules, len(slots)
+        table, exclusions, n = self._table, self._exclusions, len(slots)
         rows = self._index.rows(batch.items)
         checked = Checked(
             has_list=np.empty(n, np.bool_),
@@ -132,14 +126,14 @@ class OnlineQuality:
         )
         arrays: list[Any] = [
             *(NO_TIME, _PURCHASE, NEW_USER_EVENTS),
-            *(rules.exclude_seen_events, rules.exclude_purchased_days * DAY_MS, table.shape.recommended),
+            *(exclusions.exclude_seen_events, exclusions.exclude_purchased_days * DAY_MS, table.shape.recommended),
             *(slots, batch.items, rows, batch.types, batch.recommendations),
             *(
                 table.recommended_items,
                 table.recommended_reasons,
                 table.recommendation_id_hash,
-                table.visited_items,
-                table.visited_reasons,
+                table.arrays["visited_items"],
+                table.arrays["visited_reasons"],
             ),
             *(table.applied, table.times, table.rows, table.purchased_items, table.purchased_times),
             *(self._top_rows, self._top_items, self._top_place),
@@ -161,7 +155,7 @@ class OnlineQuality:
         if len(applied) == 0:
             return
         hit = applied[(checked.rank[applied] >= 0) & checked.allowed[applied]]
-        self._remember_taken(slots[hit], batch.items[hit], checked.reason[hit])
+        self._remember_visited(slots[hit], batch.items[hit], checked.reason[hit])
         self._waiting.append(checked if len(applied) == len(batch) else checked.take(applied))
         if len(self._waiting) > _MOST_WAITING:
             self.publish()
@@ -170,7 +164,7 @@ class OnlineQuality:
         """Count what was recorded since the last call; call each second or so."""
         if not self._waiting:
             return
-        checked, models, metrics = Checked.join(self._waiting), self._table.models, self._metrics
+        checked, models, metrics = Checked.join(self._waiting), self._table.encoder_versions, self._metrics
         self._waiting.clear()
         scored = np.flatnonzero(checked.has_list & checked.allowed)
         metrics.unscored("no-list", int((~checked.has_list).sum()))
@@ -201,39 +195,17 @@ class OnlineQuality:
             how, why = divmod(code, len(_REASONS))
             self._metrics.conversions(VIAS[how], _REASONS[why] or "unknown", int(purchases))
 
-    def _remember_taken(self, slots: IntpArray, items: UInt64Array, reasons: NDArray[np.uint8]) -> None:
+    def _remember_visited(self, slots: IntpArray, items: UInt64Array, reasons: NDArray[np.uint8]) -> None:
         if len(slots) == 0:
             return
-        table = self._table
-        rank = rank_in_group(slots)
-        place = (table.visited_count[slots] + rank) % VISITED
-        table.visited_items[slots, place] = items
-        table.visited_reasons[slots, place] = reasons
+        arrays = self._table.arrays
+        counts = arrays["visited_count"]
+        place = (counts[slots] + rank_in_group(slots)) % VISITED
+        arrays["visited_items"][slots, place] = items
+        arrays["visited_reasons"][slots, place] = reasons
         users, count = np.unique(slots, return_counts=True)
-        total = table.visited_count[users] + count
-        table.visited_count[users] = np.where(total < VISITED, total, VISITED + total % VISITED)
-
-    def remember(
-        self, slots: IntpArray, rows: Int64Array, reasons: NDArray[np.uint8], ids: UInt64Array, version: str
-    ) -> None:
-        """Note what B users are given now, under the state_lock in which it is sent.
-
-        Parameters
-        ----------
-        slots : intp array of shape (B,), each user once
-        rows : int64 array of shape (B, k), rows of the index, best first, -1 behind the last item
-        reasons : uint8 array of shape (B, k), codes, 0 behind the last item
-        ids : uint64 array of shape (B,), hashes of the recommendation ids
-        version : the encoder version that ranked
-        """
-        table = self._table
-        k = rows.shape[1]  # fewer than the table has place for while the catalog is small
-        table.recommended_items[slots, :k] = self._index.hashes(rows)
-        table.recommended_items[slots, k:] = 0
-        table.recommended_reasons[slots, :k] = reasons
-        table.recommended_reasons[slots, k:] = 0
-        table.recommendation_id_hash[slots] = ids
-        table.recommended_by[slots] = table.model(version)
+        total = counts[users] + count
+        counts[users] = np.where(total < VISITED, total, VISITED + total % VISITED)
 
 
 def _reciprocal(ranks: Int64Array) -> Float64Array:

@@ -1,4 +1,4 @@
-"""Ranking on the CPU: builds the search of a space, and holds the recall that is asked for of a large catalog."""
+"""Ranking on the CPU: builds the search of a loaded, and holds the recall that is asked for of a large catalog."""
 
 import asyncio
 import time
@@ -35,62 +35,62 @@ class CandidateSearch:
     """
 
     def __init__(
-        self, ranking: Ranking, runtime: Runtime, table: ProfileTable, serving: ActiveEncoder, metrics: Metrics
+        self, ranking: Ranking, runtime: Runtime, table: ProfileTable, active: ActiveEncoder, metrics: Metrics
     ) -> None:
         self._from, self._recall, self._k = ranking.candidates_from, ranking.candidate_recall, ranking.k
         self._left_out = ranking.recently_seen_events if ranking.recently_seen == "exclude" else 0
-        self._runtime, self._table, self._serving, self._metrics = runtime, table, serving, metrics
+        self._runtime, self._table, self._active, self._metrics = runtime, table, active, metrics
 
     async def watch(self) -> None:
         """Build anew when the catalog has grown or changed a lot, and measure now and then."""
         measured = time.monotonic()
         while True:
             await asyncio.sleep(_LOOK_S)
-            space = self._serving.space
-            await self.prepare(space)
-            found = space.candidates
+            loaded = self._active.encoder
+            await self.prepare(loaded)
+            found = loaded.candidates
             if found is not None and found.clusters.divided and time.monotonic() - measured > _MEASURE_S:
-                await asyncio.to_thread(self._measure, space, found)
+                await asyncio.to_thread(self._measure, loaded, found)
                 measured = time.monotonic()
             self._show()
 
-    async def prepare(self, space: LoadedEncoder) -> None:
-        """Build the search of a space that needs one and has none, or one that is worn."""
+    async def prepare(self, loaded: LoadedEncoder) -> None:
+        """Build the search of a loaded that needs one and has none, or one that is worn."""
         if self._runtime.is_cuda:
             return  # there, all items are scored faster than candidates are found here
-        items, found = _available(space), space.candidates
+        items, found = _available(loaded), loaded.candidates
         divided = items >= self._from
         if not divided and items < _SEARCHED_FROM:
-            space.candidates = None
+            loaded.candidates = None
         elif found is None or found.clusters.worn or found.clusters.divided != divided:
             try:
-                space.candidates = await asyncio.to_thread(self._build, space, divided)
+                loaded.candidates = await asyncio.to_thread(self._build, loaded, divided)
             except Exception:
                 # exact ranking is slower and goes on; the next look tries again
-                log.exception("the candidate search can't be built", items=len(space.index))
+                log.exception("the candidate search can't be built", items=len(loaded.index))
         self._show()
 
     def _show(self) -> None:
-        found = self._serving.space.candidates
+        found = self._active.encoder.candidates
         self._metrics.candidates(*(found.probes, found.recall) if found else (0, 1.0))
 
-    def _build(self, space: LoadedEncoder, divided: bool) -> Candidates:
+    def _build(self, loaded: LoadedEncoder, divided: bool) -> Candidates:
         # compiled on a machine's first start, which takes seconds: small catalogs need not wait for it
         from encoders.index.tile_search import TileSearch
         from encoders.ranking.candidate_ranker import CandidateRanker
 
         start = time.perf_counter()
-        encoder = space.graph.encoder
+        encoder = loaded.encoder
         build = TileSearch.build if divided else TileSearch.undivided
-        clusters = build(space.index.snapshot(), encoder.manifest.score_scale)
-        ranking = space.candidates.ranking if space.candidates else CandidateRanker(self._runtime, encoder)
+        clusters = build(loaded.index.snapshot(), encoder.manifest.score_scale)
+        ranking = loaded.candidates.ranking if loaded.candidates else CandidateRanker(self._runtime, encoder)
         found = Candidates(ranking, clusters)
         if not divided:
             return found
-        self._measure(space, found)
+        self._measure(loaded, found)
         log.info(
             "users are ranked from candidates",
-            items=len(space.index),
+            items=len(loaded.index),
             clusters=clusters.count,
             probes=found.probes,
             recall=round(found.recall, 4),
@@ -98,16 +98,16 @@ class CandidateSearch:
         )
         return found
 
-    def _measure(self, space: LoadedEncoder, candidates: Candidates) -> None:
+    def _measure(self, loaded: LoadedEncoder, candidates: Candidates) -> None:
         """Choose how many clusters to look into: the fewest that give the recall.
 
         Of the exact top-k and of what stands behind it, as deep as lists go when what was just seen is left out.
         """
-        snapshot, scale = space.index.snapshot(), space.graph.encoder.manifest.score_scale
-        depth = min(self._k + self._left_out, _available(space))
+        snapshot, scale = loaded.index.snapshot(), loaded.encoder.manifest.score_scale
+        depth = min(self._k + self._left_out, _available(loaded))
         if depth == 0:
             return
-        users = self._users(space) * np.float32(scale)
+        users = self._users(loaded) * np.float32(scale)
         best = np.concatenate(
             [
                 np.argpartition(-(some @ snapshot.items.T + snapshot.bias), depth - 1, axis=1)[:, :depth]
@@ -122,18 +122,18 @@ class CandidateSearch:
         # users are ranked meanwhile: they never see a try
         candidates.probes, candidates.recall = probes, recall
 
-    def _users(self, space: LoadedEncoder) -> FloatArray:
+    def _users(self, loaded: LoadedEncoder) -> FloatArray:
         """Unit vectors (n, d) of some users."""
         rng = np.random.default_rng(0)
         vectors = self._table.preferences[rng.permutation(self._table.all_slots())[:_MEASURED_USERS], 2]
         vectors = vectors[vectors.any(axis=1)]
-        if len(vectors) < _LEAST_USERS or self._serving.space is not space:
-            rows = rng.permutation(len(space.index.item_ids))
+        if len(vectors) < _LEAST_USERS or self._active.encoder is not loaded:
+            rows = rng.permutation(len(loaded.index.item_ids))
             rows = np.resize(rows, (_MEASURED_USERS, len(_MIXED)))
-            vectors = np.einsum("nmd,m->nd", space.index.gather(rows), np.array(_MIXED, np.float32))
+            vectors = np.einsum("nmd,m->nd", loaded.index.gather(rows), np.array(_MIXED, np.float32))
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 
 
-def _available(space: LoadedEncoder) -> int:
-    return int((space.index.snapshot().bias > -np.inf).sum())
+def _available(loaded: LoadedEncoder) -> int:
+    return int((loaded.index.snapshot().bias > -np.inf).sum())

@@ -36,7 +36,7 @@ def head_inputs(
     ``half_life_s`` (T,) adds what the users carry of other encoder versions' sums; without it, nothing is mapped_sums.
     """
     refresh_rows(table, slots, index)
-    sums, mass = table.sums[slots], table.mass[slots]
+    sums, mass = table.sums[slots], table.total_weight[slots]
     if half_life_s is not None:
         sums, mass, _ = table.older(slots, half_life_s)
     times = _widen(table.times[slots], history, NO_TIME)  # (B, h)

@@ -1,7 +1,7 @@
-"""One encoder version at work: its graph, its item index, and the maps by which it sees other versions' sums."""
+"""An encoder version in memory, and the one that serves: ranker, item index, maps from other versions' sums."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -12,8 +12,6 @@ from encoders.ranking.ranking_io import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from schemas.events import EVENT_TYPES
 from streams.arrays import Int64Array
-from streams.catalog.index_updates import IndexUpdates
-from streams.emit.list_json import ListEncoder
 from streams.rank.exclusions import adjustments
 from streams.state.embedding_map import EmbeddingMap
 from streams.state.profile_update import SumsConfig
@@ -34,45 +32,94 @@ class Candidates:
     recall: float = 1.0
     """Share of the exact top-k that was found when it was measured last."""
 
+    def refresh(self, index: ItemIndex) -> None:
+        """Let the search follow the index."""
+        self.clusters.refresh(index)
+
 
 class LoadedEncoder:
-    """All that has vectors of one version in it, but for the users'."""
+    """One encoder version in memory: all that has vectors of the version in it, but for the users' own."""
 
-    def __init__(self, version: str, index: ItemIndex, updates: IndexUpdates, graph: ExactRanker, sums: SumsConfig):
+    def __init__(self, *, version: str, index: ItemIndex, ranker: ExactRanker, sums: SumsConfig) -> None:
         self.version = version
-        self.index, self.updates, self.graph, self.sums = index, updates, graph, sums
-        self.lists = ListEncoder(index)
+        self.index, self.ranker, self.sums = index, ranker, sums
         self.maps: dict[str, EmbeddingMap] = {}
-        """From other versions' spaces into this one."""
-        self.wanted: set[str] = set()
+        """From other versions' spaces into the space of this one."""
+        self.unmapped: set[str] = set()
         """Versions that users have sums of and no map is known for."""
         self.candidates: Candidates | None = None
-        """None: users are ranked by the graph."""
+        """None: users are ranked by the exact ranker."""
 
     @classmethod
     def load(cls, encoder: Encoder, runtime: Runtime) -> "LoadedEncoder":
-        """Load an encoder's graph; its index is empty."""
+        """Load an encoder's graphs; its index is empty."""
         manifest = encoder.manifest
         weights = np.array([manifest.type_weights[kind] for kind in EVENT_TYPES], np.float32)
         return cls(
-            manifest.version,
-            ItemIndex(manifest.dimension),
-            IndexUpdates(manifest.dimension, manifest.version),
-            ExactRanker(runtime, encoder),
-            SumsConfig(np.array(manifest.half_lives_s, np.float64), weights),
+            version=manifest.version,
+            index=ItemIndex(manifest.dimension),
+            ranker=ExactRanker(runtime, encoder),
+            sums=SumsConfig(np.array(manifest.half_lives_s, np.float64), weights),
         )
 
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder folder that it was loaded from."""
+        return self.ranker.encoder
+
     def rank(self, inputs: HeadInputs, excluded: Int64Array, k: int) -> Ranked:
-        """The k best items of each of B users, but for rows ``excluded`` (B, A), -1 in unused places."""
-        snapshot, found = self.index.snapshot(), self.candidates
-        if found is None:
-            return self.graph.rank(inputs, snapshot, excluded, adjustments(excluded), k)
-        found.clusters.refresh(self.index)
-        return found.ranking.rank(inputs, snapshot, found.clusters, found.probes, excluded, adjustments(excluded), k)
+        """Rank the k best items of each of B users, but for the rows ``excluded`` (B, A), -1 in unused places."""
+        snapshot, candidates = self.index.snapshot(), self.candidates
+        if candidates is None:
+            return self.ranker.rank(inputs, snapshot, excluded, adjustments(excluded), k)
+        candidates.refresh(self.index)
+        return candidates.ranking.rank(
+            inputs, snapshot, candidates.clusters, candidates.probes, excluded, adjustments(excluded), k
+        )
+
+
+class IndexFeed(Protocol):
+    """Fills the index of a loaded encoder."""
+
+    @property
+    def lags(self) -> dict[int, int]:
+        """Records of the catalog that are not encoded yet, by partition of this worker's share."""
+        ...
+
+    @property
+    def index_lag(self) -> int:
+        """Item vectors that are written and not in the index yet."""
+        ...
+
+    def apply(self) -> set[int]:
+        """Put a bounded number of vectors that have come into the index; returns the hashes of the new items."""
+        ...
+
+    def close(self) -> None:
+        """Stop reading and encoding."""
+        ...
 
 
 class ActiveEncoder:
-    """Which space serves: read and changed with the batch state_lock held, so a batch sees one from end to end."""
+    """The encoder that serves and the feed that fills its index: read and swapped with the state lock held.
 
-    def __init__(self, space: LoadedEncoder) -> None:
-        self.space = space
+    Both are one value, so a micro-batch sees one of them from its begin to its end.
+    """
+
+    def __init__(self, encoder: LoadedEncoder, feed: IndexFeed) -> None:
+        self._value = encoder, feed
+
+    @property
+    def encoder(self) -> LoadedEncoder:
+        """The encoder that serves."""
+        return self._value[0]
+
+    @property
+    def feed(self) -> IndexFeed:
+        """The feed of its index."""
+        return self._value[1]
+
+    def swap(self, encoder: LoadedEncoder, feed: IndexFeed) -> IndexFeed:
+        """Let another encoder serve; returns the former one's feed, which is to be closed."""
+        former, self._value = self._value[1], (encoder, feed)
+        return former

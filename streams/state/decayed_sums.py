@@ -18,7 +18,7 @@ class Sums(NamedTuple):
     """Decayed sums of S users: what has left their recents."""
 
     sums: Float64Array  # (S, T, d)
-    mass: Float64Array  # (S, T)
+    total_weight: Float64Array  # (S, T)
     time_ms: Int64Array  # (S,) the largest event time folded, NO_TIME for an empty sum
 
 
@@ -84,23 +84,23 @@ def fold(
     age_s = np.where(state.time_ms == NO_TIME, 0, newest - state.time_ms) / 1000.0
     kept = decay(age_s, half_life_s)  # (S, T)
     sums = state.sums * kept[:, :, None]
-    mass = state.mass * kept
+    total_weight = state.total_weight * kept
     arrived = weights * decay((newest[owner] - times_ms) / 1000.0, half_life_s)  # (E, T)
-    np.add.at(mass, owner, arrived)
+    np.add.at(total_weight, owner, arrived)
     np.add.at(sums, owner, arrived[:, :, None] * vectors[:, None, :])  # (E, T, d)
-    return Sums(sums, mass, newest)
+    return Sums(sums, total_weight, newest)
 
 
 def merge(a: Sums, b: Sums, half_life_s: Float64Array) -> Sums:
     """Sums of the union of two sets of events: both decayed to the later time, then added. Exact."""
     newest = np.maximum(a.time_ms, b.time_ms)
     total_sums = np.zeros_like(a.sums)
-    total_mass = np.zeros_like(a.mass)
+    whole_weight = np.zeros_like(a.total_weight)
     for part in (a, b):
         kept = decay(np.where(part.time_ms == NO_TIME, 0, newest - part.time_ms) / 1000.0, half_life_s)
         total_sums += part.sums * kept[:, :, None]
-        total_mass += part.mass * kept
-    return Sums(total_sums, total_mass, newest)
+        whole_weight += part.total_weight * kept
+    return Sums(total_sums, whole_weight, newest)
 
 
 def rank_in_group(groups: IntpArray) -> IntpArray:

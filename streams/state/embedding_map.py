@@ -28,13 +28,13 @@ class EmbeddingMap:
     common: int
     """Items that it was fitted on."""
 
-    def apply(self, sums: Float64Array, mass: Float64Array, time_ms: Int64Array) -> Sums:
-        """Sums (S, T, d) and mass (S, T) as of ``time_ms`` (S,) in the other space: (S, T', d') and (S, T').
+    def apply(self, sums: Float64Array, total_weight: Float64Array, time_ms: Int64Array) -> Sums:
+        """Sums (S, T, d) and total_weight (S, T) as of ``time_ms`` (S,) in the other space: (S, T', d') and (S, T').
 
-        Mass is moved as it is, so a user vector, which depends on sums by their mass, keeps its length. Where the
-        half-lives differ, a sum goes on under the nearest one: what was forgotten before the move stays as it was.
+        The total weight stays as it is, so a user vector, which depends on sums by their total weight, keeps its
+        length. Where the half-lives differ, a sum goes on under the nearest one; what has decayed stays decayed.
         """
-        return Sums(sums[:, self.half_life] @ self.matrix, mass[:, self.half_life], time_ms)
+        return Sums(sums[:, self.half_life] @ self.matrix, total_weight[:, self.half_life], time_ms)
 
 
 def nearest_half_lives(former_s: Sequence[float], present_s: Sequence[float]) -> IntpArray:

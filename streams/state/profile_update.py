@@ -112,7 +112,7 @@ def _fences(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> tuple[I
     """Of each event the column of its fence; or none, and whether it is above its fence."""
     source = batch.source
     own = [
-        table.columns.index(log) if (log := (one.topic, one.topic_id)) in table.columns else _NO_COLUMN
+        table.offsets.logs.index(log) if (log := (one.topic, one.topic_id)) in table.offsets.logs else _NO_COLUMN
         for one in batch.sources
     ]
     partitions = np.array([one.partition for one in batch.sources], np.int32)
@@ -120,7 +120,7 @@ def _fences(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> tuple[I
         return np.array(own, np.int64)[source], np.empty(len(batch), np.bool_)
     # re-routed events come from other logs, whose applied offsets are few and kept aside
     fresh = [
-        table.apply_once(slot, batch.sources[place], offset)
+        table.offsets.apply_once(slot, batch.sources[place], offset)
         for slot, place, offset in zip(slots.tolist(), source.tolist(), batch.offsets.tolist(), strict=True)
     ]
     return np.full(len(batch), _NO_COLUMN, np.int64), np.array(fresh, np.bool_)
@@ -142,7 +142,7 @@ def _fold_or_wait(
         *(gone[name][waiting].tolist() for name in ("items", "types", "times", "ids")),
         strict=True,
     ):
-        table.add_pending(slot, PendingEvent(item, kind, time_ms, id_))
+        table.pending.add(slot, PendingEvent(item, kind, time_ms, id_))
 
 
 def _fold(
@@ -156,9 +156,9 @@ def _fold(
     if len(slots) == 0:
         return
     users, owner = np.unique(slots, return_inverse=True)
-    before = Sums(table.sums[users], table.mass[users], table.sums_time[users])
+    before = Sums(table.sums[users], table.total_weight[users], table.sums_time[users])
     after = fold(before, owner, times, config.type_weights[types], vectors, config.half_life_s)
-    table.sums[users], table.mass[users], table.sums_time[users] = after
+    table.sums[users], table.total_weight[users], table.sums_time[users] = after
 
 
 def fold_spilled(
@@ -176,10 +176,10 @@ def fold_pending(table: ProfileTable, items: Iterable[int], index: ItemIndex, co
     slots: list[int] = []
     events: list[PendingEvent] = []
     for item in items:
-        if item not in table.waiting_for or not _has_vector(index, item):
+        if item not in table.pending.slots_by_item or not _has_vector(index, item):
             continue
-        for slot in list(table.waiting_for[item]):
-            taken = table.take_pending(slot, item)
+        for slot in list(table.pending.slots_by_item[item]):
+            taken = table.pending.take(slot, item)
             slots += [slot] * len(taken)
             events += taken
     if events:

@@ -5,8 +5,7 @@ exact for one worker, and nearly so for several.
 """
 
 import heapq
-import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -18,14 +17,23 @@ from schemas.trending import TrendingCounts
 
 Float64Array = NDArray[np.float64]
 
-PUBLISHED = 500
-"""Items of a partition that are saved and published."""
-_RANKED = 1_100
-"""Items that are ranked: as many as the longest list holds, and some that may be left out."""
-_PRUNE_AT = 200_000
-"""Items counted at which the rarest are dropped: they cost some 200 bytes each, and 8 more a partition."""
-_KEPT = 100_000
-_TOP_EVERY_S = 1.0
+
+@dataclass(frozen=True, kw_only=True)
+class TrendingLimits:
+    """How much is counted, kept and told."""
+
+    published: int = 500
+    """Items of a partition that are saved and published."""
+    ranked: int = 1_100
+    """Items that are ranked: as many as the longest list holds, and some that may be excluded from it."""
+    prune_at: int = 200_000
+    """Items counted at which the rarest are dropped: they cost some 200 bytes each, and 8 more a partition."""
+    kept: int = 100_000
+    """Items that stay then."""
+    top_every_ms: int = 1_000
+    """How long a ranking is good for."""
+
+
 _MOST_WAITING = 1_000
 """Groups of events that wait to be counted."""
 _LEAD_MS = 3_600_000
@@ -38,7 +46,16 @@ _REBASE_AT = 32.0
 class Trending:
     """Counts of the partitions owned here, and the sum of all partitions' published counts."""
 
-    def __init__(self, half_life_s: float, type_weights: Sequence[float]) -> None:
+    def __init__(
+        self,
+        half_life_s: float,
+        type_weights: Sequence[float],
+        now_ms: Callable[[], int],
+        limits: TrendingLimits | None = None,
+    ) -> None:
+        """``type_weights`` are by the places of EVENT_TYPES; ``now_ms`` tells UTC milliseconds."""
+        self._now_ms = now_ms
+        self._limits = limits or TrendingLimits()
         self._half_life_ms = half_life_s * 1000
         self._weights = np.asarray(type_weights, np.float64)
         self._items: list[str] = []  # counted here, in any partition
@@ -50,7 +67,7 @@ class Trending:
         self._waiting: list[tuple[NDArray[np.int32], Sequence[str], NDArray[np.uint8], NDArray[np.int64]]] = []
         self._published: dict[int, TrendingCounts] = {}
         self._top: list[tuple[str, float]] = []
-        self._top_until = 0.0  # monotonic seconds
+        self._top_ms = 0  # when it was ranked
 
     def count(
         self,
@@ -69,7 +86,7 @@ class Trending:
         times : int64 array of shape (B,), UTC milliseconds
         """
         if item_ids:
-            self._waiting.append((partitions, item_ids, types, np.minimum(times, _now_ms())))
+            self._waiting.append((partitions, item_ids, types, np.minimum(times, self._now_ms())))
             if len(self._waiting) > _MOST_WAITING:
                 self._settle()
 
@@ -85,7 +102,7 @@ class Trending:
         for partition in set(partitions.tolist()):
             own = np.flatnonzero(partitions == partition)
             self._add(partition, numbers[own], weights[own], times[own])
-        if len(self._items) > _PRUNE_AT:
+        if len(self._items) > self._limits.prune_at:
             self._prune()
 
     def _add(self, partition: int, numbers: NDArray[np.intp], weights: Float64Array, times: NDArray[np.int64]) -> None:
@@ -118,7 +135,7 @@ class Trending:
     def _prune(self) -> None:
         """Drop the items that count least, over all partitions."""
         total = self._own_sum(max(self._newest.values()))
-        kept = np.sort(np.argpartition(total, -_KEPT)[-_KEPT:])
+        kept = np.sort(np.argpartition(total, -self._limits.kept)[-self._limits.kept :])
         self._counts = {partition: self._with_room(partition)[kept] for partition in list(self._counts)}
         self._items = [self._items[number] for number in kept.tolist()]
         self._number = {item: number for number, item in enumerate(self._items)}
@@ -137,7 +154,9 @@ class Trending:
         """Counts of partitions that changed since the last call: what is saved and published."""
         self._settle()
         taken = {
-            partition: TakenCounts(partition, self._newest[partition], self._as_of_newest(partition), self._items)
+            partition: TakenCounts(
+                partition, self._newest[partition], self._as_of_newest(partition), self._items, self._limits.published
+            )
             for partition in self._changed
             if partition in self._counts
         }
@@ -164,7 +183,7 @@ class Trending:
         """Go on from a saved state: the partition is owned here now. One that can't be read is counted anew."""
         self._settle()
         counts = decode_published(state)
-        if counts is not None and counts.time_ms <= _now_ms() + _LEAD_MS:
+        if counts is not None and counts.time_ms <= self._now_ms() + _LEAD_MS:
             numbers = self._numbers([item for item, _ in counts.items])
             self._counts.pop(partition, None)
             self._with_room(partition)[numbers] = [count for _, count in counts.items]
@@ -179,14 +198,14 @@ class Trending:
 
     def publish_seen(self, counts: TrendingCounts) -> None:
         """Take in what some owner published."""
-        if counts.time_ms <= _now_ms() + _LEAD_MS:
+        if counts.time_ms <= self._now_ms() + _LEAD_MS:
             self._published[counts.partition] = counts
 
     def top(self) -> list[tuple[str, float]]:
         """Of ``ranked``, as of the last second."""
-        now_s = time.monotonic()
-        if not self._top or now_s >= self._top_until:
-            self._top_until = now_s + _TOP_EVERY_S
+        now_ms = self._now_ms()
+        if not self._top or not 0 <= now_ms - self._top_ms < self._limits.top_every_ms:
+            self._top_ms = now_ms
             self._top = self.ranked()
         return self._top
 
@@ -199,7 +218,7 @@ class Trending:
         others = [counts for partition, counts in {**self._published}.items() if partition not in self._counts]
         newest = max([*self._newest.values(), *(counts.time_ms for counts in others)], default=0)
         own = self._own_sum(newest)
-        total = dict(_largest(own, self._items, _RANKED))
+        total = dict(_largest(own, self._items, self._limits.ranked))
         for counts in others:
             left = self._left(counts.time_ms, newest)
             for item, count in counts.items:
@@ -207,7 +226,7 @@ class Trending:
                     number = self._number.get(item)
                     total[item] = 0.0 if number is None else float(own[number])
                 total[item] += count * left
-        ranked = _best(total.items(), _RANKED) if others else list(total.items())
+        ranked = _best(total.items(), self._limits.ranked) if others else list(total.items())
         largest = ranked[0][1] if ranked else 1.0
         return [(item, count / largest) for item, count in ranked if count > 0]
 
@@ -220,10 +239,11 @@ class TakenCounts:
     time_ms: int
     counts: Float64Array
     items: list[str]  # only ever appended to
+    published: int
 
     def encode(self) -> bytes:
         """What is saved and published."""
-        items = _largest(self.counts, self.items, PUBLISHED)
+        items = _largest(self.counts, self.items, self.published)
         return encode(TrendingCounts(partition=self.partition, time_ms=self.time_ms, items=items))
 
 
@@ -235,10 +255,6 @@ def _largest(counts: Float64Array, items: Sequence[str], most: int) -> list[tupl
         numbers = numbers[counts[numbers] >= at_least]  # all that share the last place: the id decides
     found = zip((items[number] for number in numbers.tolist()), counts[numbers].tolist(), strict=True)
     return _best(found, most)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _best(counts: Iterable[tuple[str, float]], most: int) -> list[tuple[str, float]]:

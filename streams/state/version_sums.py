@@ -39,8 +39,8 @@ def change_encoder(
     """
     slots = table.all_slots()
     folded = slots[table.sums_time[slots] != NO_TIME]
-    sums, mass = table.sums[folded].astype("<f4"), table.mass[folded].astype("<f4")
-    for slot, s, m, time_ms in zip(folded.tolist(), sums, mass, table.sums_time[folded].tolist(), strict=True):
+    sums, total_weight = table.sums[folded].astype("<f4"), table.total_weight[folded].astype("<f4")
+    for slot, s, m, time_ms in zip(folded.tolist(), sums, total_weight, table.sums_time[folded].tolist(), strict=True):
         part = OtherSums(former, s.tobytes(), m.tobytes(), time_ms)
         table.other_sums.setdefault(slot, []).append(part)
     table.resize_vectors(shape)
@@ -53,7 +53,7 @@ def change_encoder(
     ]
     if own:
         owners = np.array([slot for slot, _ in own], np.intp)
-        table.sums[owners], table.mass[owners], table.sums_time[owners] = _unpack([part for _, part in own])
+        table.sums[owners], table.total_weight[owners], table.sums_time[owners] = _unpack([part for _, part in own])
         for slot, part in own:
             drop_part(table, slot, part)
     return map_into(table, list(table.other_sums), maps, half_life_s)
@@ -61,13 +61,13 @@ def change_encoder(
 
 def fits(part: OtherSums, shape: ProfileShape) -> bool:
     """Whether a part has the sizes of this shape."""
-    return len(part.mass) == 4 * shape.half_lives and len(part.sums) == len(part.mass) * shape.dimension
+    return len(part.total_weight) == 4 * shape.half_lives and len(part.sums) == len(part.total_weight) * shape.dimension
 
 
 def set_sums(table: ProfileTable, slot: int, part: OtherSums) -> None:
     """A part in the space that serves becomes the slot's own sums."""
     table.sums[slot] = floats(part.sums).reshape(table.sums.shape[1:])
-    table.mass[slot] = floats(part.mass)
+    table.total_weight[slot] = floats(part.total_weight)
     table.sums_time[slot] = part.time_ms
 
 
@@ -123,15 +123,15 @@ def _move_oldest(table: ProfileTable, slot: int, maps: Maps, half_life_s: Float6
             return
         oldest = min(movable, key=lambda part: part.time_ms)
         one: IntpArray = np.array([slot], np.intp)
-        own = Sums(table.sums[one], table.mass[one], table.sums_time[one])
-        table.sums[one], table.mass[one], table.sums_time[one] = merge(
+        own = Sums(table.sums[one], table.total_weight[one], table.sums_time[one])
+        table.sums[one], table.total_weight[one], table.sums_time[one] = merge(
             own, _mapped([oldest], maps[oldest.encoder]), half_life_s
         )
         drop_part(table, slot, oldest)
 
 
 def _is_sound(part: OtherSums, to: EmbeddingMap) -> bool:
-    return len(part.mass) == 4 * to.half_lives and len(part.sums) == len(part.mass) * to.matrix.shape[0]
+    return len(part.total_weight) == 4 * to.half_lives and len(part.sums) == len(part.total_weight) * to.matrix.shape[0]
 
 
 def _mapped(parts: list[OtherSums], to: EmbeddingMap) -> Sums:
@@ -140,7 +140,7 @@ def _mapped(parts: list[OtherSums], to: EmbeddingMap) -> Sums:
 
 def _unpack(parts: list[OtherSums]) -> Sums:
     """Parts of one version as arrays."""
-    mass = floats(b"".join([part.mass for part in parts])).reshape(len(parts), -1)  # (S, T)
-    sums = floats(b"".join([part.sums for part in parts])).reshape(*mass.shape, -1)  # (S, T, d)
+    total_weight = floats(b"".join([part.total_weight for part in parts])).reshape(len(parts), -1)  # (S, T)
+    sums = floats(b"".join([part.sums for part in parts])).reshape(*total_weight.shape, -1)  # (S, T, d)
     times_ms = np.array([part.time_ms for part in parts], np.int64)
-    return Sums(sums.astype(np.float64), mass.astype(np.float64), times_ms)
+    return Sums(sums.astype(np.float64), total_weight.astype(np.float64), times_ms)

@@ -19,22 +19,20 @@ from collections.abc import Callable
 import numpy as np
 import structlog
 
-from encoders.artifact.registry import EncoderRegistry
+from encoders.artifact.manifest import Encoder
 from encoders.errors import EncoderError
-from encoders.runtime import Runtime
 from schemas.encoder_state import EncoderState
-from streams.catalog.catalog_progress import CatalogProgress
 from streams.monitoring.metrics import Metrics
-from streams.pipeline.recommender import Recommender
 from streams.rank.candidate_search import CandidateSearch
 from streams.rank.exclusions import head_inputs
-from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
-from streams.settings import Settings
+from streams.rank.loaded_encoder import ActiveEncoder, IndexFeed, LoadedEncoder
+from streams.rank.preference_vectors import PreferenceVectors
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import fold_pending
+from streams.state.state import State
 from streams.state.version_sums import change_encoder, map_into
-from streams.versions.activations import Activations
+from streams.versions.encoder_catalogue import EncoderCatalogue
 from streams.versions.item_vector_feed import ItemVectorFeed
 from streams.versions.map_fitting import MapFitter, note_map
 
@@ -55,37 +53,37 @@ class HotSwap:
 
     def __init__(
         self,
-        settings: Settings,
-        shelf: EncoderRegistry,
-        versions: Activations,
-        runtime: Runtime,
-        serving: ActiveEncoder,
-        feed: ItemVectorFeed,
-        table: ProfileTable,
-        shape: Callable[[LoadedEncoder], ProfileShape],
-        recommender: Recommender,
+        *,
+        catalogue: EncoderCatalogue,
+        maps: MapFitter,
+        active: ActiveEncoder,
+        state: State,
+        preference_vectors: PreferenceVectors,
         candidates: CandidateSearch,
-        state_lock: asyncio.Lock,
+        load: Callable[[Encoder], LoadedEncoder],
+        make_feed: Callable[[LoadedEncoder, Callable[[BaseException], None]], ItemVectorFeed],
+        shape: Callable[[LoadedEncoder], ProfileShape],
         metrics: Metrics,
-        catalog_id: str,
         fail: Callable[[BaseException], None],
     ) -> None:
-        """``state_lock`` is held while the space changes; ``fail`` ends the worker, and may be called in a thread."""
-        self._settings, self._shelf, self._versions, self._runtime = settings, shelf, versions, runtime
-        self._serving = serving
-        self.feed = feed
-        """That of the space that serves."""
-        self._table, self._shape, self._recommender = table, shape, recommender
-        self._candidates = candidates
-        self._boundary, self._metrics = state_lock, metrics
-        self._catalog_id, self._fail = catalog_id, fail
-        self._maps = MapFitter(settings, versions, shelf)
-        self._fills = CatalogProgress(settings)
+        """``fail`` ends the worker, and may be called in a thread.
+
+        Parameters
+        ----------
+        load : loads an encoder folder; takes a moment, and is called in a thread
+        make_feed : makes the feed of a loaded encoder, which reports a failure to the given function
+        shape : tells the sizes of a profile under a loaded encoder
+        """
+        self._catalogue, self._maps = catalogue, maps
+        self._active, self._state = active, state
+        self._preference_vectors, self._candidates = preference_vectors, candidates
+        self._load, self._make_feed, self._shape = load, make_feed, shape
+        self._metrics, self._fail = metrics, fail
         self._switched = asyncio.Condition()
         self._maps_after = 0.0
         self.problem: str | None = None
-        """Why the version that is named does not serve here and won't by itself; a sentence."""
-        metrics.encoder(serving.space.version)
+        """Why the active version does not serve here and won't by itself; a sentence."""
+        metrics.encoder(active.encoder.version)
 
     async def run_forever(self) -> None:
         """Follow the topic."""
@@ -96,20 +94,20 @@ class HotSwap:
                     await self._move(target)
                 else:
                     self._solved()
-                    await self._fit_wanted()
+                    await self._fit_unmapped()
             except EncoderError as error:
                 self._complain(target.version if target is not None else "", str(error))
-                await self._fit_wanted()
+                await self._fit_unmapped()
                 await self._pause(target, _AGAIN_S)
             await asyncio.sleep(_LOOK_S)
 
     def _target(self) -> EncoderState | None:
         """The version that should serve and doesn't."""
-        active = self._versions.active
-        return active if active is not None and active.version != self._serving.space.version else None
+        active = self._catalogue.activations.active
+        return active if active is not None and active.version != self._active.encoder.version else None
 
     def _wanted(self, target: EncoderState) -> bool:
-        active = self._versions.active
+        active = self._catalogue.activations.active
         return active is not None and active.version == target.version
 
     async def _pause(self, target: EncoderState | None, seconds: float) -> None:
@@ -119,7 +117,7 @@ class HotSwap:
 
     def _complain(self, version: str, why: str) -> None:
         problem = (
-            f"encoder version {version!r} is active and can't serve here, so {self._serving.space.version!r} goes on"
+            f"encoder version {version!r} is active and can't serve here, so {self._active.encoder.version!r} goes on"
         )
         problem = f"{problem}. {why}"
         if problem != self.problem:
@@ -128,7 +126,7 @@ class HotSwap:
 
     def _solved(self) -> None:
         if self.problem is not None:
-            log.info("the active encoder version serves", version=self._serving.space.version)
+            log.info("the active encoder version serves", version=self._active.encoder.version)
         self.problem = None
 
     async def settle(self) -> None:
@@ -143,116 +141,118 @@ class HotSwap:
             log.warning("users are served by the former encoder version for a while", waiting_for=target.version)
 
     async def _is_filled(self, state: EncoderState) -> bool:
-        return await self._fills.covers(state.version, state.catalog_ends)
+        return await self._catalogue.progress.covers(state.version, state.catalog_ends)
 
     async def _move(self, target: EncoderState) -> None:
         """Fill the version and let it serve, unless another one is named meanwhile."""
-        encoder = await asyncio.to_thread(self._shelf.take, target.version)
-        space = await asyncio.to_thread(LoadedEncoder.load, encoder, self._runtime)
-        log.info("filling an encoder version", version=space.version, serving=self._serving.space.version)
+        folder = await asyncio.to_thread(self._catalogue.registry.take, target.version)
+        loaded = await asyncio.to_thread(self._load, folder)
+        log.info("filling an encoder version", version=loaded.version, serving=self._active.encoder.version)
         failures: list[BaseException] = []
 
         def failed(error: BaseException) -> None:  # in a thread
-            if self._serving.space is space:
+            if self._active.encoder is loaded:
                 self._fail(error)
             failures.append(error)
 
-        feed = ItemVectorFeed(self._settings, space, self._runtime, self._metrics, self._catalog_id, failed)
+        feed = self._make_feed(loaded, failed)
+        leaving: IndexFeed = feed
         try:
             feed.start_encoding()
             looks = 0
             while not await self._is_filled(target):
                 looks += 1
                 await asyncio.sleep(min(_LOOK_S * looks, _LONGEST_LOOK_S))
-                await self._fit_wanted()
+                await self._fit_unmapped()
                 if failures:
                     raise EncoderError(f"The catalog can't be encoded with it: {failures[0]!r}.")
                 if not self._wanted(target):
                     return
             await feed.read()
             try:
-                await self._prepare_maps(space)
-                await self._candidates.prepare(space)
-                await asyncio.to_thread(_try_out, space, self._shape(space))
+                await self._prepare_maps(loaded)
+                await self._candidates.prepare(loaded)
+                await asyncio.to_thread(_try_out, loaded, self._shape(loaded))
             except Exception as error:  # whatever is wrong with it, the version that serves is well
                 raise EncoderError(f"It fails when it is tried out: {error!r}.") from error
-            feed = await self._switch(target, space, feed)
+            leaving = await self._switch(target, loaded, feed)
         finally:
-            await asyncio.to_thread(feed.close)
+            await asyncio.to_thread(leaving.close)
 
-    async def _prepare_maps(self, space: LoadedEncoder) -> None:
-        """The map from the space that serves, and from those that users in memory have sums of."""
-        serving = self._serving.space
-        await self._maps.from_space(serving, space)
-        held = {part.encoder for parts in self._table.other_sums.values() for part in parts}
-        for version in sorted(held - {space.version, serving.version}):
-            note_map(space, version, await self._maps.from_topic(version, space))
+    async def _prepare_maps(self, loaded: LoadedEncoder) -> None:
+        """Fit the map from the encoder that serves, and those from versions that users in memory have sums of."""
+        serving = self._active.encoder
+        await self._maps.from_loaded(serving, loaded)
+        held = {part.encoder for parts in self._state.table.other_sums.values() for part in parts}
+        for version in sorted(held - {loaded.version, serving.version}):
+            note_map(loaded, version, await self._maps.from_topic(version, loaded))
 
-    async def _switch(self, target: EncoderState, space: LoadedEncoder, feed: ItemVectorFeed) -> ItemVectorFeed:
-        """Let the space serve; returns the feed that is to be closed: the former one, or ours if it is late."""
-        async with self._boundary:
+    async def _switch(self, target: EncoderState, loaded: LoadedEncoder, feed: ItemVectorFeed) -> IndexFeed:
+        """Let the encoder serve; returns the feed that is to be closed: the former one, or ours if it is late."""
+        async with self._state.lock:
             if not self._wanted(target):
                 return feed
-            began, former, table = time.perf_counter(), self._serving.space, self._table
-            space.wanted |= change_encoder(
-                table, former.version, space.version, self._shape(space), space.maps, space.sums.half_life_s
+            began, former, table = time.perf_counter(), self._active.encoder, self._state.table
+            loaded.unmapped |= change_encoder(
+                table, former.version, loaded.version, self._shape(loaded), loaded.maps, loaded.sums.half_life_s
             )
-            self._serving.space = space
-            fold_pending(table, list(table.waiting_for), space.index, space.sums)
+            former_feed = self._active.swap(loaded, feed)
+            fold_pending(table, list(table.pending.slots_by_item), loaded.index, loaded.sums)
             slots = table.all_slots()
-            await asyncio.to_thread(self._recommender.note_preferences, slots)
+            await asyncio.to_thread(self._preference_vectors.note, slots)
             took_s = time.perf_counter() - began
-        self.feed, feed = feed, self.feed
-        self._metrics.encoder(space.version)
-        self._metrics.items(len(space.index))
+        self._metrics.encoder(loaded.version)
+        self._metrics.items(len(loaded.index))
         log.info(
             "an encoder version took over",
-            version=space.version,
+            version=loaded.version,
             former=former.version,
-            items=len(space.index),
+            items=len(loaded.index),
             users=len(slots),
             paused_ms=round(took_s * 1000, 1),
         )
         async with self._switched:
             self._switched.notify_all()
-        return feed
+        return former_feed
 
     async def fit_former(self) -> None:
         """At the start: the map from the version that was active before, so that nobody is ranked without a past."""
-        for state in self._versions.activated:
-            space = self._serving.space
-            if state.version != space.version:
-                note_map(space, state.version, await self._maps.from_topic(state.version, space))
+        for state in self._catalogue.activations.activated:
+            loaded = self._active.encoder
+            if state.version != loaded.version:
+                note_map(loaded, state.version, await self._maps.from_topic(state.version, loaded))
                 return
 
-    async def _fit_wanted(self) -> None:
+    async def _fit_unmapped(self) -> None:
         """Maps for versions that rows have turned out to name."""
-        space = self._serving.space
-        if not space.wanted or time.monotonic() < self._maps_after:
+        loaded = self._active.encoder
+        if not loaded.unmapped or time.monotonic() < self._maps_after:
             return
         self._maps_after = time.monotonic() + _MAPS_AGAIN_S
-        for version in sorted(space.wanted):
-            found = await self._maps.from_topic(version, space)
-            if self._serving.space is not space:
+        for version in sorted(loaded.unmapped):
+            found = await self._maps.from_topic(version, loaded)
+            if self._active.encoder is not loaded:
                 return
-            note_map(space, version, found)
+            note_map(loaded, version, found)
             if found is None:
                 continue
-            async with self._boundary:
-                if self._serving.space is not space:
+            async with self._state.lock:
+                if self._active.encoder is not loaded:
                     return
                 slots = [
-                    slot for slot, parts in self._table.other_sums.items() if any(p.encoder == version for p in parts)
+                    slot
+                    for slot, parts in self._state.table.other_sums.items()
+                    if any(p.encoder == version for p in parts)
                 ]
-                space.wanted |= map_into(self._table, slots, space.maps, space.sums.half_life_s)
-                space.wanted.discard(version)
-                self._recommender.note_preferences(np.array(slots, np.intp))
+                loaded.unmapped |= map_into(self._state.table, slots, loaded.maps, loaded.sums.half_life_s)
+                loaded.unmapped.discard(version)
+                self._preference_vectors.note(np.array(slots, np.intp))
 
 
-def _try_out(space: LoadedEncoder, shape: ProfileShape) -> None:
+def _try_out(loaded: LoadedEncoder, shape: ProfileShape) -> None:
     """Rank a blank user: a graph that can't run must not be found out by users."""
     table = ProfileTable(1, shape)
     slots = table.allocate(["nobody"], 0, 0)
-    inputs = head_inputs(table, slots, space.index, space.graph.encoder.manifest.history)
+    inputs = head_inputs(table, slots, loaded.index, loaded.encoder.manifest.history)
     nothing = np.empty((1, 0), np.int64)
-    space.rank(inputs, nothing, 1)
+    loaded.rank(inputs, nothing, 1)

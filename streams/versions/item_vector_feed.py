@@ -1,4 +1,4 @@
-"""What fills one space: this worker's share of encoding the catalog, and the tail of all item vectors."""
+"""Fills the index of one encoder version: this worker's share of encoding the catalog, and all item vectors."""
 
 import asyncio
 import time
@@ -10,6 +10,7 @@ from encoders.items.item_encoder import ItemEncoder
 from encoders.runtime import Runtime
 from streams.catalog.catalog_encoder import CatalogEncoder
 from streams.catalog.catalog_progress import catalog_consumer
+from streams.catalog.index_updates import IndexUpdates
 from streams.emit.producer import Emitter
 from streams.kafka.clients import make_tail_consumer
 from streams.kafka.compacted_topic_reader import CompactedTopicReader
@@ -24,32 +25,36 @@ _SAID_EVERY_S = 2.0
 
 
 class ItemVectorFeed:
-    """Started in two steps: encoding, then reading."""
+    """Fills the index of one loaded encoder. Started in two steps: encoding, then reading."""
 
     def __init__(
         self,
+        *,
         settings: Settings,
-        space: LoadedEncoder,
+        loaded: LoadedEncoder,
         runtime: Runtime,
         metrics: Metrics,
         catalog_id: str,
         fail: Callable[[BaseException], None],
     ) -> None:
         """``catalog_id`` is Kafka's id of the catalog topic; ``fail`` is called in a thread."""
-        self._space = space
+        self._loaded = loaded
+        self._updates = IndexUpdates(loaded.index.dimension, loaded.version)
         kafka, names = settings.kafka, TopicNames(settings.namespace)
-        vectors = names.item_vectors(space.version)
+        vectors = names.item_vectors(loaded.version)
         watched = {"error_cb": lambda error: metrics.broker_error(error.name())}
-        self._tail = CompactedTopicReader(vectors, lambda: make_tail_consumer(kafka, **watched), space.updates.collect)
+        self._reader = CompactedTopicReader(
+            vectors, lambda: make_tail_consumer(kafka, **watched), self._updates.collect
+        )
         self._catalog = CatalogEncoder(
-            ItemEncoder(runtime, space.graph.encoder),
-            lambda: catalog_consumer(settings, space.version),
-            Emitter.connect(kafka, names, **watched),
-            metrics,
-            names.full(CATALOG),
-            catalog_id,
-            vectors,
-            fail,
+            encoder=ItemEncoder(runtime, loaded.encoder),
+            make_consumer=lambda: catalog_consumer(settings, loaded.version),
+            emitter=Emitter.connect(kafka, names, **watched),
+            metrics=metrics,
+            catalog=names.full(CATALOG),
+            catalog_id=catalog_id,
+            vectors_topic=vectors,
+            fail=fail,
         )
 
     @property
@@ -60,24 +65,28 @@ class ItemVectorFeed:
     @property
     def index_lag(self) -> int:
         """Item vectors that are written and not in the index yet."""
-        return self._tail.lag + self._space.updates.waiting
+        return self._reader.lag + self._updates.waiting
 
     def start_encoding(self) -> None:
         """Take a share of the catalog."""
         self._catalog.start()
 
+    def apply(self) -> set[int]:
+        """Put a bounded number of vectors that have come into the index; returns the hashes of the new items."""
+        return self._updates.apply(self._loaded.index)
+
     async def read(self) -> None:
-        """Read the item vectors up to where they end now, and go on reading. The space serves nobody meanwhile."""
-        self._tail.start()
-        updates, said = self._space.updates, time.monotonic()
-        while updates.waiting or not self._tail.caught_up.is_set():
+        """Read the item vectors up to their present end, and go on reading. The encoder serves nobody meanwhile."""
+        self._reader.start()
+        updates, said = self._updates, time.monotonic()
+        while updates.waiting or not self._reader.caught_up.is_set():
             await asyncio.sleep(0.002 if updates.waiting else 0.02)
-            updates.apply(self._space.index)
+            self.apply()
             if time.monotonic() - said > _SAID_EVERY_S:
                 said = time.monotonic()
-                log.info("reading item vectors", encoder=self._space.version, items=len(self._space.index))
+                log.info("reading item vectors", encoder=self._loaded.version, items=len(self._loaded.index))
 
     def close(self) -> None:
         """Stop reading and encoding; takes a moment."""
-        self._tail.stop()
+        self._reader.stop()
         self._catalog.stop()

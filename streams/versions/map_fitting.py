@@ -6,7 +6,6 @@ import structlog
 
 from encoders.artifact import manifest
 from encoders.artifact.manifest import Manifest
-from encoders.artifact.registry import EncoderRegistry
 from encoders.errors import EncoderError
 from encoders.index.item_index import ItemIndex
 from schemas.encoder_state import EncoderState
@@ -17,7 +16,7 @@ from streams.kafka.topics import TopicNames
 from streams.rank.loaded_encoder import LoadedEncoder
 from streams.settings import Settings
 from streams.state.embedding_map import EmbeddingMap, fit
-from streams.versions.activations import Activations
+from streams.versions.encoder_catalogue import EncoderCatalogue
 
 log = structlog.get_logger(__name__)
 
@@ -25,11 +24,11 @@ log = structlog.get_logger(__name__)
 class MapFitter:
     """Notes the maps that it fits in the space that they lead to."""
 
-    def __init__(self, settings: Settings, versions: Activations, shelf: EncoderRegistry) -> None:
-        self._settings, self._versions, self._shelf = settings, versions, shelf
+    def __init__(self, settings: Settings, catalogue: EncoderCatalogue) -> None:
+        self._settings, self._catalogue = settings, catalogue
         self._names = TopicNames(settings.namespace)
 
-    async def from_space(self, former: LoadedEncoder, to: LoadedEncoder) -> None:
+    async def from_loaded(self, former: LoadedEncoder, to: LoadedEncoder) -> None:
         """From a space whose index is here. The loop may go on changing that index meanwhile."""
         half_lives_s = former.sums.half_life_s.tolist(), to.sums.half_life_s.tolist()
         note_map(to, former.version, await asyncio.to_thread(fit, former.index, to.index, *half_lives_s))
@@ -53,10 +52,10 @@ class MapFitter:
 
     def _state(self, version: str) -> EncoderState | Manifest | None:
         """What is known of a version: as it was activated; or by its folder, where `encoder.folder` was changed."""
-        state = self._versions.states.get(version)
+        state = self._catalogue.activations.states.get(version)
         if state is not None and state.half_lives_s:
             return state
-        path = self._shelf.paths().get(version)
+        path = self._catalogue.registry.paths().get(version)
         try:
             return None if path is None else manifest.read(path)
         except (EncoderError, OSError) as error:
@@ -75,21 +74,22 @@ class MapFitter:
             consumer.close()
 
 
-def note_map(space: LoadedEncoder, version: str, found: EmbeddingMap | None) -> None:
+def note_map(loaded: LoadedEncoder, version: str, found: EmbeddingMap | None) -> None:
     """Let ``space`` see the sums of another version through a map; say so, or why not."""
     if found is None:
         log.warning(
-            "what users did under an encoder version is kept, but not seen: no map can be fitted, as its item vectors "
-            "are gone or have no item in common, or it was never activated and encoder.folders has no folder of it",
+            "older events that users made under this encoder version are kept, but they do not count in rankings: no "
+            "embedding map leads from it to the active version. Its item vectors are gone or share no item with the "
+            "active ones, or it was never activated and encoder.folders has no folder of it",
             version=version,
-            by=space.version,
+            by=loaded.version,
         )
         return
-    space.maps[version] = found
+    loaded.maps[version] = found
     log.info(
         "a map between encoder versions",
         version=version,
-        to=space.version,
+        to=loaded.version,
         items=found.common,
         explained=round(found.explained, 4),
     )

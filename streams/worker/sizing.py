@@ -1,12 +1,11 @@
-"""From settings to the outside systems: which store, which encoder, which broker."""
+"""Sizes of a worker's state, from the settings and the encoder."""
 
-import structlog
+from collections.abc import Iterable
 
 from encoders.artifact.manifest import Encoder
 from streams.settings import Settings, SettingsError
+from streams.state.profile_columns import ProfileColumn, bytes_per_user
 from streams.state.profile_shape import ProfileShape
-
-log = structlog.get_logger(__name__)
 
 
 def profile_shape(settings: Settings, encoder: Encoder) -> ProfileShape:
@@ -22,15 +21,16 @@ def profile_shape(settings: Settings, encoder: Encoder) -> ProfileShape:
     )
 
 
-def table_capacity(settings: Settings, shape: ProfileShape) -> int:
+def table_capacity(settings: Settings, shape: ProfileShape, feature_columns: Iterable[ProfileColumn] = ()) -> int:
     """Users that fit into the memory budget; at least four full batches, so that one always fits in."""
-    budget = settings.profiles.memory_mb * 1_000_000 // shape.bytes_per_user
+    user_bytes = bytes_per_user(shape, feature_columns)
+    budget = settings.profiles.memory_mb * 1_000_000 // user_bytes
     least = 4 * settings.kafka.max_batch_records
     if budget < least:
-        needed = least * shape.bytes_per_user // 1_000_000 + 1
+        needed = least * user_bytes // 1_000_000 + 1
         raise SettingsError(
             f"profiles.memory_mb is {settings.profiles.memory_mb}, which holds {budget} users of "
-            f"{shape.bytes_per_user} bytes: expected at least {needed} for batches of "
+            f"{user_bytes} bytes: expected at least {needed} for batches of "
             f"{settings.kafka.max_batch_records} (kafka.max_batch_records)."
         )
     return budget

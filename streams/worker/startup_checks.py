@@ -1,7 +1,7 @@
 """What a worker makes sure of before it joins the group: topics that fit together, and the right store."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 from confluent_kafka.admin import AdminClient
@@ -21,14 +21,18 @@ class WrongStore(PrefstreamError):
 
 
 def check_topics(
-    settings: Settings, admin: AdminClient, encoder_version: str, simulator: Simulator | None
+    settings: Settings,
+    admin: AdminClient,
+    encoder_version: str,
+    of_features: Iterable[str],
+    simulator: Simulator | None,
 ) -> dict[str, int]:
     """Check that all topics are there, but for those of item vectors, and return the inputs' partition counts.
 
     The simulator's topics are made here. `TopicsError` where a topic is missing or the inputs' counts differ.
     """
     names = TopicNames(settings.namespace)
-    wanted = [topic.topic for topic in wanted_topics(settings, encoder_version)]
+    wanted = [topic.topic for topic in wanted_topics(settings, encoder_version, of_features)]
     if simulator is not None:
         simulator.create_topics(wanted)
     counts = partition_counts(admin, wanted)

@@ -1,4 +1,4 @@
-"""What stands between the consumer and the outside: the parts that a batch runs through, wired up."""
+"""The composition root of a worker's parts: the state, the stages that change it, and what goes on beside them."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,14 +7,18 @@ import structlog
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
-from encoders.artifact.registry import EncoderRegistry
+from encoders.artifact.manifest import Encoder
 from encoders.index.item_index import ItemIndex
 from encoders.runtime import Runtime
 from schemas.events import EVENT_TYPES
 from streams.checkpoint.checkpointer import Checkpointer
+from streams.checkpoint.gate import Gate
 from streams.checkpoint.ownership import Ownership
+from streams.clock import now_ms
 from streams.decode.decoder import Decoder
 from streams.emit.producer import Emitter
+from streams.features.contract import Feature, FeatureContext
+from streams.features.running import RunningFeatures
 from streams.kafka.clients import make_tail_consumer
 from streams.kafka.compacted_topic_reader import CompactedTopicReader
 from streams.kafka.log_ends import LogEnds
@@ -23,20 +27,22 @@ from streams.kafka.topics import TRENDING, TopicNames
 from streams.monitoring.metrics import Metrics
 from streams.pipeline.batch_pipeline import BatchPipeline
 from streams.pipeline.batch_queue import BatchQueue
+from streams.pipeline.profile_loader import ProfileLoader
 from streams.pipeline.recommender import Recommender
-from streams.quality.list_statistics import ListStatistics
-from streams.quality.online_quality import OnlineQuality
 from streams.rank.candidate_search import CandidateSearch
 from streams.rank.exclusions import Exclusions
 from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
+from streams.rank.preference_vectors import PreferenceVectors
 from streams.retry import Backoff
 from streams.settings import Settings
 from streams.state.profile_table import ProfileTable
+from streams.state.state import State
 from streams.state.trending import Trending, decode_published
 from streams.stores.base import ProfileStore
-from streams.versions.activations import Activations
+from streams.versions.encoder_catalogue import EncoderCatalogue
 from streams.versions.hot_swap import HotSwap
 from streams.versions.item_vector_feed import ItemVectorFeed
+from streams.versions.map_fitting import MapFitter
 from streams.worker.sizing import profile_shape, table_capacity
 
 log = structlog.get_logger(__name__)
@@ -50,10 +56,11 @@ class Wiring:
 
     def __init__(
         self,
+        *,
         settings: Settings,
-        space: LoadedEncoder,
-        shelf: EncoderRegistry,
-        versions: Activations,
+        loaded: LoadedEncoder,
+        catalogue: EncoderCatalogue,
+        features: list[Feature],
         runtime: Runtime,
         store: ProfileStore,
         admin: AdminClient,
@@ -63,118 +70,149 @@ class Wiring:
         fail: Callable[[BaseException], None],
         rejoin: Callable[[], None],
     ) -> None:
-        """``space`` serves first; ``catalog_id`` is Kafka's id of the catalog; ``fail`` may be called in a thread."""
-        kafka = settings.kafka
+        """Make all parts; nothing is started yet.
+
+        Parameters
+        ----------
+        loaded : the encoder that serves first
+        catalog_id : Kafka's id of the catalog topic
+        fail : ends the worker, and may be called in a thread
+        rejoin : asks the group for a new assignment
+        """
+        kafka, ranking = settings.kafka, settings.ranking
         names = TopicNames(settings.namespace)
-        shape = profile_shape(settings, space.graph.encoder)
-        weights = settings.ranking.trending_weights
-        self.table = ProfileTable(table_capacity(settings, shape), shape)
-        metrics.users(lambda: len(self.table), lambda: self.table.dirty_count)
-        self._serving = ActiveEncoder(space)
-        self.trending = Trending(
-            settings.ranking.trending_half_life_s, [float(getattr(weights, kind)) for kind in EVENT_TYPES]
-        )
-        self._metrics = metrics
-        self._rejoin = rejoin
-        self._topic_ids = topic_ids
-        state_lock = asyncio.Lock()
-        self.ownership = Ownership(
-            store, self.table, self.trending, admin, names, topic_ids, metrics, fail, state_lock, self._settle
-        )
         watched = {"error_cb": lambda error: metrics.broker_error(error.name())}
-        self._trending_tail = CompactedTopicReader(
+        shape = profile_shape(settings, loaded.encoder)
+        columns = [column for feature in features for column in feature.columns]
+        weights = [float(getattr(ranking.trending_weights, kind)) for kind in EVENT_TYPES]
+        self.state = State(
+            ProfileTable(table_capacity(settings, shape, columns), shape, columns),
+            Trending(ranking.trending_half_life_s, weights, now_ms),
+        )
+        table = self.state.table
+        metrics.users(lambda: len(table), lambda: table.dirty_count)
+        self._metrics, self._rejoin, self._topic_ids = metrics, rejoin, topic_ids
+
+        def load(encoder: Encoder) -> LoadedEncoder:
+            return LoadedEncoder.load(encoder, runtime)
+
+        def make_feed(loaded: LoadedEncoder, fail: Callable[[BaseException], None]) -> ItemVectorFeed:
+            return ItemVectorFeed(
+                settings=settings, loaded=loaded, runtime=runtime, metrics=metrics, catalog_id=catalog_id, fail=fail
+            )
+
+        self._first_feed = make_feed(loaded, fail)
+        self.active = ActiveEncoder(loaded, self._first_feed)
+        preference_vectors = PreferenceVectors(table, self.active)
+        seen = ranking.recently_seen_events if ranking.recently_seen == "exclude" else 0
+        exclusions = Exclusions(ranking.exclude_purchased_days, seen)
+        context = FeatureContext(
+            settings=settings, state=self.state, active=self.active, exclusions=exclusions, metrics=metrics
+        )
+        self._features = RunningFeatures({feature.name: feature.start(context) for feature in features}, metrics)
+
+        self._emitter = Emitter.connect(kafka, names, **watched)
+        self._log_ends = LogEnds(make_tail_consumer(kafka))
+        self._trending_reader = CompactedTopicReader(
             names.full(TRENDING), lambda: make_tail_consumer(kafka, **watched), self._see_trending
         )
-        self._log_ends = LogEnds(make_tail_consumer(kafka))
-        self._emitter = Emitter.connect(kafka, names, **watched)
-        self.checkpoint = Checkpointer(
-            self.table,
-            store,
-            self._emitter,
-            self.ownership,
-            self.trending,
-            metrics,
-            self._serving,
-            min(max(1, int(kafka.input_retention_h * 3600)), _LONGEST_TTL_S),
-            rejoin,
-            state_lock,
+        self.gate = Gate()
+        self.ownership = Ownership(
+            store=store,
+            state=self.state,
+            gate=self.gate,
+            admin=admin,
+            names=names,
+            topic_ids=topic_ids,
+            metrics=metrics,
+            fail=fail,
+            prepare=self._settle,
         )
-        seen = settings.ranking.recently_seen_events if settings.ranking.recently_seen == "exclude" else 0
-        rules = Exclusions(settings.ranking.exclude_purchased_days, seen)
-        self._quality = OnlineQuality(self.table, self._serving, self.trending, rules, metrics.quality)
-        self._statistics = ListStatistics(self._serving, metrics.quality)
-        recommender = Recommender(
-            self.table,
-            self._serving,
-            self.trending,
-            self._emitter,
-            metrics,
-            rules,
-            settings.ranking.k,
-            self._quality,
-            self._statistics,
+        self.checkpointer = Checkpointer(
+            state=self.state,
+            store=store,
+            emitter=self._emitter,
+            ownership=self.ownership,
+            metrics=metrics,
+            encoder_version=lambda: self.active.encoder.version,
+            forget_after_s=min(max(1, int(kafka.input_retention_h * 3600)), _LONGEST_TTL_S),
+            superseded=rejoin,
         )
-        self.intake = BatchQueue(kafka.max_batch_records, names.events)
+        self.queue = BatchQueue(kafka.max_batch_records, names.events)
         self.pipeline = BatchPipeline(
-            self.table,
-            store,
-            Decoder(names, self._topic_ids, kafka.input_partitioner, settings.profiles.max_future_s),
-            self._serving,
-            recommender,
-            self.trending,
-            self._emitter,
-            self.checkpoint,
-            self.ownership,
-            metrics,
-            settings.checkpoint.max_dirty_users,
-            self._log_ends,
-            self._quality,
-            self._statistics,
+            state=self.state,
+            active=self.active,
+            decoder=Decoder(names, topic_ids, kafka.input_partitioner, settings.profiles.max_future_s),
+            loader=ProfileLoader(
+                table=table,
+                store=store,
+                active=self.active,
+                preference_vectors=preference_vectors,
+                metrics=metrics,
+                log_end=self._log_ends,
+            ),
+            recommender=Recommender(
+                state=self.state,
+                active=self.active,
+                preference_vectors=preference_vectors,
+                emitter=self._emitter,
+                metrics=metrics,
+                exclusions=exclusions,
+                k=ranking.k,
+                features=self._features,
+            ),
+            emitter=self._emitter,
+            checkpointer=self.checkpointer,
+            ownership=self.ownership,
+            gate=self.gate,
+            metrics=metrics,
+            features=self._features,
+            max_dirty_users=settings.checkpoint.max_dirty_users,
         )
-        self.candidates = CandidateSearch(settings.ranking, runtime, self.table, self._serving, metrics)
+        self.candidates = CandidateSearch(ranking, runtime, table, self.active, metrics)
         self.swap = HotSwap(
-            settings,
-            shelf,
-            versions,
-            runtime,
-            self._serving,
-            ItemVectorFeed(settings, space, runtime, metrics, catalog_id, fail),
-            self.table,
-            lambda other: profile_shape(settings, other.graph.encoder),
-            recommender,
-            self.candidates,
-            state_lock,
-            metrics,
-            catalog_id,
-            fail,
+            catalogue=catalogue,
+            maps=MapFitter(settings, catalogue),
+            active=self.active,
+            state=self.state,
+            preference_vectors=preference_vectors,
+            candidates=self.candidates,
+            load=load,
+            make_feed=make_feed,
+            shape=lambda other: profile_shape(settings, other.encoder),
+            metrics=metrics,
+            fail=fail,
         )
 
     @property
     def index(self) -> ItemIndex:
         """The items of the version that serves."""
-        return self._serving.space.index
+        return self.active.encoder.index
 
     async def _settle(self) -> None:
         await self.swap.settle()
 
     async def catch_up(self) -> None:
-        """Read item vectors and trending counts up to where they end now: ranking starts with a full index."""
-        self._trending_tail.start()
-        self.swap.feed.start_encoding()
-        await self.swap.feed.read()
-        await self.candidates.prepare(self._serving.space)
+        """Read item vectors and trending counts up to their present ends: ranking starts with a full index."""
+        self._trending_reader.start()
+        self._first_feed.start_encoding()
+        await self._first_feed.read()
+        await self.candidates.prepare(self.active.encoder)
         await self.swap.fit_former()
-        while not self._trending_tail.caught_up.is_set():
+        while not self._trending_reader.caught_up.is_set():
             await asyncio.sleep(0.02)
         self._metrics.items(len(self.index))
 
     async def save_all(self, within_s: float) -> None:
-        """Finish the batch in hand, save and ack; begin no other. Past the deadline the rest is replayed by others."""
-        self.pipeline.accepting = False
+        """Finish the micro-batch in hand, save and ack; begin no other.
+
+        Past the deadline the rest is left to the next owner, who replays it.
+        """
+        self.gate.close()
         backoff = Backoff(0.05, 1.0)
         try:
             async with asyncio.timeout(within_s):
-                while not await self.checkpoint.run():
+                while not await self.checkpointer.run():
                     await backoff.sleep()
         except TimeoutError:
             log.warning("handing over unsaved: the next owner reads these events again", seconds=within_s)
@@ -196,28 +234,26 @@ class Wiring:
                 log.warning("the topics can't be looked at", problem=str(error))
 
     async def housekeeping(self) -> None:
-        """What must not wait for the next event: an index that follows the catalog, figures of memory."""
+        """Do each second what must not wait for the next event: let the index follow the catalog, set gauges."""
         while True:
             await asyncio.sleep(1.0)
-            async with self.checkpoint.state_lock:
+            async with self.state.lock:
                 self.pipeline.apply_index_updates()
-                found = self._serving.space.candidates
-                if found is not None:  # else the next event would wait for all that came since the last one
-                    await asyncio.to_thread(found.clusters.refresh, self.index)
-                self._quality.look_at_trending()
-                self._quality.publish()
-                self._statistics.publish()
-            self._metrics.index_lag(self.swap.feed.index_lag)
+                candidates = self.active.encoder.candidates
+                if candidates is not None:  # else the next event would wait for all that came since the last one
+                    await asyncio.to_thread(candidates.refresh, self.index)
+                self._features.publish()
+            self._metrics.index_lag(self.active.feed.index_lag)
 
     def _see_trending(self, messages: list[Message]) -> None:
         for message in messages:
             counts = decode_published(message.value()) if message.value() else None
             if counts is not None:
-                self.trending.publish_seen(counts)
+                self.state.trending.publish_seen(counts)
 
     async def close(self) -> None:
         """Stop reading and send what is left; the state is not saved here."""
-        await asyncio.to_thread(self._trending_tail.stop)
-        await asyncio.to_thread(self.swap.feed.close)
+        await asyncio.to_thread(self._trending_reader.stop)
+        await asyncio.to_thread(self.active.feed.close)
         await asyncio.to_thread(self._emitter.close)
         self._log_ends.close()

@@ -37,7 +37,9 @@ from streams.settings import Settings
 from streams.stores.open_store import make_store
 from streams.versions.activations import Activations
 from streams.versions.builtin_encoder import load_encoder
+from streams.versions.encoder_catalogue import EncoderCatalogue
 from streams.versions.initial_version import choose
+from streams.worker.feature_table import features_of
 from streams.worker.process_tuning import collect_rarely, one_blas_thread
 from streams.worker.startup_checks import check_store, check_topics
 from streams.worker.wiring import Wiring
@@ -83,17 +85,19 @@ class Worker:
         self.metrics = Metrics(settings.namespace)
         self.encoder = load_encoder(settings)
         """That which serves first: the folder of the settings, until the topic is read."""
-        self._shelf = EncoderRegistry(self.encoder, settings.encoder.folders)
-        self._versions = Activations()
+        self._catalogue = EncoderCatalogue(
+            EncoderRegistry(self.encoder, settings.encoder.folders), Activations(), CatalogProgress(settings)
+        )
+        self._features = features_of(settings)
         self.store = make_store(settings)
         self._names = TopicNames(settings.namespace)
         self._runtime = Runtime(settings.encoder.device, settings.encoder.threads)
-        self._versions_tail = CompactedTopicReader(
-            self._names.full(ENCODERS), lambda: make_tail_consumer(settings.kafka), self._versions.see
+        self._activations_reader = CompactedTopicReader(
+            self._names.full(ENCODERS), lambda: make_tail_consumer(settings.kafka), self._catalogue.activations.see
         )
         self._admin = make_admin(settings.kafka)
         self._health = HealthServer(settings.server.host, settings.server.port, self.metrics, self.problem)
-        self._engine: Wiring | None = None
+        self._wiring: Wiring | None = None
         self._app: App | None = None
         self._hooks = FetchHooks()
         self._failure: BaseException | None = None
@@ -104,20 +108,19 @@ class Worker:
         """Of /healthz, /readyz and /metrics."""
 
     @property
-    def engine(self) -> Wiring:
+    def wiring(self) -> Wiring:
         """The parts of a worker that has started."""
-        if self._engine is None:
+        if self._wiring is None:
             raise RuntimeError("the worker has not started")
-        return self._engine
+        return self._wiring
 
     def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error that no retry can mend."""
         if self._failure is None:
             self._failure = error
-            if self._engine is not None:
+            if self._wiring is not None:
                 # a batch may be half in the table: without an assignment nothing is saved or acked any more
-                self._engine.pipeline.accepting = False
-                self._engine.ownership.revoke()
+                self._wiring.ownership.revoke()
             log.error("the worker stops", problem=str(error), exc_info=error if _unexpected(error) else None)
         self._finished.set()
 
@@ -125,11 +128,11 @@ class Worker:
         """Why the worker is not ready to serve, None if it is."""
         if self._failure is not None:
             return str(self._failure)
-        if self._engine is None or self._app is None:
+        if self._wiring is None or self._app is None:
             return "starting"
-        if not self._engine.ownership.ready:
+        if not self._wiring.ownership.ready:
             return "no partitions assigned yet, or no term from the store"
-        return self._engine.swap.problem
+        return self._wiring.swap.problem
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, or until something fails; the failure is raised."""
@@ -176,7 +179,12 @@ class Worker:
         log.info("health server", host=settings.server.host, port=self.port)
         await asyncio.to_thread(check_broker, self._admin, settings.kafka)
         counts = await asyncio.to_thread(
-            check_topics, settings, self._admin, self.encoder.manifest.version, self.simulator
+            check_topics,
+            settings,
+            self._admin,
+            self.encoder.manifest.version,
+            [topic for feature in self._features for topic in feature.topics],
+            self.simulator,
         )
         self.encoder = await self._choose_encoder()
         log.info("encoder", version=self.encoder.manifest.version, provider=self._runtime.provider)
@@ -189,45 +197,45 @@ class Worker:
         def fail_soon(error: BaseException) -> None:
             loop.call_soon_threadsafe(self.fail, error)
 
-        self._engine = Wiring(
-            settings,
-            LoadedEncoder.load(self.encoder, self._runtime),
-            self._shelf,
-            self._versions,
-            self._runtime,
-            self.store,
-            self._admin,
-            self.metrics,
-            topic_ids,
-            await topic_ids.one(self._names.full(CATALOG)),
-            fail_soon,
-            self._rejoin,
+        self._wiring = Wiring(
+            settings=settings,
+            loaded=LoadedEncoder.load(self.encoder, self._runtime),
+            catalogue=self._catalogue,
+            features=self._features,
+            runtime=self._runtime,
+            store=self.store,
+            admin=self._admin,
+            metrics=self.metrics,
+            topic_ids=topic_ids,
+            catalog_id=await topic_ids.one(self._names.full(CATALOG)),
+            fail=fail_soon,
+            rejoin=self._rejoin,
         )
-        await self._engine.catch_up()
+        await self._wiring.catch_up()
         collect_rarely()
-        self._app = self._make_app(self._engine)
+        self._app = self._make_app(self._wiring)
         await self._app.start()
-        self._spawn(self._engine.intake.run_forever(self._engine.pipeline.process))
-        self._spawn(self._engine.checkpoint.run_forever(settings.checkpoint.interval_s))
-        self._spawn(self._engine.housekeeping())
-        self._spawn(self._engine.candidates.watch())
-        self._spawn(self._engine.swap.run_forever())
-        self._spawn(self._engine.watch_topics(settings.kafka.metadata_max_age_s))
+        self._spawn(self._wiring.queue.run_forever(self._wiring.pipeline.process))
+        self._spawn(self._wiring.checkpointer.run_forever(settings.checkpoint.interval_s))
+        self._spawn(self._wiring.housekeeping())
+        self._spawn(self._wiring.candidates.watch())
+        self._spawn(self._wiring.swap.run_forever())
+        self._spawn(self._wiring.watch_topics(settings.kafka.metadata_max_age_s))
         self._spawn(self._watch(self._app))
         log.info("worker started", broker=settings.kafka.bootstrap_servers, store=settings.store.kind)
 
     async def _choose_encoder(self) -> Encoder:
         """The version to start with, whose topic of item vectors is there."""
-        self._versions_tail.start()
-        while not self._versions_tail.caught_up.is_set():
+        self._activations_reader.start()
+        while not self._activations_reader.caught_up.is_set():
             await asyncio.sleep(0.02)
-        encoder = await choose(self._shelf, self._versions, CatalogProgress(self.settings, _BROKER_PATIENCE_S))
+        encoder = await choose(self._catalogue, _BROKER_PATIENCE_S)
         topic = self._names.item_vectors(encoder.manifest.version)
         if self.simulator is None:
             check_present(await asyncio.to_thread(partition_counts, self._admin, [topic]), [topic])
         return encoder
 
-    def _make_app(self, engine: Wiring) -> App:
+    def _make_app(self, wiring: Wiring) -> App:
         settings = self.settings
         self._hooks = FetchHooks(
             before_revoke=self._hand_over,
@@ -237,7 +245,7 @@ class Worker:
             # a command that is read again comes before all events: what its user did since is not forgotten with it
             read_first=frozenset({self._names.full(COMMANDS)}),
         )
-        return make_app(settings, self._names, self._hooks, engine.intake.put)
+        return make_app(settings, self._names, self._hooks, wiring.queue.put)
 
     def _rejoin(self) -> None:
         if self._app is not None:
@@ -247,18 +255,17 @@ class Worker:
         if self._failure is not None or self._leaving:
             return
         inputs = set(self._names.inputs)
-        self.engine.ownership.assign({tp.partition for tp in assigned if tp.topic in inputs})
-        self._hooks.epoch = self.engine.ownership.epoch
-        self.engine.pipeline.accepting = True
+        self.wiring.ownership.assign({tp.partition for tp in assigned if tp.topic in inputs})
+        self._hooks.epoch = self.wiring.ownership.epoch
 
     async def _hand_over(self, revoked: set[Any]) -> None:
         """Finish the batch in hand, save and ack, so that the next owner has nothing to do again."""
         if self._failure is None:
             try:
-                await self.engine.save_all(self.settings.kafka.session_timeout_s * _HANDOVER_SHARE)
+                await self.wiring.save_all(self.settings.kafka.session_timeout_s * _HANDOVER_SHARE)
             except Exception as error:
                 self.fail(error)
-        self.engine.ownership.revoke()
+        self.wiring.ownership.revoke()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
@@ -276,7 +283,7 @@ class Worker:
             self.metrics.forget_lags()
             for tp, lag in app.consumer.lags().items():
                 self.metrics.lag(tp.topic, tp.partition, lag)
-            for partition, lag in self.engine.swap.feed.lags.items():
+            for partition, lag in self.wiring.active.feed.lags.items():
                 self.metrics.lag(self._names.full(CATALOG), partition, lag)
         raise ConsumerFailed(
             f"The Kafka consumer failed: {app.crash_reason!r}. Nothing is lost: what was not acked is read again when "
@@ -292,9 +299,9 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.to_thread(self._versions_tail.stop)
-        if self._engine is not None:
-            await self._engine.close()
+        await asyncio.to_thread(self._activations_reader.stop)
+        if self._wiring is not None:
+            await self._wiring.close()
         await self.store.close()
         await self._health.stop()
         log.info("worker stopped")
@@ -303,13 +310,13 @@ class Worker:
         timeout_s = self.settings.kafka.session_timeout_s
         if self._failure is None:
             try:
-                await self.engine.save_all(timeout_s * _HANDOVER_SHARE)
+                await self.wiring.save_all(timeout_s * _HANDOVER_SHARE)
                 await asyncio.wait_for(app.consumer.commit_now(), timeout_s / 2)
             except TimeoutError:
                 log.warning("the broker did not take the last offsets: the next owner reads these events again")
             except Exception as error:
                 self.fail(error)
-        self.engine.ownership.revoke()
+        self.wiring.ownership.revoke()
         try:
             await asyncio.wait_for(app.stop(), timeout_s)
         except TimeoutError:

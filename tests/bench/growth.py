@@ -11,6 +11,7 @@ import psutil
 from streams.checkpoint.profile_rows import encode_rows
 from streams.checkpoint.snapshot import end_save, take_snapshot
 from streams.emit.list_json import reason_codes
+from streams.state.profile_columns import bytes_per_user
 from tests.bench import workload
 from tests.bench.hot_path import HotPath
 
@@ -32,7 +33,7 @@ def by_users(folder: Path, counts: tuple[int, ...]) -> dict[int, dict[str, float
         before = process.memory_info().rss
         path = HotPath(folder, _ITEMS, count, past=5)
         grown = process.memory_info().rss - before
-        shown = {"bytes_per_user": grown / count, "bytes_per_user_budget": float(path.table.shape.bytes_per_user)}
+        shown = {"bytes_per_user": grown / count, "bytes_per_user_budget": float(bytes_per_user(path.table.shape))}
         found[count] = {**_costs(path, workload.BATCH), **shown}
     return found
 

@@ -22,6 +22,7 @@ from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import Applied, apply_batch
 from streams.worker.process_tuning import one_blas_thread
 from tests.bench import workload
+from tests.still_feed import StillFeed
 
 _NAMES = TopicNames()
 
@@ -51,12 +52,14 @@ class HotPath:
         )
         self.table = ProfileTable(users, shape)
         self.slots = self.table.allocate([f"user-{number}" for number in range(users)], 0, 1)
-        self.table.set_columns([(_NAMES.full(topic), "id") for topic in ("clicks", "browses", "purchases")])
+        self.table.set_logs([(_NAMES.full(topic), "id") for topic in ("clicks", "browses", "purchases")])
         self._decoder = Decoder(_NAMES, lambda topic: "id", "murmur2")
         self._seed = self._offset = 0
         for _ in range(past):
             self.update(self.decode(self.records(workload.BATCH)))
-        search = CandidateSearch(Ranking(k=workload.K), runtime, self.table, ActiveEncoder(self.space), Metrics())
+        search = CandidateSearch(
+            Ranking(k=workload.K), runtime, self.table, ActiveEncoder(self.space, StillFeed()), Metrics()
+        )
         asyncio.run(search.prepare(self.space))
 
     def records(self, count: int) -> RecordBatch:

@@ -47,7 +47,7 @@ def test_rank_users_against_10_000_items(benchmark: Any, shop: HotPath) -> None:
 @pytest.mark.parametrize("build", [TileSearch.undivided, TileSearch.build])
 def test_search_candidates_of_users(benchmark: Any, shop: HotPath, build: Any) -> None:
     snapshot = shop.space.index.snapshot()
-    users = shop.space.graph.vectors(shop.inputs(shop.slots))[0]
+    users = shop.space.ranker.vectors(shop.inputs(shop.slots))[0]
     found = benchmark.pedantic(build(snapshot, 1.0).search, (users, snapshot, 8, 40), **ROUNDS)
     assert (found.counts >= 40).all()
 

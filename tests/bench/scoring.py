@@ -22,6 +22,7 @@ from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.worker.process_tuning import one_blas_thread
 from tests.bench import workload
+from tests.still_feed import StillFeed
 
 _GRAPH_UP_TO = 100_000  # items; beyond, it takes seconds
 _USERS = 1_024  # about those of a batch of 2,000 events
@@ -43,9 +44,9 @@ def scoring(items: int, repeats: int = 5) -> dict[str, Any]:
         space, inputs, rows = catalog(Path(folder), runtime, items)
         table = ProfileTable(_USERS, ProfileShape(history=workload.HISTORY, dimension=workload.DIMENSION))
         slots = table.allocate([f"user-{number}" for number in range(_USERS)], 0, 1)
-        table.preferences[slots, 2] = space.graph.vectors(inputs)[0]
+        table.preferences[slots, 2] = space.ranker.vectors(inputs)[0]
         start = time.process_time()
-        search = CandidateSearch(Ranking(k=workload.K), runtime, table, ActiveEncoder(space), Metrics())
+        search = CandidateSearch(Ranking(k=workload.K), runtime, table, ActiveEncoder(space, StillFeed()), Metrics())
         asyncio.run(search.prepare(space))
         build_s = time.process_time() - start
         found, costs, by_graph = space.candidates, [], []

@@ -13,19 +13,23 @@ from deploy.local.stack import Stack
 from encoders.runtime import Runtime
 from streams.checkpoint.profile_rows import encode_rows, fill_slot
 from streams.checkpoint.snapshot import end_save, take_snapshot
+from streams.clock import now_ms as clock_ms
 from streams.decode.decoder import Decoder
 from streams.emit.producer import Emitter
+from streams.features.contract import FeatureContext
+from streams.features.running import RunningFeatures
 from streams.kafka.topics import TopicNames
 from streams.monitoring.metrics import Metrics
 from streams.pipeline.recommender import Recommender
-from streams.quality.list_statistics import ListStatistics
-from streams.quality.online_quality import OnlineQuality
+from streams.quality.observer import COLUMNS, QualityObserver
 from streams.rank.candidate_search import CandidateSearch
 from streams.rank.exclusions import Exclusions
 from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
+from streams.rank.preference_vectors import PreferenceVectors
 from streams.settings import Ranking
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import apply_batch
+from streams.state.state import State
 from streams.state.trending import Trending
 from streams.stores.open_store import make_store
 from streams.versions.builtin_encoder import load_encoder
@@ -33,6 +37,7 @@ from streams.worker.process_tuning import collect_rarely, one_blas_thread
 from streams.worker.sizing import profile_shape
 from tests.bench import workload
 from tests.bench.shop import BenchShop
+from tests.still_feed import StillFeed
 
 _TERM = 1
 
@@ -93,16 +98,26 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
     index, sums = space.index, space.sums
     index.put(workload.item_ids(items), workload.item_vectors(items))
     shape = profile_shape(shop.settings, encoder)
-    table = ProfileTable(workload.USERS + workload.BATCH, shape)
+    table = ProfileTable(workload.USERS + workload.BATCH, shape, COLUMNS)
     columns = [(name, "id") for name in names.inputs]
-    table.set_columns(columns)
+    table.set_logs(columns)
     emitter = Emitter.connect(shop.settings.kafka, names)
-    trending = Trending(3600.0, [1.0, 0.5, 4.0])
-    serving = ActiveEncoder(space)
-    await CandidateSearch(Ranking(k=workload.K), runtime, table, serving, metrics).prepare(space)
-    quality = OnlineQuality(table, serving, trending, Exclusions(), metrics.quality)
-    statistics = ListStatistics(serving, metrics.quality)
-    recommender = Recommender(table, serving, trending, emitter, metrics, Exclusions(), workload.K, quality, statistics)
+    state = State(table, Trending(3600.0, [1.0, 0.5, 4.0], clock_ms))
+    active = ActiveEncoder(space, StillFeed())
+    await CandidateSearch(Ranking(k=workload.K), runtime, table, active, metrics).prepare(space)
+    context = FeatureContext(
+        settings=shop.settings, state=state, active=active, exclusions=Exclusions(), metrics=metrics
+    )
+    recommender = Recommender(
+        state=state,
+        active=active,
+        preference_vectors=PreferenceVectors(table, active),
+        emitter=emitter,
+        metrics=metrics,
+        exclusions=Exclusions(),
+        k=workload.K,
+        features=RunningFeatures({"quality": QualityObserver(context)}, metrics),
+    )
     decoder = Decoder(names, lambda topic: "id", "murmur2")
     store = make_store(shop.settings)
     await store.open()

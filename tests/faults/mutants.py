@@ -109,7 +109,7 @@ MUTANTS = (
                 "streams/worker/worker.py",
                 "    async def _hand_over(self, revoked: set[Any]) -> None:\n",
                 "    async def _hand_over(self, revoked: set[Any]) -> None:\n"
-                "        self.engine.ownership.revoke()\n"
+                "        self.wiring.ownership.revoke()\n"
                 "        return\n\n"
                 "    async def _hand_over_as_it_was(self, revoked: set[Any]) -> None:\n",
             ),
@@ -122,7 +122,7 @@ MUTANTS = (
             (
                 "streams/state/profile_table.py",
                 "        self.dirty[slot] = self.forgotten[slot] = True\n",
-                "        self.fences[slot] = 0\n        self.dirty[slot] = self.forgotten[slot] = True\n",
+                "        self.applied_offsets[slot] = 0\n        self.dirty[slot] = self.forgotten[slot] = True\n",
             ),
         ),
     ),

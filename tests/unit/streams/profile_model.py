@@ -10,6 +10,7 @@ from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hash, id_hashes
 from streams.decode.event_batch import EventBatch
 from streams.kafka.log_id import LogId
+from streams.quality.observer import COLUMNS as QUALITY_COLUMNS
 from streams.state.decayed_sums import NO_TIME
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
@@ -71,8 +72,8 @@ def know(index: ItemIndex, items: Sequence[str]) -> None:
 
 
 def make_table(capacity: int = 8, shape: ProfileShape = SHAPE) -> ProfileTable:
-    table = ProfileTable(capacity, shape)
-    table.set_columns(COLUMNS)
+    table = ProfileTable(capacity, shape, QUALITY_COLUMNS)
+    table.set_logs(COLUMNS)
     return table
 
 
@@ -118,14 +119,14 @@ class ProfileModel:
         self.pending = [event for event in self.pending if event[2] not in items]
 
     def sums(self) -> tuple[np.ndarray, np.ndarray, int]:
-        sums, mass = np.zeros((2, DIMENSION)), np.zeros(2)
+        sums, total_weight = np.zeros((2, DIMENSION)), np.zeros(2)
         newest = max((time_ms for time_ms, _, _ in self.folded), default=NO_TIME)
         for time_ms, item, kind in self.folded:
             for t, half_life_s in enumerate(HALF_LIVES_S):
                 weight = TYPE_WEIGHTS[kind][t] * 2.0 ** (-(newest - time_ms) / 1000.0 / half_life_s)
-                mass[t] += weight
+                total_weight[t] += weight
                 sums[t] += weight * np.array(vector_of(item))
-        return sums, mass, newest
+        return sums, total_weight, newest
 
 
 class Models(defaultdict[str, ProfileModel]):
@@ -155,25 +156,25 @@ def assert_profile(table: ProfileTable, slot: int, model: ProfileModel) -> None:
     window = table.shape.duplicate_window
     kept = min(int(table.seen_count[slot]), window)
     assert sorted(table.seen[slot, :kept].tolist()) == sorted(model.seen[-window:])
-    waiting = [(event.time_ms, event.id, event.item, event.type) for event in table.pending.get(slot, [])]
+    waiting = [(event.time_ms, event.id, event.item, event.type) for event in table.pending.by_slot.get(slot, [])]
     assert sorted(waiting) == sorted((time_ms, id_, id_hash(item), kind) for time_ms, id_, item, kind in model.pending)
-    assert {source: table.applied_offset(slot, source) for source in model.applied_offsets} == model.applied_offsets
+    assert {source: table.offsets.get(slot, source) for source in model.applied_offsets} == model.applied_offsets
     assert_sums(table, slot, model)
 
 
 def assert_sums(table: ProfileTable, slot: int, model: ProfileModel) -> None:
-    sums, mass, newest = model.sums()
+    sums, total_weight, newest = model.sums()
     assert table.sums_time[slot] == newest
     # relative to what went in, not to what may have cancelled out
-    assert np.abs(table.mass[slot] - mass).max() <= 1e-4 * mass.max(initial=0.0) + 1e-30
-    assert np.abs(table.sums[slot] - sums).max() <= 1e-4 * 5 * mass.max(initial=0.0) + 1e-30
+    assert np.abs(table.total_weight[slot] - total_weight).max() <= 1e-4 * total_weight.max(initial=0.0) + 1e-30
+    assert np.abs(table.sums[slot] - sums).max() <= 1e-4 * 5 * total_weight.max(initial=0.0) + 1e-30
 
 
 def fences_of(table: ProfileTable, slot: int) -> Mapping[LogId, int]:
     """Every fence of a slot, wherever it is kept."""
     own = {
         LogId(topic, topic_id, int(table.partition[slot])): int(table.applied_offsets[slot, column])
-        for column, (topic, topic_id) in enumerate(table.columns)
+        for column, (topic, topic_id) in enumerate(table.offsets.logs)
         if table.applied_offsets[slot, column]
     }
-    return own | dict(table.other_applied_offsets.get(slot, {}))
+    return own | dict(table.offsets.others.get(slot, {}))

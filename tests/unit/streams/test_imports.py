@@ -60,6 +60,128 @@ def test_imports_point_one_way(package: str, may: set[str]) -> None:
     assert not wrong
 
 
+BASE = {"settings", "settings_table", "arrays", "retry", "errors", "clock", "display_text"}
+"""Modules of ``streams`` itself, which every folder may import and which import no folder."""
+STAGES = {"fetch", "decode", "state", "rank", "emit", "checkpoint"}
+TABLE: dict[str, set[str]] = {
+    "kafka": set(),
+    "stores": set(),
+    "monitoring": set(),
+    "fetch": {"kafka"},
+    "decode": {"fetch", "kafka"},
+    "state": {"decode", "kafka"},
+    "emit": {"decode", "kafka"},
+    "rank": {"state", "monitoring"},
+    "catalog": {"decode", "emit", "kafka", "monitoring"},
+    "checkpoint": {"state", "emit", "stores", "kafka", "monitoring", "fetch"},
+    "versions": {"rank", "catalog", "emit", "state", "kafka", "monitoring"},
+    "features": {"rank", "state", "decode", "monitoring"},
+    "quality": {"features", "rank", "state", "decode", "monitoring"},
+    "pipeline": {*STAGES, "features", "stores", "kafka", "monitoring"},
+    "offline": {"rank", "state", "decode", "kafka"},
+    "worker": {*STAGES, "pipeline", "features", "versions", "catalog", "stores", "kafka", "monitoring"},
+    "console": {"kafka"},
+    "demo": {"worker", "console", "kafka", "monitoring"},
+    "commands": {
+        "worker",
+        "versions",
+        "catalog",
+        "offline",
+        "console",
+        "demo",
+        "checkpoint",
+        "stores",
+        "kafka",
+        "monitoring",
+    },
+}
+"""Folder of ``streams`` -> the folders that it may import, beside itself, BASE, ``schemas`` and ``encoders``."""
+
+FEATURES = {"quality"}
+"""Folders that only the table of features names, and that never import each other."""
+
+ENCODERS: dict[str, set[str]] = {
+    "artifact": set(),
+    "index": set(),
+    "ranking": {"artifact", "index"},
+    "items": {"artifact"},
+    "building": {"artifact", "index", "ranking", "items"},
+    "training": {"artifact", "index", "ranking", "items", "building"},
+}
+
+TESTS: dict[str, set[str]] = {
+    "unit": {"unit", "strategies", "still_feed", "bench", "faults"},
+    "contract": {"contract", "strategies"},
+    "integration": set(),
+    "gpu": {"unit"},
+    "console": {"console", "e2e"},
+    "e2e": {"e2e", "console", "faults", "unit"},
+    "faults": {"faults", "e2e"},
+    "bench": {"bench", "e2e", "still_feed"},
+}
+"""Folder of ``tests`` -> what of ``tests`` it may import; all of them may import the product."""
+
+
+def folder_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).parts
+    return parts[1] if len(parts) > 2 else parts[1].removesuffix(".py")
+
+
+def wrong_imports(package: str, table: dict[str, set[str]], base: set[str] = frozenset()) -> set[tuple[str, str]]:  # type: ignore[assignment]
+    return {
+        (name_of(path), name)
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for name in imported(path)
+        if name.startswith(f"{package}.") and folder_of(path) in table
+        for target in [name.split(".")[1]]
+        if target not in table[folder_of(path)] | {folder_of(path)} | base
+    }
+
+
+@pytest.mark.parametrize("package", ["streams", "encoders", "tests"])
+def test_every_folder_stands_in_its_table(package: str) -> None:
+    table = {"streams": TABLE, "encoders": ENCODERS, "tests": TESTS}[package]
+    folders = {folder_of(path) for path in (ROOT / package).rglob("*.py") if len(path.relative_to(ROOT).parts) > 2}
+    assert folders == set(table)
+
+
+def test_folders_import_what_the_table_says() -> None:
+    assert not wrong_imports("streams", TABLE, BASE)
+    assert not wrong_imports("encoders", ENCODERS, {"arrays", "compiled", "errors", "onnx_builder", "runtime"})
+    assert not wrong_imports("tests", TESTS)
+
+
+def test_the_modules_of_streams_itself_import_no_folder() -> None:
+    files = [ROOT / "streams" / f"{name}.py" for name in BASE]
+    assert not {
+        (path.name, name)
+        for path in files
+        for name in imported(path)
+        if name.startswith("streams.") and name.split(".")[1] in TABLE
+    }
+
+
+def test_of_fetch_only_the_record_batch_goes_beyond_the_worker() -> None:
+    """So that decoding, the state and checkpoints can be used without Faust."""
+    users = [path for path in (ROOT / "streams").rglob("*.py") if folder_of(path) not in ("fetch", "worker")]
+    assert {name for path in users for name in imported(path) if name.startswith("streams.fetch")} == {
+        "streams.fetch.record_batch"
+    }
+
+
+def test_the_core_imports_no_feature() -> None:
+    for feature in FEATURES:
+        users = {
+            name_of(path) for path in SOURCES if any(name.startswith(f"streams.{feature}.") for name in imported(path))
+        }
+        assert users
+        assert all(name.startswith(f"streams/{feature}/") for name in users), users
+
+
+def test_nothing_of_the_product_imports_tests() -> None:
+    assert not [name_of(path) for path in SOURCES if any(name.split(".")[0] == "tests" for name in imported(path))]
+
+
 def test_faust_is_imported_where_it_is_wired_only() -> None:
     users = importers("faust") | importers("mode") | importers("aiokafka")
     assert users

@@ -8,10 +8,10 @@ import pytest
 from faust.types import TP
 
 from streams.checkpoint.stored_profile import hashes
-from streams.pipeline import batch_pipeline
 from streams.pipeline.batch_queue import BatchQueue
 from streams.stores.base import StoreMisconfigured
-from tests.unit.streams.simulated import NAMES, SimWorker, World, right_partition, turns
+from tests.unit.streams.in_memory.worker import SimWorker
+from tests.unit.streams.in_memory.world import NAMES, World, right_partition, turns
 
 pytestmark = pytest.mark.usefixtures("no_time")
 
@@ -64,10 +64,10 @@ async def hold_a_save(world: World) -> SimWorker:
 
 async def drain(worker: SimWorker) -> None:
     """Work on what was fetched."""
-    for _ in range(len(worker.intake)):
+    for _ in range(len(worker.queue)):
         worker.work()
         await turns()
-    assert not len(worker.intake)
+    assert not len(worker.queue)
 
 
 async def checkpoint(worker: SimWorker) -> bool:
@@ -151,11 +151,8 @@ async def test_an_event_that_comes_while_its_user_is_being_saved_is_in_the_next_
 
 
 @pytest.mark.parametrize("who", ["asked for", "handing over", "cancelled", "much is dirty", "a backlog"])
-async def test_a_save_takes_its_time_until_somebody_waits_for_it(
-    world: World, who: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batch_pipeline, "_COUNT_EVERY_S", 0.0)
-    worker = SimWorker(world)
+async def test_a_save_takes_its_time_until_somebody_waits_for_it(world: World, who: str) -> None:
+    worker = SimWorker(world, count_every_s=0.0, many_records=2)
     await assign(worker)
     world.produce(ANNA, 0, 1_000)
     await work_through(worker)
@@ -172,7 +169,6 @@ async def test_a_save_takes_its_time_until_somebody_waits_for_it(
     elif who == "cancelled":
         saving.cancel()
     elif who == "a backlog":
-        monkeypatch.setattr(batch_pipeline, "_MANY_RECORDS", 2)
         world.produce(ANNA, 0, 2_000)
         await work_through(worker)
         assert not pace.hurried
@@ -220,10 +216,9 @@ async def test_a_save_that_fails_halfway_acks_nothing(world: World) -> None:
 
 @pytest.mark.parametrize("asked", [False, True])
 async def test_a_checkpoint_at_the_end_of_an_interval_is_spread_and_one_that_was_asked_for_is_not(
-    world: World, asked: bool, monkeypatch: pytest.MonkeyPatch
+    world: World, asked: bool
 ) -> None:
-    monkeypatch.setattr("streams.checkpoint.checkpointer._PACED_ROWS_S", 1e9)  # for an interval that is over at once
-    worker = SimWorker(world)
+    worker = SimWorker(world, paced_rows_s=1e9)  # for an interval that is over at once
     await assign(worker)
     world.produce(ANNA, 0, 1_000)
     await work_through(worker)
@@ -236,9 +231,8 @@ async def test_a_checkpoint_at_the_end_of_an_interval_is_spread_and_one_that_was
     assert world.store.pace.hurried is asked
 
 
-async def test_a_save_of_many_rows_is_not_spread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.checkpoint.checkpointer._PACED_ROWS_S", 4 / 60.0)
-    worker = SimWorker(world)
+async def test_a_save_of_many_rows_is_not_spread(world: World) -> None:
+    worker = SimWorker(world, paced_rows_s=4 / 60.0)
     await assign(worker)
     await count_an_event_each(worker, 5)
     worker.start(worker.checkpoint.run(over_s=60.0))
@@ -376,7 +370,7 @@ async def test_a_clean_hand_over_leaves_the_next_owner_nothing_to_do_again(world
     await assign(second)
     for tp in second.partitions():
         second.fetch(tp, 100)
-    assert not len(second.intake)
+    assert not len(second.queue)
 
 
 async def test_a_misplaced_event_counts_once_however_often_it_is_sent_on(world: World) -> None:
@@ -418,7 +412,7 @@ async def test_a_batch_of_a_past_assignment_is_dropped(world: World) -> None:
     world.produce(ANNA, 0, 1_000)
     for tp in worker.partitions():
         worker.fetch(tp, 10)
-    group = worker.intake.take()
+    group = worker.queue.take()
     await assign(worker)
     stale = worker.start(worker.pipeline.process(group))
     await turns()
@@ -522,7 +516,7 @@ async def test_a_trending_row_that_cannot_be_read_does_not_keep_the_worker_from_
 async def test_an_unexpected_error_while_taking_a_term_stops_the_worker(world: World) -> None:
     """Regression: see above."""
     worker = SimWorker(world)
-    worker.table.set_columns = lambda columns: 1 / 0  # type: ignore[assignment]
+    worker.table.set_logs = lambda logs: 1 / 0  # type: ignore[assignment]
     await assign(worker)
     assert [type(error) for error in worker.errors] == [ZeroDivisionError]
 
@@ -554,11 +548,8 @@ async def test_deliveries_of_a_past_assignment_are_still_waited_for_when_its_use
     assert await checkpoint(worker)
 
 
-async def test_a_full_dirty_budget_holds_the_next_batch_back_until_a_checkpoint(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker = SimWorker(world)
-    worker.pipeline._max_dirty = 1
+async def test_a_full_dirty_budget_holds_the_next_batch_back_until_a_checkpoint(world: World) -> None:
+    worker = SimWorker(world, max_dirty_users=1)
     await assign(worker)
     world.produce(ANNA, 0, 1_000)
     await work_through(worker)
@@ -587,14 +578,14 @@ async def test_a_user_that_one_group_puts_out_of_memory_is_loaded_for_the_next(w
     for number in range(62):
         world.produce(f"other-{number}", 0, 1_000)
     await work_through(worker)  # all 64 places are taken, and but for Anna and Ben nobody is saved
-    worker.intake = BatchQueue(1, NAMES.events)
+    worker.queue = BatchQueue(1, NAMES.events)
     for user in ("somebody new", ANNA):
         world.produce(user, 0, 2_000)
         for tp in worker.partitions():
             worker.fetch(tp, 1)
-    assert len(worker.intake) == 2
-    async with worker.checkpoint.state_lock:
-        working = worker.start(worker.intake.run_forever(worker.pipeline.process))
+    assert len(worker.queue) == 2
+    async with worker.state.lock:
+        working = worker.start(worker.queue.run_forever(worker.pipeline.process))
         await turns()
     async with asyncio.timeout(5):
         while applied(world, "somebody new") + applied(world) < 3 and not working.done():
@@ -605,14 +596,13 @@ async def test_a_user_that_one_group_puts_out_of_memory_is_loaded_for_the_next(w
 
 
 async def test_a_log_that_was_cut_below_a_fence_is_an_error_with_a_sentence(world: World) -> None:
-    first, second = SimWorker(world), SimWorker(world)
+    first, second = SimWorker(world), SimWorker(world, log_end=lambda log_id, at_least: 1)
     await assign(first)
     for n in range(4):
         world.produce(ANNA, 0, n * 1_000)
     await work_through(first)
     await checkpoint(first)
     await assign(second)
-    second.pipeline._log_end = lambda source, at_least: 1
     world.produce(ANNA, 0, 9_000)
     for tp in second.partitions():
         second.fetch(tp, 10)

@@ -76,12 +76,12 @@ def test_lists_are_written_into_their_frames_however_many_they_are() -> None:
     places = np.arange(users)[::-1].copy()
     framed = frames(events, places, [f"r{n}" for n in range(users)], 3, range(users), places * 1_000, "v1", 5)
     lists = ListEncoder(index)
-    alone = lists.encode(table, slots, ranked, reasons)
+    alone = lists.encode(table.rows[slots], table.types[slots], ranked, reasons)
     assert alone[9] == b"[]"
-    messages = lists.encode(table, slots, ranked, reasons, framed)
+    messages = lists.encode(table.rows[slots], table.types[slots], ranked, reasons, framed)
     assert messages == [framed.around(n, alone[n]) for n in range(users)]
     for n in (1, 2, 199):
-        few = lists.encode(table, slots[:n], ranked_first(ranked, n), reasons[:n])
+        few = lists.encode(table.rows[slots[:n]], table.types[slots[:n]], ranked_first(ranked, n), reasons[:n])
         assert few == alone[:n]
 
 

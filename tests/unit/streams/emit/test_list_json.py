@@ -46,7 +46,7 @@ def ranked_of(scores: Any, rows: Any, recent: Any, **parts: Any) -> Ranked:
 
 
 def encoded(lists: ListEncoder, table: ProfileTable, slots: Any, ranked: Ranked) -> list[bytes]:
-    return lists.encode(table, slots, ranked, reason_codes(ranked))
+    return lists.encode(table.rows[slots], table.types[slots], ranked, reason_codes(ranked))
 
 
 def test_a_list_says_what_the_arrays_say(index: ItemIndex) -> None:

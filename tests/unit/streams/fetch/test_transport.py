@@ -16,7 +16,7 @@ from streams.fetch.batch_consumer import Consumer, ConsumerThread
 from streams.fetch.hooks import FetchHooks
 from streams.fetch.record_batch import NO_EPOCH, RecordBatch
 from streams.fetch.transport import BatchSchema
-from tests.unit.streams.simulated import bare_consumer
+from tests.unit.streams.in_memory.fakes import bare_consumer
 
 A, B, C = TP("clicks", 0), TP("clicks", 1), TP("clicks", 2)
 D = TP("browses", 0)

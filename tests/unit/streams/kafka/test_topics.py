@@ -18,6 +18,7 @@ from streams.kafka.topics import (
     wanted_topics,
 )
 from streams.settings import Kafka, Profiles, Settings, SettingsError
+from streams.state.profile_columns import bytes_per_user
 from streams.state.profile_shape import ProfileShape
 from streams.worker.sizing import table_capacity
 
@@ -126,7 +127,7 @@ def test_a_growth_that_fails_says_that_workers_wait() -> None:
 def test_the_table_holds_what_fits_into_its_memory() -> None:
     shape = ProfileShape()
     settings = Settings(profiles=Profiles(memory_mb=100))
-    assert table_capacity(settings, shape) == 100_000_000 // shape.bytes_per_user
+    assert table_capacity(settings, shape) == 100_000_000 // bytes_per_user(shape)
 
 
 def test_a_memory_too_small_for_a_few_batches_is_a_wrong_setting() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streams.checkpoint.stored_profile import hashes, times
-from tests.unit.streams.simulated import EVENT_TOPICS, PARTITIONS, SHAPE, SimWorker, World, right_partition, turns
+from tests.unit.streams.in_memory.worker import SimWorker
+from tests.unit.streams.in_memory.world import EVENT_TOPICS, PARTITIONS, SHAPE, World, right_partition, turns
 
 pytestmark = pytest.mark.usefixtures("no_time")
 
@@ -196,10 +197,10 @@ class Shop(RuleBasedStateMachine):
             for worker in self.workers:
                 for tp in worker.partitions():
                     worker.fetch(tp, 1_000)
-                for _ in range(len(worker.intake) + 1):
+                for _ in range(len(worker.queue) + 1):
                     worker.work()
                     self.does(turns())
-                assert not len(worker.intake), "a batch is stuck"
+                assert not len(worker.queue), "a batch is stuck"
                 worker.start(worker.checkpoint.run())
                 self.does(turns())
                 worker.commit()

@@ -1,6 +1,7 @@
 """What is sent to users: their lists, in messages that their own schema allows."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,18 +11,24 @@ from encoders.ranking.exact_ranker import ExactRanker
 from schemas.codec import decode
 from schemas.recommendation import Recommendation
 from schemas.trending import TrendingCounts
-from streams.catalog.index_updates import IndexUpdates
+from streams.clock import now_ms
+from streams.features.contract import FeatureContext, RecordToWrite
+from streams.features.running import RunningFeatures
 from streams.monitoring.metrics import Metrics
 from streams.pipeline.recommender import Recommender
-from streams.quality.list_statistics import ListStatistics
-from streams.quality.online_quality import OnlineQuality
+from streams.quality.observer import COLUMNS as QUALITY_COLUMNS
+from streams.quality.observer import QualityObserver
 from streams.rank.exclusions import Exclusions
 from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
+from streams.rank.preference_vectors import PreferenceVectors
+from streams.settings import Settings
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import SumsConfig, apply_batch
+from streams.state.state import State
 from streams.state.trending import Trending
 from streams.state.version_sums import change_encoder
+from tests.still_feed import StillFeed
 from tests.unit.streams.conftest import DIMENSION
 from tests.unit.streams.profile_model import COLUMNS, PARTITION, Ev, batch_of
 
@@ -36,29 +43,36 @@ class Shop:
 
     def __init__(self, graph: ExactRanker) -> None:
         self.sent: list[tuple[str, Recommendation]] = []
-        self.table = ProfileTable(16, SHAPE)
-        self.table.set_columns(COLUMNS)
+        self.written: list[RecordToWrite] = []
+        self.state = State(ProfileTable(16, SHAPE, QUALITY_COLUMNS), Trending(3_600, [1.0, 0.5, 4.0], now_ms))
+        self.table, self.trending = self.state.table, self.state.trending
+        self.table.set_logs(COLUMNS)
         self.index = ItemIndex(DIMENSION)
         rng = np.random.default_rng(5)
         self.index.put(ITEMS, rng.standard_normal((len(ITEMS), DIMENSION)).astype(np.float32))
-        self.trending = Trending(3_600, [1.0, 0.5, 4.0])
-        self.serving = ActiveEncoder(
-            LoadedEncoder(VERSION, self.index, IndexUpdates(DIMENSION, VERSION), graph, CONFIG)
+        self.active = ActiveEncoder(
+            LoadedEncoder(version=VERSION, index=self.index, ranker=graph, sums=CONFIG), StillFeed()
         )
-        emitter = SimpleNamespace(
-            recommend_all=lambda lists: self.sent.extend((user, decode(Recommendation, value)) for user, value in lists)
+        self.preference_vectors = PreferenceVectors(self.table, self.active)
+        emitter: Any = SimpleNamespace(
+            recommend_all=lambda lists: self.sent.extend(
+                (user, decode(Recommendation, value)) for user, value in lists
+            ),
+            write=self.written.extend,
         )
         metrics = Metrics()
+        context = FeatureContext(
+            settings=Settings(), state=self.state, active=self.active, exclusions=Exclusions(), metrics=metrics
+        )
         self.recommender = Recommender(
-            self.table,
-            self.serving,
-            self.trending,
-            emitter,  # type: ignore[arg-type]
-            metrics,
-            Exclusions(),
-            3,
-            OnlineQuality(self.table, self.serving, self.trending, Exclusions(), metrics.quality),
-            ListStatistics(self.serving, metrics.quality),
+            state=self.state,
+            active=self.active,
+            preference_vectors=self.preference_vectors,
+            emitter=emitter,
+            metrics=metrics,
+            exclusions=Exclusions(),
+            k=3,
+            features=RunningFeatures({"quality": QualityObserver(context)}, metrics),
         )
 
     def refresh(self, events: list[Ev], causes: dict[str, int], term: int = 7) -> dict[str, Recommendation]:
@@ -124,12 +138,12 @@ def test_a_list_is_of_the_version_that_serves_when_its_user_is_ranked(shop: Shop
     first = shop.refresh([Ev("anna", ITEMS[0], "a1", 0, 1, 0)], {"anna": 0})["anna"]
     other = ItemIndex(DIMENSION)
     other.put(ITEMS[::-1][:8], np.random.default_rng(6).standard_normal((8, DIMENSION)).astype(np.float32))
-    space = LoadedEncoder("v2", other, IndexUpdates(DIMENSION, "v2"), graph, CONFIG)
+    loaded = LoadedEncoder(version="v2", index=other, ranker=graph, sums=CONFIG)
     change_encoder(shop.table, VERSION, "v2", SHAPE, {}, CONFIG.half_life_s)
-    shop.serving.space = space
+    shop.active.swap(loaded, StillFeed())
     shop.index = other
     slots = shop.table.all_slots()
-    shop.recommender.note_preferences(slots)
+    shop.preference_vectors.note(slots)
     before = shop.table.preferences[slots].copy()
     second = shop.refresh([Ev("anna", ITEMS[0], "a2", 0, 2, 1)], {"anna": 0})["anna"]
     assert (first.encoder_version, second.encoder_version) == (VERSION, "v2")
@@ -142,6 +156,6 @@ def test_preferences_that_are_noted_are_those_of_a_ranking(shop: Shop) -> None:
     slots = shop.table.all_slots()
     ranked = shop.table.preferences[slots].copy()
     shop.table.preferences[slots] = 0
-    shop.recommender.note_preferences(slots)
+    shop.preference_vectors.note(slots)
     assert np.allclose(shop.table.preferences[slots], ranked, atol=1e-6)
     assert ranked.any(axis=2).all()

@@ -15,13 +15,16 @@ from schemas.ids import id_hash, id_hashes
 from schemas.recommendation import REASON_KINDS
 from streams.checkpoint.profile_rows import encode_rows, fill_slot
 from streams.checkpoint.snapshot import take_snapshot
+from streams.clock import now_ms
 from streams.monitoring.metrics import Metrics
 from streams.quality.list_statistics import Drift, ListStatistics
-from streams.quality.online_quality import NEW_USER_EVENTS, OnlineQuality
+from streams.quality.observer import COLUMNS as QUALITY_COLUMNS
+from streams.quality.online_quality import NEW_USER_EVENTS, VISITED, OnlineQuality
 from streams.rank.exclusions import Exclusions
-from streams.state.profile_shape import VISITED, ProfileShape
+from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import SumsConfig, apply_batch
+from streams.state.state import State
 from streams.state.trending import Trending
 from tests.unit.streams.profile_model import COLUMNS, DIMENSION, PARTITION, Ev, batch_of, know
 
@@ -35,26 +38,28 @@ MODEL = "v1"
 
 
 def serving(index: ItemIndex) -> Any:
-    return SimpleNamespace(space=SimpleNamespace(index=index))
+    return SimpleNamespace(encoder=SimpleNamespace(index=index))
 
 
 class Shop:
     """A table, an index that knows every item, and what was counted."""
 
     def __init__(self) -> None:
-        self.table = ProfileTable(16, SHAPE)
-        self.table.set_columns(COLUMNS)
+        self.table = ProfileTable(16, SHAPE, QUALITY_COLUMNS)
+        self.table.set_logs(COLUMNS)
         self.index = ItemIndex(DIMENSION)
         know(self.index, ITEMS)
-        self.trending = Trending(1e9, [1.0, 1.0, 1.0])
+        self.trending = Trending(1e9, [1.0, 1.0, 1.0], now_ms)
         self.metrics = Metrics()
-        self.quality = OnlineQuality(self.table, serving(self.index), self.trending, Exclusions(), self.metrics.quality)
+        self.quality = OnlineQuality(
+            State(self.table, self.trending), serving(self.index), Exclusions(), self.metrics.quality
+        )
         self._offset = 0
 
     def offer(self, user: str, items: Sequence[str], reason: str = "recent", id_: str = "r1") -> None:
         rows = np.array([[self.index.row(item) for item in items]], np.int64)
         reasons = np.full(rows.shape, REASON_KINDS.index(reason) + 1, np.uint8)  # type: ignore[arg-type]
-        self.quality.remember(self.slots([user]), rows, reasons, id_hashes([id_]), MODEL)
+        self.table.note_recommended(self.slots([user]), self.index.hashes(rows), reasons, id_hashes([id_]), MODEL)
 
     def slots(self, users: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         absent = [user for user in dict.fromkeys(users) if user not in self.table.slot_of]
@@ -183,18 +188,18 @@ def test_what_was_given_and_taken_outlives_the_worker_and_is_forgotten_with_the_
         shop.see(("anna", f"item-{number % 8}", CLICK))
     slots = shop.slots(["anna"])
     row = encode_rows(take_snapshot(shop.table, slots, MODEL), 1, 60)[0]
-    fresh = ProfileTable(4, SHAPE)
-    fresh.set_columns(COLUMNS)
+    fresh = ProfileTable(4, SHAPE, QUALITY_COLUMNS)
+    fresh.set_logs(COLUMNS)
     fresh.allocate(["anna"], PARTITION, 2)
     fill_slot(fresh, 0, row, MODEL, shop.index)
     for name in ("recommended_items", "recommended_reasons", "recommendation_id_hash"):
-        assert getattr(fresh, name)[0].tolist() == getattr(shop.table, name)[0].tolist()
-    assert fresh.models[fresh.recommended_by[0]] == MODEL
-    assert set(fresh.visited_items[0].tolist()) == set(shop.table.visited_items[0].tolist())
-    assert fresh.visited_items[0][-1] == id_hash(f"item-{(VISITED + 2) % 8}")
-    assert fresh.visited_count[0] == VISITED
+        assert fresh.arrays[name][0].tolist() == shop.table.arrays[name][0].tolist()
+    assert fresh.encoder_versions[fresh.recommended_by[0]] == MODEL
+    assert set(fresh.arrays["visited_items"][0].tolist()) == set(shop.table.arrays["visited_items"][0].tolist())
+    assert fresh.arrays["visited_items"][0][-1] == id_hash(f"item-{(VISITED + 2) % 8}")
+    assert fresh.arrays["visited_count"][0] == VISITED
     fresh.wipe(0, 1)
-    blank = ProfileTable(1, SHAPE)
+    blank = ProfileTable(1, SHAPE, QUALITY_COLUMNS)
     for name in (
         "recommended_items",
         "recommended_reasons",
@@ -203,7 +208,7 @@ def test_what_was_given_and_taken_outlives_the_worker_and_is_forgotten_with_the_
         "visited_items",
         "visited_count",
     ):
-        assert np.array_equal(getattr(fresh, name)[0], getattr(blank, name)[0])
+        assert np.array_equal(fresh.arrays[name][0], blank.arrays[name][0])
 
 
 def test_a_reason_of_a_newer_release_counts_as_none() -> None:
@@ -295,7 +300,7 @@ def test_coverage_counts_the_items_of_the_last_hour_and_novelty_their_surprise()
     statistics.recommended(np.array([[8]]), np.array([[1]], np.uint8), users[:1])
     statistics.publish()
     assert value("recommended_items_distinct") == 1
-    served.space.index = another = ItemIndex(DIMENSION)  # another encoder version takes over
+    served.encoder.index = another = ItemIndex(DIMENSION)  # another encoder version takes over
     know(another, ITEMS[:2])
     statistics.recommended(np.array([[1, -1]]), np.array([[1, 0]], np.uint8), users[:1])
     statistics.publish()

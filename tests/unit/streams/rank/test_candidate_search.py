@@ -9,7 +9,6 @@ import pytest
 from encoders.index.item_index import ItemIndex
 from encoders.ranking.exact_ranker import ExactRanker
 from encoders.runtime import Runtime
-from streams.catalog.index_updates import IndexUpdates
 from streams.monitoring.metrics import Metrics
 from streams.rank.candidate_search import CandidateSearch
 from streams.rank.exclusions import adjustments, head_inputs
@@ -18,6 +17,7 @@ from streams.settings import Ranking
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import SumsConfig
+from tests.still_feed import StillFeed
 
 ITEMS, USERS, K = 4_000, 80, 10
 
@@ -32,12 +32,12 @@ def space(graph: ExactRanker) -> LoadedEncoder:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     index.put([f"i{n}" for n in range(ITEMS)], vectors.astype(np.float32))
     sums = SumsConfig(np.array(manifest.half_lives_s), np.ones((3, len(manifest.half_lives_s)), np.float32))
-    return LoadedEncoder("v", index, IndexUpdates(manifest.dimension, "v"), graph, sums)
+    return LoadedEncoder(version="v", index=index, ranker=graph, sums=sums)
 
 
 def table_of(space: LoadedEncoder) -> ProfileTable:
     """Users who looked at a few items each, with the preference vectors that they have from it."""
-    manifest = space.graph.encoder.manifest
+    manifest = space.encoder.manifest
     shape = ProfileShape(history=4, dimension=manifest.dimension, half_lives=len(manifest.half_lives_s))
     table = ProfileTable(USERS, shape)
     slots = table.allocate([f"u{n}" for n in range(USERS)], 0, 1)
@@ -45,14 +45,14 @@ def table_of(space: LoadedEncoder) -> ProfileTable:
     table.times[slots] = np.arange(4, 0, -1)
     table.rows[slots] = rng.integers(0, ITEMS, (USERS, 4))
     table.items[slots] = space.index.hashes(table.rows[slots])
-    user, short, long = space.graph.vectors(head_inputs(table, slots, space.index, manifest.history))
+    user, short, long = space.ranker.vectors(head_inputs(table, slots, space.index, manifest.history))
     table.preferences[slots] = np.stack([short, long, user], axis=1)
     return table
 
 
 def search_of(space: LoadedEncoder, table: ProfileTable, metrics: Metrics, **settings: float) -> CandidateSearch:
     ranking = Ranking.model_validate({"k": K, "candidates_from": 1_000, **settings})
-    return CandidateSearch(ranking, Runtime("cpu", 1), table, ActiveEncoder(space), metrics)
+    return CandidateSearch(ranking, Runtime("cpu", 1), table, ActiveEncoder(space, StillFeed()), metrics)
 
 
 def sample(metrics: Metrics, name: str) -> float | None:
@@ -68,7 +68,7 @@ def test_the_recall_that_is_asked_for_is_held_and_shown(space: LoadedEncoder, re
     assert found is not None
     assert recall <= found.recall <= 1
     assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (found.probes, found.recall)
-    inputs = head_inputs(table, table.all_slots(), space.index, space.graph.encoder.manifest.history)
+    inputs = head_inputs(table, table.all_slots(), space.index, space.encoder.manifest.history)
     excluded = table.rows[table.all_slots()]
     near = space.rank(inputs, excluded, K)
     space.candidates = None
@@ -99,15 +99,15 @@ def test_a_catalog_that_shrinks_is_ranked_exactly(space: LoadedEncoder) -> None:
     assert space.candidates is not None
     assert not space.candidates.clusters.divided
     assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (0, 1)
-    inputs = head_inputs(table, table.all_slots(), space.index, space.graph.encoder.manifest.history)
+    inputs = head_inputs(table, table.all_slots(), space.index, space.encoder.manifest.history)
     for _ in range(2):
         excluded = table.rows[table.all_slots()]
         found = space.rank(inputs, excluded, K)
-        by_graph = space.graph.rank(inputs, space.index.snapshot(), excluded, adjustments(excluded), K)
+        by_graph = space.ranker.rank(inputs, space.index.snapshot(), excluded, adjustments(excluded), K)
         np.testing.assert_allclose(found.scores, by_graph.scores, rtol=2e-5, atol=2e-6)
         assert (found.rows == by_graph.rows).mean() > 0.99
         space.index.withdraw(["i8", "i9"])  # and follows what changes
-        space.index.put(["new"], space.graph.vectors(inputs)[0][:1])
+        space.index.put(["new"], space.ranker.vectors(inputs)[0][:1])
     space.index.remove(space.index.item_ids[:3_000])
     asyncio.run(search.prepare(space))
     assert space.candidates is None  # for few items the graph is as fast
@@ -138,7 +138,7 @@ def test_a_catalog_smaller_than_a_list(space: LoadedEncoder, graph: ExactRanker)
     small = ItemIndex(space.index.dimension)
     small.put(["a", "b", "c"], np.eye(space.index.dimension, dtype=np.float32)[:3])
     small.withdraw(["b"])
-    few = LoadedEncoder("v", small, space.updates, graph, space.sums)
+    few = LoadedEncoder(version="v", index=small, ranker=graph, sums=space.sums)
     metrics = Metrics()
     asyncio.run(search_of(few, ProfileTable(4, table_of(space).shape), metrics, candidates_from=1).prepare(few))
     assert few.candidates is not None

@@ -51,7 +51,7 @@ def index() -> ItemIndex:
 
 def table_with(index: ItemIndex, events: Sequence[Ev]) -> ProfileTable:
     table = ProfileTable(16, SHAPE)
-    table.set_columns(COLUMNS)
+    table.set_logs(COLUMNS)
     table.allocate(list(dict.fromkeys(event.user for event in events)), PARTITION, 1)
     config = SumsConfig(np.array([3_600.0, 86_400.0]), np.ones((3, 2), np.float32))
     apply_batch(table, batch_of(events), table.find([event.user for event in events]), index, config)
@@ -152,7 +152,7 @@ def recommend(
     inputs = head_inputs(table, slots, index, HISTORY)
     excluded = excluded_rows(table, slots, index, rules)
     ranked = graph.rank(inputs, index.snapshot(), excluded, adjustments(excluded), K)
-    lists = ListEncoder(index).encode(table, slots, ranked, reason_codes(ranked))
+    lists = ListEncoder(index).encode(table.rows[slots], table.types[slots], ranked, reason_codes(ranked))
     return [decode(list[RecommendedItem], items) for items in lists]
 
 

@@ -42,21 +42,21 @@ def fold_events(state: Sums, events: list[tuple]) -> Sums:
 def plainly(events: list[tuple], user: int) -> tuple[np.ndarray, np.ndarray, int]:
     mine = [one for one in events if one[0] == user]
     newest = max((time_ms for _, time_ms, _, _ in mine), default=NO_TIME)
-    sums, mass = np.zeros((2, DIMENSION)), np.zeros(2)
+    sums, total_weight = np.zeros((2, DIMENSION)), np.zeros(2)
     for _, time_ms, weight, vector in mine:
         for t, half_life_s in enumerate(HALF_LIVES_S):
             kept = weight / (t + 1) * 2.0 ** (-(newest - time_ms) / 1000 / half_life_s)
-            mass[t] += kept
+            total_weight[t] += kept
             sums[t] += kept * np.array(vector)
-    return sums, mass, newest
+    return sums, total_weight, newest
 
 
 def assert_same(state: Sums, events: list[tuple]) -> None:
     for user in range(3):
-        sums, mass, newest = plainly(events, user)
+        sums, total_weight, newest = plainly(events, user)
         assert state.time_ms[user] == newest
-        np.testing.assert_allclose(state.mass[user], mass, rtol=1e-5, atol=1e-7)
-        np.testing.assert_allclose(state.sums[user], sums, rtol=1e-5, atol=1e-5 * max(1.0, mass.max()))
+        np.testing.assert_allclose(state.total_weight[user], total_weight, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(state.sums[user], sums, rtol=1e-5, atol=1e-5 * max(1.0, total_weight.max()))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_many_small_steps_do_not_drift() -> None:
     for n in range(steps):
         state = fold(state, np.array([0]), np.array([n * step_ms]), one, one, np.array([half_life_s]))
     exact = np.exp2(-np.arange(steps) * step_ms / 1000 / half_life_s).sum()
-    assert state.mass[0, 0] == pytest.approx(exact, rel=1e-6)
+    assert state.total_weight[0, 0] == pytest.approx(exact, rel=1e-6)
     assert state.sums[0, 0, 0] == pytest.approx(exact, rel=1e-6)
 
 

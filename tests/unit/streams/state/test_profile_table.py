@@ -12,10 +12,13 @@ from streams.checkpoint.profile_rows import encode_rows, fill_slot
 from streams.checkpoint.snapshot import end_save, take_snapshot
 from streams.checkpoint.stored_profile import EncoderSums, EventLog, ProfileState, decode_state, encode_state
 from streams.kafka.log_id import LogId
+from streams.quality.observer import COLUMNS as QUALITY_COLUMNS
+from streams.state.applied_offsets import REROUTED_OFFSETS
 from streams.state.decayed_sums import NO_TIME
 from streams.state.pending_events import PendingEvent
+from streams.state.profile_columns import bytes_per_user
 from streams.state.profile_shape import ProfileShape
-from streams.state.profile_table import REROUTED_OFFSETS, ProfileTable, TableFull
+from streams.state.profile_table import ProfileTable, TableFull
 from streams.state.profile_update import apply_batch, fold_pending, fold_spilled
 from streams.stores.base import StoredProfile
 from tests.unit.streams.profile_model import (
@@ -141,7 +144,7 @@ def test_sums_of_another_encoder_are_carried_along_untouched() -> None:
     newer = make_table()
     load({"anna": first}, newer, index, encoder="v2")
     slot = newer.slot_of["anna"]
-    assert (newer.sums_time[slot], newer.mass[slot].tolist()) == (NO_TIME, [0.0, 0.0])
+    assert (newer.sums_time[slot], newer.total_weight[slot].tolist()) == (NO_TIME, [0.0, 0.0])
     snapshot = take_snapshot(newer, np.array([slot]), "v2")
     second = encode_rows(snapshot, 1, 60)[0]
     back = make_table()
@@ -170,12 +173,12 @@ def test_what_a_smaller_pending_drops_at_loading_is_counted() -> None:
     """Regression: the stored counter was put over the count."""
     table, index = make_table(), ItemIndex(DIMENSION)
     fill(table, index, clicks(8))
-    assert len(table.pending[0]) == 5
+    assert len(table.pending.by_slot[0]) == 5
     shape = ProfileShape(history=3, dimension=DIMENSION, half_lives=2, duplicate_window=10, purchases=2, pending=2)
     small = make_table(shape=shape)
     load(rows_of(table), small, index)
     slot = small.slot_of["anna"]
-    assert (len(small.pending[slot]), small.pending_dropped[slot]) == (2, 3)
+    assert (len(small.pending.by_slot[slot]), small.pending_dropped[slot]) == (2, 3)
 
 
 def test_an_empty_row_of_the_store_is_an_empty_profile() -> None:
@@ -216,7 +219,7 @@ def test_a_snapshot_is_what_was_there_whatever_happens_later() -> None:
     snapshot = take_snapshot(table, table.all_slots(), ENCODER)
     expected = encode_rows(snapshot, 1, 60)
     fill(table, index, clicks(5, first=5))
-    table.set_columns([("clicks", "id-2")])
+    table.set_logs([("clicks", "id-2")])
     fold_pending(table, [], index, CONFIG)
     table.wipe(0, 0)
     assert encode_rows(snapshot, 1, 60) == expected
@@ -269,11 +272,11 @@ def test_wiping_keeps_fences_and_counters_alone() -> None:
     row = rows_of(table)["anna"]
     blank = make_table()
     blank.allocate(["anna"], PARTITION, 1)
-    for name in ("items", "rows", "types", "times", "ids", "sums", "mass", "sums_time", "seen", "seen_count"):
+    for name in ("items", "rows", "types", "times", "ids", "sums", "total_weight", "sums_time", "seen", "seen_count"):
         assert np.array_equal(getattr(table, name)[slot], getattr(blank, name)[0]), name
     for name in ("purchased_items", "purchased_times", "preferences"):
         assert np.array_equal(getattr(table, name)[slot], getattr(blank, name)[0]), name
-    assert (table.pending, dict(table.waiting_for), table.other_sums) == ({}, {}, {})
+    assert (table.pending.by_slot, dict(table.pending.slots_by_item), table.other_sums) == ({}, {}, {})
     assert (fences_of(table, slot), table.applied[slot].tolist()) == (applied_offsets, applied)
     assert row.expires_s == 60
 
@@ -328,15 +331,15 @@ def test_a_new_user_of_a_slot_inherits_nothing() -> None:
     table.preferences[0] = 1.0
     table.duplicates[0] = table.pending_dropped[0] = 3
     table.evict(np.array([0]))
-    table.set_applied_offset(0, foreign, 90)
-    table.add_pending(0, PendingEvent(id_hash("grey"), 0, 1, 1))
+    table.offsets.set(0, foreign, 90)
+    table.pending.add(0, PendingEvent(id_hash("grey"), 0, 1, 1))
     table.find([])
     slot = int(table.allocate(["ben"], PARTITION, 1)[0])
     assert_profile(table, slot, Models()["ben"])
     assert fences_of(table, slot) == {}
     assert not table.forgotten[slot]
     assert not table.preferences[slot].any()
-    assert not any(table.waiting_for.values())
+    assert not any(table.pending.slots_by_item.values())
 
 
 def test_slots_of_a_partition_are_those_in_use() -> None:
@@ -352,43 +355,43 @@ def test_slots_of_a_partition_are_those_in_use() -> None:
 def test_fences_move_between_columns_and_the_others() -> None:
     table = make_table()
     table.allocate(["anna"], PARTITION, 1)
-    table.set_applied_offset(0, OWN, 5)
-    table.set_applied_offset(0, LogId("clicks", "id-1", 9), 6)
-    assert (table.applied_offsets[0].tolist(), dict(table.other_applied_offsets[0])) == (
+    table.offsets.set(0, OWN, 5)
+    table.offsets.set(0, LogId("clicks", "id-1", 9), 6)
+    assert (table.applied_offsets[0].tolist(), dict(table.offsets.others[0])) == (
         [5, 0],
         {LogId("clicks", "id-1", 9): 6},
     )
-    table.set_columns([("clicks", "id-2")])
+    table.set_logs([("clicks", "id-2")])
     assert table.applied_offsets[0].tolist() == [0]
-    assert table.applied_offset(0, OWN) == 5
-    table.set_columns(COLUMNS)
+    assert table.offsets.get(0, OWN) == 5
+    table.set_logs(COLUMNS)
     assert table.applied_offsets[0].tolist() == [5, 0]
-    assert OWN not in table.other_applied_offsets[0]
+    assert OWN not in table.offsets.others[0]
 
 
 def test_a_profiles_size_is_what_its_arrays_hold() -> None:
     shape = ProfileShape(history=20, dimension=64, half_lives=2, duplicate_window=64, purchases=32)
-    table = ProfileTable(10, shape)
-    held = sum(array.nbytes for array in vars(table).values() if isinstance(array, np.ndarray)) / 10
-    assert held <= shape.bytes_per_user <= held + 500
+    table = ProfileTable(10, shape, QUALITY_COLUMNS)
+    held = sum(array.nbytes for array in table.arrays.values()) / 10
+    assert held <= bytes_per_user(shape, QUALITY_COLUMNS) <= held + 500
 
 
 def test_a_record_that_was_sent_on_over_two_paths_passes_once() -> None:
     """Regression: after topics grew, a crash sent events on again by a new path, whose fence knew nothing of them."""
-    table = ProfileTable(2, SHAPE)
-    table.set_columns(COLUMNS)
+    table = ProfileTable(2, SHAPE, QUALITY_COLUMNS)
+    table.set_logs(COLUMNS)
     slot = int(table.allocate(["anna"], OWN.partition, 1)[0])
     direct = LogId("clicks", "id-1", 9)
     detour = direct.by(3)
     assert detour.origin == direct
-    assert table.apply_once(slot, direct, 5)
-    assert not table.apply_once(slot, detour, 5)
+    assert table.offsets.apply_once(slot, direct, 5)
+    assert not table.offsets.apply_once(slot, detour, 5)
     # what only the detour brings is older than what came directly, and new all the same
-    assert table.apply_once(slot, detour.origin.by(4), 2)
-    assert not table.apply_once(slot, detour, 2)
-    assert not table.apply_once(slot, direct, 2)
+    assert table.offsets.apply_once(slot, detour.origin.by(4), 2)
+    assert not table.offsets.apply_once(slot, detour, 2)
+    assert not table.offsets.apply_once(slot, direct, 2)
     for offset in range(10, 10 + 2 * REROUTED_OFFSETS):
-        assert table.apply_once(slot, direct, offset)
-    assert len(table.sent_on[slot][direct]) == REROUTED_OFFSETS
-    assert table.apply_once(slot, OWN, 0)
-    assert set(table.sent_on[slot]) == {direct}
+        assert table.offsets.apply_once(slot, direct, offset)
+    assert len(table.offsets.rerouted[slot][direct]) == REROUTED_OFFSETS
+    assert table.offsets.apply_once(slot, OWN, 0)
+    assert set(table.offsets.rerouted[slot]) == {direct}

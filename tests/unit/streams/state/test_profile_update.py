@@ -122,7 +122,7 @@ def test_items_that_become_known_later_count_as_if_known_before(drawn: list[tupl
             for model in models.values():
                 model.learn(learnt)
         assert_all(table, models)
-    assert {hashed for hashed, slots in table.waiting_for.items() if slots} == {
+    assert {hashed for hashed, slots in table.pending.slots_by_item.items() if slots} == {
         id_hash(event[2]) for model in models.values() for event in model.pending
     }
 
@@ -135,7 +135,7 @@ def test_fences_survive_a_change_of_the_topics_ids(drawn: list[tuple], data: st.
     know(index, ITEMS)
     for piece in data.draw(cuts(len(events))):
         run(table, index, events[piece])
-        table.set_columns(
+        table.set_logs(
             data.draw(
                 st.lists(
                     st.sampled_from([("clicks", "id-0"), ("clicks", "id-1"), ("browses", "id-1"), ("purchases", "x")]),
@@ -206,9 +206,12 @@ def test_pending_is_bounded_and_what_it_drops_is_counted() -> None:
     table, index = make_table(shape=shape), ItemIndex(DIMENSION)
     run(table, index, [Ev("anna", item, item, 0, 1_000 * n, n) for n, item in enumerate(ITEMS)])
     slot = table.slot_of["anna"]
-    assert {event.item for event in table.pending[slot]} == {id_hash("blue"), id_hash("grey")}
+    assert {event.item for event in table.pending.by_slot[slot]} == {id_hash("blue"), id_hash("grey")}
     assert table.pending_dropped[slot] == 2
-    assert {hashed for hashed, slots in table.waiting_for.items() if slots} == {id_hash("blue"), id_hash("grey")}
+    assert {hashed for hashed, slots in table.pending.slots_by_item.items() if slots} == {
+        id_hash("blue"),
+        id_hash("grey"),
+    }
 
 
 def test_a_late_event_older_than_all_recents_goes_straight_into_the_sums() -> None:
@@ -229,11 +232,11 @@ def test_an_item_whose_vector_was_taken_back_waits_like_an_unknown_one() -> None
     index.remove(["red"])
     run(table, index, clicks(3, first=3))
     slot = table.slot_of["anna"]
-    assert [event.item for event in table.pending[slot]] == [id_hash("red")]
+    assert [event.item for event in table.pending.by_slot[slot]] == [id_hash("red")]
     assert fold_pending(table, {id_hash("red")}, index, CONFIG) == 0
     know(index, ["red"])
     assert fold_pending(table, {id_hash("red")}, index, CONFIG) == 1
-    assert slot not in table.pending
+    assert slot not in table.pending.by_slot
     assert table.dirty[slot]
 
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.state import trending
-from streams.state.trending import Trending, decode_published
+from streams.state.trending import Trending, TrendingLimits, decode_published
 
 HOUR_MS = 3_600_000
 WEIGHTS = [1.0, 0.5, 4.0]
@@ -16,14 +15,8 @@ WEIGHTS = [1.0, 0.5, 4.0]
 NOW_MS = 250_000_000_000_000  # the schema ends soon after
 
 
-@pytest.fixture(autouse=True)
-def _no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trending, "_now_ms", lambda: NOW_MS)
-    monkeypatch.setattr(trending, "_TOP_EVERY_S", 0.0)
-
-
-def make() -> Trending:
-    return Trending(3_600, WEIGHTS)
+def make(**limits: int) -> Trending:
+    return Trending(3_600, WEIGHTS, lambda: NOW_MS, TrendingLimits(top_every_ms=0, **limits))
 
 
 def count(counts: Trending, events: list[tuple[str, int, int]], partition: int = 0) -> None:
@@ -159,10 +152,8 @@ def test_a_very_popular_item_can_still_be_read() -> None:
     assert dict(seen.items)["a"] == pytest.approx(420_000, rel=1e-6)
 
 
-def test_what_is_rare_is_dropped_at_the_bound_and_what_is_popular_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trending, "_PRUNE_AT", 50)
-    monkeypatch.setattr(trending, "_KEPT", 10)
-    counts = make()
+def test_what_is_rare_is_dropped_at_the_bound_and_what_is_popular_stays() -> None:
+    counts = make(prune_at=50, kept=10)
     count(counts, [("hit", 0, 0)] * 3 + [("song", 0, 0)] * 2)
     for batch in range(20):
         count(counts, [(f"rare-{batch}-{n}", 0, 0) for n in range(20)], partition=batch % 3)
@@ -172,10 +163,9 @@ def test_what_is_rare_is_dropped_at_the_bound_and_what_is_popular_stays(monkeypa
     assert counts.ranked()[:3] == [("hit", 1.0), ("late", 1.0), ("song", 0.5)]
 
 
-def test_only_the_largest_counts_are_published_and_the_owner_knows_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_largest_counts_are_published_and_the_owner_knows_the_rest() -> None:
     """Regression: owners, too, summed only what is published: an item that is 201st everywhere was popular nowhere."""
-    monkeypatch.setattr(trending, "PUBLISHED", 2)
-    counts, reader = make(), make()
+    counts, reader = make(published=2), make(published=2)
     for partition in (0, 1):
         loved = [(f"loved-{partition}-{n}", 0, 0) for n in range(2)] * 3
         count(counts, [*loved, *[("everywhere", 0, 0)] * 2], partition=partition)
@@ -186,9 +176,8 @@ def test_only_the_largest_counts_are_published_and_the_owner_knows_the_rest(monk
     assert "everywhere" in dict(reader.ranked())
 
 
-def test_as_many_are_ranked_as_a_list_can_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trending, "_RANKED", 3)
-    counts, reader = make(), make()
+def test_as_many_are_ranked_as_a_list_can_need() -> None:
+    counts, reader = make(ranked=3), make(ranked=3)
     count(counts, [("d", 2, 0), ("c", 0, 0), ("b", 0, 0), ("a", 0, 0), ("e", 1, 0)])
     assert counts.ranked() == [("d", 1.0), ("a", 0.25), ("b", 0.25)]
     count(reader, [("e", 2, 0), ("e", 0, 0), ("z", 1, 0)], partition=1)

@@ -72,7 +72,7 @@ class Worker:
         self.maps = MAPS if maps is None else maps
         self.version = version
         self.table = ProfileTable(4, shape_of(version))
-        self.table.set_columns(COLUMNS)
+        self.table.set_logs(COLUMNS)
 
     def take(self, event: Ev) -> None:
         if event.user not in self.table.slot_of:
@@ -105,11 +105,11 @@ def click(number: int, time_s: int | None = None, item: str | None = None) -> Ev
 
 
 def assert_knows_all(worker: Worker, model: ProfileModel) -> None:
-    sums, mass, newest = model.sums()
+    sums, total_weight, newest = model.sums()
     found = worker.older()
     assert found.time_ms[0] == newest
-    assert np.abs(found.mass[0] - mass).max() <= 1e-4 * mass.max(initial=0.0) + 1e-30
-    limit = 1e-4 * 5 * mass.max(initial=0.0) + 1e-30
+    assert np.abs(found.total_weight[0] - total_weight).max() <= 1e-4 * total_weight.max(initial=0.0) + 1e-30
+    limit = 1e-4 * 5 * total_weight.max(initial=0.0) + 1e-30
     assert np.abs(found.sums[0] - sums @ turned(worker.version)).max() <= limit
 
 
@@ -156,9 +156,9 @@ def test_a_sum_moves_exactly_as_its_parts_do() -> None:
 
     to = MAPS["v2"]["v1"]
     one, moved = folded(vectors.astype(np.float64)), folded(vectors @ to.matrix)
-    after = to.apply(one.sums, one.mass, one.time_ms)
+    after = to.apply(one.sums, one.total_weight, one.time_ms)
     assert np.allclose(after.sums, moved.sums, atol=1e-4)
-    assert np.array_equal(after.mass, moved.mass)
+    assert np.array_equal(after.total_weight, moved.total_weight)
     assert np.allclose(to.matrix, turned("v2"), atol=1e-4)
     assert to.explained > 1 - 1e-6
 
@@ -221,13 +221,13 @@ def test_events_that_waited_for_a_vector_are_folded_where_the_new_version_knows_
     worker = Worker()
     worker.take(click(1))
     slot = worker.table.slot_of["anna"]
-    worker.table.add_pending(slot, PendingEvent(id_hash("new"), 0, 500, 77))
+    worker.table.pending.add(slot, PendingEvent(id_hash("new"), 0, 500, 77))
     worker.switch("v2")
     index = index_of("v2", (*ITEMS, "new"))
-    assert fold_pending(worker.table, list(worker.table.waiting_for), index, CONFIG) == 1
-    assert worker.table.pending == {}
+    assert fold_pending(worker.table, list(worker.table.pending.slots_by_item), index, CONFIG) == 1
+    assert worker.table.pending.by_slot == {}
     expected = np.array(vector_of("new")) @ turned("v2")
-    assert np.allclose(worker.older().sums[0] / worker.older().mass[0][:, None], expected, atol=1e-6)
+    assert np.allclose(worker.older().sums[0] / worker.older().total_weight[0][:, None], expected, atol=1e-6)
 
 
 def test_a_forgotten_user_carries_nothing() -> None:
@@ -257,7 +257,7 @@ def test_sums_go_on_under_the_nearest_half_life() -> None:
     sums = np.array([[[1.0, 0.0], [0.0, 2.0]]])
     moved = to.apply(sums, np.array([[1.0, 2.0]]), np.array([5]))
     assert moved.sums.tolist() == [[[0.0, 2.0], [1.0, 0.0], [0.0, 2.0]]]
-    assert moved.mass.tolist() == [[2.0, 1.0, 2.0]]
+    assert moved.total_weight.tolist() == [[2.0, 1.0, 2.0]]
 
 
 def test_a_part_of_another_size_is_left_as_it_is() -> None:

@@ -14,6 +14,7 @@ from schemas.codec import encode
 from schemas.encoder_state import EncoderState
 from streams.catalog.catalog_progress import CatalogOffsets
 from streams.versions.activations import Activations
+from streams.versions.encoder_catalogue import EncoderCatalogue
 from streams.versions.initial_version import choose
 
 
@@ -108,7 +109,7 @@ class Fills:
     def __init__(self, *filled: str) -> None:
         self._filled = filled
 
-    async def covers(self, version: str, ends: list[int]) -> bool:
+    async def covers(self, version: str, ends: list[int], patience_s: float = 0.0) -> bool:
         return version in self._filled
 
 
@@ -136,5 +137,5 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> EncoderRegistry:
 def test_a_worker_starts_with_the_last_version_that_is_filled_and_has_a_folder(
     shelf: EncoderRegistry, known: tuple[EncoderState, ...], filled: tuple[str, ...], chosen: str
 ) -> None:
-    found = asyncio.run(choose(shelf, versions(*known), Fills(*filled)))  # type: ignore[arg-type]
+    found = asyncio.run(choose(EncoderCatalogue(shelf, versions(*known), Fills(*filled)), 1.0))  # type: ignore[arg-type]
     assert found.manifest.version == chosen

@@ -17,16 +17,18 @@ from encoders.ranking.exact_ranker import ExactRanker
 from schemas.catalog import ItemVector, pack_vector
 from schemas.codec import encode
 from schemas.encoder_state import EncoderState
-from streams.catalog.index_updates import IndexUpdates
+from streams.catalog.catalog_progress import CatalogProgress
 from streams.kafka.simulator import Simulator
 from streams.monitoring.metrics import Metrics
-from streams.rank.loaded_encoder import LoadedEncoder
+from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.settings import Settings
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_update import SumsConfig
 from streams.versions.activations import Activations
+from streams.versions.encoder_catalogue import EncoderCatalogue
 from streams.versions.hot_swap import HotSwap, _try_out
 from streams.versions.map_fitting import MapFitter
+from tests.still_feed import StillFeed
 from tests.unit.streams.conftest import DIMENSION
 
 
@@ -41,42 +43,43 @@ class Fills:
 
 
 @pytest.fixture
-def swap() -> Any:
+def fills() -> Fills:
+    return Fills()
+
+
+@pytest.fixture
+def swap(fills: Fills) -> Any:
     """A worker that serves v1, while v2 is named."""
-    versions = Activations()
+    activations = Activations()
     state = EncoderState(version="v2", name="trained", dimension=2, active_since_ms=5)
-    versions.see([SimpleNamespace(key=lambda: b"v2", value=lambda: encode(state))])  # type: ignore[list-item]
-    serving = SimpleNamespace(space=SimpleNamespace(version="v1"))
+    activations.see([SimpleNamespace(key=lambda: b"v2", value=lambda: encode(state))])  # type: ignore[list-item]
     unused: Any = None
-    found: Any = HotSwap(
-        Settings(),
-        unused,
-        versions,
-        unused,
-        serving,  # type: ignore[arg-type]
-        unused,
-        unused,
-        unused,
-        unused,
-        unused,
-        asyncio.Lock(),
-        Metrics(),
-        "id",
-        unused,
+    loaded: Any = SimpleNamespace(version="v1")
+    progress: Any = fills
+    return HotSwap(
+        catalogue=EncoderCatalogue(unused, activations, progress),
+        maps=unused,
+        active=ActiveEncoder(loaded, StillFeed()),
+        state=unused,
+        preference_vectors=unused,
+        candidates=unused,
+        load=unused,
+        make_feed=unused,
+        shape=unused,
+        metrics=Metrics(),
+        fail=unused,
     )
-    found._fills = Fills()
-    return found
 
 
 async def _switch(swap: Any) -> None:
-    swap._serving.space = SimpleNamespace(version="v2")
+    swap._active.swap(SimpleNamespace(version="v2"), StillFeed())
     async with swap._switched:
         swap._switched.notify_all()
 
 
-def test_users_of_another_worker_wait_for_a_version_that_is_filled(swap: Any) -> None:
+def test_users_of_another_worker_wait_for_a_version_that_is_filled(swap: Any, fills: Fills) -> None:
     async def story() -> None:
-        swap._fills.filled = True
+        fills.filled = True
         waiting = asyncio.create_task(swap.settle())
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -88,18 +91,18 @@ def test_users_of_another_worker_wait_for_a_version_that_is_filled(swap: Any) ->
 
 
 @pytest.mark.parametrize("why", ["not filled", "no folder", "serves already"])
-def test_nobody_waits_for_what_will_not_come_soon(swap: Any, why: str) -> None:
-    swap._fills.filled = why != "not filled"
+def test_nobody_waits_for_what_will_not_come_soon(swap: Any, fills: Fills, why: str) -> None:
+    fills.filled = why != "not filled"
     if why == "no folder":
         swap.problem = "there is no folder"
     if why == "serves already":
-        swap._serving.space = SimpleNamespace(version="v2")
+        swap._active.swap(SimpleNamespace(version="v2"), StillFeed())
     asyncio.run(asyncio.wait_for(swap.settle(), 5))
 
 
-def test_nobody_waits_for_ever(swap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_ever(swap: Any, fills: Fills, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.versions.hot_swap._SETTLE_S", 0.01)
-    swap._fills.filled = True
+    fills.filled = True
     asyncio.run(asyncio.wait_for(swap.settle(), 5))
 
 
@@ -108,7 +111,7 @@ def test_a_version_is_tried_out_before_it_serves(graph: ExactRanker, items: int)
     index = ItemIndex(DIMENSION)
     index.put([f"i{n}" for n in range(items)], np.ones((items, DIMENSION), np.float32))
     sums = SumsConfig(np.array([60.0, 3_600.0]), np.ones((3, 2), np.float32))
-    space = LoadedEncoder("v2", index, IndexUpdates(DIMENSION, "v2"), graph, sums)
+    space = LoadedEncoder(version="v2", index=index, ranker=graph, sums=sums)
     _try_out(space, ProfileShape(history=4, dimension=DIMENSION, half_lives=2))
     with pytest.raises(ValueError, match="sums has shape"):
         _try_out(space, ProfileShape(history=4, dimension=DIMENSION, half_lives=3))
@@ -138,9 +141,12 @@ def test_sums_of_a_version_that_was_never_activated_are_seen_where_its_folder_is
     turn = np.random.default_rng(1).standard_normal((3, DIMENSION)).astype(np.float32)
     index.put([f"i{n}" for n in range(5)], former @ turn)
     sums = SumsConfig(np.array([7_000.0, 50.0]), np.ones((3, 2), np.float32))
-    space = LoadedEncoder("v2", index, IndexUpdates(DIMENSION, "v2"), graph, sums)
+    space = LoadedEncoder(version="v2", index=index, ranker=graph, sums=sums)
     settings = Settings(kafka={"bootstrap_servers": simulator.address})  # type: ignore[arg-type]
-    fitter = MapFitter(settings, versions, EncoderRegistry(first, tmp_path / "kept"))
+    fitter = MapFitter(
+        settings,
+        EncoderCatalogue(EncoderRegistry(first, tmp_path / "kept"), versions, CatalogProgress(settings)),
+    )
     found = asyncio.run(asyncio.wait_for(fitter.from_topic("v1", space), 30))
     if known == "not":
         assert found is None

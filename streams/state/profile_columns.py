@@ -1,0 +1,123 @@
+"""The columns of a profile, each declared once: the table's arrays, their size, what is cleared, saved and forgotten.
+
+A feature adds columns of its own (see `streams.features`). The row has a field for each of them that names one; the
+core's columns are stored by the fields of `streams.checkpoint.stored_profile.ProfileState`.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streams.state.decayed_sums import NO_TIME
+from streams.state.profile_shape import ProfileShape
+
+_BYTES_BESIDE_COLUMNS = 321
+"""Memory of a user that no column holds: the id, its entry in the table's dictionary, applied offsets."""
+
+
+def _one(_: ProfileShape) -> tuple[int, ...]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileColumn:
+    """An array with an entry for each slot of the table."""
+
+    name: str
+    dtype: Any
+    shape: Callable[[ProfileShape], tuple[int, ...]] = _one
+    """Shape of one user's entry."""
+    blank: int = 0
+    """The value of a user of whom nothing is known."""
+    saved: bool = True
+    """Whether a snapshot copies it, so that it can be stored."""
+    kept_when_forgotten: bool = False
+    """Whether it stays when a user is forgotten."""
+    of_encoder: bool = False
+    """Whether it holds vectors or sums of the encoder that serves: another encoder begins with blank ones."""
+    marker: str | None = None
+    """A column that is blank in the slots where this one is: the others need not be cleared, and cost no memory."""
+    field: str | None = None
+    """The row's field that holds it, as little-endian bytes; for columns that no field of the core's row holds."""
+    ring_count: str | None = None
+    """For a ring: the column that counts its entries. It is stored from the oldest entry to the newest."""
+    largest: int | None = None
+    """The largest value that this release knows; a larger one in a row counts as blank."""
+
+
+def _column(
+    name: str, dtype: Any, shape: Callable[[ProfileShape], tuple[int, ...]] = _one, **more: Any
+) -> ProfileColumn:
+    return ProfileColumn(name=name, dtype=dtype, shape=shape, **more)
+
+
+def _history(shape: ProfileShape) -> tuple[int, ...]:
+    return (shape.history,)
+
+
+def _sums(shape: ProfileShape) -> tuple[int, ...]:
+    return (shape.half_lives, shape.dimension)
+
+
+def _half_lives(shape: ProfileShape) -> tuple[int, ...]:
+    return (shape.half_lives,)
+
+
+def _purchases(shape: ProfileShape) -> tuple[int, ...]:
+    return (shape.purchases,)
+
+
+def _recommended(shape: ProfileShape) -> tuple[int, ...]:
+    return (shape.recommended,)
+
+
+CORE_COLUMNS: tuple[ProfileColumn, ...] = (
+    # recents, the newest first
+    _column("items", np.uint64, _history),
+    _column("rows", np.int64, _history, blank=-1, saved=False),
+    _column("types", np.uint8, _history),
+    _column("times", np.int64, _history, blank=NO_TIME),
+    _column("ids", np.uint64, _history),
+    # float64, though stored as float32: a busy user's sums decay thousands of times, and roundings would add up
+    _column("sums", np.float64, _sums, of_encoder=True),
+    _column("total_weight", np.float64, _half_lives, of_encoder=True),
+    _column("sums_time", np.int64, blank=NO_TIME, of_encoder=True),
+    _column("mapped_sums", np.float32, _sums, saved=False, of_encoder=True, marker="mapped_time"),
+    _column("mapped_total_weight", np.float32, _half_lives, saved=False, of_encoder=True, marker="mapped_time"),
+    _column("mapped_time", np.int64, blank=NO_TIME, saved=False, of_encoder=True),
+    _column("preferences", np.float32, lambda shape: (3, shape.dimension), of_encoder=True),
+    _column("seen", np.uint64, lambda shape: (shape.duplicate_window,)),
+    _column("seen_count", np.int64),
+    _column("purchased_items", np.uint64, _purchases),
+    _column("purchased_times", np.int64, _purchases, blank=NO_TIME),
+    # the last list that the user was given
+    _column("recommended_items", np.uint64, _recommended),
+    _column("recommended_reasons", np.uint8, _recommended),
+    _column("recommendation_id_hash", np.uint64),
+    _column("recommended_by", np.uint16),
+    _column("applied", np.int64, lambda _: (3,), kept_when_forgotten=True),
+    _column("duplicates", np.int64, kept_when_forgotten=True),
+    _column("pending_dropped", np.int64, kept_when_forgotten=True),
+    _column("applied_offsets", np.int64, lambda shape: (shape.logs,), kept_when_forgotten=True),
+    _column("partition", np.int32, kept_when_forgotten=True),
+    _column("term", np.int64, kept_when_forgotten=True),
+    _column("dirty", np.bool_, saved=False, kept_when_forgotten=True),
+    _column("saving", np.bool_, saved=False, kept_when_forgotten=True),
+    _column("forgotten", np.bool_, kept_when_forgotten=True),
+    _column("forgotten_ms", np.int64, kept_when_forgotten=True),
+)
+
+
+def bytes_per_user(shape: ProfileShape, feature_columns: Iterable[ProfileColumn] = ()) -> int:
+    """Memory of a user in the table, in bytes.
+
+    >>> bytes_per_user(ProfileShape(history=20, dimension=64, half_lives=2))
+    4610
+    """
+    held = _BYTES_BESIDE_COLUMNS
+    for column in (*CORE_COLUMNS, *feature_columns):
+        held += math.prod(column.shape(shape)) * np.dtype(column.dtype).itemsize
+    return held
