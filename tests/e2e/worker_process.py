@@ -84,12 +84,17 @@ def sum_of_samples(text: str, name: str, *labels: str) -> float:
 class WorkerProcess:
     """``prefstream worker`` in a process of its own."""
 
-    def __init__(self, config: Path, log: Path) -> None:
+    def __init__(self, config: Path, log: Path, tree: Path | None = None) -> None:
+        """``tree`` is another checkout, with an environment of its own, whose worker it is; None: this one's."""
         self.log = log
         self._start = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streams.cli", "--config", str(config), "worker", "--port", "0"],
+                [
+                    sys.executable if tree is None else str(tree / ".venv" / "bin" / "python"),
+                    *("-m", "streams.cli", "--config", str(config), "worker", "--port", "0"),
+                ],
+                cwd=tree,
                 stdout=output,
                 stderr=output,
             )

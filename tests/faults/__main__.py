@@ -2,6 +2,7 @@
 
 python -m tests.faults --all --json
 python -m tests.faults --scenario kill --seed 7 --keep FOLDER
+python -m tests.faults --scenario rebalance --beside FORMER_CHECKOUT
 """
 
 import argparse
@@ -49,10 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a scenario")
     parser.add_argument("--keep", type=Path, help="keep logs and data in this folder")
     parser.add_argument("--stack", type=Path, help="the folder of a stack that runs and is left running")
+    parser.add_argument(
+        "--beside", type=Path, help="another checkout with a .venv of its own: every second worker is one of it"
+    )
     given = parser.parse_args(arguments)
     if not given.all and not given.scenario:
         parser.error("name scenarios with --scenario, or give --all")
     names = given.scenario or (QUICK if given.quick else tuple(SCENARIOS))
+    beside = given.beside.resolve() if given.beside else None
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -69,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
             stack = ending.enter_context(running(folder / "stack", progress=say))
         for name in names:
             say(f"{name}: begins")
-            result = _one(name, Run(given.seed, given.quick, stack, folder, say))
+            result = _one(name, Run(given.seed, given.quick, stack, folder, say, beside))
             passed &= result["passed"]
             if given.json:
                 print(json.dumps(result), flush=True)

@@ -45,6 +45,8 @@ class Run:
     stack: Stack
     folder: Path
     say: Say
+    beside: Path | None = None
+    """Another checkout: every second worker is one of it."""
 
 
 @dataclass
@@ -116,7 +118,8 @@ class Arena:
     def start_worker(self, *, ready: bool = True, config: Path | None = None) -> WatchedWorker:
         """One worker more."""
         number = len(self.watch.workers) + 1
-        worker = WatchedWorker(config or self.shop.config, self.folder / f"worker-{number}.log")
+        tree = self.run.beside if number % 2 == 0 else None
+        worker = WatchedWorker(config or self.shop.config, self.folder / f"worker-{number}.log", tree)
         self.watch.workers.append(worker)
         if ready:
             worker.wait_ready()

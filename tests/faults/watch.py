@@ -18,8 +18,8 @@ AWAY = (KafkaException, TimeoutError)
 class WatchedWorker(WorkerProcess):
     """A worker whose last metrics outlive it."""
 
-    def __init__(self, config: Path, log: Path) -> None:
-        super().__init__(config, log)
+    def __init__(self, config: Path, log: Path, tree: Path | None = None) -> None:
+        super().__init__(config, log, tree)
         self.page = ""
         self.held = False
         """Stopped by SIGSTOP: it can't answer."""
