@@ -1,23 +1,35 @@
 """Types of arrays, and arrays of stored bytes: defined once, used everywhere."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float32Array = NDArray[np.float32]
+from encoders.arrays import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    Int8Array,
+    Int32Array,
+    Int64Array,
+    IntpArray,
+    UInt8Array,
+    UInt16Array,
+    UInt64Array,
+)
+
+__all__ = [
+    "BoolArray",
+    "Float32Array",
+    "Float64Array",
+    "Int8Array",
+    "Int32Array",
+    "Int64Array",
+    "IntpArray",
+    "UInt8Array",
+    "UInt16Array",
+    "UInt64Array",
+    "floats",
+]
 
 
-Float64Array = NDArray[np.float64]
-
-
-Int64Array = NDArray[np.int64]
-
-
-UInt64Array = NDArray[np.uint64]
-
-
-IntpArray = NDArray[np.intp]
-
-
-def floats(data: bytes) -> NDArray[np.float32]:
-    """float32 array of stored bytes."""
+def floats(data: bytes) -> Float32Array:
+    """Read the float32 array (little-endian) that ``data`` holds."""
     return np.frombuffer(data, "<f4")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from encoders.arrays import Int64Array
 from encoders.artifact.manifest import Encoder
 from encoders.artifact.signature import IMAGES, PRICES, SENTENCES
 from encoders.building import folder_writer as encoder_folder
@@ -28,7 +29,7 @@ def build(
     item_ids: Sequence[str],
     own: npt.ArrayLike,
     bias: npt.ArrayLike,
-    feature_buckets: npt.NDArray[np.int64],
+    feature_buckets: Int64Array,
     feature_vectors: npt.ArrayLike,
     version: str,
     *,

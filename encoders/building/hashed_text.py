@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from encoders.arrays import Float32Array
 from encoders.artifact.manifest import Encoder
 from encoders.building import folder_writer as encoder_folder
 from encoders.building.folder_writer import UserSide
@@ -56,7 +56,7 @@ def build(
     )
 
 
-def random_directions(buckets: int, dimension: int, seed: int) -> npt.NDArray[np.float32]:
+def random_directions(buckets: int, dimension: int, seed: int) -> Float32Array:
     """Unit rows with entries of +-1 / sqrt(d), from PCG64's raw bits, which are the same everywhere and for ever."""
     words = -(-buckets * dimension // 64)
     bits = np.random.PCG64(seed).random_raw(words).astype("<u8").view(np.uint8)

@@ -8,13 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from encoders.arrays import BoolArray, Float32Array, Int64Array, UInt64Array
 from encoders.index.hashtable import HashTable
 from schemas.ids import id_hash, id_hashes
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-HashArray = npt.NDArray[np.uint64]
-BoolArray = npt.NDArray[np.bool_]
 
 WITHDRAWN = np.float32(-np.inf)  # the bias of an item that must not be recommended
 _NO_SOURCE = np.uint64(0)
@@ -37,8 +33,8 @@ class IndexSnapshot:
     later update of one of its rows shows in it, so apply updates between rankings, never while one runs in a thread.
     """
 
-    items: FloatArray  # (N, d)
-    bias: FloatArray  # (N,), -inf = withdrawn or removed
+    items: Float32Array  # (N, d)
+    bias: Float32Array  # (N,), -inf = withdrawn or removed
     version: int
 
 
@@ -53,13 +49,13 @@ class ItemIndex:
         self.dimension = dimension
         self.item_ids: list[str] = []  # id of each row
         self._table = HashTable(capacity)
-        self._vectors: FloatArray = np.zeros((capacity, dimension), np.float32)
-        self._bias: FloatArray = np.full(capacity, WITHDRAWN)
+        self._vectors: Float32Array = np.zeros((capacity, dimension), np.float32)
+        self._bias: Float32Array = np.full(capacity, WITHDRAWN)
         self._removed: BoolArray = np.zeros(capacity, np.bool_)  # tombstones: the row waits for its id to return
-        self._hashes: HashArray = np.zeros(capacity, np.uint64)  # of each row's id
-        self._source: HashArray = np.zeros(capacity, np.uint64)  # hash of (topic id, partition) last seen
-        self._source_offset: IntArray = np.zeros(capacity, np.int64)
-        self._changed_at: IntArray = np.zeros(capacity, np.int64)  # the version that each row last changed in
+        self._hashes: UInt64Array = np.zeros(capacity, np.uint64)  # of each row's id
+        self._source: UInt64Array = np.zeros(capacity, np.uint64)  # hash of (topic id, partition) last seen
+        self._source_offset: Int64Array = np.zeros(capacity, np.int64)
+        self._changed_at: Int64Array = np.zeros(capacity, np.int64)  # the version that each row last changed in
         self._tombstones = 0
         self._version = next(_versions)
 
@@ -147,7 +143,7 @@ class ItemIndex:
         self._note_change(rows)
         return len(rows)
 
-    def rows(self, hashes: HashArray) -> IntArray:
+    def rows(self, hashes: UInt64Array) -> Int64Array:
         """Row of each id hash: int64 of the same shape, -1 for an id that is unknown or removed."""
         rows = self._table.lookup(hashes)
         if self._tombstones:
@@ -158,19 +154,19 @@ class ItemIndex:
         """Row of one id, -1 if it is unknown or removed."""
         return int(self.rows(np.array([id_hash(item_id)], np.uint64))[0])
 
-    def hashes(self, rows: IntArray) -> HashArray:
+    def hashes(self, rows: Int64Array) -> UInt64Array:
         """Id hash of each row: uint64 of the same shape, 0 where the row is -1."""
         hashes = self._hashes.take(rows, mode="wrap")
         hashes[rows < 0] = 0
         return hashes
 
-    def gather(self, rows: IntArray) -> FloatArray:
+    def gather(self, rows: Int64Array) -> Float32Array:
         """Vectors of rows of any shape: float32 of shape (..., d), zeros where the row is -1."""
         vectors = self._vectors.take(rows, axis=0, mode="wrap")  # -1 wraps to the last row, then zeroed
         vectors[rows < 0] = 0.0
         return vectors
 
-    def available(self, rows: IntArray) -> BoolArray:
+    def available(self, rows: Int64Array) -> BoolArray:
         """Which rows may be recommended: bool of the same shape, False where -1, withdrawn or removed."""
         return np.asarray((rows >= 0) & (self._bias.take(rows, mode="wrap") > WITHDRAWN), np.bool_)
 
@@ -179,20 +175,20 @@ class ItemIndex:
         n = len(self.item_ids)
         return IndexSnapshot(self._vectors[:n], self._bias[:n], self._version)
 
-    def changed_since(self, version: int) -> IntArray:
+    def changed_since(self, version: int) -> Int64Array:
         """Rows that changed after a snapshot of that version: int64 array, ascending."""
         return np.flatnonzero(self._changed_at[: len(self.item_ids)] > version)
 
-    def _note_change(self, rows: IntArray) -> None:
+    def _note_change(self, rows: Int64Array) -> None:
         if len(rows):
             self._version = next(_versions)
             self._changed_at[rows] = self._version
 
-    def _known_rows(self, item_ids: Sequence[str]) -> IntArray:
+    def _known_rows(self, item_ids: Sequence[str]) -> Int64Array:
         rows = np.unique(self.rows(id_hashes(item_ids)))
         return rows[rows >= 0]
 
-    def _rows_for(self, hashes: HashArray, item_ids: Sequence[str], turn: IntArray) -> IntArray:
+    def _rows_for(self, hashes: UInt64Array, item_ids: Sequence[str], turn: Int64Array) -> Int64Array:
         """Rows of distinct hashes; new ones get the next rows."""
         rows = self._table.lookup(hashes)
         new = np.flatnonzero(rows < 0)
@@ -205,7 +201,7 @@ class ItemIndex:
             self.item_ids.extend([item_ids[i] for i in turn[new].tolist()])
         return rows
 
-    def _is_fresh(self, rows: IntArray, source: HashArray, offset: IntArray) -> BoolArray:
+    def _is_fresh(self, rows: Int64Array, source: UInt64Array, offset: Int64Array) -> BoolArray:
         has_source = source != _NO_SOURCE
         fresh = ~(has_source & (self._source[rows] == source) & (offset < self._source_offset[rows]))
         noted = fresh & has_source
@@ -228,7 +224,7 @@ class ItemIndex:
         self._source_offset = np.concatenate([self._source_offset, np.zeros(extra, np.int64)])
 
 
-def _source_arrays(sources: Sequence[CatalogPosition | None] | None, n: int) -> tuple[HashArray, IntArray]:
+def _source_arrays(sources: Sequence[CatalogPosition | None] | None, n: int) -> tuple[UInt64Array, Int64Array]:
     keys = np.zeros(n, np.uint64)
     offsets = np.zeros(n, np.int64)
     known: dict[tuple[str, int], int] = {}
@@ -242,7 +238,7 @@ def _source_arrays(sources: Sequence[CatalogPosition | None] | None, n: int) -> 
     return keys, offsets
 
 
-def _turns(hashes: HashArray, sound: BoolArray) -> list[IntArray]:
+def _turns(hashes: UInt64Array, sound: BoolArray) -> list[Int64Array]:
     """Positions of sound entries: the first of each hash, then the second of each, and so on."""
     positions = np.flatnonzero(sound)
     order = np.argsort(hashes[positions], kind="stable")

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from encoders.arrays import Float32Array, Int8Array, Int32Array, Int64Array, UInt8Array
 from encoders.index import tile_search_kernels as kernels
 from encoders.index.int8_tile_scores import AXES, TILE
-from encoders.index.item_index import FloatArray, IndexSnapshot, IntArray, ItemIndex
-
-RowArray = npt.NDArray[np.int32]
+from encoders.index.item_index import IndexSnapshot, ItemIndex
 
 _PER_ROOT = 4.0  # clusters a square root of the items: about what balances choosing and scanning
 _TRAINED_ON = 40  # items a cluster that training looks at
@@ -33,9 +32,9 @@ _DEVIATIONS = 3.0  # that an error may have where items of other clusters are mi
 class Found:
     """What may be among the best of B users, in no order."""
 
-    rows: RowArray  # (B, room), -1 behind the last
-    highs: FloatArray  # (B, room), the highest that each one's score can be
-    counts: IntArray  # (B,), how many there are
+    rows: Int32Array  # (B, room), -1 behind the last
+    highs: Float32Array  # (B, room), the highest that each one's score can be
+    counts: Int64Array  # (B,), how many there are
 
 
 class TileSearch:
@@ -48,7 +47,7 @@ class TileSearch:
     version : of the index that this agrees with
     """
 
-    def __init__(self, centroids: FloatArray | None, dimension: int, score_scale: float, items: int) -> None:
+    def __init__(self, centroids: Float32Array | None, dimension: int, score_scale: float, items: int) -> None:
         self.count = 1 if centroids is None else len(centroids)
         self.divided = centroids is not None
         self.version = 0
@@ -59,18 +58,18 @@ class TileSearch:
         self._trained_tiles = 0
         # in a turned space no axis stands out, which halves the error of the codes
         turn = np.linalg.qr(np.random.default_rng(0).standard_normal((dimension, dimension)))[0]
-        self._turn: FloatArray = np.pad(turn.astype(np.float32), ((0, 0), (0, -dimension % AXES)))
-        self._at: IntArray = np.full(items, -1, np.int64)
-        self._first_tile: IntArray = np.full(self.count, -1, np.int64)
-        self._used: IntArray = np.zeros(1, np.int64)
-        self._next_tile: IntArray = np.empty(0, np.int64)
-        self._cluster_of: IntArray = np.empty(0, np.int64)
-        self._filled: IntArray = np.empty(0, np.int64)
-        self._tiles: npt.NDArray[np.uint8] = np.empty((0, self._turn.shape[1] // AXES, TILE, AXES), np.uint8)
-        self._scales: FloatArray = np.empty((0, TILE), np.float32)
-        self._biases: FloatArray = np.empty((0, TILE), np.float32)
-        self._rows: RowArray = np.empty((0, TILE), np.int32)
-        self._spans: FloatArray = np.empty((0, 2), np.float32)
+        self._turn: Float32Array = np.pad(turn.astype(np.float32), ((0, 0), (0, -dimension % AXES)))
+        self._at: Int64Array = np.full(items, -1, np.int64)
+        self._first_tile: Int64Array = np.full(self.count, -1, np.int64)
+        self._used: Int64Array = np.zeros(1, np.int64)
+        self._next_tile: Int64Array = np.empty(0, np.int64)
+        self._cluster_of: Int64Array = np.empty(0, np.int64)
+        self._filled: Int64Array = np.empty(0, np.int64)
+        self._tiles: UInt8Array = np.empty((0, self._turn.shape[1] // AXES, TILE, AXES), np.uint8)
+        self._scales: Float32Array = np.empty((0, TILE), np.float32)
+        self._biases: Float32Array = np.empty((0, TILE), np.float32)
+        self._rows: Int32Array = np.empty((0, TILE), np.int32)
+        self._spans: Float32Array = np.empty((0, 2), np.float32)
         self._cells: _Cells | None = None
         if centroids is not None:
             self._cells = _Cells(centroids)
@@ -124,7 +123,7 @@ class TileSearch:
                 self._place(snapshot, rows, self._clusters_of(snapshot, rows))
                 self.version = snapshot.version
 
-    def search(self, users: FloatArray, snapshot: IndexSnapshot, probes: int, count: int) -> Found:
+    def search(self, users: Float32Array, snapshot: IndexSnapshot, probes: int, count: int) -> Found:
         """What may be among the best ``count`` items of each of B users, in their nearest clusters.
 
         Parameters
@@ -162,8 +161,8 @@ class TileSearch:
         return Found(found, highs, counts)
 
     def _quantised(
-        self, vectors: FloatArray
-    ) -> tuple[npt.NDArray[np.int8], FloatArray, FloatArray, FloatArray, RowArray]:
+        self, vectors: Float32Array
+    ) -> tuple[Int8Array, Float32Array, Float32Array, Float32Array, Int32Array]:
         """The turned vectors as ``cluster_kernels.quantise`` has them: codes, scales, lengths, errors, offsets."""
         turned = vectors @ self._turn
         codes, offsets = np.empty(turned.shape, np.int8), np.empty(len(turned), np.int32)
@@ -179,7 +178,7 @@ class TileSearch:
         self._trained_tiles = int(self._used[0])
         self.version = snapshot.version
 
-    def _clusters_of(self, snapshot: IndexSnapshot, rows: IntArray) -> IntArray:
+    def _clusters_of(self, snapshot: IndexSnapshot, rows: Int64Array) -> Int64Array:
         clusters = np.zeros(len(rows), np.int64)
         if self._cells is not None:
             for start in range(0, len(rows), _BLOCK):
@@ -188,7 +187,7 @@ class TileSearch:
                 clusters[start : start + _BLOCK] = self._cells.nearest(points)
         return clusters
 
-    def _place(self, snapshot: IndexSnapshot, rows: IntArray, clusters: IntArray) -> None:
+    def _place(self, snapshot: IndexSnapshot, rows: Int64Array, clusters: Int64Array) -> None:
         if len(self._at) < len(snapshot.bias):
             self._at = np.concatenate([self._at, np.full(len(snapshot.bias) - len(self._at), -1, np.int64)])
         for start in range(0, len(rows), _BLOCK):
@@ -218,7 +217,7 @@ class TileSearch:
         self._biases, self._rows = grown(self._biases, -np.inf), grown(self._rows, -1)
 
 
-def _points(snapshot: IndexSnapshot, rows: IntArray, scale: np.float32) -> FloatArray:
+def _points(snapshot: IndexSnapshot, rows: Int64Array, scale: np.float32) -> Float32Array:
     """(n, d + 1): vectors times the score scale, and bias."""
     return np.concatenate([snapshot.items[rows] * scale, snapshot.bias[rows, None]], axis=1)
 
@@ -226,12 +225,12 @@ def _points(snapshot: IndexSnapshot, rows: IntArray, scale: np.float32) -> Float
 class _Cells:
     """Finds the nearest centroid (C, n) of points (B, n): that with the largest p . c - |c|^2 / 2."""
 
-    def __init__(self, centroids: FloatArray) -> None:
+    def __init__(self, centroids: Float32Array) -> None:
         self._centroids = IndexSnapshot(centroids, -0.5 * np.einsum("cn,cn->c", centroids, centroids), 0)
         self._search = TileSearch.undivided(self._centroids, 1.0)
         self._search._reach = _reach_of_most(centroids.shape[1])
 
-    def nearest(self, points: FloatArray) -> IntArray:
+    def nearest(self, points: Float32Array) -> Int64Array:
         """Numbers of centroids (B,)."""
         found = self._search.search(points, self._centroids, 0, 1)
         scores, nearest = np.empty((len(points), 1), np.float32), np.empty((len(points), 1), np.int64)
@@ -241,7 +240,7 @@ class _Cells:
         return np.maximum(nearest[:, 0], 0)  # numbers beyond float32 have none
 
 
-def _k_means(points: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
+def _k_means(points: Float32Array, count: int, rng: np.random.Generator) -> Float32Array:
     """Lloyd's algorithm from random points; a centroid that nobody is near to moves to a random point."""
     centroids = points[:count].copy()  # the points come in random order
     for _ in range(_ROUNDS):

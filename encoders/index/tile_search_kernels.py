@@ -9,17 +9,10 @@ possible ones of enough others is out.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from encoders.arrays import Float32Array, Int8Array, Int32Array, Int64Array, UInt8Array
 from encoders.compiled import compiled
 from encoders.index.int8_tile_scores import AXES, SHIFT, TILE, TOGETHER, lowest_bit, score_four, score_one
-
-Codes = NDArray[np.int8]
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
-Ints32 = NDArray[np.int32]
-Masks = NDArray[np.uint64]
-Floats = NDArray[np.float32]
 
 ROOM = 5
 """Times what is looked for that a user's buffer holds: cut when it is full."""
@@ -28,7 +21,14 @@ _INT8 = np.float32(127.0)
 
 
 @compiled("void(float32[:, ::1], int8[:, ::1], float32[::1], float32[::1], float32[::1], int32[::1])")
-def quantise(vectors: Floats, codes: Codes, scales: Floats, lengths: Floats, errors: Floats, offsets: Ints32) -> None:
+def quantise(
+    vectors: Float32Array,
+    codes: Int8Array,
+    scales: Float32Array,
+    lengths: Float32Array,
+    errors: Float32Array,
+    offsets: Int32Array,
+) -> None:
     """Vectors v (n, D) as ``scales * codes``, D bytes each.
 
     Filled are ``codes`` (n, D), ``scales`` (n,), ``lengths`` |v|, ``errors`` |v - scale * code|, and ``offsets``: what
@@ -53,7 +53,7 @@ def quantise(vectors: Floats, codes: Codes, scales: Floats, lengths: Floats, err
 
 
 @compiled()
-def _replace_root(scores: Floats, rows: Ints, score: np.float32, row: int) -> None:
+def _replace_root(scores: Float32Array, rows: Int64Array, score: np.float32, row: int) -> None:
     """Put an entry in the place of the least of a heap (binary, the root is the least)."""
     size = len(scores)
     at = 0
@@ -73,7 +73,7 @@ def _replace_root(scores: Floats, rows: Ints, score: np.float32, row: int) -> No
 
 
 @compiled()
-def _reached(scores: Floats, filled: int, keep: int, low: np.float32) -> np.float32:
+def _reached(scores: Float32Array, filled: int, keep: int, low: np.float32) -> np.float32:
     """What at least ``keep`` of the ``filled`` scores reach, and hardly more of them, where so many reach ``low``.
 
     Bisection, as each step counts at the speed of vectors, where a quickselect or a heap goes score by score.
@@ -96,7 +96,7 @@ def _reached(scores: Floats, filled: int, keep: int, low: np.float32) -> np.floa
 
 
 @compiled()
-def _score(user: Floats, items: Floats, bias: Floats, row: int) -> np.float32:
+def _score(user: Float32Array, items: Float32Array, bias: Float32Array, row: int) -> np.float32:
     score: np.float32 = bias[row]
     for axis in range(len(user)):
         score += user[axis] * items[row, axis]
@@ -104,7 +104,7 @@ def _score(user: Floats, items: Floats, bias: Floats, row: int) -> np.float32:
 
 
 @compiled("void(int32[:, :], int64[::1], int64[::1])")
-def group(places: Ints32, starts: Ints, users: Ints) -> None:
+def group(places: Int32Array, starts: Int64Array, users: Int64Array) -> None:
     """Who wants which cluster: fill ``users`` with the rows of ``places`` that name a cluster, cluster by cluster.
 
     Parameters
@@ -129,8 +129,8 @@ def group(places: Ints32, starts: Ints, users: Ints) -> None:
 
 @compiled()
 def _tighten(
-    user: Floats, items: Floats, bias: Floats, highs: Floats, lows: Floats, rows: Ints32, filled: int, keep: int,
-    least: np.float32, best: Floats, best_rows: Ints,
+    user: Float32Array, items: Float32Array, bias: Float32Array, highs: Float32Array, lows: Float32Array, rows: Int32Array, filled: int, keep: int,
+    least: np.float32, best: Float32Array, best_rows: Int64Array,
 ) -> tuple[int, np.float32]:  # fmt: skip
     """Drop the entries that can't be among the best ``keep``; returns how many stay, and what another one has to reach.
 
@@ -167,26 +167,26 @@ def _tighten(
     "int32[:, ::1], float32[:, ::1], int64, float32[:, ::1], int32[:, ::1], int64[::1])"
 )
 def scan(
-    users: Floats,
-    items: Floats,
-    bias: Floats,
-    codes: Codes,
-    offsets: Ints32,
-    user_scales: Floats,
-    reaches: Floats,
-    starts: Ints,
-    wanting: Ints,
-    first_tile: Ints,
-    next_tile: Ints,
-    tiles: Bytes,
-    scales: Floats,
-    biases: Floats,
-    rows: Ints32,
-    spans: Floats,
+    users: Float32Array,
+    items: Float32Array,
+    bias: Float32Array,
+    codes: Int8Array,
+    offsets: Int32Array,
+    user_scales: Float32Array,
+    reaches: Float32Array,
+    starts: Int64Array,
+    wanting: Int64Array,
+    first_tile: Int64Array,
+    next_tile: Int64Array,
+    tiles: UInt8Array,
+    scales: Float32Array,
+    biases: Float32Array,
+    rows: Int32Array,
+    spans: Float32Array,
     keep: int,
-    highs: Floats,
-    found: Ints32,
-    filled: Ints,
+    highs: Float32Array,
+    found: Int32Array,
+    filled: Int64Array,
 ) -> None:
     """Score the items of the clusters that each user wants and keep those that may be among the ``keep`` best of them.
 
@@ -259,16 +259,16 @@ def scan(
     "float32[:, ::1], float32[:, ::1], int64[:, ::1])"
 )
 def choose(
-    users: Floats,
-    items: Floats,
-    bias: Floats,
-    found: Ints32,
-    highs: Floats,
-    filled: Ints,
-    changed_rows: Ints,
-    amounts: Floats,
-    best: Floats,
-    chosen: Ints,
+    users: Float32Array,
+    items: Float32Array,
+    bias: Float32Array,
+    found: Int32Array,
+    highs: Float32Array,
+    filled: Int64Array,
+    changed_rows: Int64Array,
+    amounts: Float32Array,
+    best: Float32Array,
+    chosen: Int64Array,
 ) -> None:
     """The best of what was found and of what is changed, by exact score; best first, -1 behind the last.
 
@@ -338,24 +338,24 @@ def choose(
     "int32[:, ::1], float32[:, ::1], int64[::1])"
 )
 def place(
-    new_rows: Ints,
-    clusters: Ints,
-    codes: Codes,
-    vector_scales: Floats,
-    lengths: Floats,
-    errors: Floats,
-    vector_biases: Floats,
-    first_tile: Ints,
-    next_tile: Ints,
-    cluster_of: Ints,
-    filled: Ints,
-    used: Ints,
-    tiles: Bytes,
-    scales: Floats,
-    biases: Floats,
-    rows: Ints32,
-    spans: Floats,
-    at: Ints,
+    new_rows: Int64Array,
+    clusters: Int64Array,
+    codes: Int8Array,
+    vector_scales: Float32Array,
+    lengths: Float32Array,
+    errors: Float32Array,
+    vector_biases: Float32Array,
+    first_tile: Int64Array,
+    next_tile: Int64Array,
+    cluster_of: Int64Array,
+    filled: Int64Array,
+    used: Int64Array,
+    tiles: UInt8Array,
+    scales: Float32Array,
+    biases: Float32Array,
+    rows: Int32Array,
+    spans: Float32Array,
+    at: Int64Array,
 ) -> None:
     """Put ``new_rows`` (n,) into their ``clusters`` (n,) and take them out of where they were; -inf biases are hidden.
 

@@ -9,16 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from encoders.arrays import Float32Array
 from encoders.artifact.manifest import Encoder
 from encoders.artifact.signature import IMAGES, PRICES, SENTENCES
 from encoders.items import prices
 from encoders.items.sentences import SentenceModel, text_of
 from encoders.runtime import Runtime
 from schemas.catalog import CatalogItem
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +57,9 @@ class DenseInputs:
             manifest.price_scales,
         )
 
-    def read(self, items: Sequence[CatalogItem | None]) -> dict[str, FloatArray]:
+    def read(self, items: Sequence[CatalogItem | None]) -> dict[str, Float32Array]:
         """The inputs by name, each float32 (N, D); a row is zero where an item has none, or None stands for it."""
-        found: dict[str, FloatArray] = {}
+        found: dict[str, Float32Array] = {}
         if self.sentences is not None:
             found[SENTENCES] = self.sentences.encode(["" if item is None else text_of(item) for item in items])
         if self.image_dimension:
@@ -71,7 +69,7 @@ class DenseInputs:
         return found
 
 
-def _images(items: Sequence[CatalogItem | None], dimension: int) -> FloatArray:
+def _images(items: Sequence[CatalogItem | None], dimension: int) -> Float32Array:
     """Unit image vectors (N, D); one of another length is of another model, and as good as none."""
     vectors = np.zeros((len(items), dimension), np.float64)
     for row, item in enumerate(items):

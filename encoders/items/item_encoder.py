@@ -3,16 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from encoders.arrays import BoolArray, Float32Array, Int64Array
 from encoders.artifact.manifest import ITEMS_MODEL, Encoder
 from encoders.items import hashed_text, lookup
 from encoders.items.dense_features import DenseInputs
 from encoders.runtime import Array, Runtime
 from schemas.catalog import CatalogItem
-
-FloatArray = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 BATCH = 512  # items a run: their gathered features stay in a core's cache
 
@@ -27,7 +24,7 @@ class ItemEncoder:
         self._dense = DenseInputs.of_encoder(runtime, encoder)
         self._rows = lookup.read_rows(encoder) if self._manifest.kind != "text" else {}
 
-    def encode(self, items: Sequence[CatalogItem]) -> tuple[FloatArray, BoolArray]:
+    def encode(self, items: Sequence[CatalogItem]) -> tuple[Float32Array, BoolArray]:
         """Vectors of items.
 
         Returns
@@ -38,7 +35,7 @@ class ItemEncoder:
         vectors, known, _ = self.encode_with_bias(items)
         return vectors, known
 
-    def encode_with_bias(self, items: Sequence[CatalogItem]) -> tuple[FloatArray, BoolArray, FloatArray]:
+    def encode_with_bias(self, items: Sequence[CatalogItem]) -> tuple[Float32Array, BoolArray, Float32Array]:
         """As ``encode``; and what the encoder adds to every score of these items: float32 (N,), 0 where unknown."""
         vectors = np.zeros((len(items), self._manifest.dimension), np.float32)
         bias = np.zeros(len(items), np.float32)
@@ -52,7 +49,7 @@ class ItemEncoder:
         known = np.einsum("nd,nd->n", vectors, vectors) > 0
         return vectors, np.asarray(known, np.bool_), bias
 
-    def _feeds(self, items: Sequence[CatalogItem]) -> tuple[dict[str, Array], npt.NDArray[np.int64]]:
+    def _feeds(self, items: Sequence[CatalogItem]) -> tuple[dict[str, Array], Int64Array]:
         """Inputs of the graph, and which of the items they stand for."""
         rows = np.fromiter((self._rows.get(item.item_id, -1) for item in items), np.int64, len(items))
         if self._manifest.kind == "lookup":

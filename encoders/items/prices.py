@@ -8,12 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from encoders.arrays import Float32Array
 from encoders.artifact.signature import KNOTS
 from schemas.catalog import CatalogItem
-
-FloatArray = npt.NDArray[np.float32]
 
 _REACH = 2.0  # standard deviations to the outer knots; what lies beyond counts as these
 _LEAST = 1e-12  # stands for a price of nothing, whose logarithm there is not
@@ -37,7 +35,7 @@ def scales(items: Iterable[CatalogItem]) -> dict[str, list[float]]:
     return {currency: [float(np.mean(each)), float(np.std(each)) or 1.0] for currency, each in sorted(logs.items())}
 
 
-def knot_weights(items: Sequence[CatalogItem | None], by_currency: Scales) -> FloatArray:
+def knot_weights(items: Sequence[CatalogItem | None], by_currency: Scales) -> Float32Array:
     """Weights of the knots: float32 (N, KNOTS), at most two of a row above 0, which add up to 1.
 
     A row is zero where there is no price, or one in a currency without a scale.

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
+from encoders.arrays import Float32Array
 from encoders.errors import EncoderError
 from encoders.runtime import Array, Runtime
 from schemas.catalog import CatalogItem
-
-FloatArray = npt.NDArray[np.float32]
 
 TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "sentences.onnx"  # in an encoder folder
@@ -91,7 +89,7 @@ class SentenceModel:
             (name for name in _TOKEN_OUTPUTS if name in self._session.outputs), self._session.outputs[0]
         )
 
-    def encode(self, texts: Sequence[str]) -> FloatArray:
+    def encode(self, texts: Sequence[str]) -> Float32Array:
         """Unit vectors of texts, the mean over their tokens: float32 (N, D); zero for an empty text."""
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # texts of one length have little padding
         parts = [
@@ -104,7 +102,7 @@ class SentenceModel:
         vectors[[i for i, text in enumerate(texts) if not text.strip()]] = 0.0
         return vectors
 
-    def _pooled(self, texts: Sequence[str]) -> FloatArray:
+    def _pooled(self, texts: Sequence[str]) -> Float32Array:
         found: list[Any] = self._tokenizer.encode_batch(list(texts))
         mask = np.array([each.attention_mask for each in found], np.int64)
         feeds: dict[str, Array] = {

@@ -1,19 +1,16 @@
 """What made the scores of a linear head, compiled: the shares that ``scoring.compose_model`` has as a graph."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from encoders.arrays import Float32Array, Int64Array
 from encoders.compiled import compiled
 from encoders.onnx_builder import TINY
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 _TINY = np.float32(TINY)
 
 
 @compiled()
-def _weighted_unit(vectors: Floats, weights: Floats, total: Floats, unit: Floats) -> None:
+def _weighted_unit(vectors: Float32Array, weights: Float32Array, total: Float32Array, unit: Float32Array) -> None:
     """``total`` (d,) of vectors (n, d) by their weights, and the unit vector along it; that of zero is zero."""
     total[:] = 0
     for number in range(len(vectors)):
@@ -29,7 +26,7 @@ def _weighted_unit(vectors: Floats, weights: Floats, total: Floats, unit: Floats
 
 
 @compiled()
-def _dots(item: Floats, vectors: Floats, dots: Floats) -> None:
+def _dots(item: Float32Array, vectors: Float32Array, dots: Float32Array) -> None:
     """Dot products of an item (d,) with vectors (n, d); four at a time keep the processor's multipliers busy."""
     four = len(vectors) // 4 * 4
     for number in range(0, four, 4):
@@ -54,24 +51,24 @@ def _dots(item: Floats, vectors: Floats, dots: Floats) -> None:
     "float32[:, ::1], float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1])"
 )
 def explain(
-    rows: Ints,
-    items: Floats,
-    bias: Floats,
+    rows: Int64Array,
+    items: Float32Array,
+    bias: Float32Array,
     scale: float,
-    recent_vectors: Floats,
-    recent_weights: Floats,
-    recent_rows: Ints,
-    recent_scores: Floats,
-    sums: Floats,
-    sum_weights: Floats,
-    adjust_rows: Ints,
-    adjust: Floats,
-    short_term: Floats,
-    long_term: Floats,
-    recent_attributions: Floats,
-    older_attributions: Floats,
-    bias_attributions: Floats,
-    adjustment_attributions: Floats,
+    recent_vectors: Float32Array,
+    recent_weights: Float32Array,
+    recent_rows: Int64Array,
+    recent_scores: Float32Array,
+    sums: Float32Array,
+    sum_weights: Float32Array,
+    adjust_rows: Int64Array,
+    adjust: Float32Array,
+    short_term: Float32Array,
+    long_term: Float32Array,
+    recent_attributions: Float32Array,
+    older_attributions: Float32Array,
+    bias_attributions: Float32Array,
+    adjustment_attributions: Float32Array,
 ) -> None:
     """Fill the last six with what made the scores of ``rows`` (B, k), and the two parts of the users' vectors.
 

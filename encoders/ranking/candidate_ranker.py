@@ -2,21 +2,14 @@
 
 import numpy as np
 
+from encoders.arrays import Float32Array, Int64Array
 from encoders.artifact.manifest import Encoder
 from encoders.errors import EncoderError
 from encoders.index import tile_search_kernels as kernels
 from encoders.index.item_index import IndexSnapshot
 from encoders.index.tile_search import TileSearch
 from encoders.ranking.attribution_kernels import explain
-from encoders.ranking.ranking_io import (
-    FloatArray,
-    HeadInputs,
-    IntArray,
-    Ranked,
-    checked_adjustments,
-    head_feeds,
-    ranked,
-)
+from encoders.ranking.ranking_io import HeadInputs, Ranked, checked_adjustments, head_feeds, ranked
 from encoders.ranking.scoring_graph import compose_model, compose_user_model
 from encoders.runtime import Array, DeviceArray, Runtime
 
@@ -48,8 +41,8 @@ class CandidateRanker:
         snapshot: IndexSnapshot,
         clusters: TileSearch,
         probes: int,
-        adjust_rows: IntArray,
-        adjust: FloatArray,
+        adjust_rows: Int64Array,
+        adjust: Float32Array,
         k: int,
     ) -> Ranked:
         """The k best items of each user among those of the ``probes`` nearest clusters, where there are several.

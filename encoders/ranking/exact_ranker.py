@@ -2,17 +2,10 @@
 
 import numpy as np
 
+from encoders.arrays import Float32Array, Int64Array
 from encoders.artifact.manifest import Encoder
 from encoders.index.item_index import IndexSnapshot
-from encoders.ranking.ranking_io import (
-    FloatArray,
-    HeadInputs,
-    IntArray,
-    Ranked,
-    checked_adjustments,
-    head_feeds,
-    ranked,
-)
+from encoders.ranking.ranking_io import HeadInputs, Ranked, checked_adjustments, head_feeds, ranked
 from encoders.ranking.scoring_graph import RANKED_AXES, compose_model
 from encoders.runtime import Array, DeviceArray, Runtime
 
@@ -61,7 +54,7 @@ class ExactRanker:
         self._on_device: tuple[int, DeviceArray, DeviceArray] | None = None
 
     def rank(
-        self, inputs: HeadInputs, snapshot: IndexSnapshot, adjust_rows: IntArray, adjust: FloatArray, k: int
+        self, inputs: HeadInputs, snapshot: IndexSnapshot, adjust_rows: Int64Array, adjust: Float32Array, k: int
     ) -> Ranked:
         """The k best items of each user.
 
@@ -101,7 +94,7 @@ class ExactRanker:
             return self._ranked(self._vectors(head, users), users, 0)
         return self._ranked(self._run({**head, "adjust_rows": rows, "adjust": amounts}, snapshot, k), users, k)
 
-    def vectors(self, inputs: HeadInputs) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def vectors(self, inputs: HeadInputs) -> tuple[Float32Array, Float32Array, Float32Array]:
         """User, short-term and long-term vectors alone, each float32 (B, d), without ranking."""
         head = head_feeds(self.encoder, self._head_inputs, inputs)
         users = len(next(iter(head.values())))

@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from encoders.arrays import Float32Array, Int64Array
 from encoders.artifact.manifest import Encoder
 from encoders.onnx_builder import INT64
 from encoders.ranking.scoring_graph import HEAD_PORTS, RANKED_AXES
 from encoders.runtime import Array
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 EXCLUDED_SCORE = np.float32(-1e30)  # an adjustment that takes an item out
 LEAST_SCORE = np.float32(-1e29)  # a score below is no recommendation: left out, withdrawn or removed
@@ -22,12 +19,12 @@ LEAST_SCORE = np.float32(-1e29)  # a score below is no recommendation: left out,
 class HeadInputs:
     """What heads read of B users; only what the encoder's ``head_inputs`` name has to be there."""
 
-    sums: FloatArray | None = None  # (B, T, d)
-    mass: FloatArray | None = None  # (B, T)
-    recent_vectors: FloatArray | None = None  # (B, h, d), newest first; zero rows where none or unknown
-    recent_types: IntArray | None = None  # (B, h): 0 click, 1 browse, 2 purchase, -1 none
-    recent_ages: FloatArray | None = None  # (B, h), seconds before the user's newest event
-    recent_rows: IntArray | None = None  # (B, h), rows of the recents' items in the index, -1 none or unknown
+    sums: Float32Array | None = None  # (B, T, d)
+    mass: Float32Array | None = None  # (B, T)
+    recent_vectors: Float32Array | None = None  # (B, h, d), newest first; zero rows where none or unknown
+    recent_types: Int64Array | None = None  # (B, h): 0 click, 1 browse, 2 purchase, -1 none
+    recent_ages: Float32Array | None = None  # (B, h), seconds before the user's newest event
+    recent_rows: Int64Array | None = None  # (B, h), rows of the recents' items in the index, -1 none or unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +37,15 @@ class Ranked:
     explain it by similarity. A score below ``LEAST_SCORE`` means that nothing more was left to recommend.
     """
 
-    user: FloatArray  # (B, d), unit or zero
-    short_term: FloatArray  # (B, d), unit or zero: the part from the recents
-    long_term: FloatArray  # (B, d), unit or zero: the part from the sums
-    scores: FloatArray  # (B, k), best first
-    rows: IntArray  # (B, k), rows of the index
-    recent_attributions: FloatArray  # (B, k, h)
-    older_attributions: FloatArray  # (B, k)
-    bias_attributions: FloatArray  # (B, k)
-    adjustment_attributions: FloatArray  # (B, k)
+    user: Float32Array  # (B, d), unit or zero
+    short_term: Float32Array  # (B, d), unit or zero: the part from the recents
+    long_term: Float32Array  # (B, d), unit or zero: the part from the sums
+    scores: Float32Array  # (B, k), best first
+    rows: Int64Array  # (B, k), rows of the index
+    recent_attributions: Float32Array  # (B, k, h)
+    older_attributions: Float32Array  # (B, k)
+    bias_attributions: Float32Array  # (B, k)
+    adjustment_attributions: Float32Array  # (B, k)
     exact: bool
 
 
@@ -81,7 +78,7 @@ def ranked(encoder: Encoder, found: dict[str, Array], users: int, k: int, *, exa
     return Ranked(**found, exact=exact)
 
 
-def checked_adjustments(rows: IntArray, amounts: FloatArray, users: int, n: int) -> tuple[IntArray, FloatArray]:
+def checked_adjustments(rows: Int64Array, amounts: Float32Array, users: int, n: int) -> tuple[Int64Array, Float32Array]:
     """Rows and amounts as the graph wants them: at least one a user, none below 0 (ONNX counts those from the end)."""
     rows = np.ascontiguousarray(rows, np.int64)
     amounts = np.ascontiguousarray(amounts, np.float32)

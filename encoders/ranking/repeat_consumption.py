@@ -11,11 +11,8 @@ and each pattern has a learned score for the item seen last, for the one before,
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from encoders.arrays import BoolArray, Float32Array, Int64Array
 
 NEWEST = 4  # events whose equality is part of the pattern
 PAIRS = tuple((newer, older) for older in range(1, NEWEST) for newer in range(older))  # a bit each
@@ -36,8 +33,8 @@ class RepeatScores:
     that back: the tables know better whether people return to the last item or to one before it.
     """
 
-    by_rank: FloatArray  # (h,), of each event by its rank, the newest first
-    by_pattern: FloatArray  # (PATTERNS, RANKS)
+    by_rank: Float32Array  # (h,), of each event by its rank, the newest first
+    by_pattern: Float32Array  # (PATTERNS, RANKS)
     lift: float = 0.0  # score a unit of cosine
 
     def __post_init__(self) -> None:
@@ -48,12 +45,12 @@ class RepeatScores:
             )
 
 
-def length_classes(history: int) -> IntArray:
+def length_classes(history: int) -> Int64Array:
     """Class of each count of events from 0 to ``history``: int64 of shape (history + 1,)."""
     return np.searchsorted(LENGTH_STEPS, np.arange(history + 1)).astype(np.int64)
 
 
-def pattern_weights(history: int) -> FloatArray:
+def pattern_weights(history: int) -> Float32Array:
     """What each pair of equal events adds to the pattern's number: float32 of shape (h, h), the older one first."""
     weights = np.zeros((history, history), np.float32)
     for bit, (newer, older) in enumerate(PAIRS):
@@ -62,7 +59,7 @@ def pattern_weights(history: int) -> FloatArray:
     return weights
 
 
-def patterns(rows: IntArray, counts: IntArray) -> tuple[IntArray, BoolArray]:
+def patterns(rows: Int64Array, counts: Int64Array) -> tuple[Int64Array, BoolArray]:
     """Pattern of each history, and which events are the newest of their item.
 
     Parameters

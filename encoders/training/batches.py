@@ -6,13 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from encoders.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from encoders.ranking.repeat_consumption import patterns
 from encoders.training.options import TrainingOptions
 from encoders.training.sequences import Examples, ExampleSource
-
-IntArray = npt.NDArray[np.int32]
-FloatArray = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 _LEAST_DRAWN = 1024  # competitors drawn beside the batch's own items, at least
 _GROWTH = 2048
@@ -21,18 +18,18 @@ _GROWTH = 2048
 class Batch(NamedTuple):
     """R predictions among C items. Places are columns of ``candidates``; C itself stands for "none"."""
 
-    candidates: IntArray  # (C,) item numbers
-    correction: FloatArray  # (C,) added to the logits: a drawn item stands for many that were not
-    histories: IntArray  # (R, h) places, newest first
-    types: IntArray  # (R, h), 3 where there is none
-    counts: IntArray  # (R,)
-    targets: IntArray  # (R,) places
-    pattern: IntArray  # (R,) of repeats
+    candidates: Int32Array  # (C,) item numbers
+    correction: Float32Array  # (C,) added to the logits: a drawn item stands for many that were not
+    histories: Int32Array  # (R, h) places, newest first
+    types: Int32Array  # (R, h), 3 where there is none
+    counts: Int32Array  # (R,)
+    targets: Int32Array  # (R,) places
+    pattern: Int32Array  # (R,) of repeats
     newest: BoolArray  # (R, h) the newest event of its item
-    weight: FloatArray  # (R,) 0 for padding
-    older: IntArray  # (R, O) places of what is older than the history
-    older_types: IntArray  # (R, O), 3 where there is none
-    older_ages_s: FloatArray  # (R, O)
+    weight: Float32Array  # (R,) 0 for padding
+    older: Int32Array  # (R, O) places of what is older than the history
+    older_types: Int32Array  # (R, O), 3 where there is none
+    older_ages_s: Float32Array  # (R, O)
 
 
 class Batches:
@@ -51,7 +48,7 @@ class Batches:
         """All predictions once, in random order of their sequences; the last batch is padded."""
         return self.at(self._source.shuffled(rng), rng)
 
-    def at(self, places: npt.NDArray[np.int64], rng: np.random.Generator) -> Iterator[Batch]:
+    def at(self, places: Int64Array, rng: np.random.Generator) -> Iterator[Batch]:
         """The predictions at these places, in order."""
         for start in range(0, len(places), self._options.batch):
             yield self._batch(self._source.examples(places[start : start + self._options.batch]), rng)
@@ -78,7 +75,7 @@ class Batches:
             _pad(examples.older_ages_s, rows, 0),
         )
 
-    def _compete(self, examples: Examples, rng: np.random.Generator) -> tuple[IntArray, FloatArray]:
+    def _compete(self, examples: Examples, rng: np.random.Generator) -> tuple[Int32Array, Float32Array]:
         """The batch's own items, and uniform draws that stand for all others: log(others / drawn) corrects theirs."""
         wanted = self._options.candidates
         if not wanted or wanted >= self._items:

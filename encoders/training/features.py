@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from encoders.arrays import Int64Array
 from encoders.artifact.signature import PRICES
 from encoders.items import hashed_text
 from encoders.items.dense_features import DenseInputs
@@ -40,7 +40,7 @@ class FeatureTable:
         found = [{} if item is None else hashed_text.features(item, self.field_weights, buckets) for item in items]
         counts = Counter(bucket for each in found for bucket in each)
         kept = sorted(bucket for bucket, count in counts.items() if count >= least_items)
-        self.bucket_of: npt.NDArray[np.int64] = np.array(kept, np.int64)
+        self.bucket_of: Int64Array = np.array(kept, np.int64)
         """(F,) bucket of each feature number."""
         number = {bucket: i for i, bucket in enumerate(kept)}
         rows = [[(number[bucket], weight) for bucket, weight in each.items() if bucket in number] for each in found]

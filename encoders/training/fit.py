@@ -15,9 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 import optax
 
+from encoders.arrays import BoolArray, Float32Array
 from encoders.errors import EncoderError
 from encoders.training import model
 from encoders.training.batches import Batch, Batches
@@ -54,10 +54,10 @@ class Progress:
 class Trained:
     """Parameters as arrays, and the figures of every epoch."""
 
-    params: dict[str, npt.NDArray[np.float32]]
+    params: dict[str, Float32Array]
     history: list[Figures]
     best_epoch: int  # whose parameters these are, from 1
-    learned: npt.NDArray[np.bool_]  # (N,) the items whose own vectors mean anything
+    learned: BoolArray  # (N,) the items whose own vectors mean anything
 
 
 def fit(

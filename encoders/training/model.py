@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from encoders.arrays import Float32Array, Int32Array
 from encoders.ranking.repeat_consumption import PATTERNS, RANKS
 from encoders.training.batches import Batch
 from encoders.training.options import TrainingOptions
@@ -40,10 +41,10 @@ _HALF_LIVES_S = (60.0, 1e9)  # the shortest to start from, the longest there is
 class Features(NamedTuple):
     """What is known of each item beside who wants it: weighted features (a padded place has the weight 0), and x_i."""
 
-    ids: npt.NDArray[np.int32]  # (N, M) feature numbers
-    weights: npt.NDArray[np.float32]  # (N, M)
+    ids: Int32Array  # (N, M) feature numbers
+    weights: Float32Array  # (N, M)
     total: int  # features in all
-    dense: Mapping[str, npt.NDArray[np.float32]] = {}  # (N, D) each, as of ``dense.DenseInputs``
+    dense: Mapping[str, Float32Array] = {}  # (N, D) each, as of ``dense.DenseInputs``
 
 
 def initial(
@@ -125,7 +126,7 @@ def repeat_by_rank(params: Params, history: int) -> jax.Array:
 
 def item_vectors(
     params: Params,
-    numbers: jax.Array | npt.NDArray[np.int32],
+    numbers: jax.Array | Int32Array,
     features: Features | None,
     options: TrainingOptions,
     key: jax.Array | None,

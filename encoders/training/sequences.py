@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-TypeArray = npt.NDArray[np.uint8]
+from encoders.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array, UInt8Array
 
 _AGED = 2_000  # predictions whose older events show how old these are
 _COUNTED = 65_536  # histories at a time: all of a long log at once would be gigabytes
@@ -18,22 +16,22 @@ class Sequences:
     """S sequences, one after the other, each in order of time."""
 
     item_ids: list[str]  # id of each item number
-    items: npt.NDArray[np.int32]  # (E,) item numbers
-    types: TypeArray  # (E,) places in EVENT_TYPES
-    starts: IntArray  # (S + 1,) where each sequence starts; the last is E
-    times_ms: IntArray | None = None  # (E,); None: position is the clock
+    items: Int32Array  # (E,) item numbers
+    types: UInt8Array  # (E,) places in EVENT_TYPES
+    starts: Int64Array  # (S + 1,) where each sequence starts; the last is E
+    times_ms: Int64Array | None = None  # (E,); None: position is the clock
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def learned(self) -> npt.NDArray[np.bool_]:
+    def learned(self) -> BoolArray:
         """Which items a training sees in more than draws: bool (N,), those of sequences of two events or more."""
         lengths = np.diff(self.starts)
         seen = np.zeros(len(self.item_ids), np.bool_)
         seen[self.items[np.repeat(lengths > 1, lengths)]] = True
         return seen
 
-    def take(self, chosen: IntArray) -> "Sequences":
+    def take(self, chosen: Int64Array) -> "Sequences":
         """These sequences, in the order given; the items keep their numbers."""
         lengths = self.starts[chosen + 1] - self.starts[chosen]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -76,17 +74,17 @@ def from_lists(
 class Examples:
     """P predictions: an event, up to h events before it, and up to O before those."""
 
-    histories: IntArray  # (P, h) item numbers, newest first, -1 where there is none
-    types: IntArray  # (P, h) places in EVENT_TYPES, -1 where there is none
-    targets: IntArray  # (P,)
-    older: IntArray  # (P, O) item numbers of what is older than the history, newest first, -1 where there is none
-    older_types: IntArray  # (P, O)
-    older_ages_s: npt.NDArray[np.float32]  # (P, O) seconds before the newest of the older events, 0 where none
+    histories: Int64Array  # (P, h) item numbers, newest first, -1 where there is none
+    types: Int64Array  # (P, h) places in EVENT_TYPES, -1 where there is none
+    targets: Int64Array  # (P,)
+    older: Int64Array  # (P, O) item numbers of what is older than the history, newest first, -1 where there is none
+    older_types: Int64Array  # (P, O)
+    older_ages_s: Float32Array  # (P, O) seconds before the newest of the older events, 0 where none
 
     @property
-    def counts(self) -> IntArray:
+    def counts(self) -> Int64Array:
         """Events in each history: int64 (P,)."""
-        counts: IntArray = np.count_nonzero(self.types >= 0, axis=1).astype(np.int64)
+        counts: Int64Array = np.count_nonzero(self.types >= 0, axis=1).astype(np.int64)
         return counts
 
 
@@ -112,7 +110,7 @@ class ExampleSource:
     def __len__(self) -> int:
         return int(np.count_nonzero(self._targets))
 
-    def shuffled(self, rng: np.random.Generator) -> IntArray:
+    def shuffled(self, rng: np.random.Generator) -> Int64Array:
         """Places of all events to predict; sequences in random order, the events of each together and in order.
 
         Together, because a batch whose events share their histories needs fewer item vectors.
@@ -121,10 +119,10 @@ class ExampleSource:
         starts = self._sequences.starts
         lengths = starts[order + 1] - starts[order]
         begins = np.cumsum(lengths) - lengths
-        places: IntArray = np.repeat(starts[order] - begins, lengths) + np.arange(lengths.sum())
+        places: Int64Array = np.repeat(starts[order] - begins, lengths) + np.arange(lengths.sum())
         return np.compress(self._targets[places], places)
 
-    def all(self) -> IntArray:
+    def all(self) -> Int64Array:
         """Places of all events to predict, in order."""
         return np.flatnonzero(self._targets)
 
@@ -134,7 +132,7 @@ class ExampleSource:
         parts = (self.examples(places[start : start + _COUNTED]) for start in range(0, len(places), _COUNTED))
         return sum(int((part.histories == part.targets[:, None]).any(axis=1).sum()) for part in parts)
 
-    def examples(self, places: IntArray) -> Examples:
+    def examples(self, places: Int64Array) -> Examples:
         """The events at these places with their histories."""
         recents, types, _ = self._before(places, 0, self._history)
         older, older_types, positions = self._before(places, self._history, self.older)
@@ -144,7 +142,7 @@ class ExampleSource:
             ages = np.where(older >= 0, (times_ms[:, :1] - times_ms) / 1000, 0).astype(np.float32)
         return Examples(recents, types, self._sequences.items[places].astype(np.int64), older, older_types, ages)
 
-    def first_half_lives(self, count: int) -> npt.NDArray[np.float64]:
+    def first_half_lives(self, count: int) -> Float64Array:
         """Seconds to start learning half-lives from, spread over how old older events are: float64 (count,)."""
         places = self.all()
         places = places[places - self._first[places] > self._history + 1]  # so that some are of different ages
@@ -153,7 +151,7 @@ class ExampleSource:
         shares = (np.arange(count) + 0.5) / count
         return np.quantile(ages, shares) if len(ages) else np.full(count, 86_400.0)
 
-    def _before(self, places: IntArray, skipped: int, count: int) -> tuple[IntArray, IntArray, IntArray]:
+    def _before(self, places: Int64Array, skipped: int, count: int) -> tuple[Int64Array, Int64Array, Int64Array]:
         """The ``count`` events before those ``skipped`` before each place: items, types (-1 for none), positions."""
         before = places[:, None] - 1 - skipped - np.arange(count)
         there = before >= self._first[places][:, None]

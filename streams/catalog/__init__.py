@@ -1,4 +1,4 @@
-"""From the catalog topic to item vectors to the index.
+"""Encodes the catalog topic into item vectors, and brings item vectors into the index.
 
 May import ``decode``, ``emit``, ``kafka``, ``monitoring``, ``schemas`` and ``encoders``.
 """

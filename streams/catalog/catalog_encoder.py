@@ -1,9 +1,13 @@
-"""The catalog to item vectors: new and changed items, in batches, onto the item-vectors topic of one encoder version.
+"""Encodes new and changed items in batches, and writes their vectors to the item-vectors topic of one encoder version.
 
-Each version has a consumer group of its own on the catalog, ``<group>.catalog-<version>``. So Kafka shares the catalog
-out over just the workers that have the version's folder, a new version begins where the catalog begins, a share whose
-worker died is taken over where it was committed, and a version that is activated again catches up with what it
-missed. "All of the catalog is encoded" is a fact of the group's committed offsets, the same for every worker.
+Each version has a consumer group of its own on the catalog, ``<group>.catalog-<version>``. Therefore:
+
+- Kafka shares the catalog out over only the workers that have the version's folder.
+- A new version begins at the start of the catalog.
+- If a worker dies, another worker takes over its share at the committed offset.
+- A version that is activated again encodes the records that it missed.
+
+The group's committed offsets tell whether the whole catalog is encoded, so every worker gets the same answer.
 """
 
 import threading
@@ -32,7 +36,7 @@ _LAGS_EVERY_S = 1.0
 
 
 class CatalogRecord(NamedTuple):
-    """A record of the catalog, by the names that dead letters are made from."""
+    """A record of the catalog, with the attribute names that `dead_letter` reads."""
 
     topic: str
     partition: int
@@ -44,7 +48,7 @@ class CatalogRecord(NamedTuple):
 
     @classmethod
     def of(cls, message: Message) -> "CatalogRecord":
-        """The record of librdkafka's message."""
+        """Convert librdkafka's message."""
         kind, timestamp = message.timestamp()
         return cls(
             str(message.topic()),
@@ -58,8 +62,10 @@ class CatalogRecord(NamedTuple):
 
 
 class CatalogEncoder:
-    """A thread that encodes this worker's share of the catalog. It keeps no state: what is read again is published
-    again, the same. Its emitter is its own: offsets are committed once Kafka has the vectors.
+    """Encodes this worker's share of the catalog, in a thread.
+
+    It keeps no state: a record that is read again gives the same vector again. It has an emitter of its own, and
+    commits offsets only after Kafka has confirmed the vectors.
     """
 
     def __init__(
@@ -74,21 +80,21 @@ class CatalogEncoder:
         vectors_topic: str,
         fail: Callable[[BaseException], None],
     ) -> None:
-        """``catalog_id`` is Kafka's id of the catalog topic; ``fail`` is called in the thread, which ends then."""
+        """``catalog_id`` is Kafka's id of the catalog topic; ``fail`` is called in the thread, which then ends."""
         self._encoder, self._emitter, self._metrics = encoder, emitter, metrics
         self._make_consumer, self._fail = make_consumer, fail
         self._catalog, self._catalog_id, self._topic = catalog, catalog_id, vectors_topic
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="catalog", daemon=True)
         self.lags: dict[int, int] = {}
-        """Records of each partition of our share that are not encoded yet."""
+        """For each partition of this worker's share, the number of records that are not encoded yet."""
 
     def start(self) -> None:
-        """Join the group."""
+        """Start the thread, which joins the consumer group."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Leave the group and let go of the producer; waits for the batch in hand."""
+        """Leave the group and close the emitter; waits for the batch in hand."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(10.0)
@@ -99,7 +105,7 @@ class CatalogEncoder:
             try:
                 self._read()
             except KafkaException as error:
-                log.warning("reading the catalog broke off and begins again", problem=str(error))
+                log.warning("reading the catalog failed and will be tried again", problem=str(error))
                 self._stopping.wait(_AGAIN_S)
             except Exception as error:
                 self._fail(error)
@@ -125,29 +131,29 @@ class CatalogEncoder:
             consumer.close()
 
     def _commit(self, consumer: Consumer, messages: list[Message]) -> dict[int, int]:
-        """Commit what these messages have come to; returns it, by partition."""
+        """Commit the offsets that these messages reached; returns the offsets by partition."""
         offsets: dict[int, int] = {}
         for message in messages:
             error, partition, offset = message.error(), message.partition(), message.offset()
             if error is None:
                 offsets[int(partition or 0)] = int(offset or 0) + 1
             elif error.code() == KafkaError._PARTITION_EOF:
-                # the end lies beyond the last record where others were compacted away or are marks of transactions
+                # the end may lie beyond the last record: later ones were compacted away or are transaction markers
                 offsets[int(partition or 0)] = int(offset or 0)
             elif not error.retriable():
-                log.warning("catalog", problem=error.str())
+                log.warning("reading the catalog brought an error", problem=error.str())
         if not offsets:
             return offsets
         try:
             consumer.commit(
                 offsets=[TopicPartition(self._catalog, *pair) for pair in offsets.items()], asynchronous=False
             )
-        except KafkaException as error:  # no longer ours: the next owner encodes these again
-            log.info("the catalog's offsets were not taken", problem=error.args[0].str())
+        except KafkaException as error:  # as when the partition has a new owner, which encodes these records again
+            log.info("the catalog's offsets were not committed", problem=error.args[0].str())
         return offsets
 
     def _encode(self, records: list[CatalogRecord]) -> bool:
-        """Publish the vectors of a batch and wait until Kafka has them; False if the worker ends before."""
+        """Publish the vectors of a batch and wait until Kafka confirms them; False if the worker stops before that."""
         self._metrics.batch(self._catalog, len(records))
         self._publish(records)
         deliveries = self._emitter.swap()
@@ -175,10 +181,10 @@ class CatalogEncoder:
                 self._emitter.refuse([Refused(record, dead_letter(record, error))])
                 self._metrics.dead_letter(record.topic, str(error.reason))
         with self._metrics.stage("encode_items"):
-            vectors, known, bias = self._encoder.encode_with_bias(items)
+            vectors, known, biases = self._encoder.encode_with_bias(items)
         version = self._encoder.encoder.manifest.version
-        for item, record, vector, extra, has_vector in zip(items, records, vectors, bias, known, strict=True):
-            if not has_vector:  # nothing to rank it by, nor (any longer) what an earlier version of it had
+        for item, record, vector, bias, has_vector in zip(items, records, vectors, biases, known, strict=True):
+            if not has_vector:  # the tombstone deletes a vector that an earlier record of the item had
                 self._emitter.item_vector(self._topic, item.item_id, None)
                 continue
             message = ItemVector(
@@ -186,7 +192,7 @@ class CatalogEncoder:
                 vector=vector.tobytes(),
                 encoder_version=version,
                 available=item.available,
-                bias=float(extra),
+                bias=float(bias),
                 source_topic_id=self._catalog_id,
                 source_partition=record.partition,
                 source_offset=record.offset,
@@ -199,7 +205,8 @@ class CatalogEncoder:
 
 
 def _lags(consumer: Consumer, reached: dict[int, int]) -> dict[int, int]:
-    # a consumer's own position is unknown after an assignment until a record comes, and where all is encoded none does
+    # counted from `reached`: after an assignment, a consumer's own position is unknown until a record comes, and no
+    # record comes if all are encoded
     lags = {}
     for part in consumer.assignment():
         low, high = consumer.get_watermark_offsets(part, cached=True)
@@ -209,7 +216,7 @@ def _lags(consumer: Consumer, reached: dict[int, int]) -> dict[int, int]:
 
 
 def _check_key(key: bytes | None, item_id: str) -> None:
-    """The topic is compacted by key, and a removal names its item by the key alone."""
+    """Check that the key is the item's id: the topic is compacted by key, and a tombstone names its item only there."""
     if key != item_id.encode():
         shown = "no key" if key is None else f"the key {key[:80]!r}"
         detail = f"the record of item {item_id[:80]!r} has {shown}: the key must be the item's id"

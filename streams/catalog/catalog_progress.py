@@ -1,4 +1,4 @@
-"""How far the catalog is encoded for an encoder version."""
+"""Tells how far the catalog is encoded for an encoder version."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ _AGAIN_S = 0.5
 
 
 def catalog_consumer(settings: Settings, version: str) -> Consumer:
-    """A consumer of the group that encodes the catalog for a version."""
+    """Make a consumer of the group that encodes the catalog for a version."""
     kafka = settings.kafka
     return make_tail_consumer(
         kafka,
@@ -37,18 +37,18 @@ class CatalogProgress:
         self._settings = settings
 
     async def covers(self, version: str, ends: list[int], patience_s: float = 0.0) -> bool:
-        """Whether all that lay before these end offsets is encoded; see `CatalogOffsets.covers`.
+        """Tell whether all records before these end offsets are encoded; see `CatalogOffsets.covers`.
 
-        ``patience_s`` is how long a broker that can't tell (yet) is asked again. A broker that stays silent has not
-        said that the catalog is encoded.
+        A broker that can't answer yet is asked again for ``patience_s`` seconds. If it never answers, the result is
+        False.
         """
         until = time.monotonic() + patience_s
         while True:
             try:
                 return await asyncio.to_thread(self._covers, version, ends)
             except KafkaException as error:
-                why = error.args[0].str()
-                log.warning("how far the catalog is encoded is not known", encoder=version, problem=why)
+                problem = error.args[0].str()
+                log.warning("the broker can't tell how far the catalog is encoded", encoder=version, problem=problem)
             if time.monotonic() > until:
                 return False
             await asyncio.sleep(_AGAIN_S)
@@ -63,28 +63,30 @@ class CatalogProgress:
 
 
 def catalog_group(group: str, version: str) -> str:
-    """The consumer group of one encoder version on the catalog."""
+    """Name the consumer group that encodes the catalog for a version."""
     return f"{group}.catalog-{version}"
 
 
 class CatalogOffsets:
-    """How far a version has encoded the catalog, by its group's committed offsets; asks, never joins."""
+    """Tells how far a version has encoded the catalog, from its group's committed offsets. Never joins the group."""
 
     def __init__(self, consumer: Consumer, catalog: str) -> None:
-        """``consumer`` has the version's group as its own."""
+        """``consumer`` is one of the version's group; see `catalog_consumer`."""
         self._consumer, self._catalog = consumer, catalog
 
     def look(self) -> tuple[dict[int, int], dict[int, int]]:
-        """Committed offset (-1: none) and end offset of each partition; `KafkaException` if the broker is silent."""
-        found: Any = self._consumer.list_topics(self._catalog, timeout=5.0).topics[self._catalog]
-        parts = [TopicPartition(self._catalog, number) for number in found.partitions]
+        """Read each partition's committed offset (-1: none) and its end; `KafkaException` if the broker is silent."""
+        metadata: Any = self._consumer.list_topics(self._catalog, timeout=5.0).topics[self._catalog]
+        parts = [TopicPartition(self._catalog, number) for number in metadata.partitions]
         ends = {part.partition: self._consumer.get_watermark_offsets(part, timeout=5.0)[1] for part in parts}
         return {part.partition: max(-1, part.offset) for part in self._consumer.committed(parts, timeout=5.0)}, ends
 
     def covers(self, wanted: list[int]) -> bool:
-        """Whether what lay before these end offsets (by partition) is encoded; with none, whether anything is.
+        """Tell whether all records before these end offsets are encoded.
 
-        A catalog that was made again ends earlier than it did: then its present end counts.
+        ``wanted`` holds an end offset for each partition. If it is empty, the result tells whether any record is
+        encoded, or the catalog has none. A catalog that was deleted and created again may end before a wanted offset:
+        then its present end counts.
         """
         committed, ends = self.look()
         if not wanted:
@@ -94,5 +96,5 @@ class CatalogOffsets:
         )
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._consumer.close()

@@ -1,4 +1,4 @@
-"""Item vectors on their way from the topic to the index: collected by a tail's thread, applied between batches."""
+"""Collects item vectors in a reader's thread, and applies them to the index between micro-batches."""
 
 import threading
 
@@ -16,11 +16,11 @@ log = structlog.get_logger(__name__)
 
 _MAX_WAITING = 200_000
 _AT_ONCE = 5_000
-"""Updates applied in one go: some 30 ms, for which no batch is processed."""
+"""Updates applied in one call. A call takes about 30 ms, in which no micro-batch is processed."""
 
 
 class IndexUpdates:
-    """A bounded queue of updates: the index itself is touched by one thread only."""
+    """A bounded queue of updates, so that only one thread changes the index."""
 
     def __init__(self, dimension: int, encoder_version: str) -> None:
         self._dimension = dimension
@@ -29,7 +29,7 @@ class IndexUpdates:
         self._room = threading.Condition()
 
     def collect(self, messages: list[Message]) -> None:
-        """Decode records of the item-vectors topic; blocks while too many wait (called by the tail's thread)."""
+        """Decode and queue records of the item-vectors topic, in the reader's thread. Blocks while the queue is full."""
         updates = [update for update in map(self._decode, messages) if update is not None]
         with self._room:
             while len(self._waiting) > _MAX_WAITING:
@@ -45,12 +45,12 @@ class IndexUpdates:
             log.warning("an item vector can't be read", offset=message.offset(), problem=error.detail)
             return None
         if vector.encoder_version != self._encoder_version or len(vector.vector) != 4 * self._dimension:
-            log.warning("an item vector of another encoder is left out", item=vector.item_id)
+            log.warning("an item vector of another encoder is skipped", item=vector.item_id)
             return None
         return vector
 
     def apply(self, index: ItemIndex) -> set[int]:
-        """Put what has come into the index, in order and a bounded part of it; returns the hashes of the new items."""
+        """Apply a bounded number of updates to the index, in order; returns the hashes of items that got a vector."""
         with self._room:
             updates, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
             self._room.notify_all()
@@ -60,7 +60,7 @@ class IndexUpdates:
         if removed - both:
             index.remove(sorted(removed - both))
         changed = _put(index, [vector for vector in vectors if vector.item_id not in both])
-        # few items are removed and put at once: for them the order counts
+        # few items are both put and removed here: only their updates have to be applied one by one, in order
         for update in updates:
             if isinstance(update, str):
                 if update in both:
@@ -71,7 +71,7 @@ class IndexUpdates:
 
     @property
     def waiting(self) -> int:
-        """Updates that are not in the index yet."""
+        """Number of updates that are not in the index yet."""
         return len(self._waiting)
 
 

@@ -7,10 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.compiled import compiled, copy_bytes
-from streams.arrays import Int64Array
-
-Bytes = NDArray[np.uint8]
-Bools = NDArray[np.bool_]
+from streams.arrays import BoolArray, Int64Array, UInt8Array, UInt64Array
 
 _MAP, _MAP16, _ARRAY, _ARRAY16 = 0x80, 0xDE, 0x90, 0xDC
 _MOST_ENTRIES = 15  # of a head of one byte
@@ -34,28 +31,28 @@ class RowWriter:
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
-        self._everywhere: Bools = np.ones(rows, np.bool_)
+        self._everywhere: BoolArray = np.ones(rows, np.bool_)
         self._bound = 0  # bytes that any row may need
         self._more: Int64Array = np.zeros(rows, np.int64)  # and each one beside that
         self._constant = b""
         self._writes: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
-    def constant(self, *parts: bytes, where: Bools | None = None) -> None:
-        """Bytes that are the same in all rows."""
+    def constant(self, *parts: bytes, where: BoolArray | None = None) -> None:
+        """UInt8Array that are the same in all rows."""
         if where is None:
             self._constant += b"".join(parts)
         else:
             self._close_constant()
             self._put_constant(b"".join(parts), where)
 
-    def integers(self, values: NDArray[Any], where: Bools | None = None) -> None:
+    def integers(self, values: NDArray[Any], where: BoolArray | None = None) -> None:
         """An integer a row, of an array (N,) of at most 64 bits, signed or not."""
         if values.dtype.kind == "u":  # of the two kernels, only that of large numbers reads them so
             self._write(_put_unsigned, _LONGEST_HEAD, values.astype(np.uint64), self._where(where))
         else:
             self._write(_put_signed, _LONGEST_HEAD, values.astype(np.int64), self._where(where))
 
-    def binary(self, data: NDArray[Any], counts: Int64Array | None = None, where: Bools | None = None) -> None:
+    def binary(self, data: NDArray[Any], counts: Int64Array | None = None, where: BoolArray | None = None) -> None:
         """The bytes of the first ``counts`` (N,) entries of each row of an array (N, W); of all without it."""
         width = data.shape[1] * data.itemsize
         sizes = np.full(self._rows, width, np.int64) if counts is None else counts.astype(np.int64) * data.itemsize
@@ -67,7 +64,7 @@ class RowWriter:
         self._write(_put_array_head, _LONGEST_HEAD, counts.astype(np.int64))
 
     def ragged(self, parts: list[bytes]) -> None:
-        """Bytes of each row's own."""
+        """UInt8Array of each row's own."""
         sizes = np.array([len(part) for part in parts], np.int64)
         self._more += sizes
         self._write(_put_ragged, 0, np.frombuffer(b"".join(parts), np.uint8), np.concatenate([[0], sizes.cumsum()]))
@@ -82,7 +79,7 @@ class RowWriter:
         view = out.data
         return [bytes(view[start:end]) for start, end in zip(starts[:-1].tolist(), at.tolist(), strict=True)]
 
-    def _where(self, where: Bools | None) -> Bools:
+    def _where(self, where: BoolArray | None) -> BoolArray:
         return self._everywhere if where is None else where
 
     def _write(self, kernel: Callable[..., None], bound: int, *columns: Any) -> None:
@@ -95,7 +92,7 @@ class RowWriter:
             constant, self._constant = self._constant, b""
             self._put_constant(constant, self._everywhere)
 
-    def _put_constant(self, constant: bytes, where: Bools) -> None:
+    def _put_constant(self, constant: bytes, where: BoolArray) -> None:
         self._bound += len(constant)
         self._writes.append((_put_constant, (np.frombuffer(constant, np.uint8), where)))
 
@@ -111,7 +108,7 @@ def array_head(entries: int) -> bytes:
 
 
 @compiled()
-def _put_big_endian(out: Bytes, at: int, code: int, value: np.uint64, size: int) -> int:
+def _put_big_endian(out: UInt8Array, at: int, code: int, value: np.uint64, size: int) -> int:
     out[at] = code
     for place in range(size):
         out[at + size - place] = (value >> np.uint64(8 * place)) & np.uint64(0xFF)
@@ -119,7 +116,7 @@ def _put_big_endian(out: Bytes, at: int, code: int, value: np.uint64, size: int)
 
 
 @compiled()
-def _put_natural(out: Bytes, at: int, value: np.uint64) -> int:
+def _put_natural(out: UInt8Array, at: int, value: np.uint64) -> int:
     if value < 0x80:
         out[at] = value
         return at + 1
@@ -133,14 +130,14 @@ def _put_natural(out: Bytes, at: int, value: np.uint64) -> int:
 
 
 @compiled("void(uint8[::1], int64[::1], uint64[::1], boolean[::1])")
-def _put_unsigned(out: Bytes, at: Int64Array, values: NDArray[np.uint64], where: Bools) -> None:
+def _put_unsigned(out: UInt8Array, at: Int64Array, values: UInt64Array, where: BoolArray) -> None:
     for row in range(len(at)):
         if where[row]:
             at[row] = _put_natural(out, at[row], values[row])
 
 
 @compiled("void(uint8[::1], int64[::1], int64[::1], boolean[::1])")
-def _put_signed(out: Bytes, at: Int64Array, values: Int64Array, where: Bools) -> None:
+def _put_signed(out: UInt8Array, at: Int64Array, values: Int64Array, where: BoolArray) -> None:
     for row in range(len(at)):
         if not where[row]:
             continue
@@ -161,7 +158,9 @@ def _put_signed(out: Bytes, at: Int64Array, values: Int64Array, where: Bools) ->
 
 
 @compiled("void(uint8[::1], int64[::1], uint8[::1], int64, int64[::1], boolean[::1])")
-def _put_binary(out: Bytes, at: Int64Array, data: Bytes, width: int, sizes: Int64Array, where: Bools) -> None:
+def _put_binary(
+    out: UInt8Array, at: Int64Array, data: UInt8Array, width: int, sizes: Int64Array, where: BoolArray
+) -> None:
     for row in range(len(at)):
         if not where[row]:
             continue
@@ -177,7 +176,7 @@ def _put_binary(out: Bytes, at: Int64Array, data: Bytes, width: int, sizes: Int6
 
 
 @compiled("void(uint8[::1], int64[::1], int64[::1])")
-def _put_array_head(out: Bytes, at: Int64Array, counts: Int64Array) -> None:
+def _put_array_head(out: UInt8Array, at: Int64Array, counts: Int64Array) -> None:
     for row in range(len(at)):
         if counts[row] <= _MOST_ENTRIES:
             out[at[row]] = _ARRAY | counts[row]
@@ -187,7 +186,7 @@ def _put_array_head(out: Bytes, at: Int64Array, counts: Int64Array) -> None:
 
 
 @compiled("void(uint8[::1], int64[::1], Array(uint8, 1, 'C', readonly=True), boolean[::1])")
-def _put_constant(out: Bytes, at: Int64Array, constant: Bytes, where: Bools) -> None:
+def _put_constant(out: UInt8Array, at: Int64Array, constant: UInt8Array, where: BoolArray) -> None:
     for row in range(len(at)):
         if where[row]:
             copy_bytes(out, at[row], constant, 0, len(constant))
@@ -195,7 +194,7 @@ def _put_constant(out: Bytes, at: Int64Array, constant: Bytes, where: Bools) -> 
 
 
 @compiled("void(uint8[::1], int64[::1], Array(uint8, 1, 'C', readonly=True), int64[::1])")
-def _put_ragged(out: Bytes, at: Int64Array, data: Bytes, starts: Int64Array) -> None:
+def _put_ragged(out: UInt8Array, at: Int64Array, data: UInt8Array, starts: Int64Array) -> None:
     for row in range(len(at)):
         size = starts[row + 1] - starts[row]
         copy_bytes(out, at[row], data, starts[row], size)

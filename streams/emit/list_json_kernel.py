@@ -1,15 +1,11 @@
 """The loops that write recommended items as JSON bytes; see `streams.emit.list_json` for what calls them."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from encoders.compiled import compiled, copy_bytes
 from schemas.events import EVENT_TYPES
 from schemas.recommendation import REASON_KINDS, ReasonKind
-
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
+from streams.arrays import Float32Array, Int64Array, UInt8Array
 
 DECIMALS = 6
 """Of scores and shares as sent: what lies beyond is rounding of float32."""
@@ -26,7 +22,7 @@ _LEAST_SHARE = 0.5 / _ONE
 _LARGE = 1e12  # beyond, numbers get an exponent: their whole part must fit an int64 in units of 1e-6
 
 
-def _texts(*texts: str) -> tuple[Bytes, Ints]:
+def _texts(*texts: str) -> tuple[UInt8Array, Int64Array]:
     """ASCII texts one behind the other, and where each starts; one entry more, the end."""
     return np.frombuffer("".join(texts).encode(), np.uint8).copy(), np.cumsum([0, *map(len, texts)])
 
@@ -56,19 +52,19 @@ _CLOSE, _OPEN_LIST, _CLOSE_LIST = (ord(sign) for sign in "}[]")
 
 
 @compiled()
-def put(out: Bytes, at: int, text: Bytes, start: int, end: int) -> int:
+def put(out: UInt8Array, at: int, text: UInt8Array, start: int, end: int) -> int:
     """Write ``text[start:end]``; returns where it ends."""
     copy_bytes(out, at, text, start, end - start)
     return at + end - start
 
 
 @compiled()
-def _put_part(out: Bytes, at: int, part: int) -> int:
+def _put_part(out: UInt8Array, at: int, part: int) -> int:
     return put(out, at, _PARTS, _PARTS_AT[part], _PARTS_AT[part + 1])
 
 
 @compiled()
-def _put_whole(out: Bytes, at: int, whole: int) -> int:
+def _put_whole(out: UInt8Array, at: int, whole: int) -> int:
     if whole < 10:
         out[at] = _ZERO + whole
         return at + 1
@@ -83,9 +79,8 @@ def _put_whole(out: Bytes, at: int, whole: int) -> int:
     return at + digits
 
 
-@compiled("int64(uint8[::1], int64, float64)")
-def put_number(out: Bytes, at: int, value: float) -> int:
-    """Write a number with up to six decimals at ``out[at:]``; returns where it ends. What is not finite is null."""
+@compiled()
+def _put_number(out: UInt8Array, at: int, value: float) -> int:
     if not abs(value) < np.inf:
         return _put_part(out, at, _NULL)
     exponent = 0
@@ -113,16 +108,22 @@ def put_number(out: Bytes, at: int, value: float) -> int:
     return at
 
 
+@compiled("int64(uint8[::1], int64, float64)")
+def put_number(out: UInt8Array, at: int, value: float) -> int:
+    """Write a number with up to six decimals at ``out[at:]``; returns where it ends. What is not finite is null."""
+    return _put_number(out, at, value)
+
+
 @compiled()
-def _put_share(out: Bytes, at: int, part: int, value: float) -> int:
+def _put_share(out: UInt8Array, at: int, part: int, value: float) -> int:
     """A field of a reason, left out where it is zero, its default."""
     if abs(value) < _LEAST_SHARE:
         return at
-    return put_number(out, _put_part(out, at, part), value)
+    return _put_number(out, _put_part(out, at, part), np.float64(value))
 
 
 @compiled()
-def _largest(shares: Floats, chosen: Ints) -> None:
+def _largest(shares: Float32Array, chosen: Int64Array) -> None:
     """Fill ``chosen``, of length NAMED_RECENTS, with the places of the largest, the largest first."""
     for place in range(len(shares)):
         at = min(place, NAMED_RECENTS)
@@ -140,25 +141,25 @@ def _largest(shares: Floats, chosen: Ints) -> None:
     "uint8[::1], int64[::1], uint8[::1], int64[::1], uint8[::1], int64[::1], boolean)"
 )
 def write_lists(
-    out: Bytes,
-    ends: Ints,
-    rows: Ints,
-    scores: Floats,
-    reasons: Bytes,
-    recent_attributions: Floats,
-    older_attributions: Floats,
-    adjustment_attributions: Floats,
-    bias_attributions: Floats,
-    event_rows: Ints,
-    event_types: Bytes,
-    texts: Bytes,
-    text_at: Ints,
-    reason_texts: Bytes,
-    reasons_at: Ints,
-    type_texts: Bytes,
-    types_at: Ints,
-    frames: Bytes,
-    frames_at: Ints,
+    out: UInt8Array,
+    ends: Int64Array,
+    rows: Int64Array,
+    scores: Float32Array,
+    reasons: UInt8Array,
+    recent_attributions: Float32Array,
+    older_attributions: Float32Array,
+    adjustment_attributions: Float32Array,
+    bias_attributions: Float32Array,
+    event_rows: Int64Array,
+    event_types: UInt8Array,
+    texts: UInt8Array,
+    text_at: Int64Array,
+    reason_texts: UInt8Array,
+    reasons_at: Int64Array,
+    type_texts: UInt8Array,
+    types_at: Int64Array,
+    frames: UInt8Array,
+    frames_at: Int64Array,
     exact: bool,
 ) -> None:
     """Write the lists of B users, each in its frame, one behind the other.
@@ -209,7 +210,7 @@ def write_lists(
                 event_row, kind = event_rows[user, best], event_types[user, best]
                 at = put(out, at, texts, text_at[event_row], text_at[event_row + 1])
                 at = put(out, at, type_texts, types_at[kind], types_at[kind + 1])
-                at = put_number(out, at, shares[best])
+                at = _put_number(out, at, np.float64(shares[best]))
                 out[at] = _CLOSE
                 at += 1
                 # what is sent adds up: the rest takes the rounding along
@@ -221,7 +222,7 @@ def write_lists(
             at = _put_share(out, at, _BONUS, adjustment_attributions[user, place])
             at = _put_share(out, at, _BIAS, bias_attributions[user, place])
             at = _put_part(out, at, _SCORE)
-            at = put_number(out, at, scores[user, place])
+            at = _put_number(out, at, np.float64(scores[user, place]))
             out[at] = _CLOSE
             at += 1
         out[at] = _CLOSE_LIST
@@ -234,14 +235,14 @@ def write_lists(
     "float64, uint8[::1])"
 )
 def note_reasons(
-    reasons: Bytes,
-    scores: Floats,
-    recent_attributions: Floats,
-    older_attributions: Floats,
-    adjustment_attributions: Floats,
-    bias_attributions: Floats,
+    reasons: UInt8Array,
+    scores: Float32Array,
+    recent_attributions: Float32Array,
+    older_attributions: Float32Array,
+    adjustment_attributions: Float32Array,
+    bias_attributions: Float32Array,
     least_score: float,
-    kind_codes: Bytes,
+    kind_codes: UInt8Array,
 ) -> None:
     """Fill ``reasons`` (B, k) with the code of the largest part of each score, 0 where it is not above the least."""
     users, k = reasons.shape

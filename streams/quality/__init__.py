@@ -1,4 +1,4 @@
-"""Online quality: how often users do next what their list named. The first feature (see `streams.features`).
+"""Measures online quality: how often users' next events are on items of their lists. A feature (`streams.features`).
 
 May import ``features``, ``rank``, ``state``, ``decode`` and ``monitoring``.
 """

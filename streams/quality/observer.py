@@ -1,4 +1,4 @@
-"""The door of online quality: it scores events against lists, and describes the lists of a worker as a whole."""
+"""The feature of online quality: scores events against lists, and describes all lists of a worker together."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def _visited(_: ProfileShape) -> tuple[int, ...]:
     return (VISITED,)
 
 
-# the row's fields keep the names that they had in the first release
+# the fields of stored rows keep the names that they had in the first release
 COLUMNS = (
     ProfileColumn(
         name="visited_items", dtype=np.uint64, shape=_visited, field="taken_items", ring_count="visited_count"
@@ -31,13 +31,14 @@ COLUMNS = (
         ring_count="visited_count",
         largest=len(REASON_KINDS),
     ),
-    ProfileColumn(name="visited_count", dtype=np.uint8),  # below 2 * VISITED; full from VISITED on
+    # below 2 * VISITED; from VISITED on, all places are in use
+    ProfileColumn(name="visited_count", dtype=np.uint8),
 )
-"""Recommended items that the user went to: a purchase of one of them is a conversion."""
+"""Recommended items that the user visited: a later purchase of one of them is a conversion."""
 
 
 class QualityObserver:
-    """Follows a worker's micro-batches and lists; it changes nothing that is recommended, and writes no record."""
+    """Observes a worker's micro-batches and lists. It changes no recommendation and writes no record."""
 
     def __init__(self, context: FeatureContext) -> None:
         metrics = context.metrics.quality
@@ -50,7 +51,7 @@ class QualityObserver:
         self._checked = self._quality.check(events, slots)
 
     def applied(self, batch: AppliedEvents) -> Sequence[RecordToWrite]:
-        """Count what the applied events of the last call of ``before`` say."""
+        """Count the applied events, with the scores from the last call of ``before``."""
         checked, self._checked = self._checked, None
         if checked is not None:
             self._quality.record(checked, batch.events, batch.slots, batch.applied)
@@ -58,12 +59,12 @@ class QualityObserver:
         return ()
 
     def recommended(self, lists: RecommendedLists) -> Sequence[RecordToWrite]:
-        """Take note of the lists."""
+        """Add the lists to the statistics."""
         self._statistics.recommended(lists.rows, lists.reasons, lists.user_vectors)
         return ()
 
     def publish(self) -> None:
-        """Look at what is trending, and bring the metrics up to date."""
+        """Store which items are trending now, and update the metrics."""
         self._quality.look_at_trending()
         self._quality.publish()
         self._statistics.publish()

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import structlog
 
-from encoders.ranking.ranking_io import FloatArray
 from encoders.runtime import Runtime
+from streams.arrays import Float32Array
 from streams.monitoring.metrics import Metrics
 from streams.rank.loaded_encoder import ActiveEncoder, Candidates, LoadedEncoder
 from streams.settings import Ranking
@@ -122,7 +122,7 @@ class CandidateSearch:
         # users are ranked meanwhile: they never see a try
         candidates.probes, candidates.recall = probes, recall
 
-    def _users(self, loaded: LoadedEncoder) -> FloatArray:
+    def _users(self, loaded: LoadedEncoder) -> Float32Array:
         """Unit vectors (n, d) of some users."""
         rng = np.random.default_rng(0)
         vectors = self._table.preferences[rng.permutation(self._table.all_slots())[:_MEASURED_USERS], 2]

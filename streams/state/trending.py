@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.codec import encode
 from schemas.trending import TrendingCounts
-
-Float64Array = NDArray[np.float64]
+from streams.arrays import Float64Array, Int32Array, Int64Array, IntpArray, UInt8Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +62,17 @@ class Trending:
         self._reference: dict[int, int] = {}  # the time (UTC ms) at which an event counts 1
         self._newest: dict[int, int] = {}  # the largest event time (UTC ms) counted
         self._changed: set[int] = set()
-        self._waiting: list[tuple[NDArray[np.int32], Sequence[str], NDArray[np.uint8], NDArray[np.int64]]] = []
+        self._waiting: list[tuple[Int32Array, Sequence[str], UInt8Array, Int64Array]] = []
         self._published: dict[int, TrendingCounts] = {}
         self._top: list[tuple[str, float]] = []
         self._top_ms = 0  # when it was ranked
 
     def count(
         self,
-        partitions: NDArray[np.int32],
+        partitions: Int32Array,
         item_ids: Sequence[str],
-        types: NDArray[np.uint8],
-        times: NDArray[np.int64],
+        types: UInt8Array,
+        times: Int64Array,
     ) -> None:
         """Take note of events; they are counted when somebody asks.
 
@@ -105,7 +103,7 @@ class Trending:
         if len(self._items) > self._limits.prune_at:
             self._prune()
 
-    def _add(self, partition: int, numbers: NDArray[np.intp], weights: Float64Array, times: NDArray[np.int64]) -> None:
+    def _add(self, partition: int, numbers: IntpArray, weights: Float64Array, times: Int64Array) -> None:
         newest = max(self._newest.get(partition, 0), int(times.max()))
         self._newest[partition] = newest
         reference = self._reference.setdefault(partition, newest)
@@ -115,7 +113,7 @@ class Trending:
         np.add.at(self._with_room(partition), numbers, grown)
         self._changed.add(partition)
 
-    def _numbers(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
+    def _numbers(self, item_ids: Sequence[str]) -> IntpArray:
         known = self._number
         for item in item_ids:
             if item not in known:

@@ -1,4 +1,4 @@
-"""Which encoder version serves: activations, the swap while users are served, item vectors, embedding maps.
+"""Chooses and changes the active encoder: activations, the hot swap, the item vector feed, embedding maps.
 
 May import ``rank``, ``catalog``, ``emit``, ``state``, ``kafka``, ``monitoring`` and ``encoders``; not ``pipeline``.
 """

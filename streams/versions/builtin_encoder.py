@@ -1,4 +1,4 @@
-"""The encoder that serves where no version was ever activated."""
+"""Loads the encoder that a worker uses while no version has been activated."""
 
 import shutil
 import tempfile
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 def load_encoder(settings: Settings) -> Encoder:
-    """The encoder folder of the settings, or the built-in hashed text encoder, made on first use."""
+    """Load the encoder folder of the settings, or the built-in hashed text encoder, which is built on first use."""
     if settings.encoder.folder is not None:
         return manifest.load(settings.encoder.folder)
     folder = settings.data_dir / "encoders" / "hashed-text-1"
@@ -26,7 +26,7 @@ def load_encoder(settings: Settings) -> Encoder:
 
 
 def _build_aside(folder: Path) -> None:
-    """Build in a folder of its own, then move it: a second worker never sees half an encoder."""
+    """Build in a temporary folder, then rename it: another worker never sees half an encoder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
@@ -34,7 +34,7 @@ def _build_aside(folder: Path) -> None:
         try:
             (temporary / folder.name).rename(folder)
         except OSError:
-            if not folder.is_dir():  # not just another worker that was first: both build the same bytes
+            if not folder.is_dir():  # if it is there, another worker was faster and built the same bytes
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

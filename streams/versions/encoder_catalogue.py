@@ -1,4 +1,4 @@
-"""What a worker knows of encoder versions: folders, activations, and how far the catalog is encoded for each."""
+"""Groups what tells a worker about encoder versions: folders, activations, and progress in encoding the catalog."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from streams.versions.activations import Activations
 
 @dataclass(frozen=True)
 class EncoderCatalogue:
-    """Travels as one."""
+    """Three sources of facts about encoder versions, passed on together."""
 
     registry: EncoderRegistry
     """The encoder folders on this machine."""
     activations: Activations
-    """What the topic ``encoders`` says."""
+    """The content of the topic ``encoders``."""
     progress: CatalogProgress
-    """How far each version has encoded the catalog."""
+    """Tells how far each version has encoded the catalog."""

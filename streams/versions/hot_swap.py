@@ -1,15 +1,16 @@
-"""Hot swap: a worker follows the version that the `encoders` topic names, while users are served all along.
+"""Swaps a worker's active encoder for the version that the `encoders` topic names, while users are served.
 
-A version is loaded from its folder, its item vectors are filled by all workers that have it, and once the catalog as of
-its activation is encoded and this worker has read the vectors, it takes over between two batches. Workers do so
-independently of each other; rows of either version are read by both (`streams.state.version_sums`).
+A version is loaded from its folder, and all workers that have the folder encode the catalog with it. The version is
+*filled* once the catalog as of its activation is encoded. When this worker has read the item vectors too, the version
+takes over between two micro-batches. Each worker does so independently of the others; rows of either version can be
+read under both (`streams.state.version_sums`).
 
-A worker without the folder goes on with the version that it has, says so and is not ready: its users keep getting
-lists, and an orchestrator sees that something is missing. The folder may be brought later.
+A worker without the folder keeps its active encoder, reports the problem and is not ready. Its users keep getting
+lists, and an orchestrator sees that something is missing. The folder may be added later.
 
-A worker that gets partitions while it still serves the former version first looks whether the new one is filled, and
-if it is, takes it over before it serves them: their former owner may have done so already, and a user's lists should
-not go back.
+A worker may get partitions while its former encoder is still active. If the new version is filled by then, the worker
+swaps before it serves these partitions: their former owner may have swapped already, and a user's lists should not go
+back to the former version.
 """
 
 import asyncio
@@ -41,15 +42,15 @@ log = structlog.get_logger(__name__)
 _LOOK_S = 0.3
 _LONGEST_LOOK_S = 2.0
 _AGAIN_S = 5.0
-"""After which a folder that was missing or broken is looked for again."""
+"""Seconds after which a missing or broken folder is tried again."""
 _MAPS_AGAIN_S = 30.0
-"""After which a map that could not be fitted is tried again."""
+"""Seconds after which an embedding map that could not be fitted is tried again."""
 _SETTLE_S = 10.0
-"""For which users who come from another worker wait for a version that is filled."""
+"""Seconds that users who come from another worker wait at most for a filled version to take over."""
 
 
 class HotSwap:
-    """Brings about that the version which is named serves."""
+    """Makes the version that the `encoders` topic names the active encoder."""
 
     def __init__(
         self,
@@ -66,13 +67,14 @@ class HotSwap:
         metrics: Metrics,
         fail: Callable[[BaseException], None],
     ) -> None:
-        """``fail`` ends the worker, and may be called in a thread.
+        """Make a hot swap; `run_forever` starts it.
 
         Parameters
         ----------
-        load : loads an encoder folder; takes a moment, and is called in a thread
-        make_feed : makes the feed of a loaded encoder, which reports a failure to the given function
+        load : loads an encoder folder; called in a thread, as loading takes a moment
+        make_feed : makes the feed of a loaded encoder; the feed reports a failure to the given function
         shape : tells the sizes of a profile under a loaded encoder
+        fail : ends the worker; may be called in a thread
         """
         self._catalogue, self._maps = catalogue, maps
         self._active, self._state = active, state
@@ -82,11 +84,11 @@ class HotSwap:
         self._switched = asyncio.Condition()
         self._maps_after = 0.0
         self.problem: str | None = None
-        """Why the active version does not serve here and won't by itself; a sentence."""
+        """A sentence: why the version that the topic names can't take over here until somebody acts. None if it can."""
         metrics.encoder(active.encoder.version)
 
     async def run_forever(self) -> None:
-        """Follow the topic."""
+        """Follow the `encoders` topic."""
         while True:
             target = self._target()
             try:
@@ -102,7 +104,7 @@ class HotSwap:
             await asyncio.sleep(_LOOK_S)
 
     def _target(self) -> EncoderState | None:
-        """The version that should serve and doesn't."""
+        """Return the version that the topic names, if another encoder is active here; else None."""
         active = self._catalogue.activations.active
         return active if active is not None and active.version != self._active.encoder.version else None
 
@@ -130,7 +132,7 @@ class HotSwap:
         self.problem = None
 
     async def settle(self) -> None:
-        """Before partitions are served: take over a version that is filled; see the module."""
+        """Wait until a filled version has taken over. Call it before new partitions are served; see the module."""
         target = self._target()
         if target is None or self.problem is not None or not await self._is_filled(target):
             return
@@ -138,25 +140,25 @@ class HotSwap:
             async with asyncio.timeout(_SETTLE_S), self._switched:
                 await self._switched.wait_for(lambda: self._target() is None or self.problem is not None)
         except TimeoutError:
-            log.warning("users are served by the former encoder version for a while", waiting_for=target.version)
+            log.warning("users get lists of the former encoder version for a while", waiting_for=target.version)
 
     async def _is_filled(self, state: EncoderState) -> bool:
         return await self._catalogue.progress.covers(state.version, state.catalog_ends)
 
     async def _move(self, target: EncoderState) -> None:
-        """Fill the version and let it serve, unless another one is named meanwhile."""
+        """Fill the version and swap to it, unless the topic names another version meanwhile."""
         folder = await asyncio.to_thread(self._catalogue.registry.take, target.version)
         loaded = await asyncio.to_thread(self._load, folder)
         log.info("filling an encoder version", version=loaded.version, serving=self._active.encoder.version)
         failures: list[BaseException] = []
 
-        def failed(error: BaseException) -> None:  # in a thread
+        def failed(error: BaseException) -> None:  # called in a thread
             if self._active.encoder is loaded:
                 self._fail(error)
             failures.append(error)
 
         feed = self._make_feed(loaded, failed)
-        leaving: IndexFeed = feed
+        unused_feed: IndexFeed = feed
         try:
             feed.start_encoding()
             looks = 0
@@ -165,7 +167,7 @@ class HotSwap:
                 await asyncio.sleep(min(_LOOK_S * looks, _LONGEST_LOOK_S))
                 await self._fit_unmapped()
                 if failures:
-                    raise EncoderError(f"The catalog can't be encoded with it: {failures[0]!r}.")
+                    raise EncoderError(f"The catalog can't be encoded with this version: {failures[0]!r}.")
                 if not self._wanted(target):
                     return
             await feed.read()
@@ -173,22 +175,22 @@ class HotSwap:
                 await self._prepare_maps(loaded)
                 await self._candidates.prepare(loaded)
                 await asyncio.to_thread(_try_out, loaded, self._shape(loaded))
-            except Exception as error:  # whatever is wrong with it, the version that serves is well
-                raise EncoderError(f"It fails when it is tried out: {error!r}.") from error
-            leaving = await self._switch(target, loaded, feed)
+            except Exception as error:  # of any kind: the active encoder is not affected and goes on
+                raise EncoderError(f"A trial of this version failed: {error!r}.") from error
+            unused_feed = await self._switch(target, loaded, feed)
         finally:
-            await asyncio.to_thread(leaving.close)
+            await asyncio.to_thread(unused_feed.close)
 
     async def _prepare_maps(self, loaded: LoadedEncoder) -> None:
-        """Fit the map from the encoder that serves, and those from versions that users in memory have sums of."""
-        serving = self._active.encoder
-        await self._maps.from_loaded(serving, loaded)
+        """Fit embedding maps from the active encoder and from other versions of which users in memory have sums."""
+        active = self._active.encoder
+        await self._maps.from_loaded(active, loaded)
         held = {part.encoder for parts in self._state.table.other_sums.values() for part in parts}
-        for version in sorted(held - {loaded.version, serving.version}):
+        for version in sorted(held - {loaded.version, active.version}):
             note_map(loaded, version, await self._maps.from_topic(version, loaded))
 
     async def _switch(self, target: EncoderState, loaded: LoadedEncoder, feed: ItemVectorFeed) -> IndexFeed:
-        """Let the encoder serve; returns the feed that is to be closed: the former one, or ours if it is late."""
+        """Make the encoder active. Returns the feed to close: the former, or ``feed`` if another version is named."""
         async with self._state.lock:
             if not self._wanted(target):
                 return feed
@@ -216,7 +218,10 @@ class HotSwap:
         return former_feed
 
     async def fit_former(self) -> None:
-        """At the start: the map from the version that was active before, so that nobody is ranked without a past."""
+        """Fit the embedding map from the version that was active before; called before the worker serves users.
+
+        Without the map, older events of users would not count in the first rankings.
+        """
         for state in self._catalogue.activations.activated:
             loaded = self._active.encoder
             if state.version != loaded.version:
@@ -224,17 +229,17 @@ class HotSwap:
                 return
 
     async def _fit_unmapped(self) -> None:
-        """Maps for versions that rows have turned out to name."""
+        """Fit embedding maps from versions that stored rows name and that have no map yet."""
         loaded = self._active.encoder
         if not loaded.unmapped or time.monotonic() < self._maps_after:
             return
         self._maps_after = time.monotonic() + _MAPS_AGAIN_S
         for version in sorted(loaded.unmapped):
-            found = await self._maps.from_topic(version, loaded)
+            embedding_map = await self._maps.from_topic(version, loaded)
             if self._active.encoder is not loaded:
                 return
-            note_map(loaded, version, found)
-            if found is None:
+            note_map(loaded, version, embedding_map)
+            if embedding_map is None:
                 continue
             async with self._state.lock:
                 if self._active.encoder is not loaded:
@@ -242,7 +247,7 @@ class HotSwap:
                 slots = [
                     slot
                     for slot, parts in self._state.table.other_sums.items()
-                    if any(p.encoder == version for p in parts)
+                    if any(part.encoder == version for part in parts)
                 ]
                 loaded.unmapped |= map_into(self._state.table, slots, loaded.maps, loaded.sums.half_life_s)
                 loaded.unmapped.discard(version)
@@ -250,9 +255,9 @@ class HotSwap:
 
 
 def _try_out(loaded: LoadedEncoder, shape: ProfileShape) -> None:
-    """Rank a blank user: a graph that can't run must not be found out by users."""
+    """Rank a blank user, so that a graph that can't run fails here and not when a user is ranked."""
     table = ProfileTable(1, shape)
     slots = table.allocate(["nobody"], 0, 0)
     inputs = head_inputs(table, slots, loaded.index, loaded.encoder.manifest.history)
-    nothing = np.empty((1, 0), np.int64)
-    loaded.rank(inputs, nothing, 1)
+    nothing_excluded = np.empty((1, 0), np.int64)
+    loaded.rank(inputs, nothing_excluded, 1)

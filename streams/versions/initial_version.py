@@ -1,4 +1,4 @@
-"""Which encoder version a worker starts with."""
+"""Chooses the encoder version that a worker starts with."""
 
 import structlog
 
@@ -10,15 +10,18 @@ log = structlog.get_logger(__name__)
 
 
 async def choose(catalogue: EncoderCatalogue, patience_s: float) -> Encoder:
-    """Choose the version that was activated last, of those that are filled and have a sound folder here.
+    """Choose the version that was activated last, among those that are filled and have a sound folder here.
 
-    Other workers may have taken it over already, and a worker that starts must not lead users back. Where no version is
-    filled, it is the active one, or else any version whose folder is here. Where the topic names no version, it is the
-    first of the registry.
+    A version is filled once the catalog as of its activation is encoded. Other workers may have swapped to the chosen
+    version already, and a worker that starts must not lead users back to an older one.
+
+    If no such version is filled, the choice is the version that was activated last and has a sound folder here. The
+    registry's first encoder comes before it if it was never activated and has encoded part of the catalog. Without any
+    activated version that has a sound folder here, the choice is the registry's first encoder.
     """
-    known = catalogue.activations.activated
+    activated = catalogue.activations.activated
     sound: list[Encoder] = []
-    for state in known:
+    for state in activated:
         try:
             encoder = catalogue.registry.take(state.version)
         except EncoderError as error:
@@ -29,7 +32,7 @@ async def choose(catalogue: EncoderCatalogue, patience_s: float) -> Encoder:
         sound.append(encoder)
     first = catalogue.registry.first
     if sound and (
-        any(first.folder == one.folder for one in sound)
+        any(first.folder == encoder.folder for encoder in sound)
         or not await catalogue.progress.covers(first.manifest.version, [], patience_s)
     ):
         return sound[0]

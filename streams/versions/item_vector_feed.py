@@ -1,4 +1,4 @@
-"""Fills the index of one encoder version: this worker's share of encoding the catalog, and all item vectors."""
+"""Fills the index of one encoder version: encodes this worker's share of the catalog, and reads all item vectors."""
 
 import asyncio
 import time
@@ -21,11 +21,11 @@ from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-_SAID_EVERY_S = 2.0
+_LOG_EVERY_S = 2.0
 
 
 class ItemVectorFeed:
-    """Fills the index of one loaded encoder. Started in two steps: encoding, then reading."""
+    """Fills the index of one loaded encoder. Call `start_encoding` first, and `read` next."""
 
     def __init__(
         self,
@@ -59,34 +59,37 @@ class ItemVectorFeed:
 
     @property
     def lags(self) -> dict[int, int]:
-        """Records of the catalog, by partition of our share, that are not encoded yet."""
+        """For each catalog partition of this worker's share, the number of records that are not encoded yet."""
         return self._catalog.lags
 
     @property
     def index_lag(self) -> int:
-        """Item vectors that are written and not in the index yet."""
+        """Number of item vectors that are in Kafka and not in the index yet."""
         return self._reader.lag + self._updates.waiting
 
     def start_encoding(self) -> None:
-        """Take a share of the catalog."""
+        """Start to encode a share of the catalog, in a thread."""
         self._catalog.start()
 
     def apply(self) -> set[int]:
-        """Put a bounded number of vectors that have come into the index; returns the hashes of the new items."""
+        """Apply a bounded number of updates to the index; returns the hashes of items that got a vector."""
         return self._updates.apply(self._loaded.index)
 
     async def read(self) -> None:
-        """Read the item vectors up to their present end, and go on reading. The encoder serves nobody meanwhile."""
+        """Read item vectors into the index up to the topic's present end; a thread then goes on reading.
+
+        No user may be ranked with the encoder meanwhile: the index changes without the state lock.
+        """
         self._reader.start()
-        updates, said = self._updates, time.monotonic()
+        updates, logged = self._updates, time.monotonic()
         while updates.waiting or not self._reader.caught_up.is_set():
             await asyncio.sleep(0.002 if updates.waiting else 0.02)
             self.apply()
-            if time.monotonic() - said > _SAID_EVERY_S:
-                said = time.monotonic()
+            if time.monotonic() - logged > _LOG_EVERY_S:
+                logged = time.monotonic()
                 log.info("reading item vectors", encoder=self._loaded.version, items=len(self._loaded.index))
 
     def close(self) -> None:
-        """Stop reading and encoding; takes a moment."""
+        """Stop reading and encoding; blocks while both threads end."""
         self._reader.stop()
         self._catalog.stop()

@@ -1,4 +1,4 @@
-"""Fits maps between encoder versions, from the index that serves or from a version's topic of item vectors."""
+"""Fits embedding maps between encoder versions, from a loaded index or from a version's topic of item vectors."""
 
 import asyncio
 
@@ -22,36 +22,42 @@ log = structlog.get_logger(__name__)
 
 
 class MapFitter:
-    """Notes the maps that it fits in the space that they lead to."""
+    """Fits embedding maps from other encoder versions to a loaded encoder."""
 
     def __init__(self, settings: Settings, catalogue: EncoderCatalogue) -> None:
         self._settings, self._catalogue = settings, catalogue
         self._names = TopicNames(settings.namespace)
 
     async def from_loaded(self, former: LoadedEncoder, to: LoadedEncoder) -> None:
-        """From a space whose index is here. The loop may go on changing that index meanwhile."""
+        """Fit and note the map from a loaded encoder. The event loop may change the former index meanwhile."""
         half_lives_s = former.sums.half_life_s.tolist(), to.sums.half_life_s.tolist()
         note_map(to, former.version, await asyncio.to_thread(fit, former.index, to.index, *half_lives_s))
 
     async def from_topic(self, version: str, to: LoadedEncoder) -> EmbeddingMap | None:
-        """From a version that nothing here serves: its item vectors are read once. None if they are not to be had."""
+        """Fit the map from a version that is not loaded, by reading its item vectors once.
+
+        None if the version is unknown, or its topic is gone or shares no item with the index of ``to``.
+        """
         state = await asyncio.to_thread(self._state, version)
         topic = self._names.item_vectors(version)
         if state is None or not await asyncio.to_thread(self._has, topic):
             return None
         index, updates = ItemIndex(state.dimension), IndexUpdates(state.dimension, version)
-        tail = CompactedTopicReader(topic, lambda: make_tail_consumer(self._settings.kafka), updates.collect)
-        tail.start()
+        reader = CompactedTopicReader(topic, lambda: make_tail_consumer(self._settings.kafka), updates.collect)
+        reader.start()
         try:
-            while updates.waiting or not tail.caught_up.is_set():
+            while updates.waiting or not reader.caught_up.is_set():
                 await asyncio.sleep(0.002 if updates.waiting else 0.02)
                 updates.apply(index)
         finally:
-            await asyncio.to_thread(tail.stop)
+            await asyncio.to_thread(reader.stop)
         return await asyncio.to_thread(fit, index, to.index, state.half_lives_s, to.sums.half_life_s.tolist())
 
     def _state(self, version: str) -> EncoderState | Manifest | None:
-        """What is known of a version: as it was activated; or by its folder, where `encoder.folder` was changed."""
+        """Find the facts of a version in the topic, or else in its folder.
+
+        The topic does not hold a version that served as `encoder.folder` and was never activated.
+        """
         state = self._catalogue.activations.states.get(version)
         if state is not None and state.half_lives_s:
             return state
@@ -65,7 +71,7 @@ class MapFitter:
     def _has(self, topic: str) -> bool:
         consumer = make_tail_consumer(self._settings.kafka)
         try:
-            # all topics: asking for one by name makes it on brokers that create topics on first use
+            # lists all topics: a request for one by name would create it on brokers that create topics on first use
             return topic in consumer.list_topics(timeout=5.0).topics
         except Exception as error:
             log.warning("the topics can't be listed", problem=str(error))
@@ -74,22 +80,22 @@ class MapFitter:
             consumer.close()
 
 
-def note_map(loaded: LoadedEncoder, version: str, found: EmbeddingMap | None) -> None:
-    """Let ``space`` see the sums of another version through a map; say so, or why not."""
-    if found is None:
+def note_map(loaded: LoadedEncoder, version: str, embedding_map: EmbeddingMap | None) -> None:
+    """Let ``loaded`` use the sums of another version through an embedding map; without a map, log the reason."""
+    if embedding_map is None:
         log.warning(
             "older events that users made under this encoder version are kept, but they do not count in rankings: no "
-            "embedding map leads from it to the active version. Its item vectors are gone or share no item with the "
-            "active ones, or it was never activated and encoder.folders has no folder of it",
+            "embedding map leads from it to the active version. Its item vectors are gone or share no item with those "
+            "of the active version, or it was never activated and encoder.folders has no folder of it",
             version=version,
             by=loaded.version,
         )
         return
-    loaded.maps[version] = found
+    loaded.maps[version] = embedding_map
     log.info(
-        "a map between encoder versions",
+        "an embedding map between encoder versions was fitted",
         version=version,
         to=loaded.version,
-        items=found.common,
-        explained=round(found.explained, 4),
+        items=embedding_map.common,
+        explained=round(embedding_map.explained, 4),
     )

@@ -13,6 +13,7 @@ import structlog
 
 from encoders.artifact.manifest import Encoder
 from encoders.artifact.registry import EncoderRegistry
+from encoders.compiled import warm_up
 from encoders.runtime import Runtime
 from streams.catalog.catalog_progress import CatalogProgress
 from streams.errors import PrefstreamError
@@ -58,6 +59,9 @@ _LAST_RESORT = 5
 
 _BROKER_PATIENCE_S = 30.0
 """For which a start waits to hear how far versions are: a broker that has just started is loading its groups."""
+
+_KERNELS = ("streams.", "encoders.index.hashtable", "encoders.ranking.attribution_kernels")
+"""Modules whose kernels are compiled before events come; the search of large catalogs compiles its own when it is built."""
 
 _FETCH_WAIT_MS = 500
 _SIMULATOR_FETCH_WAIT_MS = 10
@@ -174,6 +178,7 @@ class Worker:
         """
         settings = self.settings
         one_blas_thread()
+        await asyncio.to_thread(warm_up, *_KERNELS)
         self.metrics.provider(self._runtime.provider)
         self.port = await self._health.start()
         log.info("health server", host=settings.server.host, port=self.port)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from encoders.arrays import Float32Array, Int64Array
 from encoders.artifact.manifest import Encoder
 from encoders.index.item_index import IndexSnapshot
 from encoders.ranking.exact_ranker import ExactRanker
-from encoders.ranking.ranking_io import EXCLUDED_SCORE, LEAST_SCORE, FloatArray, HeadInputs, IntArray, Ranked
+from encoders.ranking.ranking_io import EXCLUDED_SCORE, LEAST_SCORE, HeadInputs, Ranked
 from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from tests.unit.encoders import reference
@@ -26,7 +27,7 @@ def graph(runtime: Runtime, encoder: Encoder) -> ExactRanker:
 
 def a_case(
     rng: np.random.Generator, users: int = 40, items: int = 90, adjusted: int = 5
-) -> tuple[HeadInputs, IndexSnapshot, IntArray, FloatArray]:
+) -> tuple[HeadInputs, IndexSnapshot, Int64Array, Float32Array]:
     inputs = reference.make_users(rng, users, 2, 16, 6)
     index = reference.make_index(rng, items, 16)
     rows = rng.integers(-1, items, (users, adjusted))
@@ -34,11 +35,11 @@ def a_case(
     return inputs, index.snapshot(), rows, adjust
 
 
-def no_adjustments(users: int) -> tuple[IntArray, FloatArray]:
+def no_adjustments(users: int) -> tuple[Int64Array, Float32Array]:
     return np.zeros((users, 0), np.int64), np.zeros((users, 0), np.float32)
 
 
-def all_shares(ranked: Ranked) -> FloatArray:
+def all_shares(ranked: Ranked) -> Float32Array:
     return (
         ranked.recent_attributions.sum(2)
         + ranked.older_attributions
