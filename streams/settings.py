@@ -42,13 +42,13 @@ class Tls(Section):
     enabled: bool = False
     """Encrypt the connections."""
     ca_file: Path | None = None
-    """Authorities that the servers' certificates must come from; none: the system's."""
+    """Authorities that the servers' certificates must come from. Without it: those of the system."""
     cert_file: Path | None = None
-    """Certificate of this client, for servers that ask for one."""
+    """Certificate of this client, for servers that ask clients for one."""
     key_file: Path | None = None
-    """Key of that certificate."""
+    """Key of the client's certificate."""
     verify_hostname: bool = True
-    """The servers' certificates must name their addresses."""
+    """Whether a server's certificate must name the address that it is reached at."""
 
     @model_validator(mode="after")
     def _files_exist(self) -> "Tls":
@@ -65,36 +65,36 @@ class Sasl(Section):
     """SASL log-in to Kafka."""
 
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    """How to log in."""
+    """SASL mechanism of the log-in."""
     username: str
-    """Who logs in."""
+    """Name of the user that logs in."""
     password: SecretStr
-    """Best given in the environment."""
+    """Password of the user; best given in the environment."""
 
 
 class Kafka(Section):
     """The broker, and how the worker behaves in its group."""
 
     bootstrap_servers: str = SIMULATOR
-    """`host:port` of brokers, by commas; `simulator` brings librdkafka's protocol simulator in the worker."""
+    """`host:port` of brokers, separated by commas; `simulator` runs librdkafka's protocol simulator in the worker."""
     input_partitioner: Literal["murmur2", "crc32"] = "murmur2"
-    """How your producers choose a key's partition: `murmur2` is the Java clients' way, `crc32` librdkafka's."""
+    """How your producers choose the partition of a key: `murmur2` as Java clients do, `crc32` as librdkafka does."""
     session_timeout_s: Seconds = 10.0
-    """A worker that is silent for so long loses its partitions; also bounds a hand-over."""
+    """Seconds of silence after which a worker loses its partitions. A hand-over must end within them too."""
     heartbeat_interval_s: Seconds = 3.0
-    """At most half of the session timeout."""
+    """Seconds between two heartbeats; at most half of the session timeout."""
     metadata_max_age_s: Seconds = 30.0
-    """How soon grown topics are noticed."""
+    """Seconds within which a topic that has grown is noticed."""
     max_batch_records: Annotated[int, Field(ge=1, le=100_000)] = 2_000
-    """Records of one partition that are processed at once."""
+    """Records of one partition in a batch at most."""
     max_fetch_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
-    """Bytes fetched of one partition at once."""
+    """Bytes of one partition in a fetch at most."""
     replication_factor: Annotated[int, Field(ge=1, le=10)] = 1
-    """Of the topics that `topics create` makes; 3 on a real cluster."""
+    """Copies of the topics that `topics create` makes; 3 on a real cluster."""
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
-    """Of the topics that `topics create` makes: the most workers that can share the load."""
+    """Partitions of the topics that `topics create` makes. As many workers can share the load."""
     input_retention_h: Annotated[float, Field(gt=0)] = 168.0
-    """Of the inputs that `topics create` makes; what is left of a forgotten user expires with it."""
+    """Hours that the inputs made by `topics create` keep records. The rest of a forgotten user expires with them."""
     tls: Tls = Tls()
     sasl: Sasl | None = None
 
@@ -114,20 +114,20 @@ class Cassandra(Section):
     hosts: list[str] = ["127.0.0.1"]
     """Some of the cluster's nodes."""
     port: Port = 9042
-    """Of the native protocol."""
+    """Port of Cassandra's native protocol."""
     local_dc: str | None = None
-    """Datacentre of the workers; none: that of the first host that answers."""
+    """Datacentre of the workers. Without it: that of the first host that answers."""
     username: str | None = None
-    """Who logs in, if anybody has to."""
+    """Name of the user that logs in, if the cluster asks for one."""
     password: SecretStr | None = None
-    """Best given in the environment."""
+    """Password of the user; best given in the environment."""
     tls: Tls = Tls()
     replication_factor: Annotated[int, Field(ge=1, le=10)] = 1
-    """Of the keyspace, where prefstream creates it; 3 on a real cluster."""
+    """Copies of the rows, if prefstream creates the keyspace; 3 on a real cluster."""
     consistency: Literal["LOCAL_QUORUM", "QUORUM", "ALL", "LOCAL_ONE", "ONE"] = "LOCAL_QUORUM"
-    """Of reads and writes; one weaker than LOCAL_QUORUM is refused where there are several copies."""
+    """Consistency of reads and writes. Below LOCAL_QUORUM it is refused if there are several copies."""
     request_timeout_s: Seconds = 10.0
-    """How long the driver waits for an answer."""
+    """Seconds that the driver waits for an answer."""
 
 
 class Store(Section):
@@ -144,41 +144,41 @@ class Encoder(Section):
     """The encoder folder; without one the built-in hashed text encoder is made on first use."""
 
     folder: Path | None = None
-    """The encoder folder that serves while no version is activated; none: the built-in hashed text encoder."""
+    """The encoder folder that serves while no version is activated. Without it: the built-in hashed text encoder."""
     folders: Path | None = None
-    """A folder of encoder folders, one a version, for `prefstream encoders activate`."""
+    """A folder with one encoder folder for each version that `prefstream encoders activate` may name."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where ONNX Runtime runs; `auto` takes CUDA if it really loads."""
+    """Device of ONNX Runtime; `auto` takes CUDA if it really loads."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
-    """Threads of ONNX Runtime; 0: a thread a core."""
+    """Threads of ONNX Runtime; 0 is one thread for each core."""
 
 
 class Profiles(Section):
     """What a profile remembers, and how much memory the hot ones may take."""
 
     history: Annotated[int, Field(ge=1, le=1_000)] = 20
-    """Events of a user kept one by one; older ones go into decayed sums."""
+    """Latest events of a user that are kept one by one; older events go into decayed sums."""
     duplicate_window: Annotated[int, Field(ge=1, le=10_000)] = 64
-    """A repeated event id is recognised within this many events of its user."""
+    """A repeated event id is recognised within this many events of the user."""
     purchases: Annotated[int, Field(ge=1, le=1_000)] = 32
-    """Purchases of a user remembered."""
+    """Latest purchases of a user that are remembered."""
     pending: Annotated[int, Field(ge=1, le=10_000)] = 64
-    """Older events of a user that may wait for their item's vector."""
+    """Older events of a user that may wait for the vectors of their items."""
     memory_mb: Annotated[int, Field(ge=16)] = 256
-    """Memory of the users held hot."""
+    """Megabytes for the users that are kept in memory."""
     max_future_s: Annotated[float, Field(ge=0)] = 300.0
-    """An event later than its record's Kafka timestamp by more than this is refused."""
+    """An event is refused if its time is more than this many seconds after its record's Kafka timestamp."""
 
 
 class TypeWeights(Section):
     """How much an event of each type counts."""
 
     click: Annotated[float, Field(ge=0)] = 1.0
-    """Of a click."""
+    """Weight of a click."""
     browse: Annotated[float, Field(ge=0)] = 0.5
-    """Of a browse."""
+    """Weight of a browse."""
     purchase: Annotated[float, Field(ge=0)] = 4.0
-    """Of a purchase."""
+    """Weight of a purchase."""
 
 
 class Ranking(Section):
@@ -187,17 +187,17 @@ class Ranking(Section):
     k: Annotated[int, Field(ge=1, le=1_000)] = 20
     """Items in a recommendation."""
     exclude_purchased_days: Annotated[float, Field(ge=0)] = 30.0
-    """Days for which what was bought is left out; 0 keeps it."""
+    """Days for which a purchased item is not recommended again; 0 lets it be recommended at once."""
     recently_seen: Literal["keep", "exclude"] = "exclude"
-    """Whether what the user has just seen may be recommended."""
+    """Whether items that the user has just seen may be recommended."""
     recently_seen_events: Annotated[int, Field(ge=0, le=1_000)] = 20
-    """How many of the latest events count as just seen."""
+    """The items of this many latest events count as just seen."""
     candidates_from: Annotated[int, Field(ge=1)] = 30_000
-    """Items from which on users are ranked from candidates; on CUDA, and below, lists are exact."""
+    """Number of items from which on lists are made from candidates. Below it, and on CUDA, lists are exact."""
     candidate_recall: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """Share of the exact top-k that the candidates have to hold."""
+    """Share of the exact top-k that the candidates must contain."""
     trending_half_life_s: Seconds = 3_600.0
-    """How fast what is trending forgets."""
+    """Seconds after which an event counts half in what is trending."""
     trending_weights: TypeWeights = TypeWeights()
 
 
@@ -205,25 +205,25 @@ class Checkpoint(Section):
     """When state is saved."""
 
     interval_s: Seconds = 1.0
-    """Seconds from one save to the next, and over which a small one is spread: a crash replays up to twice as much."""
+    """Seconds between two saves. A small save is spread over as many, so a crash replays up to twice as much."""
     max_dirty_users: Annotated[int, Field(ge=1)] = 20_000
-    """Unsaved users at which fetching pauses, as when the store is down."""
+    """Number of unsaved users at which fetching pauses, for example while the store is down."""
 
 
 class Server(Section):
     """The worker's port for /healthz, /readyz and /metrics; 0 picks a free one."""
 
     host: str = "127.0.0.1"
-    """`0.0.0.0` listens to everybody, as a container has to."""
+    """Address that the port listens on; `0.0.0.0` for every network, as a container needs."""
     port: Port = 8080
-    """0 takes a free one and logs it."""
+    """Port number; 0 takes a free one and logs it."""
 
 
 class Logging(Section):
     """Structured logs: JSON lines, or text for people."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least that is logged."""
+    """Lowest level that is logged."""
     format: Literal["auto", "json", "text"] = "auto"
     """`auto`: text on a terminal, JSON lines elsewhere."""
 
@@ -246,7 +246,7 @@ class Settings(BaseSettings):
     server: Server = Server()
     logging: Logging = Logging()
     data_dir: Path = Path(".prefstream")
-    """Where a worker keeps files of its own, such as the built-in encoder."""
+    """Folder for the worker's own files, such as the built-in encoder."""
 
     @classmethod
     def settings_customise_sources(

@@ -1,11 +1,12 @@
-"""The loops of the search in tiles: quantise, place items, scan for what may be among the best, choose by exact score.
+"""Compiled loops of the search in tiles: quantise vectors, store items, scan for candidates, choose by exact score.
 
-What may be among the best is known from bounds. With û, v̂ for what the codes of a user u and an item v stand for,
+A candidate is an item that may be among the best. Bounds of the scores decide. Let û and v̂ be the vectors that the
+int8 codes of a user u and an item v stand for. Then
 
     |u . v - û . v̂| = |u . (v - v̂) + (u - û) . v̂| <= |u| |v - v̂| + |u - û| |v̂|                    (Cauchy-Schwarz)
 
-so a score lies within that reach of its approximation, and an item whose highest possible score is below the lowest
-possible ones of enough others is out.
+so an exact score differs from the score of the codes by no more than the right side. An item is no candidate if its
+highest possible score is below the lowest possible scores of enough other items.
 """
 
 import numpy as np
@@ -15,9 +16,9 @@ from encoders.compiled import compiled
 from encoders.index.int8_tile_scores import AXES, SHIFT, TILE, TOGETHER, lowest_bit, score_four, score_one
 
 ROOM = 5
-"""Times what is looked for that a user's buffer holds: cut when it is full."""
-_STEPS = 20
-_INT8 = np.float32(127.0)
+"""Entries of a user's buffer for each item that the search asks for; a full buffer is cut."""
+_STEPS = 20  # of bisection
+_INT8 = np.float32(127.0)  # largest code
 
 
 @compiled("void(float32[:, ::1], int8[:, ::1], float32[::1], float32[::1], float32[::1], int32[::1])")
@@ -29,10 +30,17 @@ def quantise(
     errors: Float32Array,
     offsets: Int32Array,
 ) -> None:
-    """Vectors v (n, D) as ``scales * codes``, D bytes each.
+    """Write vectors v as ``scales * codes``, one byte an axis.
 
-    Filled are ``codes`` (n, D), ``scales`` (n,), ``lengths`` |v|, ``errors`` |v - scale * code|, and ``offsets``: what
-    the shift of the items' bytes has added to the scores of a user with these codes, negated.
+    Parameters
+    ----------
+    vectors : (n, D)
+    codes : (n, D), filled
+    scales : (n,), filled
+    lengths : (n,), filled with |v|
+    errors : (n,), filled with |v - scale * code|
+    offsets : (n,), filled with -SHIFT times the sum of each row's codes: where a row is a user's, this cancels what the
+        shift of the items' bytes adds to the user's scores
     """
     for row in range(len(vectors)):
         peak, square = np.float32(0.0), np.float32(0.0)
@@ -54,38 +62,39 @@ def quantise(
 
 @compiled()
 def _replace_root(scores: Float32Array, rows: Int64Array, score: np.float32, row: int) -> None:
-    """Put an entry in the place of the least of a heap (binary, the root is the least)."""
+    """Replace the least entry of a binary heap, whose root is the least."""
     size = len(scores)
-    at = 0
+    node = 0
     while True:
-        child = 2 * at + 1
+        child = 2 * node + 1
         if child >= size:
             break
         if child + 1 < size and scores[child + 1] < scores[child]:
             child += 1
         if scores[child] >= score:
             break
-        scores[at] = scores[child]
-        rows[at] = rows[child]
-        at = child
-    scores[at] = score
-    rows[at] = row
+        scores[node] = scores[child]
+        rows[node] = rows[child]
+        node = child
+    scores[node] = score
+    rows[node] = row
 
 
 @compiled()
 def _reached(scores: Float32Array, filled: int, keep: int, low: np.float32) -> np.float32:
-    """What at least ``keep`` of the ``filled`` scores reach, and hardly more of them, where so many reach ``low``.
+    """Find a threshold that at least ``keep`` of the first ``filled`` scores reach, and hardly more of them.
 
-    Bisection, as each step counts at the speed of vectors, where a quickselect or a heap goes score by score.
+    At least ``keep`` scores must reach ``low``.
     """
+    # bisection, because each step counts with vector instructions; a quickselect or a heap goes score by score
     high = scores[0]
-    for place in range(filled):
-        high = max(high, scores[place])
+    for entry in range(filled):
+        high = max(high, scores[entry])
     for _ in range(_STEPS):
         middle = np.float32(0.5) * low + np.float32(0.5) * high
-        count = np.float32(0.0)  # of integers a loop would be half as fast
-        for place in range(filled):
-            count += np.float32(1.0) if scores[place] >= middle else np.float32(0.0)
+        count = np.float32(0.0)  # a float: with an integer the loop takes twice the time
+        for entry in range(filled):
+            count += np.float32(1.0) if scores[entry] >= middle else np.float32(0.0)
         if count >= keep:
             low = middle
             if count == keep:
@@ -104,59 +113,69 @@ def _score(user: Float32Array, items: Float32Array, bias: Float32Array, row: int
 
 
 @compiled("void(int32[:, :], int64[::1], int64[::1])")
-def group(places: Int32Array, starts: Int64Array, users: Int64Array) -> None:
-    """Who wants which cluster: fill ``users`` with the rows of ``places`` that name a cluster, cluster by cluster.
+def group(probed: Int32Array, starts: Int64Array, users: Int64Array) -> None:
+    """Sort users by the inverted lists that they probe: fill ``users`` with rows of ``probed``, list by list.
 
     Parameters
     ----------
-    places : (B, p), clusters, -1 for none
-    starts : (clusters + 1,), is filled with where each cluster's users start
-    users : (B * p,)
+    probed : (B, p), the lists that each user probes, -1 for none
+    starts : (lists + 1,), filled with the index in ``users`` where each list's users start
+    users : (B * p,), filled
     """
     starts[:] = 0
-    for user in range(len(places)):
-        for place in places[user]:
-            starts[place + 1] += place >= 0
-    for cluster in range(1, len(starts)):
-        starts[cluster] += starts[cluster - 1]
-    at = starts[:-1].copy()
-    for user in range(len(places)):
-        for place in places[user]:
-            if place >= 0:
-                users[at[place]] = user
-                at[place] += 1
+    for user in range(len(probed)):
+        for probe in probed[user]:
+            starts[probe + 1] += probe >= 0
+    for number in range(1, len(starts)):
+        starts[number] += starts[number - 1]
+    ends = starts[:-1].copy()
+    for user in range(len(probed)):
+        for probe in probed[user]:
+            if probe >= 0:
+                users[ends[probe]] = user
+                ends[probe] += 1
 
 
 @compiled()
 def _tighten(
-    user: Float32Array, items: Float32Array, bias: Float32Array, highs: Float32Array, lows: Float32Array, rows: Int32Array, filled: int, keep: int,
-    least: np.float32, best: Float32Array, best_rows: Int64Array,
-) -> tuple[int, np.float32]:  # fmt: skip
-    """Drop the entries that can't be among the best ``keep``; returns how many stay, and what another one has to reach.
+    user: Float32Array,
+    items: Float32Array,
+    bias: Float32Array,
+    highs: Float32Array,
+    lows: Float32Array,
+    rows: Int32Array,
+    filled: int,
+    keep: int,
+    least: np.float32,
+    best: Float32Array,
+    best_rows: Int64Array,
+) -> tuple[int, np.float32]:
+    """Drop the entries that can't be among the best ``keep``.
 
-    Where too many can't be told apart by their bounds, their exact scores take the place of these.
+    Returns how many entries stay, and the score that another item has to reach. Where the bounds leave too many
+    entries, exact scores replace them. ``best`` and ``best_rows`` (keep,) are working memory.
     """
     low = np.float32(np.inf)
-    for place in range(filled):
-        low = min(low, lows[place])
+    for entry in range(filled):
+        low = min(low, lows[entry])
     least = _reached(lows, filled, keep, max(low, least))
     stay = 0
-    for place in range(filled):
-        high, low, row = highs[place], lows[place], rows[place]
+    for entry in range(filled):
+        high, low, row = highs[entry], lows[entry], rows[entry]
         highs[stay], lows[stay], rows[stay] = high, low, row
         stay += high >= least
     if stay > len(highs) - TILE:
         best[:], best_rows[:] = -np.inf, -1
-        for place in range(stay):
-            row = rows[place]
-            if row < len(bias):  # else it came after the snapshot
+        for entry in range(stay):
+            row = rows[entry]
+            if row < len(bias):  # else the item came after the snapshot
                 score = _score(user, items, bias, row)
                 if score > best[0]:
                     _replace_root(best, best_rows, score, row)
         stay = 0
-        for place in range(keep):
-            highs[stay], lows[stay], rows[stay] = best[place], best[place], best_rows[place]
-            stay += best_rows[place] >= 0
+        for entry in range(keep):
+            highs[stay], lows[stay], rows[stay] = best[entry], best[entry], best_rows[entry]
+            stay += best_rows[entry] >= 0
         least = best[0]
     return stay, least
 
@@ -175,7 +194,7 @@ def scan(
     user_scales: Float32Array,
     reaches: Float32Array,
     starts: Int64Array,
-    wanting: Int64Array,
+    grouped: Int64Array,
     first_tile: Int64Array,
     next_tile: Int64Array,
     tiles: UInt8Array,
@@ -185,73 +204,75 @@ def scan(
     spans: Float32Array,
     keep: int,
     highs: Float32Array,
-    found: Int32Array,
-    filled: Int64Array,
+    candidates: Int32Array,
+    counts: Int64Array,
 ) -> None:
-    """Score the items of the clusters that each user wants and keep those that may be among the ``keep`` best of them.
+    """Score the items of the lists that each user probes, and keep those that may be among the user's ``keep`` best.
 
     Parameters
     ----------
     users, items, bias : (B, d), (N, d) and (N,), for exact scores
-    codes, offsets, user_scales : of ``quantise``
-    reaches : (B, 2), |u| and |u - û|; with less than that some of the best may be missed
-    starts, wanting : of ``group``; a tile is read once for all who want it
-    first_tile, next_tile : (clusters,) and (tiles,), the tiles of each cluster as a chain that ends with -1
-    tiles : (tiles, D / AXES, TILE, AXES), codes + SHIFT of an item a column
-    scales, biases, rows : (tiles, TILE), of each column; -inf is the bias of an empty one
-    spans : (tiles, 2), the largest |v - v̂| and |v̂| of a tile
-    highs, found, filled : (B, room), (B, room) and (B,), filled with the highest that each score can be, the rows, in
-        no order, and how many there are; ``room`` is at least ``keep + 2 * TILE``
+    codes, offsets, user_scales : the users, as ``quantise`` writes them
+    reaches : (B, 2), |u| and |u - û|; with smaller values some of the best items may be missed
+    starts, grouped : users by list, as ``group`` writes them
+    first_tile, next_tile : (lists,) and (tiles,), the tiles of each list as a chain that ends with -1
+    tiles : (tiles, D / AXES, TILE, AXES), codes + SHIFT, an item a column
+    scales, biases, rows : (tiles, TILE), of each column; an empty column has the bias -inf
+    spans : (tiles, 2), the largest |v - v̂| and the largest |v̂| of each tile
+    highs, candidates : (B, room), filled with the highest possible score and the row of each candidate, in no order;
+        ``room`` is at least ``keep + 2 * TILE``
+    counts : (B,), filled with how many candidates each user has
     """
-    room = found.shape[1]
+    room = candidates.shape[1]
     lows = np.empty((len(users), room), np.float32)
     spares = (np.empty(keep, np.float32), np.empty(keep, np.int64))
     least = np.full(len(users), -np.inf, np.float32)
     scores, bounds = np.empty((TOGETHER, TILE), np.float32), np.empty(TOGETHER, np.float32)
     margins, above = np.empty(TOGETHER, np.float32), np.empty(TOGETHER, np.uint64)
-    filled[:] = 0
-    for cluster in range(len(first_tile)):
-        first, end = starts[cluster], starts[cluster + 1]
-        tile = first_tile[cluster] if first < end else -1
+    counts[:] = 0
+    for number in range(len(first_tile)):
+        first, end = starts[number], starts[number + 1]
+        tile = first_tile[number] if first < end else -1
         while tile >= 0:
-            at = first
-            while at < end:
-                together = TOGETHER if end - at >= TOGETHER else 1
-                for number in range(together):
-                    user = wanting[at + number]
-                    margins[number] = reaches[user, 0] * spans[tile, 0] + reaches[user, 1] * spans[tile, 1]
-                    bounds[number] = least[user] - margins[number]
-                at_tile = (tiles[tile], scales[tile], biases[tile])
+            # each tile is read once for all users of its list
+            begin = first
+            while begin < end:
+                together = TOGETHER if end - begin >= TOGETHER else 1
+                for lane in range(together):
+                    user = grouped[begin + lane]
+                    margins[lane] = reaches[user, 0] * spans[tile, 0] + reaches[user, 1] * spans[tile, 1]
+                    bounds[lane] = least[user] - margins[lane]
+                of_tile = (tiles[tile], scales[tile], biases[tile])
                 if together == 1:
-                    score_one(*at_tile, codes, offsets, user_scales, wanting, at, bounds, scores, above)
+                    score_one(*of_tile, codes, offsets, user_scales, grouped, begin, bounds, scores, above)
                 else:
-                    score_four(*at_tile, codes, offsets, user_scales, wanting, at, bounds, scores, above)
-                for number in range(together):
-                    columns = above[number]
+                    score_four(*of_tile, codes, offsets, user_scales, grouped, begin, bounds, scores, above)
+                for lane in range(together):
+                    columns = above[lane]
                     if columns == 0:
                         continue
-                    user = wanting[at + number]
-                    place = filled[user]
+                    user = grouped[begin + lane]
+                    count = counts[user]
                     while columns != 0:
                         column = lowest_bit(columns)
                         columns &= columns - np.uint64(1)
-                        highs[user, place] = scores[number, column] + margins[number]
-                        lows[user, place] = scores[number, column] - margins[number]
-                        found[user, place] = rows[tile, column]
-                        place += 1
-                    if place > room - TILE:
-                        buffer = (highs[user], lows[user], found[user])
-                        place, least[user] = _tighten(
-                            users[user], items, bias, *buffer, place, keep, least[user], *spares
+                        highs[user, count] = scores[lane, column] + margins[lane]
+                        lows[user, count] = scores[lane, column] - margins[lane]
+                        candidates[user, count] = rows[tile, column]
+                        count += 1
+                    if count > room - TILE:
+                        buffer = (highs[user], lows[user], candidates[user])
+                        count, least[user] = _tighten(
+                            users[user], items, bias, *buffer, count, keep, least[user], *spares
                         )
-                    filled[user] = place
-                at += together
+                    counts[user] = count
+                begin += together
             tile = next_tile[tile]
     for user in range(len(users)):
-        if filled[user] > keep:
-            buffer = (highs[user], lows[user], found[user])
-            filled[user], _ = _tighten(users[user], items, bias, *buffer, filled[user], keep, least[user], *spares)
-        found[user, filled[user] :] = -1
+        if counts[user] > keep:
+            buffer = (highs[user], lows[user], candidates[user])
+            counts[user], _ = _tighten(users[user], items, bias, *buffer, counts[user], keep, least[user], *spares)
+        candidates[user, counts[user] :] = -1
 
 
 @compiled(
@@ -262,68 +283,69 @@ def choose(
     users: Float32Array,
     items: Float32Array,
     bias: Float32Array,
-    found: Int32Array,
+    candidates: Int32Array,
     highs: Float32Array,
-    filled: Int64Array,
+    counts: Int64Array,
     changed_rows: Int64Array,
-    amounts: Float32Array,
+    changes: Float32Array,
     best: Float32Array,
     chosen: Int64Array,
 ) -> None:
-    """The best of what was found and of what is changed, by exact score; best first, -1 behind the last.
+    """Choose the best of the candidates and of the items whose score is changed, by exact score.
 
     Parameters
     ----------
     users : (B, d), times the score scale
     items, bias : (N, d) and (N,)
-    found, highs, filled : of ``scan``
-    changed_rows, amounts : (B, A), rows (-1 for none) and what is added to their scores; one may come twice
-    best, chosen : (B, k), filled with scores and rows
+    candidates, highs, counts : as ``scan`` writes them
+    changed_rows, changes : (B, A), rows (-1 for none) and what is added to their scores; a row that comes twice gets
+        both
+    best, chosen : (B, k), filled with scores and rows, best first; behind the last item the row is -1
     """
     k, a = chosen.shape[1], changed_rows.shape[1]
     for user in range(len(users)):
-        scores, rows, c = best[user], chosen[user], filled[user]
+        scores, rows, count = best[user], chosen[user], counts[user]
         scores[:] = -np.inf
         rows[:] = -1
-        # the likely best first: most of the rest is then out without an exact score
+        # the likely best go first: most other candidates then need no exact score
         likely = np.float32(np.inf)
-        for place in range(c):
-            likely = min(likely, highs[user, place])
-        if c > k + a:
-            likely = _reached(highs[user], c, k + a, likely)
+        for candidate in range(count):
+            likely = min(likely, highs[user, candidate])
+        if count > k + a:
+            likely = _reached(highs[user], count, k + a, likely)
         for turn in range(2):
-            for place in range(c):
-                row, high = int(found[user, place]), highs[user, place]
-                # a search may already know rows that came after the snapshot
+            for candidate in range(count):
+                row, high = int(candidates[user, candidate]), highs[user, candidate]
+                # the tiles may already hold rows that came after the snapshot
                 if row >= len(bias) or (high >= likely) != (turn == 0):
                     continue
                 change = np.float32(0.0)
                 for number in range(a):
                     if changed_rows[user, number] == row:
-                        change += amounts[user, number]
+                        change += changes[user, number]
                 if high + change > scores[0]:
                     score = _score(users[user], items, bias, row) + change
                     if score > scores[0]:
                         _replace_root(scores, rows, score, row)
-        # what was not found may have been raised into the best
+        # an item that is no candidate may have been raised into the best
         for number in range(a):
             row = changed_rows[user, number]
-            if row < 0 or row >= len(bias) or not amounts[user, number] > 0:
+            if row < 0 or row >= len(bias) or not changes[user, number] > 0:
                 continue
             known = False
-            for place in range(c):
-                known |= found[user, place] == row
+            for candidate in range(count):
+                known |= candidates[user, candidate] == row
             for earlier in range(number):
-                known |= changed_rows[user, earlier] == row and amounts[user, earlier] > 0
+                known |= changed_rows[user, earlier] == row and changes[user, earlier] > 0
             if known:
                 continue
             score = _score(users[user], items, bias, row)
             for other in range(a):
                 if changed_rows[user, other] == row:
-                    score += amounts[user, other]
+                    score += changes[user, other]
             if score > scores[0]:
                 _replace_root(scores, rows, score, row)
-        # the heap empties from its root, so the last place is filled first
+        # the heap empties from its root, so the output is filled from its end
         for last in range(k - 1, 0, -1):
             score, row = scores[last], rows[last]
             scores_left, rows_left = scores[:last], rows[:last]
@@ -337,9 +359,9 @@ def choose(
     "int64[::1], int64[::1], int64[::1], int64[::1], uint8[:, :, :, ::1], float32[:, ::1], float32[:, ::1], "
     "int32[:, ::1], float32[:, ::1], int64[::1])"
 )
-def place(
+def store_items(
     new_rows: Int64Array,
-    clusters: Int64Array,
+    lists: Int64Array,
     codes: Int8Array,
     vector_scales: Float32Array,
     lengths: Float32Array,
@@ -347,7 +369,7 @@ def place(
     vector_biases: Float32Array,
     first_tile: Int64Array,
     next_tile: Int64Array,
-    cluster_of: Int64Array,
+    list_of: Int64Array,
     filled: Int64Array,
     used: Int64Array,
     tiles: UInt8Array,
@@ -355,36 +377,44 @@ def place(
     biases: Float32Array,
     rows: Int32Array,
     spans: Float32Array,
-    at: Int64Array,
+    columns: Int64Array,
 ) -> None:
-    """Put ``new_rows`` (n,) into their ``clusters`` (n,) and take them out of where they were; -inf biases are hidden.
+    """Store items in tiles of their lists, and hide the columns that they had in other lists.
 
-    ``at`` (N,) says in which column of which tile each row is (tile * TILE + column, -1 nowhere), ``cluster_of``
-    (tiles,) whose a tile is, ``filled`` (tiles,) how many of its columns are taken, ``used`` (1,) how many tiles are.
+    Parameters
+    ----------
+    new_rows, lists : (n,), rows of the items and the list that each belongs to
+    codes, vector_scales, lengths, errors : the items, as ``quantise`` writes them
+    vector_biases : (n,); an item with the bias -inf is hidden
+    first_tile, next_tile, tiles, scales, biases, rows, spans : as in ``scan``, changed
+    list_of : (tiles,), the list that each tile belongs to, changed
+    filled : (tiles,), how many columns of each tile are taken, changed
+    used : (1,), how many tiles are taken, changed
+    columns : (N,), where each row is: tile * TILE + column, or -1 for nowhere; changed
     """
     for number in range(len(new_rows)):
-        row, cluster = new_rows[number], clusters[number]
+        row, own_list = new_rows[number], lists[number]
         hidden = not vector_biases[number] > -np.inf
-        if at[row] >= 0:
-            tile, column = at[row] // TILE, at[row] % TILE
+        if columns[row] >= 0:
+            tile, column = columns[row] // TILE, columns[row] % TILE
             if hidden:
-                biases[tile, column] = -np.inf  # its place waits for its return
-            elif cluster_of[tile] != cluster:
+                biases[tile, column] = -np.inf  # the column is kept for the item's return
+            elif list_of[tile] != own_list:
                 biases[tile, column] = -np.inf
-                at[row] = -1
+                columns[row] = -1
         if hidden:
             continue
-        if at[row] < 0:
-            tile = first_tile[cluster]
+        if columns[row] < 0:
+            tile = first_tile[own_list]
             if tile < 0 or filled[tile] == TILE:
                 tile = used[0]
                 used[0] += 1
-                next_tile[tile] = first_tile[cluster]
-                first_tile[cluster] = tile
-                cluster_of[tile] = cluster
-            at[row] = tile * TILE + filled[tile]
+                next_tile[tile] = first_tile[own_list]
+                first_tile[own_list] = tile
+                list_of[tile] = own_list
+            columns[row] = tile * TILE + filled[tile]
             filled[tile] += 1
-        tile, column = at[row] // TILE, at[row] % TILE
+        tile, column = columns[row] // TILE, columns[row] % TILE
         for axis in range(codes.shape[1]):
             tiles[tile, axis // AXES, column, axis % AXES] = codes[number, axis] + SHIFT
         scales[tile, column] = vector_scales[number]

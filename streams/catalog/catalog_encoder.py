@@ -141,7 +141,7 @@ class CatalogEncoder:
                 # the end may lie beyond the last record: later ones were compacted away or are transaction markers
                 offsets[int(partition or 0)] = int(offset or 0)
             elif not error.retriable():
-                log.warning("reading the catalog brought an error", problem=error.str())
+                log.warning("Kafka reports an error on the catalog", problem=error.str())
         if not offsets:
             return offsets
         try:
@@ -216,7 +216,7 @@ def _lags(consumer: Consumer, reached: dict[int, int]) -> dict[int, int]:
 
 
 def _check_key(key: bytes | None, item_id: str) -> None:
-    """Check that the key is the item's id: the topic is compacted by key, and a tombstone names its item only there."""
+    """Check that the key is the item's id: compaction goes by key, and a tombstone has nothing else."""
     if key != item_id.encode():
         shown = "no key" if key is None else f"the key {key[:80]!r}"
         detail = f"the record of item {item_id[:80]!r} has {shown}: the key must be the item's id"

@@ -29,7 +29,7 @@ class IndexUpdates:
         self._room = threading.Condition()
 
     def collect(self, messages: list[Message]) -> None:
-        """Decode and queue records of the item-vectors topic, in the reader's thread. Blocks while the queue is full."""
+        """Decode and queue records of the item-vectors topic, in the reader's thread; blocks if the queue is full."""
         updates = [update for update in map(self._decode, messages) if update is not None]
         with self._room:
             while len(self._waiting) > _MAX_WAITING:

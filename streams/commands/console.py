@@ -14,12 +14,15 @@ from streams.commands.output import note, say
 def console(
     ctx: typer.Context,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. There is no log-in: whoever reaches it can shop as anybody.")
+        str,
+        typer.Option(
+            help="Address to listen on. There is no log-in: everybody who reaches the page can shop as any user."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 takes a free one.")] = 8090,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 8090,
     name: Annotated[
         list[str] | None,
-        typer.Option(help="A host name that the page is reached by; may be repeated.", show_default=False),
+        typer.Option(help="A host name under which browsers may open the page; may be repeated.", show_default=False),
     ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:

@@ -9,15 +9,19 @@ def demo(
     seconds: Annotated[
         float | None,
         typer.Option(
-            min=1, help="End after this long; left out: Ctrl-C ends it, off a terminal 20.", show_default=False
+            min=1,
+            help="Seconds after which the demo ends. Without it: on a terminal until Ctrl-C, elsewhere 20.",
+            show_default=False,
         ),
     ] = None,
-    shoppers: Annotated[int, typer.Option(min=1, max=10_000, help="How many shoppers walk through the shop.")] = 40,
+    shoppers: Annotated[int, typer.Option(min=1, max=10_000, help="Number of shoppers in the shop.")] = 40,
     seed: Annotated[int, typer.Option(help="The same seed gives the same shop and the same tastes.")] = 1,
-    plain: Annotated[bool, typer.Option("--plain", help="Lines instead of a live table.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Print lines instead of a live table.")] = False,
     page: Annotated[
         bool | None,
-        typer.Option(help="The live page, to shop along; left out: on a terminal only.", show_default=False),
+        typer.Option(
+            help="Open the live page, where you can shop too. Without it: only on a terminal.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Watch recommendations follow the tastes of simulated shoppers: no server, no Java, nothing to set up.

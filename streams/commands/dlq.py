@@ -22,16 +22,21 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Look at refused records and send them back.", rich_markup_mode=None)
 
-AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
-Reason = Annotated[str | None, typer.Option(help="Only of this reason, such as malformed.", show_default=False)]
-Place = Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="As `dlq list` shows it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+Reason = Annotated[
+    str | None,
+    typer.Option(help="Only records that were refused for this reason, such as malformed.", show_default=False),
+]
+Place = Annotated[
+    str, typer.Argument(metavar="PARTITION:OFFSET", help="Partition and offset, as `dlq list` shows them.")
+]
 
 
 @app.command("list")
 def list_records(
     ctx: typer.Context,
     reason: Reason = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show the last N; the counts are of all.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Show the last N records; the counts include all.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """List refused records: where, why, which field, where it came from and when; and how many there are by reason.
@@ -77,7 +82,7 @@ def list_records(
 def show(
     ctx: typer.Context,
     place: Place,
-    raw: Annotated[bool, typer.Option("--raw", help="Only the value, byte for byte.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print only the value, byte for byte.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show one refused record in full.
@@ -118,14 +123,23 @@ def replay(
     ctx: typer.Context,
     places: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PARTITION:OFFSET]...", help="As `dlq list` shows them.", show_default=False),
+        typer.Argument(
+            metavar="[PARTITION:OFFSET]...",
+            help="Partitions and offsets, as `dlq list` shows them.",
+            show_default=False,
+        ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every record that is there now.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Send back every record that is there now.")] = False,
     reason: Reason = None,
     value: Annotated[
-        Path | None, typer.Option(help="Send this file (JSON) as the value of the one record.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Send this file (JSON) instead of the record's value; for one record only.", show_default=False
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also what this release would refuse again.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Send records too that this release would refuse again.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Send refused records back to the topic where they were first written, as new records, keyed by their user.

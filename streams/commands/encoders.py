@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Swap encoder versions while users are served.", rich_markup_mode=None)
 
-AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
 @app.command("list")
@@ -77,7 +77,7 @@ def list_versions(ctx: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def activate(
     ctx: typer.Context,
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="As its encoder.json says.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="The version that stands in its encoder.json.")],
     as_json: AsJson = False,
 ) -> None:
     """Let a version serve: workers fill its item vectors while the present one serves, then move their users over.

@@ -14,24 +14,35 @@ if TYPE_CHECKING:
 
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="The encoder folder.")],
-    data: Annotated[Path, typer.Argument(help="Events it was not trained on: JSON lines, CSV or Parquet.")],
+    data: Annotated[
+        Path, typer.Argument(help="Events that the encoder was not trained on: JSON lines, CSV or Parquet.")
+    ],
     catalog: Annotated[
-        Path | None, typer.Option(help="Items, one JSON object a line: needed for text.", show_default=False)
+        Path | None,
+        typer.Option(help="Catalog items, one JSON object a line; a text encoder needs them.", show_default=False),
     ] = None,
     train: Annotated[
-        Path | None, typer.Option(help="The events it was trained on: baselines learn from them.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="The events that the encoder was trained on. The baselines learn from them.", show_default=False
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Predictions at most; of more a random choice is taken.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Of that choice and of the intervals.")] = 0,
-    html: Annotated[Path | None, typer.Option(help="Write a report with plots.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Make this many predictions at most: a random sample of the events.")
+    ] = 20_000,
+    seed: Annotated[int, typer.Option(help="Seed of the sample and of the intervals.")] = 0,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a report with plots to this HTML file.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
-    """Predict each event from its user's events before it, through the update and the ranking that a worker runs.
+    """Measure how well an encoder predicts the next item of users, with the same code that a worker runs.
 
-    Recall (one item came next, so it is also the hit rate), MRR and NDCG with 95% bootstrap intervals, by length of
-    history and for items that were not trained on; coverage, novelty and diversity of the lists. Items just seen or
-    bought may be recommended. With --train the same questions go to baselines: popularity, item-to-item, VSKNN, VSTAN
-    and matrix factorisation (install the extra `train` for the last).
+    Every event is predicted from the earlier events of the same user. The report has recall (exactly one item came
+    next, so it is the hit rate too), MRR and NDCG with 95% bootstrap intervals, by length of history and for items that
+    the encoder was not trained on. It also has coverage, novelty and diversity of the lists. Items that the user has
+    just seen or purchased may be recommended. With --train the baselines make the same predictions: popularity,
+    item-to-item, VSKNN, VSTAN and matrix factorisation (which needs the extra `train`).
 
     \b
     Examples:

@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at a user's profile, or have 
 _BROKER_S = 3.0
 
 User = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
 @app.command()
@@ -132,13 +132,19 @@ def _tell(view: "ProfileView") -> None:
 
     total = sum(view.applied.values())
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in view.applied.items())
-    say(f"user {safe(view.user_id)}, partition {view.partition}, save {view.save} of term {view.term}")
+    say(
+        f"user {safe(view.user_id)}, partition {view.partition}, last saved under term {view.term} "
+        f"(save number {view.save} of that worker)"
+    )
     if view.forgotten:
         say(
-            f"forgotten: only counters and fences are left, so that no replay brings the user back; "
-            f"they go in {duration_text(view.expires_s)}"
+            f"forgotten: only the counters and the applied offsets are kept, so that no replay brings the user back; "
+            f"they expire in {duration_text(view.expires_s)}"
         )
-    say(f"{total:,} events counted ({kinds}), {view.duplicates:,} duplicates left out, {view.seen_ids} ids remembered")
+    say(
+        f"{total:,} events counted ({kinds}), {view.duplicates:,} duplicates ignored, "
+        f"{view.seen_ids} event ids remembered"
+    )
     if view.pending_dropped:
         say(f"{view.pending_dropped:,} older events were given up, because their items never got a vector")
     for title, events in (("recent events", view.recents), ("waiting for their item's vector", view.pending)):
@@ -151,8 +157,8 @@ def _tell(view: "ProfileView") -> None:
     if view.purchases:
         say_table(
             ("time (UTC)", "item", "title"),
-            [(time_text(bought.time_ms), *_names(bought.item)) for bought in view.purchases],
-            "bought",
+            [(time_text(purchase.time_ms), *_names(purchase.item)) for purchase in view.purchases],
+            "purchased",
         )
     if view.sums:
         say("older events, as sums of item vectors")
@@ -173,9 +179,10 @@ def _tell(view: "ProfileView") -> None:
             f"nearest items (encoder {safe(view.encoder)})",
         )
     if view.fences:
-        say("read up to (fences)")
-    for fence in view.fences:
-        say(f"  {safe(str(fence['topic']))}:{fence['partition']} next {fence['next_offset']} ({fence['topic_id']})")
+        say("applied offsets: events below them are in this profile")
+    for applied in view.fences:
+        log = f"{safe(str(applied['topic']))}:{applied['partition']}"
+        say(f"  {log} next {applied['next_offset']} ({applied['topic_id']})")
 
 
 def _names(item: "ItemView") -> tuple[str, str]:
@@ -188,13 +195,13 @@ def _names(item: "ItemView") -> tuple[str, str]:
 def forget(
     ctx: typer.Context,
     user: User,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Have a user forgotten: the owner deletes the profile and withdraws the recommendations.
+    """Forget a user: the worker that owns the user deletes the profile and withdraws the recommendations.
 
-    Counters and fences stay as long as the input topics keep the user's events, so that no replay brings the user
-    back. The events themselves are in Kafka until their retention ends. A later event starts a new profile.
+    Counters and applied offsets stay as long as the input topics keep the user's events, so that no replay brings the
+    user back. The events themselves are in Kafka until their retention ends. A later event starts a new profile.
 
     \b
     Examples:

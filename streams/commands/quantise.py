@@ -28,17 +28,23 @@ def quantise(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     to: Annotated[Precision, typer.Option(help="Precision of the weights.")] = Precision.fp16,
     catalog: Annotated[
-        Path | None, typer.Option(help="Items to compare both on, one JSON object a line.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Catalog items on which both encoders are compared, one JSON object a line.", show_default=False
+        ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Events that both predict, as for `prefstream evaluate`.", show_default=False)
+        Path | None,
+        typer.Option(help="Events that both encoders predict, as in `prefstream evaluate`.", show_default=False),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Predictions at most; of more a random choice is taken.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Of that choice and of the intervals.")] = 0,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Make this many predictions at most: a random sample of the events.")
+    ] = 20_000,
+    seed: Annotated[int, typer.Option(help="Seed of the sample and of the intervals.")] = 0,
     html: Annotated[
-        Path | None, typer.Option(help="Write a report with plots; needs --data.", show_default=False)
+        Path | None, typer.Option(help="Write a report with plots to this HTML file; needs --data.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The comparison as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Write a variant of an encoder with float16 or int8 weights in its item graphs, and compare the two.
 

@@ -29,18 +29,24 @@ Advance = Callable[[int, int], None]  # bytes read, records sent
 def replay(
     ctx: typer.Context,
     events: Annotated[
-        Path | None, typer.Argument(help="JSON lines, or Taobao's UserBehavior.csv; may be gzip.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="Events: JSON lines, or Taobao's UserBehavior.csv; gzip files are read too.", show_default=False
+        ),
     ] = None,
     catalog: Annotated[
-        Path | None, typer.Option(help="Items, one JSON object a line; sent first.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Catalog items, one JSON object a line. They are sent before the events.", show_default=False
+        ),
     ] = None,
     speed: Annotated[
         float | None,
         typer.Option(
-            help="1 = as fast as it happened, 10 = ten times; left out: as fast as it goes.", show_default=False
+            help="1: at the recorded speed; 10: ten times as fast. Without it: as fast as possible.", show_default=False
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=0, help="At most this many events.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Send this many events at most.", show_default=False)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first broken line.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> None:

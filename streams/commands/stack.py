@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 Folder = Annotated[Path, typer.Option(help="Where the stack keeps its data, logs and record.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 DEFAULT_FOLDER = Path(".prefstream/stack")
 

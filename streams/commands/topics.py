@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Create, grow and list the topics.", rich_markup_mode=None)
 
-AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
 def connect_to_kafka(settings: "Settings") -> "Broker":
@@ -53,6 +53,7 @@ def create_missing(settings: "Settings", broker: "Broker") -> tuple[list[str], l
     """Create what is missing; returns the names of the new and of the older topics."""
     from streams.kafka.topics import TopicNames, create_topics, wanted_topics
     from streams.versions.builtin_encoder import load_encoder
+    from streams.worker.feature_table import feature_topics
 
     # a missing input must get the count that the others grew to
     inputs = TopicNames(settings.namespace).inputs
@@ -60,7 +61,7 @@ def create_missing(settings: "Settings", broker: "Broker") -> tuple[list[str], l
     if counts:
         kafka = settings.kafka.model_copy(update={"partitions": max(counts)})
         settings = settings.model_copy(update={"kafka": kafka})
-    wanted = wanted_topics(settings, load_encoder(settings).manifest.version)
+    wanted = wanted_topics(settings, load_encoder(settings).manifest.version, feature_topics(settings))
     missing = [topic for topic in wanted if topic.topic not in broker.partitions]
     created = create_topics(broker.admin, missing) if missing else []
     return created, sorted(topic.topic for topic in wanted if topic.topic not in created)
@@ -69,7 +70,7 @@ def create_missing(settings: "Settings", broker: "Broker") -> tuple[list[str], l
 @app.command()
 def grow(
     ctx: typer.Context,
-    partitions: Annotated[int, typer.Argument(min=1, max=10_000, help="How many each input shall have.")],
+    partitions: Annotated[int, typer.Argument(min=1, max=10_000, help="Partitions that each input topic is to have.")],
     as_json: AsJson = False,
 ) -> None:
     """Give all five input topics N partitions, in one request: more workers can share them then.
@@ -104,10 +105,14 @@ def list_topics(ctx: typer.Context, as_json: AsJson = False) -> None:
     from streams.commands.broker import connect
     from streams.kafka.topics import TopicNames, wanted_topics
     from streams.versions.builtin_encoder import load_encoder
+    from streams.worker.feature_table import feature_topics
 
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)
-    wanted = [topic.topic for topic in wanted_topics(settings, load_encoder(settings).manifest.version)]
+    wanted = [
+        topic.topic
+        for topic in wanted_topics(settings, load_encoder(settings).manifest.version, feature_topics(settings))
+    ]
     # vectors of other encoder versions are of the namespace too
     prefix = TopicNames(settings.namespace).item_vectors("")
     wanted += sorted(name for name in broker.partitions if name.startswith(prefix) and name not in wanted)

@@ -25,41 +25,59 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="The encoder folder to write.")],
     catalog: Annotated[
         Path | None,
-        typer.Argument(help="Items, one JSON object a line: a new item then has a vector at once.", show_default=False),
+        typer.Argument(
+            help="Catalog items, one JSON object a line. With them, new items have a vector at once.",
+            show_default=False,
+        ),
     ] = None,
     text_model: Annotated[
         Path | None,
         typer.Option(
-            help="A Hugging Face folder (tokenizer.json, model.onnx) that reads the texts.", show_default=False
+            help="A Hugging Face folder (tokenizer.json, model.onnx) of a model that reads the items' texts.",
+            show_default=False,
         ),
     ] = None,
-    dimension: Annotated[int, typer.Option(min=1, help="Length of a vector; a score costs in proportion.")] = 100,
-    epochs: Annotated[int, typer.Option(min=1, help="Times that all events are gone through.")] = 8,
+    dimension: Annotated[
+        int, typer.Option(min=1, help="Length of a vector. The cost of a score grows in proportion to it.")
+    ] = 100,
+    epochs: Annotated[int, typer.Option(min=1, help="Number of passes over all events.")] = 8,
     validation: Annotated[
-        float, typer.Option(min=0.0, max=0.9, help="Share of the users, the latest ones, that only measure; 0: none.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.9,
+            help="Share of the users, the latest ones, who are held out to measure; 0 holds out nobody.",
+        ),
     ] = 0.05,
     older: Annotated[
         int,
-        typer.Option(min=0, help="Events beyond the last 20 that half-lives are learned on, where there are times."),
+        typer.Option(
+            min=0,
+            help="Events of a user, beyond the last 20, that half-lives are learned from, if events have times.",
+        ),
     ] = 100,
-    patience: Annotated[int, typer.Option(min=0, help="Stop after so many epochs without a better figure.")] = 3,
+    patience: Annotated[int, typer.Option(min=0, help="Stop after this many epochs without a better figure.")] = 3,
     popularity: Annotated[
-        bool, typer.Option("--popularity", help="Learn a bias an item too: what is wanted by all.")
+        bool, typer.Option("--popularity", help="Learn a bias for each item too: its popularity among all users.")
     ] = False,
     repeat_prior: Annotated[
         bool,
         typer.Option(
-            help="Scores of items seen before start from how often people come back to one; without it, from zero."
+            help="Begin the scores of items seen before with how often people return to items, not with zero."
         ),
     ] = True,
     repeat_lift: Annotated[
         float,
-        typer.Option(min=0.0, max=1.0, help="How far items just seen are ranked alike, whichever came last; 0: not."),
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="How far to ignore which of the items just seen came last: 0 not at all, 1 completely.",
+        ),
     ] = 0.75,
     seed: Annotated[int, typer.Option(help="The same seed and data give the same encoder on one machine.")] = 0,
     version: Annotated[
         str | None,
-        typer.Option(help="Version of the encoder; left out: a checksum of data and options.", show_default=False),
+        typer.Option(help="Version of the encoder. Without it: a checksum of data and options.", show_default=False),
     ] = None,
 ) -> None:
     """Train an encoder on recorded events, in JAX (install the extra `train`).

@@ -27,13 +27,17 @@ Seen = tuple[str, "Recommendation | None"]  # a user, and the list or None for a
 def watch(
     ctx: typer.Context,
     user: Annotated[
-        list[str] | None, typer.Option("--user", help="Only this user; may be repeated.", show_default=False)
+        list[str] | None, typer.Option("--user", help="Show only this user; may be repeated.", show_default=False)
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="End after this many.", show_default=False)] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="End after this many recommendations.", show_default=False)
+    ] = None,
     from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="Also those that are there already.")
+        bool, typer.Option("--from-beginning", help="Show the recommendations that are in the topic already, too.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One recommendation a line, as in the topic.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one recommendation a line, as it is in the topic.")
+    ] = False,
 ) -> None:
     """Show recommendations as they change, from now on, until Ctrl-C.
 

@@ -18,7 +18,7 @@ def worker(
     port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, help="Of /healthz, /readyz and /metrics; 0 takes a free one.", show_default=False
+            min=0, max=65535, help="Port of /healthz, /readyz and /metrics; 0 takes a free one.", show_default=False
         ),
     ] = None,
 ) -> None:

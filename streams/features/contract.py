@@ -1,4 +1,4 @@
-"""What a feature declares, what it is told, and what it gives back."""
+"""Types of features: their declaration, the calls that they get, and the records that they return."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class RecordToWrite:
     """A record that a feature wants on a topic of its own."""
 
     topic: str
-    """Without the namespace; one of the feature's ``topics``."""
+    """The topic without the namespace; one of the feature's ``topics``."""
     key: str
     value: bytes | None
     """None is a tombstone."""
@@ -30,7 +30,7 @@ class RecordToWrite:
 
 @dataclass(frozen=True, kw_only=True)
 class AppliedEvents:
-    """A micro-batch that is in the profiles now."""
+    """A micro-batch whose events have been applied to the profiles."""
 
     events: EventBatch  # B events
     slots: IntpArray  # (B,), the slot of each event's user
@@ -49,18 +49,18 @@ class RecommendedLists:
 
 
 class FeatureWork(Protocol):
-    """A feature at work in one worker. All calls come with the state lock held, one at a time."""
+    """A running feature of one worker. Every call is made with the state lock held, so calls never overlap."""
 
     def before(self, events: EventBatch, slots: IntpArray) -> None:
         """Look at B events before they change the profiles."""
         ...
 
     def applied(self, batch: AppliedEvents) -> Sequence[RecordToWrite]:
-        """Follow a micro-batch that has changed the profiles."""
+        """Handle a micro-batch that has changed the profiles; returns the records to write."""
         ...
 
     def recommended(self, lists: RecommendedLists) -> Sequence[RecordToWrite]:
-        """Follow lists that are about to be sent."""
+        """Handle lists that are about to be sent; returns the records to write."""
         ...
 
     def publish(self) -> None:
@@ -70,7 +70,7 @@ class FeatureWork(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureContext:
-    """What a worker gives a feature to begin with."""
+    """The parts of a worker that a feature gets when it starts."""
 
     settings: Settings
     state: State
@@ -81,7 +81,7 @@ class FeatureContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """What a folder exports: the columns and topics that it needs, and how it begins."""
+    """The declaration that a feature's folder exports: its start, and the columns and topics that it needs."""
 
     name: str
     """Names its stage in ``prefstream_stage_seconds``."""

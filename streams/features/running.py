@@ -1,4 +1,4 @@
-"""All features of a worker as one: each call goes to each of them, timed by its name."""
+"""Passes each call on to all features of a worker, and times each feature by its name."""
 
 from streams.arrays import IntpArray
 from streams.decode.event_batch import EventBatch
@@ -10,7 +10,7 @@ class RunningFeatures:
     """Calls every feature in the order in which they were given."""
 
     def __init__(self, works: dict[str, FeatureWork], metrics: Metrics) -> None:
-        """``works`` are by the features' names."""
+        """``works`` holds the running features by their names."""
         self._works = works
         self._metrics = metrics
 

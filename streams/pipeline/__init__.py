@@ -1,4 +1,4 @@
-"""The order of the stages for a micro-batch: update, load, rank, emit.
+"""Runs the stages of a micro-batch in order: decode, load, update, rank, emit.
 
 May import every stage, and neither ``versions`` nor ``worker``.
 """

@@ -1,4 +1,4 @@
-"""The order of the stages for a micro-batch: decode, load, update, rank, emit, and hand over to the checkpoint."""
+"""Runs the stages of a micro-batch in order: decode, load, update, rank, emit, and hand over to the checkpoint."""
 
 import asyncio
 import time
@@ -29,16 +29,19 @@ from streams.state.state import State
 log = structlog.get_logger(__name__)
 
 
-COUNT_EVERY_S = 0.1  # how often unsaved users are counted: that takes a look at every slot there is
-MANY_RECORDS = 500  # of a micro-batch: a backlog waits, and what a save costs counts for more than events behind it
+COUNT_EVERY_S = 0.1  # seconds between two counts of the unsaved users: a count reads every slot
+# a micro-batch of this many records shows a backlog. A save is then not paced: its cost counts for more than the delay
+# of the events behind it
+MANY_RECORDS = 500
 _WARN_EVERY_S = 60.0
-_WARN_FROM = 10  # a few are somebody's mistake, many are a setting
+_WARN_FROM = 10  # misplaced events of a micro-batch: a few are a mistake, more are a wrong setting
 
 
 class BatchPipeline:
-    """Brings micro-batches into the state one after the other; while one is ranked, the next one's users are loaded.
+    """Applies micro-batches to the state, one after the other.
 
-    Batches of a past assignment are dropped, as their new owner reads them again.
+    While a micro-batch is ranked, the users of the next one are loaded. Batches of a past assignment are dropped: their
+    new owner reads them again.
     """
 
     def __init__(
@@ -63,24 +66,24 @@ class BatchPipeline:
 
         Parameters
         ----------
-        max_dirty_users : unsaved users at which micro-batches wait for a checkpoint
+        max_dirty_users : number of unsaved users from which on micro-batches wait for a checkpoint
         count_every_s : seconds between two counts of the unsaved users
-        many_records : records of a micro-batch from which on a paced save hurries
+        many_records : number of records in a micro-batch from which on a paced save is written at once
         """
         self._state, self._active = state, active
         self._decoder, self._loader, self._recommender = decoder, loader, recommender
         self._emitter, self._checkpointer = emitter, checkpointer
         self._ownership, self._gate, self._metrics = ownership, gate, metrics
         self._features = features
-        # a batch must fit in beside what is dirty
+        # a micro-batch must fit into the table beside the unsaved users
         self._max_dirty = min(max_dirty_users, state.table.capacity // 2)
         self._count_every_s, self._many_records = count_every_s, many_records
-        self._dirty = 0  # users not saved when they were counted, and those of the micro-batches since
+        self._dirty = 0  # unsaved users at the last count, and the users of all micro-batches since
         self._counted = 0.0
         self._warn_after = 0.0
 
     async def process(self, micro_batch: Sequence[RecordBatch], entered: Callable[[], None] = lambda: None) -> bool:
-        """Process batches of one assignment; False if it passed before they were in the state.
+        """Process batches of one assignment; False if the assignment ended before they were in the state.
 
         Parameters
         ----------
@@ -114,7 +117,7 @@ class BatchPipeline:
                 except TableFull:
                     self._metrics.wait("dirty-budget")
                 except BaseException:
-                    # the micro-batch may be half in the table: nothing may be saved when the lock is let go of
+                    # the table may hold half of the micro-batch: nothing may be saved once the lock is released
                     self._ownership.revoke()
                     raise
                 else:
@@ -124,7 +127,7 @@ class BatchPipeline:
             await self._checkpointer.advanced(1.0)
 
     async def _wait_for_room(self, assignment: Assignment) -> bool:
-        """Wait while too much is unsaved; False if the assignment passed."""
+        """Wait while too many users are unsaved; False if the assignment ended."""
         table = self._state.table
         while self._gate.is_open(assignment.epoch):
             if self._dirty >= self._max_dirty or time.monotonic() - self._counted > self._count_every_s:
@@ -147,7 +150,7 @@ class BatchPipeline:
             for topic, count in Counter(decoded.batches[index].topic for index in decoded.command_batch).items():
                 self._metrics.events(topic, "command", count)
         if decoded.refused or decoded.misplaced:
-            await asyncio.to_thread(self._send_on, decoded)
+            await asyncio.to_thread(self._refuse_and_reroute, decoded)
         for refused in decoded.refused:
             self._metrics.dead_letter(refused.record.topic, refused.letter.reason)
             self._metrics.events(refused.record.topic, "dead")
@@ -161,19 +164,19 @@ class BatchPipeline:
         if misplaced > _WARN_FROM and misplaced * 2 > records and time.monotonic() > self._warn_after:
             self._warn_after = time.monotonic() + _WARN_EVERY_S
             log.warning(
-                "most events come on another partition than their user's and are sent on, which costs time: "
-                "do producers hash as kafka.input_partitioner says, and key by user id?",
+                "most events arrive on another partition than their user's and are rerouted, which costs time: "
+                "check that producers use the user id as key and the partitioner of kafka.input_partitioner",
                 topic=topic,
                 misplaced=misplaced,
                 of=records,
             )
 
-    def _send_on(self, decoded: Decoded) -> None:
+    def _refuse_and_reroute(self, decoded: Decoded) -> None:
         self._emitter.refuse(decoded.refused)
         self._emitter.reroute(decoded.misplaced)
 
     def apply_index_updates(self) -> None:
-        """Put new item vectors into the index, and events that waited for them into the sums.
+        """Bring new item vectors into the index, and events that waited for them into the sums.
 
         Call it with the state lock held.
         """
@@ -185,25 +188,25 @@ class BatchPipeline:
 
     async def _apply_events(self, decoded: Decoded, events: EventBatch, slots: dict[str, int], term: int) -> None:
         state, encoder = self._state, self._active.encoder
-        places = np.fromiter((slots[user] for user in events.user_ids), np.intp, len(events))
-        self._features.before(events, places)
+        event_slots = np.fromiter((slots[user] for user in events.user_ids), np.intp, len(events))
+        self._features.before(events, event_slots)
         with self._metrics.stage("update"):
-            applied = apply_batch(state.table, events, places, encoder.index, encoder.sums)
+            applied = apply_batch(state.table, events, event_slots, encoder.index, encoder.sums)
             counted = applied.events
             self._count(decoded, applied)
             item_ids = [events.item_ids[index] for index in counted.tolist()]
-            partitions = state.table.partition[places[counted]]
+            partitions = state.table.partition[event_slots[counted]]
             state.trending.count(partitions, item_ids, events.types[counted], events.times[counted])
-        records = self._features.applied(AppliedEvents(events=events, slots=places, applied=counted))
+        records = self._features.applied(AppliedEvents(events=events, slots=event_slots, applied=counted))
         if records:
             await asyncio.to_thread(self._emitter.write, records)
         if len(counted) == 0:
             return
-        touched, causes = _last_event_of_each(places, counted)
+        touched, causes = _last_event_of_each(event_slots, counted)
         await asyncio.to_thread(self._recommender.refresh, events, touched, causes, term)
 
     def _count(self, decoded: Decoded, applied: Applied) -> None:
-        """Count what became of events, by the topic that they were read from."""
+        """Count events by their outcome and by the topic that they were read from."""
         topics = list({batch.topic for batch in decoded.batches})
         topic = np.array([topics.index(batch.topic) for batch in decoded.batches], np.intp)[decoded.event_batch]
         kinds = len(OUTCOMES)
@@ -212,7 +215,7 @@ class BatchPipeline:
             self._metrics.events(topics[code // kinds], OUTCOMES[code % kinds], count)
 
     def _apply_commands(self, commands: CommandBatch, slots: dict[str, int]) -> list[str]:
-        """Carry commands out; returns the users whose recommendations have to go."""
+        """Forget the users that commands name; returns those whose recommendations must be deleted."""
         forgotten, table = [], self._state.table
         columns = (commands.user_ids, commands.sources, commands.offsets, commands.written)
         for user, log_id, offset, written_ms in zip(*columns, strict=True):
@@ -225,18 +228,18 @@ class BatchPipeline:
 
 
 def _partition_of_users(decoded: Decoded) -> dict[str, int]:
-    """Every user of the micro-batch, once: a user's events are all of one partition."""
+    """Map each user of the micro-batch to the user's partition; all events of a user are of one partition."""
     partition_of: dict[str, int] = {}
     if decoded.events is not None:
         partitions = np.array([batch.partition for batch in decoded.batches])[decoded.event_batch].tolist()
         partition_of |= zip(decoded.events.user_ids, partitions, strict=True)
     if decoded.commands is not None:
-        partitions = [decoded.batches[place].partition for place in decoded.command_batch]
+        partitions = [decoded.batches[index].partition for index in decoded.command_batch]
         partition_of |= zip(decoded.commands.user_ids, partitions, strict=True)
     return partition_of
 
 
 def _last_event_of_each(slots: IntpArray, events: IntpArray) -> tuple[IntpArray, IntpArray]:
-    """Each touched slot and the last of its events."""
+    """Return each slot that has events, once, and the index of its last event."""
     touched, from_end = np.unique(slots[events][::-1], return_index=True)
     return touched, events[::-1][from_end]

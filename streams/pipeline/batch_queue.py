@@ -1,8 +1,8 @@
-"""Between the agent and the pipeline: what is fetched while a group of batches is processed becomes the next group.
+"""Joins fetched batches into micro-batches: batches that arrive while one is processed become the next one.
 
-So a group is small while there is little to do, and an event waits for no other; under load it grows up to
-``max_records``, and what costs the same for one event and for a thousand is paid once. The next group is begun when the
-last one says so: its users are loaded while those of the last are ranked.
+A micro-batch is small while there is little to do, so no event waits for others. Under load it grows up to
+``max_records``, so work that costs the same for one event and for a thousand is done once. A micro-batch starts as soon
+as the last one allows it: its users are loaded while those of the last one are ranked.
 """
 
 import asyncio
@@ -13,16 +13,17 @@ from typing import Any
 from streams.fetch.record_batch import RecordBatch
 
 Step = Callable[[list[RecordBatch], Callable[[], None]], Coroutine[Any, Any, Any]]
-"""What is done to a group. It calls its second argument when the next group may be begun; else that is at its end."""
+"""Processes a micro-batch. Calls `entered` as soon as the next micro-batch may start; if it never does, the next one
+starts when this call returns."""
 
 
 class BatchQueue:
-    """Holds batches in order of arrival, about as many records as a group takes.
+    """Holds batches in order of arrival, with about as many records as one micro-batch may have.
 
     Parameters
     ----------
-    max_records : of a group, where it is of more than one batch
-    together : topics whose batches may share a group; one of another topic is a group of its own
+    max_records : the most records of a micro-batch; a larger batch is a micro-batch by itself
+    together : topics whose batches may share a micro-batch; a batch of another topic is a micro-batch by itself
     """
 
     def __init__(self, max_records: int, together: Collection[str]) -> None:
@@ -34,24 +35,24 @@ class BatchQueue:
         self._taken = asyncio.Event()
 
     def __len__(self) -> int:
-        """Batches that wait."""
+        """Number of batches that wait."""
         return len(self._waiting)
 
     async def put(self, batch: RecordBatch) -> None:
-        """Add a batch; waits while enough of them wait."""
+        """Add a batch, once fewer than ``max_records`` records wait."""
         while self._records >= self._max_records:
             self._taken.clear()
             await self._taken.wait()
         self.add(batch)
 
     def add(self, batch: RecordBatch) -> None:
-        """Add without waiting."""
+        """Add a batch at once, however many records wait."""
         self._waiting.append(batch)
         self._records += len(batch)
         self._arrived.set()
 
     async def run_forever(self, step: Step) -> None:
-        """Hand on groups in order; what fails in a step is raised here."""
+        """Start ``step`` for each micro-batch, in order. An error of a step is raised here."""
         under_way: set[asyncio.Task[Any]] = set()
         try:
             while True:
@@ -68,7 +69,7 @@ class BatchQueue:
                 task.cancel()
 
     async def _unless_failed(self, wanted: asyncio.Task[Any], under_way: set[asyncio.Task[Any]]) -> None:
-        """Wait; steps that have ended are let go of, and the first that failed is raised."""
+        """Wait for ``wanted``. Forgets steps that have ended, and raises the error of the first step that failed."""
         try:
             while not wanted.done():
                 await asyncio.wait({wanted, *under_way}, return_when=asyncio.FIRST_COMPLETED)
@@ -79,19 +80,19 @@ class BatchQueue:
             wanted.cancel()
 
     def take(self) -> list[RecordBatch]:
-        """The next group: batches of one assignment; empty if nothing waits."""
-        group: list[RecordBatch] = []
+        """Take the next micro-batch: batches of one assignment; empty if no batch waits."""
+        micro_batch: list[RecordBatch] = []
         records = 0
         while self._waiting:
             batch = self._waiting[0]
-            if group and not (
+            if micro_batch and not (
                 records + len(batch) <= self._max_records
-                and batch.epoch == group[0].epoch
-                and {batch.topic, group[0].topic} <= self._together
+                and batch.epoch == micro_batch[0].epoch
+                and {batch.topic, micro_batch[0].topic} <= self._together
             ):
                 break
-            group.append(self._waiting.popleft())
+            micro_batch.append(self._waiting.popleft())
             records += len(batch)
         self._records -= records
         self._taken.set()
-        return group
+        return micro_batch

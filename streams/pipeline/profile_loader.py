@@ -1,4 +1,4 @@
-"""Brings the users of a micro-batch into memory: stored rows, blank slots, and rows that can't be used."""
+"""Brings the users of a micro-batch into memory: from stored rows, or with blank slots; refuses unreadable rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class AppliedOffsetBeyondLog(PrefstreamError):
-    """A profile counted events that the log does not hold (any more): the log was cut."""
+    """A profile has counted events beyond the end of their log: the log was cut."""
 
 
 class ProfileLoader:
@@ -41,7 +41,7 @@ class ProfileLoader:
         metrics: Metrics,
         log_end: Callable[[LogId, int], int],
     ) -> None:
-        """``log_end`` tells where a log ends, asking the broker if the answer may be below the given offset."""
+        """``log_end`` returns the end offset of a log; it asks the broker if the known end is below the given one."""
         self._table, self._store, self._active = table, store, active
         self._preference_vectors, self._metrics = preference_vectors, metrics
         self._log_end = log_end
@@ -49,8 +49,8 @@ class ProfileLoader:
     async def load(self, users: Sequence[str], goes_on: Callable[[], bool]) -> dict[str, StoredProfile] | None:
         """Load the rows of users that are not in memory.
 
-        While the store is away it is asked again, until ``goes_on`` says that the assignment has passed: then the
-        result is None.
+        A store that does not answer is asked again, until ``goes_on`` returns False, as the assignment has ended. The
+        result is then None.
         """
         slots = self._table.find(users)
         missed = [user for user, slot in zip(users, slots.tolist(), strict=True) if slot < 0]
@@ -81,14 +81,15 @@ class ProfileLoader:
         Parameters
         ----------
         partition_of : the partition of each user
-        rows : of ``load``
+        rows : the result of ``load``
         term : the term under which new slots are held
 
         Raises
         ------
         TableFull
-            Too few slots are clean: a checkpoint has to come first.
+            Too few slots are clean: a checkpoint must save users first.
         AppliedOffsetBeyondLog
+            A stored profile has counted events beyond the end of their log.
         """
         users = list(partition_of)
         slots = self._table.find(users)
@@ -127,14 +128,14 @@ class ProfileLoader:
             waiting.update(event.item for event in table.pending.by_slot.get(slot, ()))
         fold_pending(table, waiting, encoder.index, encoder.sums)
         encoder.unmapped |= map_into(table, slots.tolist(), encoder.maps, encoder.sums.half_life_s)
-        # not all of them are ranked in this micro-batch, and all may be saved
+        # a user may be saved without being ranked in this micro-batch: note the vectors under the active encoder now
         if of_other_version:
             self._preference_vectors.note(np.array(of_other_version, np.intp))
 
     def _set_aside(self, decoded: Decoded, slot: int, user: str, error: StateError) -> None:
-        """Make dead letters of a user's events: a row that can't be read must not stop the shop.
+        """Turn a user's events into dead letters, so that an unreadable row does not stop the worker.
 
-        Unless the user is to be forgotten in this micro-batch: then the row is what has to go.
+        If the micro-batch forgets the user, the user gets a blank slot instead, which will replace the row.
         """
         self._metrics.store_error("read")
         log.error("a stored profile can't be read", problem=str(error))

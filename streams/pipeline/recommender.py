@@ -1,4 +1,4 @@
-"""Fresh recommendations of the users that a micro-batch touched: rank, explain, encode, send."""
+"""Ranks the users that a micro-batch touched, and explains, encodes and sends their new lists."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from streams.state.state import State
 
 
 class Recommender:
-    """Runs in a thread while the event loop is free: the caller holds the state lock meanwhile."""
+    """Makes new lists in a thread, so that the event loop stays free. The caller holds the state lock meanwhile."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class Recommender:
 
         Parameters
         ----------
-        events : the batch that touched them
+        events : the events that touched the users
         slots : intp array of shape (B,), each user once
         causes : intp array of shape (B,), the index in ``events`` of each user's last event
-        term : the term under which the revision counts
+        term : the term of the lists' revisions
         """
         table, encoder = self._state.table, self._active.encoder
         index = encoder.index
@@ -75,16 +75,16 @@ class Recommender:
             ids = [f"{of_term}{sequence:x}" for sequence in sequences]
             newest_ms = table.times[slots, 0]
             framed = frames(events, causes, ids, term, sequences, newest_ms, encoder.version, now_ms())
-            # an empty list is sent too: it replaces one that is no longer true
+            # an empty list is sent too: it replaces a list that is no longer valid
             messages = self._lists_of(encoder).encode(table.rows[slots], table.types[slots], ranked, reasons, framed)
             rows = np.where(reasons > 0, ranked.rows, -1)
             unknown = np.flatnonzero(~known)
             if len(unknown):
                 top = popular(self._state.trending.top(), index)
                 places = trending_places(top.rows, excluded[unknown], rows.shape[1])
-                given = places >= 0
-                rows[unknown] = np.where(given, top.rows[places], -1) if len(top.rows) else -1
-                reasons[unknown] = np.where(given, TRENDING_CODE, 0)
+                is_filled = places >= 0
+                rows[unknown] = np.where(is_filled, top.rows[places], -1) if len(top.rows) else -1
+                reasons[unknown] = np.where(is_filled, TRENDING_CODE, 0)
                 for user, chosen in zip(unknown.tolist(), places, strict=True):
                     messages[user] = framed.around(user, encode(trending_items(top, chosen[chosen >= 0], index)))
             hashes = id_hashes(ids)
@@ -102,7 +102,7 @@ class Recommender:
             self._metrics.recommendations("trending", int((~known).sum()))
 
     def _lists_of(self, encoder: LoadedEncoder) -> ListEncoder:
-        """The list encoder of an index; another encoder has another index."""
+        """Return the list encoder of the encoder's index; makes a new one after a swap."""
         if self._lists.index is not encoder.index:
             self._lists = ListEncoder(encoder.index)
         return self._lists

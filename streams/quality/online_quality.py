@@ -57,7 +57,7 @@ class Checked:
     model: NDArray[np.uint16]  # encoder version of the list, an index of the table's ``encoder_versions``
     rows: Int64Array  # of the items in the index, -1 = unknown
     types: NDArray[np.uint8]  # of the events
-    visited: NDArray[np.uint8]  # of purchases: reason code of the item in the earlier list that it was visited from
+    visited: NDArray[np.uint8]  # of purchases: reason code in the earlier list that the item was visited from; 0 = none
     names: NDArray[np.uint8]  # which recommendation the event names: NONE, the user's LAST one or an EARLIER one
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""A worker process: its composition root, start and end.
+"""Wires, starts and stops a worker process.
 
-May import all of ``streams`` but ``commands``, ``console``, ``demo`` and ``offline``.
+May import all of ``streams`` except ``commands``, ``console``, ``demo`` and ``offline``.
 """

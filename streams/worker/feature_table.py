@@ -1,4 +1,4 @@
-"""The features of a worker: each is imported only where the settings ask for it."""
+"""Lists the features of a worker. A feature is imported only if the settings ask for it."""
 
 import importlib
 from collections.abc import Callable
@@ -7,9 +7,14 @@ from streams.features.contract import Feature
 from streams.settings import Settings
 
 FEATURES: tuple[tuple[str, Callable[[Settings], bool]], ...] = (
-    # the module whose FEATURE it is, and whether the settings ask for it
+    # the module that holds the FEATURE, and a function that tells whether the settings ask for it
     ("streams.quality.observer", lambda _: True),
 )
+
+
+def feature_topics(settings: Settings) -> list[str]:
+    """Topics, without the namespace, of the features that the settings ask for."""
+    return [topic for feature in features_of(settings) for topic in feature.topics]
 
 
 def features_of(settings: Settings) -> list[Feature]:

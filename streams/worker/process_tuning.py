@@ -1,27 +1,26 @@
-"""Settings of the process that a worker runs in: Python's garbage collector, and BLAS, which multiplies matrices."""
+"""Tunes the process of a worker: Python's garbage collector, and BLAS, which multiplies matrices."""
 
 import gc
 
 from threadpoolctl import threadpool_limits
 
 _NEW_OBJECTS = 10_000
-"""Objects that came and did not go, after which the collector looks at the young ones. By default 700: it looked
-through each fetch's records several times, for up to half of what reading them costs. More would make a look longer."""
+"""Number of new objects, still in use, after which the collector checks the young objects. With Python's default of
+700, it checked each fetch's records several times, which took up to half of the time of reading them. A larger number
+would make each check longer."""
 _YOUNG_LOOKS = 20
 _OLD_LOOKS = 100
 
 
 def one_blas_thread() -> None:
-    """Have BLAS work in the thread that asks, from now on, in this process.
-
-    OpenBLAS shares the product of a large group's vectors out to all cores, which gains nothing, and its threads then
-    spin for a tenth of a second: while groups follow each other, on every core there is.
-    """
+    """Make BLAS compute in the calling thread, from now on, in the whole process."""
+    # OpenBLAS spreads the product of a large micro-batch's vectors over all cores, which gains nothing. Its threads
+    # then spin for a tenth of a second: while micro-batches follow each other, they keep every core busy
     threadpool_limits(1, user_api="blas")
 
 
 def collect_rarely() -> None:
-    """Leave out of every later look what is here now, and look seldom; call when the long-lived objects are there."""
+    """Exclude all present objects from garbage collection, and collect rarely; call once long-lived objects exist."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS, _YOUNG_LOOKS, _OLD_LOOKS)

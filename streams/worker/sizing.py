@@ -1,4 +1,4 @@
-"""Sizes of a worker's state, from the settings and the encoder."""
+"""Computes the sizes of a worker's state from the settings and the encoder."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from streams.state.profile_shape import ProfileShape
 
 
 def profile_shape(settings: Settings, encoder: Encoder) -> ProfileShape:
-    """Sizes of a profile, from the settings and the encoder."""
+    """Compute the sizes of a profile from the settings and the encoder."""
     return ProfileShape(
         history=settings.profiles.history,
         dimension=encoder.manifest.dimension,
@@ -22,7 +22,10 @@ def profile_shape(settings: Settings, encoder: Encoder) -> ProfileShape:
 
 
 def table_capacity(settings: Settings, shape: ProfileShape, feature_columns: Iterable[ProfileColumn] = ()) -> int:
-    """Users that fit into the memory budget; at least four full batches, so that one always fits in."""
+    """Compute the number of users that fit into the memory budget.
+
+    `SettingsError` if it is below four full batches, so that a batch always fits in.
+    """
     user_bytes = bytes_per_user(shape, feature_columns)
     budget = settings.profiles.memory_mb * 1_000_000 // user_bytes
     least = 4 * settings.kafka.max_batch_records

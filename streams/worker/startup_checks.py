@@ -1,4 +1,4 @@
-"""What a worker makes sure of before it joins the group: topics that fit together, and the right store."""
+"""Checks before a worker joins the group: its topics fit together, and its store is the right one."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class WrongStore(PrefstreamError):
-    """The store is not the one that the group's offsets belong to."""
+    """The group's offsets belong to another store."""
 
 
 def check_topics(
@@ -27,9 +27,9 @@ def check_topics(
     of_features: Iterable[str],
     simulator: Simulator | None,
 ) -> dict[str, int]:
-    """Check that all topics are there, but for those of item vectors, and return the inputs' partition counts.
+    """Check that all topics exist, except that of item vectors, and return the inputs' partition counts.
 
-    The simulator's topics are made here. `TopicsError` where a topic is missing or the inputs' counts differ.
+    The simulator's topics are created here. `TopicsError` if a topic is missing or the inputs' counts differ.
     """
     names = TopicNames(settings.namespace)
     wanted = [topic.topic for topic in wanted_topics(settings, encoder_version, of_features)]
@@ -44,15 +44,15 @@ def check_topics(
 async def check_store(
     settings: Settings, store: ProfileStore, counts: Mapping[str, int], simulator: Simulator | None
 ) -> None:
-    """Check that the store holds the state of what the group has read; `WrongStore` if it can't.
+    """Check that the store can hold the profiles of all events that the group has read; `WrongStore` if not.
 
     A group that read the inputs with another store must not go on with this one: its profiles would miss those events.
 
     Parameters
     ----------
-    store : opened
+    store : an open store
     counts : partition counts of the inputs
-    simulator : the broker, where it is the worker's own
+    simulator : the broker, if it is the worker's own
     """
     if simulator is not None:
         if settings.store.kind == "sqlite":
@@ -62,8 +62,8 @@ async def check_store(
     if committed and not await store.owners(sorted(committed)):
         raise WrongStore(
             f"The consumer group {settings.group!r} has read the inputs before, but this store "
-            f"({settings.store.kind}) has never been written to: what was read so far would be missing from "
-            "every profile. Check store.kind and the section [store]; for a new start, delete the group's offsets."
+            f"({settings.store.kind}) has never been written to: the events that were read so far would be missing "
+            "from every profile. Check store.kind and the section [store]; for a new start, delete the group's offsets."
         )
     if settings.store.kind == "sqlite":
         log.warning("profiles are kept in a SQLite file: every worker of the group must use this one file")

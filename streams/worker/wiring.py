@@ -1,4 +1,4 @@
-"""The composition root of a worker's parts: the state, the stages that change it, and what goes on beside them."""
+"""The composition root of a worker's parts: the state, the stages that change it, and the background work."""
 
 import asyncio
 from collections.abc import Callable
@@ -48,7 +48,7 @@ from streams.worker.sizing import profile_shape, table_capacity
 log = structlog.get_logger(__name__)
 
 _LONGEST_TTL_S = 20 * 365 * 86_400
-"""Cassandra takes no longer time to live."""
+"""The longest time to live that Cassandra accepts."""
 
 
 class Wiring:
@@ -74,7 +74,7 @@ class Wiring:
 
         Parameters
         ----------
-        loaded : the encoder that serves first
+        loaded : the encoder that is active first
         catalog_id : Kafka's id of the catalog topic
         fail : ends the worker, and may be called in a thread
         rejoin : asks the group for a new assignment
@@ -186,7 +186,7 @@ class Wiring:
 
     @property
     def index(self) -> ItemIndex:
-        """The items of the version that serves."""
+        """The item index of the active encoder."""
         return self.active.encoder.index
 
     async def _settle(self) -> None:
@@ -204,9 +204,9 @@ class Wiring:
         self._metrics.items(len(self.index))
 
     async def save_all(self, within_s: float) -> None:
-        """Finish the micro-batch in hand, save and ack; begin no other.
+        """Finish the micro-batch in hand, save and ack. No other micro-batch starts.
 
-        Past the deadline the rest is left to the next owner, who replays it.
+        After ``within_s`` seconds, unsaved events are left to the next owner, which reads them again.
         """
         self.gate.close()
         backoff = Backoff(0.05, 1.0)
@@ -218,29 +218,30 @@ class Wiring:
             log.warning("handing over unsaved: the next owner reads these events again", seconds=within_s)
 
     async def watch_topics(self, every_s: float) -> None:
-        """Ask for a new assignment, and so for new ids, where an input was deleted and made again."""
+        """Ask the group for a new assignment if an input topic was created again or has new partitions."""
         while True:
             await asyncio.sleep(every_s)
             try:
                 if not self.ownership.ready:
                     continue
                 if await self._topic_ids.changed():
-                    log.warning("an input topic was deleted and made again: its events count anew")
+                    log.warning("an input topic was deleted and created again: its events count as new events")
                     self._rejoin()
                 elif await self.ownership.count_changed():
                     log.warning("the input topics have grown: asking for a new assignment")
                     self._rejoin()
             except BrokerSilent as error:
-                log.warning("the topics can't be looked at", problem=str(error))
+                log.warning("the input topics can't be checked", problem=str(error))
 
     async def housekeeping(self) -> None:
-        """Do each second what must not wait for the next event: let the index follow the catalog, set gauges."""
+        """Update the index and set gauges once a second, so that neither waits for the next event."""
         while True:
             await asyncio.sleep(1.0)
             async with self.state.lock:
                 self.pipeline.apply_index_updates()
                 candidates = self.active.encoder.candidates
-                if candidates is not None:  # else the next event would wait for all that came since the last one
+                # refreshed here, so that the next event does not wait for all updates since the last event
+                if candidates is not None:
                     await asyncio.to_thread(candidates.refresh, self.index)
                 self._features.publish()
             self._metrics.index_lag(self.active.feed.index_lag)
@@ -252,7 +253,7 @@ class Wiring:
                 self.state.trending.publish_seen(counts)
 
     async def close(self) -> None:
-        """Stop reading and send what is left; the state is not saved here."""
+        """Stop reading, and send the records that are left; does not save the state."""
         await asyncio.to_thread(self._trending_reader.stop)
         await asyncio.to_thread(self.active.feed.close)
         await asyncio.to_thread(self._emitter.close)

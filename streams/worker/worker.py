@@ -1,4 +1,4 @@
-"""The composition root: a worker, started and stopped in order."""
+"""The composition root: a worker, which connects, starts and stops its parts in order."""
 
 import asyncio
 import logging
@@ -48,37 +48,40 @@ from streams.worker.wiring import Wiring
 log = structlog.get_logger(__name__)
 
 _HANDOVER_SHARE = 0.8
-"""Of the session timeout: what a hand-over may take before the group would give the partitions away."""
-
+"""Share of the session timeout that a hand-over may take: after the timeout, the group gives the partitions away."""
 
 _TURN_S = 0.0005
-"""For which a thread of Python keeps the interpreter while others want it."""
+"""Seconds for which a Python thread keeps the interpreter while other threads wait for it."""
 
 _LAST_RESORT = 5
-"""Session timeouts after which a worker that was asked to stop ends without more ado."""
+"""Session timeouts after which a worker that was asked to stop is ended by force."""
 
 _BROKER_PATIENCE_S = 30.0
-"""For which a start waits to hear how far versions are: a broker that has just started is loading its groups."""
+"""Seconds that a start waits for the broker to tell how far versions are encoded. A broker that has just started first
+loads its consumer groups."""
 
 _KERNELS = ("streams.", "encoders.index.hashtable", "encoders.ranking.attribution_kernels")
-"""Modules whose kernels are compiled before events come; the search of large catalogs compiles its own when it is built."""
+"""Modules whose kernels are compiled at the start; the search of large catalogs compiles its own when it is built."""
 
 _FETCH_WAIT_MS = 500
 _SIMULATOR_FETCH_WAIT_MS = 10
-"""The simulator answers an empty fetch at the end of this time only, whatever comes meanwhile."""
+"""The simulator answers an empty fetch only at the end of this time, even if a record arrives before."""
 
 
 class ConsumerFailed(PrefstreamError):
-    """Faust gave up; the message says why."""
+    """Faust has crashed; the message says why."""
 
 
 class Worker:
-    """One worker. ``start`` and ``stop`` once; ``run`` does both around a wait for a signal or a failure."""
+    """One worker. Call ``run``, which starts it, waits for a signal or a failure, and stops it.
+
+    Or call ``start`` and ``stop``, once each.
+    """
 
     def __init__(self, settings: Settings, simulator: Simulator | None = None) -> None:
         """Read the encoder; nothing is connected yet.
 
-        Raises `SettingsError` or `EncoderError` with a sentence each.
+        Raises `SettingsError` or `EncoderError`; the message of each is a sentence.
         """
         if uses_simulator(settings):
             simulator = simulator or Simulator()
@@ -88,7 +91,7 @@ class Worker:
         self.simulator = simulator
         self.metrics = Metrics(settings.namespace)
         self.encoder = load_encoder(settings)
-        """That which serves first: the folder of the settings, until the topic is read."""
+        """The encoder that is active first. Until the `encoders` topic is read, it is that of the settings."""
         self._catalogue = EncoderCatalogue(
             EncoderRegistry(self.encoder, settings.encoder.folders), Activations(), CatalogProgress(settings)
         )
@@ -109,7 +112,7 @@ class Worker:
         self._leaving = False
         self._tasks: list[asyncio.Task[None]] = []
         self.port = 0
-        """Of /healthz, /readyz and /metrics."""
+        """Port of /healthz, /readyz and /metrics."""
 
     @property
     def wiring(self) -> Wiring:
@@ -123,13 +126,13 @@ class Worker:
         if self._failure is None:
             self._failure = error
             if self._wiring is not None:
-                # a batch may be half in the table: without an assignment nothing is saved or acked any more
+                # the table may hold half of a micro-batch: without an assignment nothing more is saved or acked
                 self._wiring.ownership.revoke()
             log.error("the worker stops", problem=str(error), exc_info=error if _unexpected(error) else None)
         self._finished.set()
 
     def problem(self) -> str | None:
-        """Why the worker is not ready to serve, None if it is."""
+        """Tell why the worker is not ready to serve; None if it is ready."""
         if self._failure is not None:
             return str(self._failure)
         if self._wiring is None or self._app is None:
@@ -140,7 +143,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT, or until something fails; the failure is raised."""
-        # encoding rows for a save keeps the interpreter: events would wait 5 ms, Python's default, for each turn
+        # a save's thread keeps the interpreter while it encodes rows: by default, events would wait 5 ms each time
         sys.setswitchinterval(_TURN_S)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -154,7 +157,7 @@ class Worker:
                 await finished
         finally:
             finished.cancel()
-            # a start that is cut off in the middle leaves threads of the consumer behind that nobody can stop
+            # once the consumer is made, the start must finish: a cancelled one leaves threads that nobody can stop
             if not starting.done() and self._app is None:
                 starting.cancel()
             await asyncio.gather(starting, finished, return_exceptions=True)
@@ -166,15 +169,15 @@ class Worker:
         if self._finished.is_set():
             return
         self._finished.set()
-        # the clean way has deadlines of its own; this one is for what no deadline reaches, a library's stuck thread
+        # a clean stop has deadlines of its own; this timer is for a stuck thread of a library, which they do not reach
         limit = threading.Timer(_LAST_RESORT * self.settings.kafka.session_timeout_s, os._exit, [1])
         limit.daemon = True
         limit.start()
 
     async def start(self) -> None:
-        """Connect, read what there is to read, join the group.
+        """Connect, read item vectors and trending counts, and join the group.
 
-        Raises `BrokerUnavailable`, `TopicsError` or `StoreError`, each with a sentence.
+        Raises `BrokerUnavailable`, `TopicsError` or `StoreError`; the message of each is a sentence.
         """
         settings = self.settings
         one_blas_thread()
@@ -230,7 +233,7 @@ class Worker:
         log.info("worker started", broker=settings.kafka.bootstrap_servers, store=settings.store.kind)
 
     async def _choose_encoder(self) -> Encoder:
-        """The version to start with, whose topic of item vectors is there."""
+        """Choose the version to start with, and check that its topic of item vectors exists."""
         self._activations_reader.start()
         while not self._activations_reader.caught_up.is_set():
             await asyncio.sleep(0.02)
@@ -247,7 +250,7 @@ class Worker:
             after_assign=self._take_over,
             max_batch_records=settings.kafka.max_batch_records,
             fetch_max_wait_ms=_SIMULATOR_FETCH_WAIT_MS if self.simulator is not None else _FETCH_WAIT_MS,
-            # a command that is read again comes before all events: what its user did since is not forgotten with it
+            # commands come before events: a command that is read again must not forget later events of its user
             read_first=frozenset({self._names.full(COMMANDS)}),
         )
         return make_app(settings, self._names, self._hooks, wiring.queue.put)
@@ -264,7 +267,7 @@ class Worker:
         self._hooks.epoch = self.wiring.ownership.epoch
 
     async def _hand_over(self, revoked: set[Any]) -> None:
-        """Finish the batch in hand, save and ack, so that the next owner has nothing to do again."""
+        """Finish the micro-batch in hand, save and ack, so that the next owner repeats no work."""
         if self._failure is None:
             try:
                 await self.wiring.save_all(self.settings.kafka.session_timeout_s * _HANDOVER_SHARE)
@@ -282,7 +285,7 @@ class Worker:
         self._tasks.append(asyncio.create_task(guarded()))
 
     async def _watch(self, app: App) -> None:
-        """Note the lag; and Faust's services stop without a word to us when one of them crashes."""
+        """Measure the lag each second. Raises `ConsumerFailed` once Faust has crashed, which tells nobody by itself."""
         while not app.crashed:
             await asyncio.sleep(1.0)
             self.metrics.forget_lags()
@@ -291,12 +294,12 @@ class Worker:
             for partition, lag in self.wiring.active.feed.lags.items():
                 self.metrics.lag(self._names.full(CATALOG), partition, lag)
         raise ConsumerFailed(
-            f"The Kafka consumer failed: {app.crash_reason!r}. Nothing is lost: what was not acked is read again when "
-            "the worker is started again."
+            f"The Kafka consumer failed: {app.crash_reason!r}. Nothing is lost: events that were not acked are "
+            "read again when the worker is started again."
         )
 
     async def stop(self) -> None:
-        """Hand over cleanly and let go of everything; a worker that never started is let go of too."""
+        """Hand over cleanly and close all parts; works too for a worker that never started."""
         self._leaving = True
         app, self._app = self._app, None
         if app is not None:
@@ -318,16 +321,19 @@ class Worker:
                 await self.wiring.save_all(timeout_s * _HANDOVER_SHARE)
                 await asyncio.wait_for(app.consumer.commit_now(), timeout_s / 2)
             except TimeoutError:
-                log.warning("the broker did not take the last offsets: the next owner reads these events again")
+                log.warning("the broker did not confirm the last offsets: the next owner reads these events again")
             except Exception as error:
                 self.fail(error)
         self.wiring.ownership.revoke()
         try:
             await asyncio.wait_for(app.stop(), timeout_s)
         except TimeoutError:
-            log.warning("the consumer did not stop in time; its partitions are given away when its session ends")
+            log.warning("the consumer did not stop in time: the group gives its partitions away when its session ends")
 
 
 def _unexpected(error: BaseException) -> bool:
-    """Whether an error is a bug to be traced, not a `PrefstreamError`, whose message says all there is to say."""
+    """Tell whether to log a traceback: yes for a bug, no for a `PrefstreamError`, whose message is enough.
+
+    At the log level debug, every error gets a traceback.
+    """
     return not isinstance(error, PrefstreamError) or logging.getLogger().level <= logging.DEBUG

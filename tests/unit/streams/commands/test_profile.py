@@ -124,7 +124,7 @@ def test_show_is_readable_and_names_items_that_the_broker_knows(run: Any, shop: 
     ]
     assert "\x1b" not in text
     for said in (
-        "user u1, partition 3, save 9 of term 5",
+        "user u1, partition 3, last saved under term 5 (save number 9 of that worker)",
         "7 events counted (4 click, 2 browse, 1 purchase), 3 duplicates",
         "Red [31m boots",
         f"#{id_hashes(['i4'])[0]:016x}",
@@ -158,7 +158,7 @@ def test_half_lives_are_told_of_every_version_that_is_known(
 
 def test_a_forgotten_user_is_said_to_be_forgotten(run: Any) -> None:
     save("u1", expires_s=7200, state=encode_state(ProfileState()))
-    assert "forgotten: only counters and fences are left" in run("profile", "show", "u1").stdout
+    assert "forgotten: only the counters and the applied offsets are kept" in run("profile", "show", "u1").stdout
     assert json.loads(run("profile", "show", "u1", "--json").stdout)["forgotten"] is True
 
 

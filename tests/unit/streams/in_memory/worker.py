@@ -160,12 +160,12 @@ class SimWorker:
             self.queue.add(*self.consumer._to_message(tp, batch).value)
 
     def work(self) -> None:
-        """Let the pipeline take its next group of batches, if the users of the last are in memory."""
+        """Let the pipeline take its next micro-batch, if the users of the last are in memory."""
         if self.processing is None or self.processing.done() or self.entered:
-            group = self.queue.take()
-            if group:
+            micro_batch = self.queue.take()
+            if micro_batch:
                 self.entered = False
-                self.processing = self.start(self.pipeline.process(group, self._enter))
+                self.processing = self.start(self.pipeline.process(micro_batch, self._enter))
 
     def _enter(self) -> None:
         self.entered = True

@@ -1,4 +1,4 @@
-"""Groups: batches that wait together go together, in order, and only where they may."""
+"""Micro-batches: batches that wait together go together, in order, and only where they may."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,49 +25,49 @@ arrivals = st.lists(
 
 
 @given(arrivals)
-def test_every_batch_comes_once_in_order_and_groups_keep_their_rules(drawn: list[tuple[str, int, int]]) -> None:
-    intake, batches = BatchQueue(10, TOGETHER), [batch_of(*one) for one in drawn]
-    for one in batches:
-        intake.add(one)
-    groups = []
-    while len(intake):
-        groups.append(intake.take())
-    assert intake.take() == []
-    assert [batch for group in groups for batch in group] == batches
-    for group in groups:
-        assert len({batch.epoch for batch in group}) == 1
-        assert len(group) == 1 or {batch.topic for batch in group} <= TOGETHER
-        assert len(group) == 1 or sum(map(len, group)) <= 10
+def test_every_batch_comes_once_in_order_and_micro_batches_keep_their_rules(drawn: list[tuple[str, int, int]]) -> None:
+    queue, batches = BatchQueue(10, TOGETHER), [batch_of(*arrival) for arrival in drawn]
+    for batch in batches:
+        queue.add(batch)
+    micro_batches = []
+    while len(queue):
+        micro_batches.append(queue.take())
+    assert queue.take() == []
+    assert [batch for micro_batch in micro_batches for batch in micro_batch] == batches
+    for micro_batch in micro_batches:
+        assert len({batch.epoch for batch in micro_batch}) == 1
+        assert len(micro_batch) == 1 or {batch.topic for batch in micro_batch} <= TOGETHER
+        assert len(micro_batch) == 1 or sum(map(len, micro_batch)) <= 10
     # no two neighbours would have fitted together
-    for first, second in pairwise(groups):
+    for first, second in pairwise(micro_batches):
         fits = sum(map(len, first)) + len(second[0]) <= 10 and first[0].epoch == second[0].epoch
         assert not (fits and {first[0].topic, second[0].topic} <= TOGETHER)
 
 
-def test_it_holds_back_who_brings_more_than_a_group_and_goes_on_when_it_is_taken() -> None:
+def test_it_holds_back_who_brings_more_than_a_micro_batch_and_goes_on_when_it_is_taken() -> None:
     async def story() -> None:
-        intake, groups, gate = BatchQueue(10, TOGETHER), [], asyncio.Event()
+        queue, micro_batches, gate = BatchQueue(10, TOGETHER), [], asyncio.Event()
 
-        async def step(group: list[RecordBatch], entered: Callable[[], None]) -> None:
-            groups.append(sum(map(len, group)))
+        async def step(micro_batch: list[RecordBatch], entered: Callable[[], None]) -> None:
+            micro_batches.append(sum(map(len, micro_batch)))
             await gate.wait()
 
         async def bring() -> None:
             for _ in range(6):
-                await intake.put(batch_of("clicks", 4))
+                await queue.put(batch_of("clicks", 4))
 
-        working, bringing = asyncio.create_task(intake.run_forever(step)), asyncio.create_task(bring())
+        working, bringing = asyncio.create_task(queue.run_forever(step)), asyncio.create_task(bring())
         for _ in range(20):
             await asyncio.sleep(0)
-        assert groups == [8]
+        assert micro_batches == [8]
         assert not bringing.done()
-        assert len(intake) == 3  # 12 records: enough
+        assert len(queue) == 3  # 12 records: enough
         gate.set()
         await asyncio.wait_for(bringing, 5)
         async with asyncio.timeout(5):
-            while sum(groups) < 24:
+            while sum(micro_batches) < 24:
                 await asyncio.sleep(0)
-        assert max(groups) == groups[1] == 8
+        assert max(micro_batches) == micro_batches[1] == 8
         working.cancel()
 
     asyncio.run(story())
@@ -75,24 +75,24 @@ def test_it_holds_back_who_brings_more_than_a_group_and_goes_on_when_it_is_taken
 
 def test_a_step_that_fails_ends_the_work() -> None:
     async def story() -> None:
-        intake = BatchQueue(10, TOGETHER)
-        intake.add(batch_of("clicks", 1))
+        queue = BatchQueue(10, TOGETHER)
+        queue.add(batch_of("clicks", 1))
 
-        async def step(group: list[RecordBatch], entered: Callable[[], None]) -> None:
+        async def step(micro_batch: list[RecordBatch], entered: Callable[[], None]) -> None:
             raise ValueError("broken")
 
         with pytest.raises(ValueError, match="broken"):
-            await intake.run_forever(step)
+            await queue.run_forever(step)
 
     asyncio.run(story())
 
 
-def test_the_next_group_is_begun_once_the_last_lets_it_and_a_failure_ends_all() -> None:
+def test_the_next_micro_batch_starts_once_the_last_lets_it_and_a_failure_ends_all() -> None:
     async def story() -> None:
-        intake, begun, gates = BatchQueue(10, TOGETHER), [], [asyncio.Event() for _ in range(3)]
+        queue, begun, gates = BatchQueue(10, TOGETHER), [], [asyncio.Event() for _ in range(3)]
         ended = []
 
-        async def step(group: list[RecordBatch], entered: Callable[[], None]) -> None:
+        async def step(micro_batch: list[RecordBatch], entered: Callable[[], None]) -> None:
             number = len(begun)
             begun.append(entered)
             try:
@@ -103,8 +103,8 @@ def test_the_next_group_is_begun_once_the_last_lets_it_and_a_failure_ends_all() 
                 ended.append(number)
 
         for _ in range(3):
-            intake.add(batch_of("clicks", 8))
-        working = asyncio.create_task(intake.run_forever(step))
+            queue.add(batch_of("clicks", 8))
+        working = asyncio.create_task(queue.run_forever(step))
         await turns()
         assert len(begun) == 1
         begun[0]()
