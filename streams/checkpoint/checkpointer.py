@@ -1,6 +1,6 @@
 """Kafka is the log, the store is the state: what is acked is always saved.
 
-A checkpoint freezes the dirty users at a batch state_lock, waits until Kafka has confirmed all that was produced up to
+A checkpoint freezes the dirty users at the boundary of a micro-batch, waits until Kafka has confirmed all that was produced up to
 there, writes the rows, makes sure that the terms are still ours, and only then acks the batches. A crash at any point
 replays batches whose users' applied offsets skip what is in their rows already.
 """

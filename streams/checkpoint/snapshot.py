@@ -16,7 +16,7 @@ from streams.state.profile_table import OtherSums, ProfileTable
 
 @dataclass(frozen=True)
 class ProfileSnapshot:
-    """Copies of dirty slots at a batch state_lock: processing goes on while they are encoded and written."""
+    """Copies of dirty slots at a batch boundary: processing goes on while they are encoded and written."""
 
     slots: IntpArray
     user_ids: list[str]

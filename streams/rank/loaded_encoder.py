@@ -92,7 +92,7 @@ class IndexFeed(Protocol):
         ...
 
     def apply(self) -> set[int]:
-        """Put a bounded number of vectors that have come into the index; returns the hashes of the new items."""
+        """Put a bounded number of vectors that have come into the index; returns the hashes of the items."""
         ...
 
     def close(self) -> None:

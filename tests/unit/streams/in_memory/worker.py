@@ -35,7 +35,7 @@ from tests.unit.streams.in_memory.fakes import FakeEmitter, bare_consumer
 from tests.unit.streams.in_memory.world import (
     ENCODER,
     EVENT_TOPICS,
-    GROUP_RECORDS,
+    MICRO_BATCH_RECORDS,
     ITEMS,
     NAMES,
     ROWS_AT_ONCE,
@@ -130,7 +130,7 @@ class SimWorker:
         )
         self.assigned: frozenset[int] = frozenset()
         self.positions: dict[TP, int] = {}
-        self.queue = BatchQueue(GROUP_RECORDS, NAMES.events)
+        self.queue = BatchQueue(MICRO_BATCH_RECORDS, NAMES.events)
         self.tasks: set[asyncio.Task[Any]] = set()
         self.processing: asyncio.Task[Any] | None = None
         self.entered = False
@@ -179,7 +179,7 @@ class SimWorker:
 
     def drop_assignment(self) -> None:
         self.ownership.revoke()
-        self.queue = BatchQueue(GROUP_RECORDS, NAMES.events)
+        self.queue = BatchQueue(MICRO_BATCH_RECORDS, NAMES.events)
         self._lose_acks()
         self.assigned = frozenset()
 

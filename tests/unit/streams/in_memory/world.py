@@ -33,8 +33,8 @@ PARTITIONS = 2
 ENCODER = "v1"
 EVENT_TOPICS = ("clicks", "browses", "purchases")
 ITEMS = ("red", "green", "blue", "grey")
-GROUP_RECORDS = 5
-"""Of batches that are processed together: some batches are larger, some groups are of several."""
+MICRO_BATCH_RECORDS = 5
+"""Records of a micro-batch: some batches are larger, and some micro-batches are of several batches."""
 ROWS_AT_ONCE = 2
 """Of a save: some take several calls of the store."""
 TURNS = 60

@@ -1,6 +1,6 @@
 """Checkpoints, terms and applied_offsets together: whatever happens, every event counts exactly once in the store.
 
-`test_streams_handover` tells the stories one by one; here hypothesis mixes them.
+`test_handover` tells the stories one by one; here hypothesis mixes them.
 """
 
 import asyncio
