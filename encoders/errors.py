@@ -4,4 +4,4 @@ from schemas.errors import PrefstreamError
 
 
 class EncoderError(PrefstreamError):
-    """An encoder folder, device or graph that can't be used; its text is a sentence that says what to do."""
+    """An encoder folder, device or graph can't be used; the message is a sentence that says what to do."""

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the only module that imports it. Says which provider really runs."""
+"""Sessions of ONNX Runtime; tells which provider really runs. Only this module imports it to run graphs."""
 
 import contextlib
 import io
@@ -19,9 +19,9 @@ CUDA = "CUDAExecutionProvider"
 Device = Literal["auto", "cpu", "cuda"]
 Array = npt.NDArray[Any]
 
-_FATAL = 4  # log severity: nothing but what ends the process
+_FATAL = 4  # log severity: only messages about the end of the process
 _ERROR = 3
-# full float32: with TF32, CUDA's default, scores differ in the third digit and so does the top-k
+# full float32: with TF32, CUDA's default, scores differ in the third digit, so the top-k differs too
 _CUDA_OPTIONS = {"use_tf32": "0"}
 
 
@@ -34,8 +34,11 @@ class Session:
         self.outputs: tuple[str, ...] = tuple(item.name for item in session.get_outputs())
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, "Array | DeviceArray"]) -> list[Array]:
-        """Outputs as arrays. Contiguous arrays go in without a copy; with a ``DeviceArray`` among the feeds, inputs
-        and outputs are bound, and only what the host gave or asked for crosses to or from the device."""
+        """Run the graph; returns its outputs as arrays.
+
+        A feed may be a ``DeviceArray``. Only the other feeds and the outputs are then copied to or from the device.
+        """
+        # contiguous arrays are passed without a copy
         if not any(isinstance(feed, DeviceArray) for feed in feeds.values()):
             return list(self._session.run(list(outputs), dict(feeds)))
         binding = self._session.io_binding()
@@ -56,7 +59,10 @@ class Session:
         shared: Mapping[str, "Array | DeviceArray"],
         chunk: int,
     ) -> dict[str, Array]:
-        """Outputs by name for all rows of ``feeds``, so many of them a run; every run gets ``shared`` whole."""
+        """Run the graph for all rows of ``feeds``, at most ``chunk`` rows in a run; returns its outputs by name.
+
+        Every run also gets all of ``shared``.
+        """
         rows = len(next(iter(feeds.values())))
         runs = [
             self.run(outputs, {**shared, **{name: feed[start : start + chunk] for name, feed in feeds.items()}})
@@ -68,7 +74,7 @@ class Session:
 
 
 class DeviceArray:
-    """An array that lives where the graphs run."""
+    """An array in the memory of the device that runs the graphs."""
 
     def __init__(self, value: ort.OrtValue) -> None:
         self.value = value
@@ -79,18 +85,18 @@ class Runtime:
 
     Parameters
     ----------
-    device : "auto" takes CUDA if it really loads, else the CPU; "cuda" insists
-    threads : threads for the operators of one run; 0 lets ONNX Runtime take one a core
+    device : "auto" takes CUDA if it really runs, else the CPU; "cuda" and "cpu" take no other
+    threads : threads for the operators of a run; 0 lets ONNX Runtime take one for each core
 
     Attributes
     ----------
-    provider : what runs, "CUDAExecutionProvider" or "CPUExecutionProvider"
-    reason : why it is not CUDA, a sentence; empty where it is
+    provider : the provider that runs, "CUDAExecutionProvider" or "CPUExecutionProvider"
+    reason : why the provider is not CUDA; empty if it is
 
     Raises
     ------
     EncoderError
-        ``device="cuda"`` and it can't be had.
+        The device is unknown, or it is "cuda" and CUDA does not run.
     """
 
     def __init__(self, device: Device = "auto", threads: int = 0) -> None:
@@ -111,7 +117,13 @@ class Runtime:
         return self.provider == CUDA
 
     def session(self, model: bytes | str | Path) -> Session:
-        """Load a graph from its bytes or its file."""
+        """Load a graph from its bytes or its file.
+
+        Raises
+        ------
+        EncoderError
+            ONNX Runtime can't load it.
+        """
         options = ort.SessionOptions()
         options.log_severity_level = _ERROR
         options.intra_op_num_threads = self.threads
@@ -133,22 +145,23 @@ class Runtime:
 
 
 def _why_no_cuda() -> str:
-    """Why CUDA does not run here; empty if it does. A provider counts only after it made a session and ran it."""
+    """Why CUDA does not run here; empty if it does."""
+    # a provider may be listed and still not load, so a small graph is run
     if CUDA not in ort.get_available_providers():
         return f"this build of ONNX Runtime ({ort.__version__}) has no CUDA support"
-    said = io.StringIO()
-    ort.set_default_logger_severity(_FATAL)  # missing libraries are an answer here, not an error to print
+    printed = io.StringIO()
+    ort.set_default_logger_severity(_FATAL)  # missing libraries are a result here, not an error to print
     try:
         if hasattr(ort, "preload_dlls"):
-            with contextlib.redirect_stdout(said):  # finds CUDA libraries that pip installed; it reports by printing
+            with contextlib.redirect_stdout(printed):  # finds CUDA libraries that pip installed; it prints errors
                 ort.preload_dlls()
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL
         session = ort.InferenceSession(_probe(), options, providers=[(CUDA, _CUDA_OPTIONS)])
         if CUDA not in session.get_providers():
-            return f"its CUDA provider did not load ({_first_line(said.getvalue()) or 'no CUDA device or library'})"
+            return f"its CUDA provider did not load ({_first_line(printed.getvalue()) or 'no CUDA device or library'})"
         session.run(None, {"x": np.ones(1, np.float32)})
-    except Exception as error:  # whatever the driver or a library says: it does not run
+    except Exception as error:  # a driver or a library may raise anything
         return f"its CUDA provider failed ({_first_line(str(error))})"
     finally:
         ort.set_default_logger_severity(_ERROR)

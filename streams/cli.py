@@ -1,6 +1,6 @@
-"""The command line, ``prefstream``: global options, the commands, and what becomes of an error.
+"""The command line, ``prefstream``: its global options, its commands, and how errors are shown.
 
-Nothing heavy is imported here or in ``streams.commands`` outside of the commands themselves, so help comes at once.
+This file imports no heavy module, and the files of commands import them only inside functions: so help comes at once.
 """
 
 from pathlib import Path
@@ -25,7 +25,11 @@ from streams.errors import PrefstreamError
 
 
 class Commands(TyperGroup):
-    """The commands. A known error is one sentence on stderr and exit code 1; Ctrl-C is quiet and exit code 130."""
+    """The group of all commands.
+
+    A `PrefstreamError` is shown as one sentence on stderr and ends with exit code 1. Ctrl-C ends without a message and
+    with exit code 130.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -34,7 +38,9 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except Exception as error:
-            misplaced = getattr(error, "option_name", None)  # of the usage error for an option that a command has not
+            misplaced = getattr(
+                error, "option_name", None
+            )  # set by the error for an option that the command does not know
             if misplaced in ("--broker", "--config"):
                 error.message = f"{misplaced} stands before the command: prefstream {misplaced} ..."  # type: ignore[attr-defined]
             if not isinstance(error, PrefstreamError):
@@ -48,7 +54,7 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,  # plain help is there in half the time and reads well in a pipe
+    rich_markup_mode=None,  # plain help appears in half the time and is readable in a pipe
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
@@ -79,17 +85,22 @@ def prefstream(
     ctx: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(help="Settings file (TOML); else PREFSTREAM_CONFIG, else ./prefstream.toml.", show_default=False),
+        typer.Option(
+            help="Settings file (TOML). Without it: the file that PREFSTREAM_CONFIG names, else ./prefstream.toml.",
+            show_default=False,
+        ),
     ] = None,
     broker: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Kafka broker, instead of kafka.bootstrap_servers.", show_default=False),
+        typer.Option(
+            metavar="HOST:PORT", help="Kafka broker to use instead of kafka.bootstrap_servers.", show_default=False
+        ),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Every click, browse and purchase on Kafka becomes a fresh top-k of recommendations.
+    """Turn every click, browse and purchase on Kafka into a fresh list of recommendations.
 
     \b
     Examples:
@@ -101,7 +112,7 @@ def prefstream(
 
 
 def main() -> None:
-    """The entry point of the ``prefstream`` script."""
+    """Run the command line; the entry point of the script ``prefstream``."""
     app(prog_name="prefstream")
 
 

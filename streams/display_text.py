@@ -1,4 +1,4 @@
-"""Ids, titles, bytes, times and reasons as text that is safe to show in a terminal."""
+"""Turns ids, titles, bytes, times and reasons into text that is safe to show in a terminal."""
 
 import unicodedata
 from datetime import UTC, datetime
@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 from schemas.events import EventType
 from schemas.recommendation import Reason
 
-# controls, lone surrogates, line and paragraph separators: nothing of them is to be seen, some of them move the cursor
+# controls, lone surrogates, line and paragraph separators: they are invisible, and some move the cursor
 _HIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# what turns the direction of the text after it
+# characters that change the direction of the text after them
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 _DID: dict[EventType, str] = {"click": "clicked", "browse": "looked at", "purchase": "bought"}
 
 
 def safe(text: str, limit: int = 0) -> str:
-    """``text`` without control characters, cut to ``limit`` characters if that is not 0.
+    """Remove control characters from ``text``, and cut it to ``limit`` characters unless ``limit`` is 0.
 
     >>> safe("red\\x1b[31m shoe")
     'red[31m shoe'
@@ -26,7 +26,7 @@ def safe(text: str, limit: int = 0) -> str:
 
 
 def safe_bytes(data: bytes) -> str:
-    r"""Bytes as text: what is printable UTF-8 as it is, anything else as an escape.
+    r"""Show bytes as text: printable UTF-8 stays as it is, all other bytes become escapes.
 
     >>> safe_bytes(b'{"a": 1}\x00\xff')
     '{"a": 1}\\x00\\xff'
@@ -38,7 +38,7 @@ def safe_bytes(data: bytes) -> str:
 
 
 def time_text(time_ms: int) -> str:
-    """A time in UTC, to the second; a number that is no date as it is."""
+    """Show a time in UTC, to the second; a number that is no date is shown as a number."""
     try:
         return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     except (OverflowError, OSError, ValueError):
@@ -46,7 +46,7 @@ def time_text(time_ms: int) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A length of time in its largest fitting unit.
+    """Show a length of time in the largest unit that fits.
 
     >>> duration_text(3600), duration_text(90), duration_text(604800)
     ('1 hour', '90 seconds', '7 days')
@@ -58,12 +58,12 @@ def duration_text(seconds: float) -> str:
 
 
 def did(event_type: EventType) -> str:
-    """What the user did: "clicked", "looked at", "bought"."""
+    """Return the verb for an event's type: "clicked", "looked at" or "bought"."""
     return _DID[event_type]
 
 
 def reason_text(reason: Reason, named: str) -> str:
-    """Why an item is recommended; ``named`` is the item of the largest recent share, as it is to be shown."""
+    """Say why an item is recommended; ``named`` is the name of the recent item that contributed most to its score."""
     if reason.kind == "recent":
         return (
             f"because you {did(reason.recents[0].event_type)} {named}"

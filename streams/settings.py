@@ -1,4 +1,4 @@
-"""Every setting, in one validated object: from a TOML file and the environment, which wins.
+"""All settings in one validated object, read from a TOML file and the environment; the environment wins.
 
 ``PREFSTREAM_<SECTION>__<NAME>`` names a setting in the environment, such as ``PREFSTREAM_KAFKA__BOOTSTRAP_SERVERS``.
 """
@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from streams.errors import PrefstreamError
 
 SIMULATOR = "simulator"
-"""Value of ``kafka.bootstrap_servers`` that asks for librdkafka's protocol simulator inside the worker."""
+"""The value of ``kafka.bootstrap_servers`` that starts librdkafka's protocol simulator inside the worker."""
 
 ENV_PREFIX = "PREFSTREAM_"
 CONFIG_VARIABLE = "PREFSTREAM_CONFIG"
@@ -27,17 +27,17 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class SettingsError(PrefstreamError):
-    """A setting that can't be used; the message names it and what was expected."""
+    """A setting can't be used; the message names the setting and says what was expected."""
 
 
 class Section(BaseModel):
-    """A table of the TOML file; a name that isn't a setting is an error, so that no typo goes unseen."""
+    """A table of the TOML file; an unknown name is an error, so that every typo is noticed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Tls(Section):
-    """TLS towards a server; the paths are PEM files."""
+    """TLS for the connections to a server; the paths are PEM files."""
 
     enabled: bool = False
     """Encrypt the connections."""
@@ -57,7 +57,7 @@ class Tls(Section):
             if path is not None and not path.is_file():
                 raise ValueError(f"{name}: there is no file {str(path)!r}")
         if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file come together: set both or none")
+            raise ValueError("cert_file and key_file come together: set both or neither")
         return self
 
 
@@ -73,7 +73,7 @@ class Sasl(Section):
 
 
 class Kafka(Section):
-    """The broker, and how the worker behaves in its group."""
+    """The Kafka broker, its topics, and the worker's consumer group."""
 
     bootstrap_servers: str = SIMULATOR
     """`host:port` of brokers, separated by commas; `simulator` runs librdkafka's protocol simulator in the worker."""
@@ -112,7 +112,7 @@ class Cassandra(Section):
     """The Cassandra cluster that keeps the profiles."""
 
     hosts: list[str] = ["127.0.0.1"]
-    """Some of the cluster's nodes."""
+    """Addresses of one or more nodes of the cluster."""
     port: Port = 9042
     """Port of Cassandra's native protocol."""
     local_dc: str | None = None
@@ -134,14 +134,14 @@ class Store(Section):
     """Where profiles are kept: a SQLite file (one machine) or Cassandra."""
 
     kind: Literal["sqlite", "cassandra"] = "sqlite"
-    """SQLite for one machine, Cassandra for more."""
+    """`sqlite` for one machine, `cassandra` for several."""
     path: Path = Path(".prefstream/profiles.sqlite")
-    """The SQLite file."""
+    """Path of the SQLite file."""
     cassandra: Cassandra = Cassandra()
 
 
 class Encoder(Section):
-    """The encoder folder; without one the built-in hashed text encoder is made on first use."""
+    """Where encoders are, and how ONNX Runtime runs them."""
 
     folder: Path | None = None
     """The encoder folder that serves while no version is activated. Without it: the built-in hashed text encoder."""
@@ -154,7 +154,7 @@ class Encoder(Section):
 
 
 class Profiles(Section):
-    """What a profile remembers, and how much memory the hot ones may take."""
+    """What a profile remembers, and how much memory the profiles in a worker may take."""
 
     history: Annotated[int, Field(ge=1, le=1_000)] = 20
     """Latest events of a user that are kept one by one; older events go into decayed sums."""
@@ -182,7 +182,7 @@ class TypeWeights(Section):
 
 
 class Ranking(Section):
-    """The rules of the top-k."""
+    """How lists are made: their length, what they exclude, and how candidates are searched."""
 
     k: Annotated[int, Field(ge=1, le=1_000)] = 20
     """Items in a recommendation."""
@@ -202,7 +202,7 @@ class Ranking(Section):
 
 
 class Checkpoint(Section):
-    """When state is saved."""
+    """When users are saved to the store."""
 
     interval_s: Seconds = 1.0
     """Seconds between two saves. A small save is spread over as many, so a crash replays up to twice as much."""
@@ -211,7 +211,7 @@ class Checkpoint(Section):
 
 
 class Server(Section):
-    """The worker's port for /healthz, /readyz and /metrics; 0 picks a free one."""
+    """The worker's HTTP server for /healthz, /readyz and /metrics."""
 
     host: str = "127.0.0.1"
     """Address that the port listens on; `0.0.0.0` for every network, as a container needs."""
@@ -236,7 +236,7 @@ class Settings(BaseSettings):
     )
 
     namespace: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,29})?$")] = ""
-    """Prefixes topics, consumer group and keyspace, and labels the metrics."""
+    """Prefix of the topics, the consumer group and the keyspace, and a label of the metrics."""
     kafka: Kafka = Kafka()
     store: Store = Store()
     encoder: Encoder = Encoder()
@@ -257,32 +257,32 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What the caller says wins over the environment."""
+        """Order the sources: the caller's values win over the environment."""
         return init_settings, env_settings
 
     @property
     def keyspace(self) -> str:
-        """Cassandra keyspace of this namespace."""
+        """The Cassandra keyspace of this namespace."""
         return f"{self.namespace}_prefstream" if self.namespace else "prefstream"
 
     @property
     def group(self) -> str:
-        """Consumer group of this namespace."""
+        """The consumer group of this namespace."""
         return f"{self.namespace}.prefstream" if self.namespace else "prefstream"
 
 
 def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
-    """Settings from a TOML file, the environment, which wins over it, and the caller, who wins over both.
+    """Load the settings from a TOML file, the environment and the caller; of these the later wins.
 
     Parameters
     ----------
-    path : the file; else the one that PREFSTREAM_CONFIG names, else ./prefstream.toml where there is one
-    overrides : settings as the TOML file would hold them, laid over the others table by table
+    path : the file; None: the file that PREFSTREAM_CONFIG names, else ./prefstream.toml if it exists
+    overrides : settings in the form of the TOML file; they replace others name by name, also inside tables
 
     Raises
     ------
     SettingsError
-        A file that is missing or no TOML, a setting that is unknown or wrong: named, with what was expected.
+        The file is missing or is no TOML, or a setting is unknown or wrong; the message says what was expected.
     """
     given = path or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     if given is not None and not given.is_file():
@@ -299,14 +299,14 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
         return Settings.model_construct(**dict(_with_file(stated)(**overrides)))
     except ValidationError as error:
         raise SettingsError(_sentence(error, f"{file} or the environment" if stated else "the environment")) from None
-    except ValueError as error:  # pydantic-settings: a variable that should hold JSON doesn't
+    except ValueError as error:  # from pydantic-settings: a variable must hold JSON but doesn't
         raise SettingsError(
             f'A list or table in the environment has to be JSON, such as ["a", "b"]; look at {_not_json()} ({error}).'
         ) from None
 
 
 def _with_file(stated: dict[str, Any]) -> type[Settings]:
-    """Settings whose last source is what a file states."""
+    """A class of settings whose last source is the content of a file."""
 
     class SettingsWithFile(Settings):
         @classmethod
@@ -320,7 +320,7 @@ def _with_file(stated: dict[str, Any]) -> type[Settings]:
 
 
 def _suggestion(loc: tuple[int | str, ...]) -> str:
-    """The setting that was likely meant."""
+    """A hint with the name of the setting that was probably meant, or nothing."""
     model: Any = Settings
     for part in loc[:-1]:
         options = (model.model_fields[str(part)].annotation, *get_args(model.model_fields[str(part)].annotation))
@@ -330,7 +330,7 @@ def _suggestion(loc: tuple[int | str, ...]) -> str:
 
 
 def _not_json() -> str:
-    """Our variables that hold no JSON, the likely ones first: those with a comma or a bracket."""
+    """Names of our variables that hold no JSON; if some of them have a comma or a bracket, only those."""
 
     def is_json(text: str) -> bool:
         try:
@@ -345,7 +345,7 @@ def _not_json() -> str:
 
 
 def _check_variables() -> None:
-    """A misspelt variable would be ignored in silence, so each one with our prefix must name a setting."""
+    """Refuse a variable with our prefix that names no setting: pydantic-settings would silently ignore it."""
     known = set(Settings.model_fields)
     for variable in os.environ:
         if variable.startswith(ENV_PREFIX) and variable != CONFIG_VARIABLE:

@@ -1,4 +1,4 @@
-"""The README's table of settings, made from the settings: ``python -m streams.settings_table README.md [--check]``."""
+"""Writes the README's table of settings: ``python -m streams.settings_table README.md [--check]``."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ START, END = "<!-- settings: start -->", "<!-- settings: end -->"
 
 
 def rows(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Name, default and meaning of every setting."""
+    """Yield the name, the default and the meaning of every setting."""
     for name, info in model.model_fields.items():
         section = _section(info.annotation)
         if section is not None:
@@ -49,16 +49,18 @@ def _meaning(info: FieldInfo) -> str:
 
 
 def table() -> str:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     lines = ["| setting | default | meaning |", "|---|---|---|"]
     return "\n".join(lines + [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in rows()])
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the table between its marks in a file, or check that it stands there."""
+    """Write the table between its marks in a file; with ``--check`` only check that the file has it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--check", action="store_true", help="exit 1 if the file's table is not this one")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if the table in the file is out of date"
+    )
     given = parser.parse_args(arguments)
     text = given.file.read_text("utf-8")
     before, mark, rest = text.partition(START)
@@ -69,7 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     fresh = f"{before}{START}\n{table()}\n{END}{after}"
     if given.check and fresh != text:
         print(
-            f"The table in {given.file} is old: run `python -m streams.settings_table {given.file}`.", file=sys.stderr
+            f"The table in {given.file} is out of date: run `python -m streams.settings_table {given.file}`.",
+            file=sys.stderr,
         )
         return 1
     given.file.write_text(fresh, "utf-8")

@@ -1,4 +1,4 @@
-"""The encoder folder on disk: its manifest, what its graphs take, and the registry of the versions at hand.
+"""The encoder folder on disk: its manifest, the inputs of its graphs, and the registry of versions.
 
 May import ``schemas``, ``encoders.errors`` and ``encoders.onnx_builder``.
 """

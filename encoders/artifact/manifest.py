@@ -22,29 +22,29 @@ FORMAT = 1
 
 
 class Manifest(msgspec.Struct, kw_only=True, frozen=True):
-    """What ``encoder.json`` holds. Unknown fields are ignored: a later release may add some."""
+    """The content of ``encoder.json``. Unknown fields are ignored, because a later release may add fields."""
 
     format: int = FORMAT
     name: str
     version: Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[A-Za-z0-9._-]+\Z")]  # part of a topic's name
     kind: Literal["text", "lookup", "blend"]
     dimension: Annotated[int, msgspec.Meta(ge=1, le=MAX_DIMENSION)]  # d
-    history: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # h: how many recents the head wants
+    history: Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # h: how many recents the head takes
     half_lives_s: Annotated[list[float], msgspec.Meta(min_length=1, max_length=16)]  # T of them, seconds
-    type_weights: dict[str, list[float]]  # event type -> weight in the sum of each half-life
+    type_weights: dict[str, list[float]]  # event type -> its weight in the sum of each half-life
     score_scale: float = 1.0
     item_inputs: list[str]
     head_inputs: list[str]
     files: dict[str, str] = {}  # file name -> sha256
     text_fields: dict[str, float] = {}  # text, blend: weight of each field's features
-    text_buckets: Annotated[int, msgspec.Meta(ge=0)] = 0  # text, blend: features are hashed into this many
-    image_dimension: Annotated[int, msgspec.Meta(ge=0, le=MAX_DIMENSION)] = 0  # blend: length of image vectors it reads
+    text_buckets: Annotated[int, msgspec.Meta(ge=0)] = 0  # text, blend: number of buckets for hashed features
+    image_dimension: Annotated[int, msgspec.Meta(ge=0, le=MAX_DIMENSION)] = 0  # blend: of image vectors; 0: not read
     price_scales: dict[str, list[float]] = {}  # blend: currency -> mean and standard deviation of ln price
 
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """A folder that was read and found sound."""
+    """An encoder folder that was read and checked."""
 
     folder: Path
     manifest: Manifest
@@ -59,16 +59,16 @@ def load(folder: str | Path) -> Encoder:
     Raises
     ------
     EncoderError
-        A folder or file that is missing, a field that is wrong, a checksum that differs, an unknown format, a graph
-        that disagrees with the manifest; the sentence names it.
+        A folder or file is missing, a field is wrong, a checksum differs, the format is unknown, or a graph disagrees
+        with the manifest; the message names it.
     """
     folder = Path(folder)
     path = folder / MANIFEST_FILE
     if not folder.is_dir():
         raise EncoderError(
             f"There is no encoder folder at '{folder}': it should hold {MANIFEST_FILE} and its ONNX files. "
-            "Check the path, train one with `prefstream train EVENTS -o FOLDER`, or leave the setting out for the "
-            "built-in one."
+            "Check the path, train an encoder with `prefstream train EVENTS -o FOLDER`, or leave the setting out to "
+            "use the built-in encoder."
         )
     if not path.is_file():
         raise EncoderError(
@@ -94,12 +94,20 @@ def load(folder: str | Path) -> Encoder:
 
 
 def read(folder: Path) -> Manifest:
-    """What a folder's manifest says, its files not looked at; `EncoderError` or `OSError` where it can't be read."""
+    """Read a folder's manifest, without its other files.
+
+    Raises
+    ------
+    EncoderError
+        The manifest is not JSON, of another format, or has a wrong field.
+    OSError
+        The manifest can't be opened.
+    """
     return _decode(folder / MANIFEST_FILE)
 
 
 def save(folder: str | Path, manifest: Manifest) -> Encoder:
-    """Write ``encoder.json`` with the checksums of every other plain file in the folder; return it, checked."""
+    """Write ``encoder.json`` with the checksums of all other plain files in the folder; return the checked encoder."""
     folder = Path(folder)
     names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name != MANIFEST_FILE and p.name[0] != ".")
     manifest = msgspec.structs.replace(manifest, files={name: sha256(folder / name) for name in names})
@@ -109,6 +117,7 @@ def save(folder: str | Path, manifest: Manifest) -> Encoder:
 
 
 def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -116,17 +125,17 @@ def sha256(path: Path) -> str:
 def _decode(path: Path) -> Manifest:
     data = path.read_bytes()
     try:
-        stated = msgspec.json.decode(data)
+        fields = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EncoderError(f"'{path}' is not JSON ({error}): copy the encoder again.") from error
-    # the format goes first: another format's fields may well be other fields
-    if isinstance(stated, dict) and stated.get("format", FORMAT) != FORMAT:
+    # the format goes first, because another format may have other fields
+    if isinstance(fields, dict) and fields.get("format", FORMAT) != FORMAT:
         raise EncoderError(
-            f"'{path}' has format {stated['format']!r}, this release of prefstream reads format {FORMAT}: "
-            "use a release that knows it, or export the encoder anew."
+            f"'{path}' has format {fields['format']!r}, this release of prefstream reads format {FORMAT}: "
+            "use a release that reads it, or export the encoder anew."
         )
     try:
-        return msgspec.convert(stated, Manifest)
+        return msgspec.convert(fields, Manifest)
     except msgspec.ValidationError as error:
         raise EncoderError(f"'{path}' has a wrong field: {error}. Correct it or export the encoder anew.") from error
 
@@ -143,7 +152,7 @@ def _check_fields(path: Path, manifest: Manifest) -> None:
         ),
         (
             "type_weights",
-            f"{half_lives} numbers of 0 or more an event type, one a half-life",
+            f"{half_lives} numbers of 0 or more for each event type, one for each half-life",
             all(len(row) == half_lives for row in manifest.type_weights.values())
             and all(math.isfinite(weight) and weight >= 0 for weight in weights),
         ),
@@ -174,18 +183,18 @@ def _check_fields(path: Path, manifest: Manifest) -> None:
     ]
     for field, expected, good in wrong:
         if not good:
-            found = msgspec.json.encode(getattr(manifest, field)).decode()
-            raise EncoderError(f"'{path}' has a wrong field: {field} should hold {expected}, found {found[:200]}.")
+            value = msgspec.json.encode(getattr(manifest, field)).decode()
+            raise EncoderError(f"'{path}' has a wrong field: {field} should hold {expected}, found {value[:200]}.")
 
 
 def _check_file(folder: Path, name: str, expected: str) -> None:
     path = folder / name
     if not path.is_file():
         raise EncoderError(f"The encoder at '{folder}' lacks its file '{name}': copy it again with all its files.")
-    found = sha256(path)
-    if found != expected:
+    actual = sha256(path)
+    if actual != expected:
         raise EncoderError(
-            f"'{path}' has the checksum sha256 {found}, {MANIFEST_FILE} expects {expected}: the file was changed or "
+            f"'{path}' has the checksum sha256 {actual}, {MANIFEST_FILE} expects {expected}: the file was changed or "
             "only partly copied. Copy the encoder again; if you changed the file on purpose, write the manifest anew "
             "with `encoders.artifact.manifest.save`."
         )

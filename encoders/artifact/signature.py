@@ -1,4 +1,4 @@
-"""Do the graphs of an encoder folder take and give what its manifest says? Read from the ONNX files alone."""
+"""Checks the inputs and outputs of an encoder folder's graphs against its manifest; reads the ONNX files only."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +12,7 @@ INT64 = onnx.TensorProto.INT64
 FLOAT = onnx.TensorProto.FLOAT
 
 SENTENCES, IMAGES, PRICES = "sentences", "images", "prices"
+KNOTS = 9  # weights that a price becomes, see ``items.prices``
 ITEM_INPUTS = {
     "text": ("feature_ids", "feature_weights"),
     "lookup": ("item_row",),
@@ -19,7 +20,7 @@ ITEM_INPUTS = {
 }
 ITEM_OPTIONAL: dict[str, tuple[str, ...]] = {"text": (), "lookup": (), "blend": (SENTENCES, IMAGES, PRICES)}
 HEAD_INPUTS = ("sums", "mass", "recent_vectors", "recent_types", "recent_ages", "recent_rows")
-# input -> output with its weights; a head that gives the weights of all of these that it takes is linear
+# input -> output with its weights; a head is linear if it gives the weights of all of these inputs that it takes
 PARTS = {"recent_vectors": "recent_weights", "sums": "sum_weights"}
 
 
@@ -42,7 +43,7 @@ def check_signatures(
     half_lives: int,
     image_dimension: int = 0,
 ) -> None:
-    """Raise ``EncoderError`` where a graph disagrees with the manifest or with what the ranking graph expects."""
+    """Raise ``EncoderError`` if a graph disagrees with the manifest, or with the inputs of the ranking graph."""
     item_ports = {
         "feature_ids": Port(INT64, (None, None)),
         "feature_weights": Port(FLOAT, (None, None)),
@@ -74,45 +75,47 @@ def check_signatures(
     if "recent_scores" in given and not {"recent_vectors", "recent_rows"} <= {*head_inputs}:
         raise EncoderError(
             f"'{head_path}' gives recent_scores, but takes {_list(head_inputs)}: a head that scores the recents' own "
-            "items takes recent_vectors and recent_rows."
+            "items must take recent_vectors and recent_rows."
         )
     weights = given & {*linear}
     needed = {weight for part, weight in PARTS.items() if part in head_inputs}
     if weights and weights != needed:
         raise EncoderError(
             f"'{head_path}' gives {_list(sorted(weights))}, but takes {_list(head_inputs)}: a linear head gives "
-            f"{_list(sorted(needed))} for these, any other head no weights at all."
+            f"{_list(sorted(needed))} for these, any other head gives no weights at all."
         )
 
 
 def _check_inputs(
     path: Path, graph: onnx.GraphProto, stated: list[str], known: dict[str, Port], *, whole: bool
 ) -> None:
-    """The graph takes what the manifest states, all of it known here (and, if ``whole``, all that is known)."""
-    constants = {tensor.name for tensor in graph.initializer}  # before IR 4 these are inputs too
-    found = {item.name: _port(item) for item in graph.input if item.name not in constants}
-    if {*stated} != {*found}:
+    """Check that a graph takes the inputs that its manifest states; with ``whole``, that these are all known ones."""
+    constants = {tensor.name for tensor in graph.initializer}  # before IR 4 constants are inputs too
+    ports = {item.name: _port(item) for item in graph.input if item.name not in constants}
+    if {*stated} != {*ports}:
         raise EncoderError(
-            f"'{path}' takes {_list(found)}, its manifest says {_list(stated)}: "
+            f"'{path}' takes {_list(ports)}, its manifest says {_list(stated)}: "
             "correct the manifest or export the encoder anew."
         )
-    if not {*found} <= {*known} or (whole and {*found} != {*known}):
-        raise EncoderError(f"'{path}' takes {_list(found)}, but may take {_list(known)}: name its inputs so.")
-    _compare(path, found, known)
+    if not {*ports} <= {*known} or (whole and {*ports} != {*known}):
+        raise EncoderError(f"'{path}' takes {_list(ports)}, but may take {_list(known)}: name its inputs so.")
+    _compare(path, ports, known)
 
 
 def _check_outputs(path: Path, graph: onnx.GraphProto, needed: dict[str, Port], optional: dict[str, Port]) -> set[str]:
-    found = {item.name: _port(item) for item in graph.output}
-    missing = {*needed} - {*found}
+    """Check the outputs of a graph; returns their names."""
+    ports = {item.name: _port(item) for item in graph.output}
+    missing = {*needed} - {*ports}
     if missing:
-        raise EncoderError(f"'{path}' gives {_list(found)}, but must give {_list(needed)}: name its outputs so.")
-    _compare(path, found, needed | optional)
-    return {*found}
+        raise EncoderError(f"'{path}' gives {_list(ports)}, but must give {_list(needed)}: name its outputs so.")
+    _compare(path, ports, needed | optional)
+    return {*ports}
 
 
-def _compare(path: Path, found: dict[str, Port], expected: dict[str, Port]) -> None:
+def _compare(path: Path, ports: dict[str, Port], expected: dict[str, Port]) -> None:
+    """Check element types and shapes of the ports that are expected and there."""
     for name, want in expected.items():
-        have = found.get(name, want)
+        have = ports.get(name, want)
         same_rank = len(have.shape) == len(want.shape)
         if have.element != want.element or not same_rank or not all(map(_fits, have.shape, want.shape)):
             raise EncoderError(
@@ -144,6 +147,3 @@ def _show(port: Port) -> str:
 
 def _list(names: Iterable[str]) -> str:
     return ", ".join(names) or "nothing"
-
-
-KNOTS = 9

@@ -1,4 +1,4 @@
-"""Writes encoder folders.
+"""Building: writes encoder folders.
 
 May import ``schemas`` and all of ``encoders`` but ``encoders.training``.
 """

@@ -1,10 +1,10 @@
-"""The blended encoder: a trained vector of each known item, plus vectors of what its text says, which any item has.
+"""Writes the folder of a blended encoder: a trained vector for each known item, plus vectors of its catalog entry.
 
     vector = unit(own_row + sum_f weight_f * feature_f + sum_x projection_x(x))
 
-with x the sentence vector of a transformer that the folder holds, the image vector, and the price (see ``dense.py``),
-as far as it was trained on them. An item that was not trained on has these and its text alone, and so a vector as soon
-as it is in the catalog.
+with f the features of the item's text, and x its dense inputs (``items.dense_features``): the sentence vector of a
+transformer in the folder, the image vector and the price, as far as the encoder was trained on them. An item that was
+not in the training has the last two sums alone, and so it has a vector as soon as it is in the catalog.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from encoders.arrays import Int64Array
 from encoders.artifact.manifest import Encoder
 from encoders.artifact.signature import IMAGES, PRICES, SENTENCES
-from encoders.building import folder_writer as encoder_folder
+from encoders.building import folder_writer
 from encoders.building.folder_writer import UserSide
 from encoders.building.lookup import write_ids
 from encoders.items import sentences
@@ -44,26 +44,36 @@ def build(
 
     Parameters
     ----------
-    item_ids : ids of the items that were trained on, N of them, each once
-    own : array of shape (N, d)
-    bias : array of shape (N,), added to the item's scores; an unknown item has their median
-    feature_buckets : int64 array of shape (F,), the bucket of each feature (see ``text.features``), in [0, buckets)
+    item_ids : ids of the items of the training, N of them, each once
+    own : array of shape (N, d), the items' own vectors
+    bias : array of shape (N,), added to the item's scores; an unknown item gets their median
+    feature_buckets : int64 array of shape (F,), the bucket of each feature, in [0, buckets)
     feature_vectors : array of shape (F, d)
-    projections : by the name of each of the dense inputs an array of shape (D, d), from it to item vectors
-    dense : how these inputs are read; a transformer that reads sentences is copied into the folder
+    field_weights : weights of the fields of texts, as for ``items.hashed_text.features``
+    buckets : number of buckets that features are hashed into
+    projections : for each dense input, by its name, an array of shape (D, d) that projects it to item vectors
+    dense : how the dense inputs are read; the transformer for sentences is copied into the folder
+
+    Raises
+    ------
+    ValueError
+        Shapes disagree, or an id comes twice.
     """
     projections, dense = projections or {}, dense or DenseInputs()
-    own, biases, directions = (np.asarray(each, np.float32) for each in (own, bias, feature_vectors))
+    own, biases, directions = (np.asarray(array, np.float32) for array in (own, bias, feature_vectors))
     n, dimension = own.shape
     if len({*item_ids}) != n or biases.shape != (n,) or directions.shape != (len(feature_buckets), dimension):
         raise ValueError(
             f"{len({*item_ids})} different item ids, own {own.shape}, bias {biases.shape}, {len(feature_buckets)} "
             f"buckets, feature_vectors {directions.shape}"
         )
-    rows = np.zeros(buckets, np.int64)  # of each bucket's feature; one that was never seen has row 0, which is zero
+    # row of each bucket's feature vector; a bucket without a feature has row 0, a zero vector
+    rows = np.zeros(buckets, np.int64)
     rows[feature_buckets] = np.arange(1, len(feature_buckets) + 1)
     g = GraphWriter()
-    g.constant("own", np.concatenate([np.zeros((1, dimension), np.float32), own]))  # row -1, unknown, is the first
+    g.constant(
+        "own", np.concatenate([np.zeros((1, dimension), np.float32), own])
+    )  # an unknown item, row -1, has the first row
     g.constant("item_bias", np.append(np.median(biases) if n else 0.0, biases))
     g.constant("bucket_rows", rows, np.int64)
     g.constant("directions", np.concatenate([np.zeros((1, dimension), np.float32), directions]))
@@ -86,12 +96,12 @@ def build(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     blended = "blended"
-    for each, projection in projections.items():
+    for dense_name, projection in projections.items():
         matrix = np.asarray(projection, np.float32)
-        g.constant(f"projection_{each}", matrix)
-        g.node("MatMul", [each, f"projection_{each}"], f"projected_{each}")
-        blended = g.node("Add", [blended, f"projected_{each}"], f"blended_{each}")
-        takes[each] = (FLOAT, ("B", len(matrix)))
+        g.constant(f"projection_{dense_name}", matrix)
+        g.node("MatMul", [dense_name, f"projection_{dense_name}"], f"projected_{dense_name}")
+        blended = g.node("Add", [blended, f"projected_{dense_name}"], f"blended_{dense_name}")
+        takes[dense_name] = (FLOAT, ("B", len(matrix)))
     g.unit(blended, "vectors")
     if SENTENCES in projections and dense.sentence_folder is not None:
         sentences.copy(dense.sentence_folder, folder)
@@ -101,7 +111,7 @@ def build(
         {"vectors": (FLOAT, ("B", dimension)), "bias": (FLOAT, ("B",))},
     )
     write_ids(folder, item_ids)
-    return encoder_folder.write(
+    return folder_writer.write(
         folder,
         name=name,
         version=version,

@@ -1,4 +1,4 @@
-"""What both builders write beside their item graph: the user head and the manifest."""
+"""Writes an encoder folder from an item graph: adds the user head and the manifest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,9 @@ class UserSide:
     head: LinearHead = field(default_factory=LinearHead)
     history: int = 20  # recents that the head reads
     half_lives_s: tuple[float, ...] = HALF_LIVES_S
-    sum_weights: dict[str, list[float]] | None = None  # event type -> weight a half-life; None: as for the recents
+    sum_weights: dict[str, list[float]] | None = (
+        None  # event type -> weight for each half-life; None: as for the recents
+    )
     score_scale: float = 1.0
 
 
@@ -40,7 +42,13 @@ def write(
     image_dimension: int = 0,
     price_scales: Mapping[str, Sequence[float]] | None = None,
 ) -> manifest.Encoder:
-    """Write both graphs and ``encoder.json`` into ``folder``; return the encoder, read back and checked."""
+    """Write both graphs and ``encoder.json`` into ``folder``; return the encoder, read back and checked.
+
+    Raises
+    ------
+    ValueError
+        The head does not have one part of ``half_life_mix`` for each half-life.
+    """
     half_lives = len(user.half_lives_s)
     if len(user.head.half_life_mix) != half_lives:
         raise ValueError(f"{len(user.head.half_life_mix)} parts in half_life_mix for {half_lives} half-lives: one each")

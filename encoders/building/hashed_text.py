@@ -8,7 +8,7 @@ import numpy as np
 
 from encoders.arrays import Float32Array
 from encoders.artifact.manifest import Encoder
-from encoders.building import folder_writer as encoder_folder
+from encoders.building import folder_writer
 from encoders.building.folder_writer import UserSide
 from encoders.items.hashed_text import BUCKETS, FIELD_WEIGHTS
 from encoders.onnx_builder import FLOAT, INT64, GraphWriter
@@ -24,7 +24,20 @@ def build(
     field_weights: Mapping[str, float] | None = None,
     user: UserSide | None = None,
 ) -> Encoder:
-    """Write a complete encoder folder. The same arguments give the same bytes, on any machine."""
+    """Write a complete encoder folder. The same arguments give the same bytes, on any machine.
+
+    Parameters
+    ----------
+    dimension : d, components of the vectors
+    seed : of the features' random directions
+    field_weights : weights of the fields of texts; ``FIELD_WEIGHTS`` by default
+    user : how a user's events become the user vector; the default head if it is left out
+
+    Raises
+    ------
+    ValueError
+        A field of ``field_weights`` is unknown.
+    """
     weights = dict(FIELD_WEIGHTS if field_weights is None else field_weights)
     unknown = {*weights} - {*FIELD_WEIGHTS}
     if unknown:
@@ -42,7 +55,7 @@ def build(
         {"feature_ids": (INT64, ("B", "M")), "feature_weights": (FLOAT, ("B", "M"))},
         {"vectors": (FLOAT, ("B", dimension))},
     )
-    return encoder_folder.write(
+    return folder_writer.write(
         Path(folder),
         name=name,
         version=version,
@@ -57,7 +70,8 @@ def build(
 
 
 def random_directions(buckets: int, dimension: int, seed: int) -> Float32Array:
-    """Unit rows with entries of +-1 / sqrt(d), from PCG64's raw bits, which are the same everywhere and for ever."""
+    """Random unit vectors with components of +-1 / sqrt(d): float32 of shape (buckets, d)."""
+    # from the raw bits of PCG64, which are the same on every machine and in every release
     words = -(-buckets * dimension // 64)
     bits = np.random.PCG64(seed).random_raw(words).astype("<u8").view(np.uint8)
     signs = np.unpackbits(bits, count=buckets * dimension).astype(np.float32) * 2 - 1

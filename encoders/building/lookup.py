@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.artifact.manifest import ITEM_IDS_FILE, Encoder
-from encoders.building import folder_writer as encoder_folder
+from encoders.building import folder_writer
 from encoders.building.folder_writer import UserSide
 from encoders.onnx_builder import FLOAT, INT64, GraphWriter
 
@@ -28,20 +28,23 @@ def build(
     Parameters
     ----------
     item_ids : ids, N of them, each once
-    vectors : array of shape (N, d); rows are brought to unit length
+    vectors : array of shape (N, d); they are scaled to unit length
     bias : array of shape (N,), added to the item's scores; 0 by default
 
     Raises
     ------
     ValueError
-        Shapes that disagree, an id that comes twice, a vector that is zero or not finite.
+        Shapes disagree, an id comes twice, there are no items, or a vector or bias is not finite or a vector is zero.
     """
     rows = np.asarray(vectors, np.float64)
     biases = np.zeros(len(item_ids)) if bias is None else np.asarray(bias, np.float64)
     if rows.ndim != 2 or len(rows) != len(item_ids) or not len(rows) or biases.shape != (len(rows),):
-        raise ValueError(f"{len(item_ids)} item ids, vectors of shape {rows.shape}, bias of shape {biases.shape}")
+        raise ValueError(
+            f"{len(item_ids)} item ids, vectors of shape {rows.shape}, bias of shape {biases.shape}: expected N ids, "
+            "(N, d) and (N,), with N of 1 or more"
+        )
     if len({*item_ids}) != len(item_ids):
-        raise ValueError("an item id comes twice")
+        raise ValueError("an item id comes twice: give each item once")
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0) & np.isfinite(biases)))
     if len(bad):
@@ -62,7 +65,7 @@ def build(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_ids(folder, item_ids)
-    return encoder_folder.write(
+    return folder_writer.write(
         folder,
         name=name,
         version=version,
@@ -75,6 +78,6 @@ def build(
 
 
 def write_ids(folder: Path, item_ids: Sequence[str]) -> None:
-    """Write the ids of the rows."""
-    # one JSON string a line: an id may hold anything, a line break too
+    """Write the file of item ids, in the order of the rows."""
+    # one JSON string a line, because an id may hold any character, a line break too
     (folder / ITEM_IDS_FILE).write_bytes(b"".join(msgspec.json.encode(item_id) + b"\n" for item_id in item_ids))

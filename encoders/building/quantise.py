@@ -1,7 +1,7 @@
-"""Smaller variants of an encoder folder, by ONNX Runtime's own tools: float16 or int8 weights in the item graphs.
+"""Writes smaller variants of an encoder folder by ONNX Runtime's tools: item graphs with float16 or int8 weights.
 
-The user head stays as it is: it is small, and its arithmetic is what makes reasons exact. Beside ``runtime.py`` this is
-the one module that imports onnxruntime, for the tools only.
+The user head stays as it is: it is small, and its float32 arithmetic keeps attributions exact. Besides ``runtime.py``
+only this module imports onnxruntime, for its tools.
 """
 
 import shutil
@@ -28,23 +28,23 @@ Precision = Literal["fp16", "int8"]
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What a variant costs and saves on the items it was compared on."""
+    """What a variant saves and loses, measured on some items."""
 
     size_before: int  # bytes of the item graphs
     size_after: int
-    us_before: float  # microseconds an item, on the given runtime
+    us_before: float  # microseconds for each item, on the given runtime
     us_after: float
-    least_cosine: float  # of an item's vector before and after; 1 is no loss
+    least_cosine: float  # between an item's vectors before and after; 1 is no loss
     mean_cosine: float
 
 
 def quantise(encoder: Encoder, folder: Path, precision: Precision) -> Encoder:
-    """Write a variant of an encoder; its version gets the precision as a suffix, for its vectors are others.
+    """Write a variant of an encoder. Its version gets the precision as a suffix, because its vectors differ.
 
     Raises
     ------
     FileExistsError
-        There is such a folder already.
+        The folder exists.
     """
     folder.mkdir(parents=True)
     for name in encoder.manifest.files:
@@ -65,14 +65,14 @@ def _convert(source: Path, target: Path, precision: Precision) -> None:
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with TemporaryDirectory() as aside:  # the tool may leave files beside its input
+    with TemporaryDirectory() as aside:  # the tool may leave files in the folder of its input
         copy = Path(aside) / source.name
         shutil.copyfile(source, copy)
         quantize_dynamic(copy, target, weight_type=QuantType.QInt8, per_channel=False)
 
 
 def compare(runtime: Runtime, before: Encoder, after: Encoder, items: Sequence[CatalogItem]) -> Lost:
-    """Size, speed and vectors of a variant against the encoder that it was made of."""
+    """Compare a variant with the encoder that it was made from: size, speed and vectors."""
     vectors, seconds = zip(*(_timed(runtime, encoder, items) for encoder in (before, after)), strict=True)
     known = vectors[0].any(axis=1)
     cosines = np.einsum("nd,nd->n", vectors[0][known], vectors[1][known])
@@ -88,7 +88,7 @@ def compare(runtime: Runtime, before: Encoder, after: Encoder, items: Sequence[C
 
 def _timed(runtime: Runtime, encoder: Encoder, items: Sequence[CatalogItem]) -> tuple[np.ndarray, float]:
     model = ItemEncoder(runtime, encoder)
-    model.encode(items[:8])  # the first run lays out memory
+    model.encode(items[:8])  # the first run allocates memory, so it is not timed
     began = time.perf_counter()
     vectors, _ = model.encode(items)
     return vectors, time.perf_counter() - began

@@ -1,4 +1,4 @@
 """Item vectors in memory, and the search for an item vector's nearest neighbours.
 
-May import ``encoders.compiled`` and ``encoders.errors``.
+May import ``schemas`` and what lies in ``encoders`` itself.
 """

@@ -77,8 +77,10 @@ def _scorer(together: int) -> Any:
 
     def score(_typing: Any, tile: Any, scales: Any, biases: Any, users: Any, offsets: Any, user_scales: Any,
               who: Any, first_user: Any, bounds: Any, scores: Any, above: Any) -> Any:  # fmt: skip
-        """Score a tile for the users ``who[first_user:]``; fill ``scores``, and ``above`` with a bit for each column whose
-        score is above the user's bound."""
+        """Score a tile for the users ``who[first_user:]``.
+
+        Fills ``scores``, and ``above`` with a bit for each column whose score is above the user's bound.
+        """
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             arrays = [context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value

@@ -14,11 +14,11 @@ from schemas.ids import id_hash, id_hashes
 
 WITHDRAWN = np.float32(-np.inf)  # the bias of an item that must not be recommended
 _NO_SOURCE = np.uint64(0)
-_versions = count(1)  # of all indexes in the process: equal versions are equal contents
+_versions = count(1)  # shared by all indexes of the process, so that equal versions mean equal contents
 
 
 class CatalogPosition(NamedTuple):
-    """Where in the catalog topic an update came from; orders the updates of one item."""
+    """Position of an update in the catalog topic; it orders the updates of an item."""
 
     topic_id: str
     partition: int
@@ -27,22 +27,23 @@ class CatalogPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IndexSnapshot:
-    """The index as the ranking graph reads it: views, not copies.
+    """The index at one moment: views of its arrays, not copies.
 
-    ``version`` changes with every change of the index. A view stays whole when the index grows (growth copies), but a
-    later update of one of its rows shows in it, so apply updates between rankings, never while one runs in a thread.
+    ``version`` changes with every change of the index. A view stays valid when the index grows, because growth copies.
+    A later update of a row changes the view too, so apply updates between rankings, never while a ranking runs in
+    another thread.
     """
 
     items: Float32Array  # (N, d)
-    bias: Float32Array  # (N,), -inf = withdrawn or removed
+    bias: Float32Array  # (N,), -inf for an item that is withdrawn or removed
     version: int
 
 
 class ItemIndex:
     """Vectors and biases of items by row; rows are never renumbered.
 
-    An id is known by its 64-bit hash (two ids with one hash would share a row: at a million items the chance of any
-    such pair is 3e-8). Not thread-safe: one thread changes it, between rankings (see ``IndexSnapshot``).
+    The index finds an id by its 64-bit hash. Two ids with the same hash would share a row; at a million items the
+    chance of any such pair is 3e-8. Not thread-safe: one thread changes it, between rankings (see ``IndexSnapshot``).
     """
 
     def __init__(self, dimension: int, capacity: int = 1024) -> None:
@@ -51,21 +52,21 @@ class ItemIndex:
         self._table = HashTable(capacity)
         self._vectors: Float32Array = np.zeros((capacity, dimension), np.float32)
         self._bias: Float32Array = np.full(capacity, WITHDRAWN)
-        self._removed: BoolArray = np.zeros(capacity, np.bool_)  # tombstones: the row waits for its id to return
-        self._hashes: UInt64Array = np.zeros(capacity, np.uint64)  # of each row's id
+        self._removed: BoolArray = np.zeros(capacity, np.bool_)  # tombstones: the row is kept for its id's return
+        self._hashes: UInt64Array = np.zeros(capacity, np.uint64)  # id hash of each row
         self._source: UInt64Array = np.zeros(capacity, np.uint64)  # hash of (topic id, partition) last seen
         self._source_offset: Int64Array = np.zeros(capacity, np.int64)
-        self._changed_at: Int64Array = np.zeros(capacity, np.int64)  # the version that each row last changed in
+        self._changed_at: Int64Array = np.zeros(capacity, np.int64)  # version of the last change of each row
         self._tombstones = 0
         self._version = next(_versions)
 
     def __len__(self) -> int:
-        """Items known, withdrawn ones among them, removed ones not."""
+        """Number of items; withdrawn items count, removed items do not."""
         return len(self.item_ids) - self._tombstones
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by the arrays (the ids' strings come on top)."""
+        """Bytes held by the arrays; the strings of the ids are not counted."""
         by_item = (self._vectors, self._bias, self._removed, self._hashes, self._changed_at)
         sources = (self._source, self._source_offset)
         return sum(array.nbytes for array in (*by_item, *sources)) + self._table.nbytes
@@ -78,21 +79,22 @@ class ItemIndex:
         available: npt.ArrayLike | None = None,
         sources: Sequence[CatalogPosition | None] | None = None,
     ) -> BoolArray:
-        """Add or replace items, as if one after the other.
+        """Add or replace items, in the order given.
 
         Parameters
         ----------
-        item_ids : the ids, n of them; an id may come twice, the later one counts
+        item_ids : the ids, n of them; where an id comes twice, its later entry wins
         vectors : float32 array of shape (n, d)
         bias : float32 array of shape (n,), added to every score of the item; 0 by default
         available : bool array of shape (n,); False withdraws the item and keeps its vector
-        sources : where each update comes from; one that is older than the item's last from the same topic id and
-            partition is ignored, one without a source (None, or no topic id) always counts
+        sources : where each update comes from. An update is ignored if the item already has a newer update from the
+            same topic id and partition. An update without a source (None, or no topic id) always counts.
 
         Returns
         -------
-        bool array of shape (n,): applied. False for an older update, a vector with a NaN, an infinity or a squared
-        length beyond float32, a bias that is NaN or +inf: one such row would spoil every user's scores.
+        bool array of shape (n,): whether each update was applied. False for an older update, for a vector with a NaN,
+        an infinity or a squared length beyond float32, and for a bias that is NaN or +inf: such a row would spoil
+        every user's scores. No items give shape (0,).
 
         Raises
         ------
@@ -127,14 +129,14 @@ class ItemIndex:
         return applied
 
     def withdraw(self, item_ids: Sequence[str]) -> int:
-        """Keep these items out of rankings; their vectors stay. Returns how many were known."""
+        """Keep items out of rankings; their vectors stay. Returns how many of them were known."""
         rows = self._known_rows(item_ids)
         self._bias[rows] = WITHDRAWN
         self._note_change(rows)
         return len(rows)
 
     def remove(self, item_ids: Sequence[str]) -> int:
-        """Forget these items' vectors. The row is kept for the id's return. Returns how many were known."""
+        """Forget items' vectors; each row is kept for its id's return. Returns how many of the items were known."""
         rows = self._known_rows(item_ids)
         self._vectors[rows] = 0.0
         self._bias[rows] = WITHDRAWN
@@ -167,16 +169,16 @@ class ItemIndex:
         return vectors
 
     def available(self, rows: Int64Array) -> BoolArray:
-        """Which rows may be recommended: bool of the same shape, False where -1, withdrawn or removed."""
+        """Whether rows may be recommended: bool of the same shape, False for -1 and for withdrawn or removed items."""
         return np.asarray((rows >= 0) & (self._bias.take(rows, mode="wrap") > WITHDRAWN), np.bool_)
 
     def snapshot(self) -> IndexSnapshot:
-        """The index now, without a copy (see ``IndexSnapshot`` for what a view sees of later changes)."""
+        """Views of the index as it is now; ``IndexSnapshot`` says which later changes they show."""
         n = len(self.item_ids)
         return IndexSnapshot(self._vectors[:n], self._bias[:n], self._version)
 
     def changed_since(self, version: int) -> Int64Array:
-        """Rows that changed after a snapshot of that version: int64 array, ascending."""
+        """Rows that changed after ``version``, that of a snapshot: int64 array, ascending."""
         return np.flatnonzero(self._changed_at[: len(self.item_ids)] > version)
 
     def _note_change(self, rows: Int64Array) -> None:
@@ -214,7 +216,7 @@ class ItemIndex:
         if needed <= capacity:
             return
         extra = max(needed, capacity + capacity // 2) - capacity
-        # new arrays, not resized ones: a snapshot that a ranking still reads keeps the old
+        # new arrays instead of resized ones, because a ranking may still read a snapshot of the old arrays
         self._vectors = np.concatenate([self._vectors, np.zeros((extra, self.dimension), np.float32)])
         self._bias = np.concatenate([self._bias, np.full(extra, WITHDRAWN)])
         self._removed = np.concatenate([self._removed, np.zeros(extra, np.bool_)])
@@ -232,14 +234,14 @@ def _source_arrays(sources: Sequence[CatalogPosition | None] | None, n: int) -> 
         if source is not None and source.topic_id:
             key = (source.topic_id, source.partition)
             if key not in known:
-                known[key] = id_hash(f"{source.partition}@{source.topic_id}") or 1  # 0 means none
+                known[key] = id_hash(f"{source.partition}@{source.topic_id}") or 1  # 0 means no source
             keys[i] = known[key]
             offsets[i] = source.offset
     return keys, offsets
 
 
 def _turns(hashes: UInt64Array, sound: BoolArray) -> list[Int64Array]:
-    """Positions of sound entries: the first of each hash, then the second of each, and so on."""
+    """Positions of sound entries, split into turns: the first entry of each hash, then the second, and so on."""
     positions = np.flatnonzero(sound)
     order = np.argsort(hashes[positions], kind="stable")
     positions = positions[order]

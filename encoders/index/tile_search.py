@@ -168,7 +168,7 @@ class TileSearch:
     def _quantised(
         self, vectors: Float32Array
     ) -> tuple[Int8Array, Float32Array, Float32Array, Float32Array, Int32Array]:
-        """Rotate and quantise vectors; returns codes, scales, lengths, errors and offsets, as ``quantise`` writes them."""
+        """Rotate and quantise vectors: codes, scales, lengths, errors and offsets, as ``quantise`` writes them."""
         rotated = vectors @ self._rotation  # (n, d) @ (d, D) -> (n, D)
         codes, offsets = np.empty(rotated.shape, np.int8), np.empty(len(rotated), np.int32)
         scales, lengths, errors = (np.empty(len(rotated), np.float32) for _ in range(3))

@@ -1,4 +1,4 @@
-"""From a catalog item to its vector, when serving.
+"""Item encoding: from a catalog item to its vector, when serving.
 
 May import ``schemas``, ``encoders.artifact`` and what lies in ``encoders`` itself.
 """

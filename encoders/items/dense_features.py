@@ -1,6 +1,7 @@
-"""What the catalog says of an item as plain vectors: of its text, its picture, its price. Each is projected to items.
+"""Dense inputs of an item encoder: the item's text, picture and price as plain vectors, read from the catalog.
 
-Training reads them here as encoding does, so that a new item is seen as those that were learned from.
+A trained encoder projects each of them to item vectors. Training and encoding both read them here, so that a new item
+gets the same inputs as the items of the training.
 """
 
 from collections import Counter
@@ -21,20 +22,20 @@ from schemas.catalog import CatalogItem
 
 @dataclass(frozen=True, slots=True)
 class DenseInputs:
-    """Which of them an encoder reads, and how."""
+    """The dense inputs that an encoder reads, and how it reads them."""
 
     sentences: SentenceModel | None = None
-    sentence_folder: Path | None = None  # where that comes from
-    image_dimension: int = 0  # length of image vectors; 0: not read
+    sentence_folder: Path | None = None  # where the sentence model is
+    image_dimension: int = 0  # length of the image vectors; 0: not read
     price_scales: Mapping[str, Sequence[float]] = field(default_factory=dict)  # see ``prices``; empty: not read
 
     @classmethod
     def of_catalog(
         cls, items: Sequence[CatalogItem | None], runtime: Runtime | None = None, sentence_folder: Path | None = None
     ) -> "DenseInputs":
-        """All that these items have: prices by their scales, image vectors of the length that most are of.
+        """The dense inputs that these items have: prices by currency, image vectors of the most frequent length.
 
-        With a runtime and a Hugging Face folder their texts are read too.
+        With a runtime and a Hugging Face folder, the encoder also reads their texts.
         """
         known = [item for item in items if item is not None]
         lengths = Counter(len(item.image_vector) for item in known if item.image_vector is not None)
@@ -47,7 +48,7 @@ class DenseInputs:
 
     @classmethod
     def of_encoder(cls, runtime: Runtime, encoder: Encoder) -> "DenseInputs":
-        """What a folder's item graph takes."""
+        """The dense inputs that the item graph of a folder takes."""
         manifest = encoder.manifest
         reads = SENTENCES in manifest.item_inputs
         return cls(
@@ -58,19 +59,20 @@ class DenseInputs:
         )
 
     def read(self, items: Sequence[CatalogItem | None]) -> dict[str, Float32Array]:
-        """The inputs by name, each float32 (N, D); a row is zero where an item has none, or None stands for it."""
-        found: dict[str, Float32Array] = {}
+        """The inputs by name, each float32 of shape (N, D); zero for None and for an item without it."""
+        inputs: dict[str, Float32Array] = {}
         if self.sentences is not None:
-            found[SENTENCES] = self.sentences.encode(["" if item is None else text_of(item) for item in items])
+            inputs[SENTENCES] = self.sentences.encode(["" if item is None else text_of(item) for item in items])
         if self.image_dimension:
-            found[IMAGES] = _images(items, self.image_dimension)
+            inputs[IMAGES] = _images(items, self.image_dimension)
         if self.price_scales:
-            found[PRICES] = prices.knot_weights(items, self.price_scales)
-        return found
+            inputs[PRICES] = prices.knot_weights(items, self.price_scales)
+        return inputs
 
 
 def _images(items: Sequence[CatalogItem | None], dimension: int) -> Float32Array:
-    """Unit image vectors (N, D); one of another length is of another model, and as good as none."""
+    """Unit image vectors, (N, D); zero for an item without one."""
+    # a vector of another length comes from another image model, so it counts as none
     vectors = np.zeros((len(items), dimension), np.float64)
     for row, item in enumerate(items):
         if item is not None and item.image_vector is not None and len(item.image_vector) == dimension:

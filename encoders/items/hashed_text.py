@@ -23,37 +23,38 @@ from schemas.catalog import CatalogItem
 BUCKETS = 2**15
 FIELD_WEIGHTS = {"title": 1.0, "title_pairs": 0.5, "category": 1.2, "brand": 0.7, "price": 0.3, "attributes": 0.6}
 
-# a run of letters and digits is a word; Chinese and Japanese have no spaces, so there each character is one,
-# and the word pairs are the character pairs that carry the meaning
+# a run of letters and digits is a word; Chinese and Japanese have no spaces, so each of their characters is a word, and
+# pairs of words are pairs of characters, which carry the meaning
 _CJK = "\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
-_MAX_WORDS = 64  # of a title: longer ones are rare, and would make every item of their batch as wide
+_MAX_WORDS = 64  # of a title: longer titles are rare, and would widen the arrays of their whole batch
 _MAX_ATTRIBUTES = 32
 
 _hash = xxhash.xxh3_64_intdigest
 
 
 def features(item: CatalogItem, field_weights: Mapping[str, float], buckets: int) -> dict[int, float]:
-    """Bucket -> weight of an item's features; empty for an item that says nothing.
+    """Weights of an item's features, by bucket; empty for an item without texts.
 
-    The features of a field share its weight: each gets ``weight / sqrt(count)``, so that a long title counts no more
+    The features of a field divide its weight: each gets ``weight / sqrt(count)``, so that a long title counts no more
     than a short one.
 
     >>> sorted(features(CatalogItem(item_id="1", title="Red Shoes"), {"title": 1.0}, 1 << 30).values())
     [0.7071067811865475, 0.7071067811865475]
     """
-    found: dict[int, float] = {}
+    weights: dict[int, float] = {}
     for field, texts in field_texts(item).items():
         weight = field_weights.get(field, 0.0)
         if weight and texts:
-            share = weight / math.sqrt(len(texts))
+            part = weight / math.sqrt(len(texts))
             for text in texts:
                 bucket = _hash(f"{field}\x1f{text}".encode(errors="replace")) % buckets
-                found[bucket] = found.get(bucket, 0.0) + share
-    return found
+                weights[bucket] = weights.get(bucket, 0.0) + part
+    return weights
 
 
 def field_texts(item: CatalogItem) -> dict[str, list[str]]:
+    """Features of an item as texts, by field."""
     words = _words(item.title)[:_MAX_WORDS]
     path = [_plain(part) for part in item.category]
     attributes = sorted(item.attributes.items())[:_MAX_ATTRIBUTES]
@@ -68,7 +69,7 @@ def field_texts(item: CatalogItem) -> dict[str, list[str]]:
 
 
 def _price_band(price: float, currency: str | None) -> str:
-    """Prices within a factor of two share a band: 16 to 32 is one, 32 to 64 the next."""
+    """Name of a price's band. Bands span a factor of two: 16 to 32 is a band, 32 to 64 the next."""
     band = math.floor(math.log2(price)) if price > 0 else "free"
     return f"{currency or ''} {band}"
 

@@ -1,7 +1,8 @@
-"""A price as weights of knots: a learned vector a knot then gives a vector that moves evenly with the price.
+"""Prices as weights of knots: with a learned vector for each knot, an item's vector moves evenly with its price.
 
-Of the logarithm, because a shopper tells 10 from 20 as well as 100 from 200; by currency, as amounts of two of them do
-not compare; in standard deviations from the mean of the currency, so that the knots stand where the prices are.
+The knots are on the logarithm of the price, because a shopper sees the same difference from 10 to 20 as from 100 to
+200. Each currency has its own scale, because amounts of two currencies don't compare. The unit is a standard deviation
+from the currency's mean, so that the knots are where the prices are.
 """
 
 from collections import defaultdict
@@ -13,32 +14,32 @@ from encoders.arrays import Float32Array
 from encoders.artifact.signature import KNOTS
 from schemas.catalog import CatalogItem
 
-_REACH = 2.0  # standard deviations to the outer knots; what lies beyond counts as these
-_LEAST = 1e-12  # stands for a price of nothing, whose logarithm there is not
+_REACH = 2.0  # standard deviations to the outer knots; a price beyond counts as the outer knot
+_LEAST = 1e-12  # used for a price of 0, which has no logarithm
 
 Scales = Mapping[str, Sequence[float]]
-"""Currency ("" where an item names none) -> mean and standard deviation of the logarithm of its prices."""
+"""Currency -> mean and standard deviation of ln price; the currency is "" for items that name none."""
 
 
 def scales(items: Iterable[CatalogItem]) -> dict[str, list[float]]:
-    """The scales of a catalog's prices; a currency without a price above 0 has none.
+    """Scales of a catalog's prices; a currency without a price above 0 has no scale.
 
-    >>> found = scales([CatalogItem(item_id=str(p), title="", price=p, currency="EUR") for p in (1.0, 100.0)])
-    >>> [round(each, 4) for each in found["EUR"]]
+    >>> by_currency = scales([CatalogItem(item_id=str(p), title="", price=p, currency="EUR") for p in (1.0, 100.0)])
+    >>> [round(number, 4) for number in by_currency["EUR"]]
     [2.3026, 2.3026]
     """
     logs = defaultdict(list)
     for item in items:
         if item.price:
             logs[item.currency or ""].append(np.log(item.price))
-    # prices that are all the same have no spread; any width will do for them
+    # equal prices have no spread, and any width will do for them
     return {currency: [float(np.mean(each)), float(np.std(each)) or 1.0] for currency, each in sorted(logs.items())}
 
 
 def knot_weights(items: Sequence[CatalogItem | None], by_currency: Scales) -> Float32Array:
-    """Weights of the knots: float32 (N, KNOTS), at most two of a row above 0, which add up to 1.
+    """Weights of the knots: float32 of shape (N, KNOTS). Of a row, at most two are above 0, and they add up to 1.
 
-    A row is zero where there is no price, or one in a currency without a scale.
+    A row is zero for None, for an item without a price, and for a currency without a scale.
 
     >>> item = CatalogItem(item_id="a", title="", price=1.0)
     >>> knot_weights([item], {"": [0.0, 1.0]})[0].tolist()
@@ -50,7 +51,7 @@ def knot_weights(items: Sequence[CatalogItem | None], by_currency: Scales) -> Fl
         if item is None or item.price is None or (item.currency or "") not in by_currency:
             continue
         mean, deviation = by_currency[item.currency or ""]
-        place = (np.clip((np.log(max(item.price, _LEAST)) - mean) / deviation, -_REACH, _REACH) + _REACH) / step
-        below = min(int(place), KNOTS - 2)
-        weights[row, below : below + 2] = below + 1 - place, place - below
+        position = (np.clip((np.log(max(item.price, _LEAST)) - mean) / deviation, -_REACH, _REACH) + _REACH) / step
+        below = min(int(position), KNOTS - 2)
+        weights[row, below : below + 2] = below + 1 - position, position - below
     return weights

@@ -1,6 +1,7 @@
-"""Sentence vectors from a Hugging Face folder: ``tokenizer.json`` and an ONNX transformer, mean pooling.
+"""Sentence vectors by the transformer of a Hugging Face folder: ``tokenizer.json`` and an ONNX file, mean pooling.
 
-What sentence-transformers or optimum export. ``tokenizers`` (the extra ``text``) is needed only where such a folder is.
+sentence-transformers and optimum export such folders. Only an encoder with a transformer needs ``tokenizers`` (the
+extra ``text``).
 """
 
 import json
@@ -19,15 +20,15 @@ from schemas.catalog import CatalogItem
 
 TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "sentences.onnx"  # in an encoder folder
-_MODEL_PLACES = ("model.onnx", "onnx/model.onnx", MODEL_FILE)  # in a folder as it is exported
+_MODEL_PLACES = ("model.onnx", "onnx/model.onnx", MODEL_FILE)  # in an exported folder
 _POOLING_FILE = "1_Pooling/config.json"  # of sentence-transformers
 _TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")  # by transformers, by sentence-transformers
-_MOST_TOKENS = 128  # what MiniLM was trained on; a longer text is cut
+_MOST_TOKENS = 128  # as MiniLM was trained; a longer text is cut
 _BATCH = 64
 
 
 def model_path(folder: Path) -> Path:
-    """The transformer of a Hugging Face folder; `EncoderError` if there is none."""
+    """Path of the transformer in a Hugging Face folder; `EncoderError` if there is none."""
     for name in _MODEL_PLACES:
         if (folder / name).is_file() and (folder / TOKENIZER_FILE).is_file():
             return folder / name
@@ -38,18 +39,18 @@ def model_path(folder: Path) -> Path:
 
 
 def copy(folder: Path, target: Path) -> None:
-    """Copy a transformer and its tokenizer into an encoder folder, as one file each."""
+    """Copy a transformer and its tokenizer into an encoder folder, each as a single file."""
     source = model_path(folder)
     model = onnx.load(source, load_external_data=False)
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        onnx.save(onnx.load(source), target / MODEL_FILE)  # weights in a file beside it would be left behind
+        onnx.save(onnx.load(source), target / MODEL_FILE)  # takes weights in other files along
     else:
         shutil.copyfile(source, target / MODEL_FILE)
     shutil.copyfile(folder / TOKENIZER_FILE, target / TOKENIZER_FILE)
 
 
 def text_of(item: CatalogItem) -> str:
-    """What the transformer reads of an item.
+    """Text of an item for the transformer.
 
     >>> text_of(CatalogItem(item_id="1", title="Blue boots", category=["Shoes", "Boots"], brand="Acme"))
     'Blue boots. Shoes, Boots. Acme'
@@ -63,7 +64,12 @@ class SentenceModel:
 
     Parameters
     ----------
-    folder : of a Hugging Face model, or an encoder folder that holds one
+    folder : a Hugging Face folder, or an encoder folder with a transformer
+
+    Raises
+    ------
+    EncoderError
+        tokenizers is not installed, or the model does not take tokens or does not pool by the mean.
     """
 
     def __init__(self, runtime: Runtime, folder: Path) -> None:
@@ -90,8 +96,11 @@ class SentenceModel:
         )
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
-        """Unit vectors of texts, the mean over their tokens: float32 (N, D); zero for an empty text."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # texts of one length have little padding
+        """Unit vectors of texts, by the mean over their tokens: float32 of shape (N, D); zero for an empty text.
+
+        No texts give shape (0, 0).
+        """
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # texts of similar length need little padding
         parts = [
             self._pooled([texts[i] for i in order[start : start + _BATCH]]) for start in range(0, len(order), _BATCH)
         ]
@@ -103,19 +112,19 @@ class SentenceModel:
         return vectors
 
     def _pooled(self, texts: Sequence[str]) -> Float32Array:
-        found: list[Any] = self._tokenizer.encode_batch(list(texts))
-        mask = np.array([each.attention_mask for each in found], np.int64)
+        encodings: list[Any] = self._tokenizer.encode_batch(list(texts))
+        mask = np.array([encoding.attention_mask for encoding in encodings], np.int64)
         feeds: dict[str, Array] = {
-            "input_ids": np.array([each.ids for each in found], np.int64),
+            "input_ids": np.array([encoding.ids for encoding in encodings], np.int64),
             "attention_mask": mask,
-            "token_type_ids": np.array([each.type_ids for each in found], np.int64),
+            "token_type_ids": np.array([encoding.type_ids for encoding in encodings], np.int64),
         }
         taken = {name: feeds[name] for name in self._session.inputs}
         (tokens,) = self._session.run([self._output], taken)  # (B, M, D)
         if tokens.shape[:2] != mask.shape:
             raise EncoderError(
                 f"The text model's output {self._output} has the shape {tokens.shape} for {mask.shape} tokens: export "
-                "it with a vector a token (last_hidden_state), which are averaged here."
+                "it with a vector for each token (last_hidden_state); prefstream takes their mean."
             )
         summed = np.einsum("bm,bmd->bd", mask.astype(np.float32), tokens)
         lengths = np.linalg.norm(summed, axis=1, keepdims=True)
@@ -123,9 +132,10 @@ class SentenceModel:
 
 
 def _check_pooling(path: Path) -> None:
-    """Sentence-transformers says how a model pools its tokens; another way than it was trained for is a poor one."""
+    """Raise ``EncoderError`` if a model pools its tokens in another way than by their mean."""
+    # a model gives poor vectors if its tokens are pooled in another way than in its training
     if path.is_file() and not json.loads(path.read_bytes()).get("pooling_mode_mean_tokens", True):
         raise EncoderError(
-            f"'{path}' says that this model does not take the mean of its tokens, which is all that is done "
-            "here: choose one that does, such as all-MiniLM-L6-v2."
+            f"'{path}' says that this model does not take the mean of its tokens, the only "
+            "pooling that prefstream has: choose a model that does, such as all-MiniLM-L6-v2."
         )

@@ -1,4 +1,4 @@
-"""What made the scores of a linear head, compiled: the shares that ``scoring.compose_model`` has as a graph."""
+"""Attributions of a linear head's scores, compiled; ``scoring_graph.compose_model`` writes the same as a graph."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ _TINY = np.float32(TINY)
 
 @compiled()
 def _weighted_unit(vectors: Float32Array, weights: Float32Array, total: Float32Array, unit: Float32Array) -> None:
-    """``total`` (d,) of vectors (n, d) by their weights, and the unit vector along it; that of zero is zero."""
+    """Fill ``total`` (d,) with the weighted sum of vectors (n, d), and ``unit`` (d,) with its unit vector or zero."""
     total[:] = 0
     for number in range(len(vectors)):
         for axis in range(len(total)):
@@ -27,7 +27,8 @@ def _weighted_unit(vectors: Float32Array, weights: Float32Array, total: Float32A
 
 @compiled()
 def _dots(item: Float32Array, vectors: Float32Array, dots: Float32Array) -> None:
-    """Dot products of an item (d,) with vectors (n, d); four at a time keep the processor's multipliers busy."""
+    """Fill ``dots`` (n,) with the dot products of an item (d,) with vectors (n, d)."""
+    # four at a time, to keep the processor's multipliers busy
     four = len(vectors) // 4 * 4
     for number in range(0, four, 4):
         a = b = c = d = np.float32(0.0)
@@ -70,10 +71,24 @@ def explain(
     bias_attributions: Float32Array,
     adjustment_attributions: Float32Array,
 ) -> None:
-    """Fill the last six with what made the scores of ``rows`` (B, k), and the two parts of the users' vectors.
+    """Fill the last six arrays: the two parts of the users' vectors, and the attributions of the scores of ``rows``.
 
-    Shapes and formulas are those of ``scoring`` and ``encoders/README.md``; of a head that takes no recents or no sums,
-    or scores no repeats, the arrays have none.
+    The formulas are those of ``encoders/README.md``. The recents' arrays have h = 0 where the head takes no recents,
+    ``sums`` and ``sum_weights`` T = 0 where it takes no sums, and ``recent_rows`` and ``recent_scores`` h = 0 where it
+    scores no repeats.
+
+    Parameters
+    ----------
+    rows : (B, k), rows of the items, each in [0, N)
+    items, bias : (N, d) and (N,)
+    scale : the score scale
+    recent_vectors, recent_weights : (B, h, d) and (B, h)
+    recent_rows, recent_scores : (B, h), what each recent adds to the score of its own item
+    sums, sum_weights : (B, T, d) and (B, T)
+    adjust_rows, adjust : (B, A), what is added to the scores of rows
+    short_term, long_term : (B, d), filled; of unit length or zero
+    recent_attributions : (B, k, h), filled
+    older_attributions, bias_attributions, adjustment_attributions : (B, k), filled
     """
     users, k = rows.shape
     history, half_lives = recent_weights.shape[1], sum_weights.shape[1]
@@ -82,23 +97,23 @@ def explain(
     for user in range(users):
         _weighted_unit(recent_vectors[user], recent_weights[user], total, short_term[user])
         _weighted_unit(sums[user], sum_weights[user], long, long_term[user])
-        for place in range(k):
-            row = rows[user, place]
-            shares = recent_attributions[user, place]
-            _dots(items[row], recent_vectors[user], shares)
+        for rank in range(k):
+            row = rows[user, rank]
+            attributions = recent_attributions[user, rank]
+            _dots(items[row], recent_vectors[user], attributions)
             for number in range(history):
-                shares[number] *= scale * recent_weights[user, number]
+                attributions[number] *= scale * recent_weights[user, number]
             for number in range(recent_rows.shape[1]):
                 if recent_rows[user, number] == row:
-                    shares[number] += recent_scores[user, number]
+                    attributions[number] += recent_scores[user, number]
             older = np.float32(0.0)
             if half_lives:
                 for axis in range(len(long)):
                     older += long[axis] * items[row, axis]
-            older_attributions[user, place] = older * scale
-            bias_attributions[user, place] = bias[row]
+            older_attributions[user, rank] = older * scale
+            bias_attributions[user, rank] = bias[row]
             adjusted = np.float32(0.0)
             for number in range(adjust_rows.shape[1]):
                 if adjust_rows[user, number] == row:
                     adjusted += adjust[user, number]
-            adjustment_attributions[user, place] = adjusted
+            adjustment_attributions[user, rank] = adjusted

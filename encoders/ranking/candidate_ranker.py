@@ -1,4 +1,4 @@
-"""Ranks users by the search of `tile_search`: the exact best of all items, or of the nearest clusters of many."""
+"""Ranks users by a search for candidates (`tile_search`), then by exact scores of these."""
 
 import numpy as np
 
@@ -13,42 +13,44 @@ from encoders.ranking.ranking_io import HeadInputs, Ranked, checked_adjustments,
 from encoders.ranking.scoring_graph import compose_model, compose_user_model
 from encoders.runtime import Array, DeviceArray, Runtime
 
-_CHUNK = 128  # users a run, as in encoders.ranking.exact_ranker
+_CHUNK = 128  # users in a run, as in encoders.ranking.exact_ranker
 
 
 class CandidateRanker:
-    """Head, search and shares of scores, on the CPU.
+    """An encoder's head, the search and the attributions of scores, on the CPU.
 
-    What may be among the best is scored exactly, with its adjustments; so is every item that an adjustment or a repeat
-    raises. So scores and reasons are those of `exact_ranker.ExactRanker`, and of undivided items the rows too, but
-    for ties within the rounding of float32. Of divided ones an item of a cluster that was not looked into can be
-    missing.
+    Every candidate gets its exact score, with its adjustments. So does every item that an adjustment or a repeat
+    raises. So scores and attributions are those of `exact_ranker.ExactRanker`. With an undivided search the rows are
+    the same too, except for ties within the rounding of float32. With a divided search, items of lists that were not
+    probed can be missing.
     """
 
     def __init__(self, runtime: Runtime, encoder: Encoder) -> None:
         self.encoder = encoder
         user_model, self._head_outputs = compose_user_model(encoder)
-        shares = compose_model(encoder, chosen=True)
-        self.exact = shares.exact
-        self._head_inputs, self._outputs = shares.head_inputs, shares.outputs
+        attribution = compose_model(encoder, chosen=True)
+        self.exact = attribution.exact
+        self._head_inputs, self._outputs = attribution.head_inputs, attribution.outputs
         self._head_session = runtime.session(user_model.SerializeToString())
-        # a linear head's shares are compiled: the graph takes twice the time, and half of a small group's
-        self._share_session = None if shares.exact else runtime.session(shares.model.SerializeToString())
+        # a linear head's attributions are compiled code: the graph takes twice the time, and for few users it would be
+        # half of the whole ranking
+        model = None if attribution.exact else attribution.model
+        self._attribution_session = None if model is None else runtime.session(model.SerializeToString())
 
     def rank(
         self,
         inputs: HeadInputs,
         snapshot: IndexSnapshot,
-        clusters: TileSearch,
-        probes: int,
+        search: TileSearch,
+        nprobe: int,
         adjust_rows: Int64Array,
         adjust: Float32Array,
         k: int,
     ) -> Ranked:
-        """The k best items of each user among those of the ``probes`` nearest clusters, where there are several.
+        """Rank the k best items of each user, among the candidates of ``search``.
 
-        The other parameters, the result and the errors are those of ``ExactRanker.rank``; where fewer than k items
-        were found, the scores behind them are -inf.
+        A divided search probes the ``nprobe`` nearest inverted lists. The other parameters, the result and the errors
+        are those of ``ExactRanker.rank``. Where there are fewer than k candidates, the scores behind them are -inf.
         """
         head = head_feeds(self.encoder, self._head_inputs, inputs)
         users, n = len(next(iter(head.values()))), len(snapshot.bias)
@@ -63,20 +65,21 @@ class CandidateRanker:
         if "recent_scores" in parts:
             changed = np.concatenate([rows, head["recent_rows"]], axis=1)
             changes = np.concatenate([amounts, parts["recent_scores"]], axis=1)
-        # an item that is lowered may be found and drop out; what is raised is looked at whether it was found or not
+        # a lowered candidate may drop out, so the search asks for as many more; `choose` looks at every raised item
         lowered = int(np.count_nonzero(changes < 0, axis=1).max(initial=0))
-        found = clusters.search(vectors, snapshot, probes, k + lowered)
+        found = search.search(vectors, snapshot, nprobe, k + lowered)
         scores, chosen = np.empty((users, k), np.float32), np.empty((users, k), np.int64)
         if k > 0:
             of_items = (snapshot.items, snapshot.bias)
             kernels.choose(vectors, *of_items, found.rows, found.highs, found.counts, changed, changes, scores, chosen)
             np.maximum(chosen, 0, out=chosen)
         feeds = {**head, "adjust_rows": rows, "adjust": amounts, "rows": chosen}
-        shares = {"user": parts["user"], **self._shares(feeds, parts, snapshot), "scores": scores, "rows": chosen}
-        return ranked(self.encoder, shares, users, k, exact=self.exact)
+        outputs = {"user": parts["user"], **self._attributions(feeds, parts, snapshot)}
+        outputs |= {"scores": scores, "rows": chosen}
+        return ranked(self.encoder, outputs, users, k, exact=self.exact)
 
     def _check(self, parts: dict[str, Array], users: int) -> None:
-        """A head's file may leave sizes open; compiled loops check none."""
+        """Check the shapes of the head's outputs: its file may leave sizes open, and compiled loops check no bounds."""
         manifest = self.encoder.manifest
         sizes = {"user": manifest.dimension, "sum_weights": len(manifest.half_lives_s)}
         for name, array in parts.items():
@@ -87,11 +90,13 @@ class CandidateRanker:
                     "export it for the history and the half-lives of encoder.json."
                 )
 
-    def _shares(self, feeds: dict[str, Array], parts: dict[str, Array], snapshot: IndexSnapshot) -> dict[str, Array]:
-        """What made the scores of ``feeds["rows"]``, and the two parts of the users' vectors."""
-        if self._share_session is not None:
+    def _attributions(
+        self, feeds: dict[str, Array], parts: dict[str, Array], snapshot: IndexSnapshot
+    ) -> dict[str, Array]:
+        """Attributions of the scores of ``feeds["rows"]``, and the two parts of the users' vectors."""
+        if self._attribution_session is not None:
             shared: dict[str, Array | DeviceArray] = {"items": snapshot.items, "bias": snapshot.bias}
-            return self._share_session.run_in_chunks(self._outputs, feeds, shared, _CHUNK)
+            return self._attribution_session.run_in_chunks(self._outputs, feeds, shared, _CHUNK)
         manifest, (users, k) = self.encoder.manifest, feeds["rows"].shape
 
         def given(arrays: dict[str, Array], name: str, *axes: int) -> Array:
@@ -119,6 +124,6 @@ class CandidateRanker:
             feeds["adjust"],
             *filled.values(),
         )
-        if not h:  # a blank of the history's size
+        if not h:  # left to `ranked`, which fills in zeros of the history's size
             del filled["recent_attributions"]
         return filled

@@ -1,4 +1,4 @@
-"""What a ranking is given and what it gives, with the checks and the blanks of both."""
+"""The inputs and the outputs of a ranking: their types, checks and blank values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,30 +11,30 @@ from encoders.onnx_builder import INT64
 from encoders.ranking.scoring_graph import HEAD_PORTS, RANKED_AXES
 from encoders.runtime import Array
 
-EXCLUDED_SCORE = np.float32(-1e30)  # an adjustment that takes an item out
-LEAST_SCORE = np.float32(-1e29)  # a score below is no recommendation: left out, withdrawn or removed
+EXCLUDED_SCORE = np.float32(-1e30)  # an adjustment that excludes an item
+LEAST_SCORE = np.float32(-1e29)  # an item with a lower score is excluded, withdrawn or removed
 
 
 @dataclass(frozen=True, slots=True)
 class HeadInputs:
-    """What heads read of B users; only what the encoder's ``head_inputs`` name has to be there."""
+    """Inputs of a user head for B users; only those that the encoder's ``head_inputs`` name have to be given."""
 
-    sums: Float32Array | None = None  # (B, T, d)
-    mass: Float32Array | None = None  # (B, T)
-    recent_vectors: Float32Array | None = None  # (B, h, d), newest first; zero rows where none or unknown
-    recent_types: Int64Array | None = None  # (B, h): 0 click, 1 browse, 2 purchase, -1 none
+    sums: Float32Array | None = None  # (B, T, d), decayed sums of item vectors
+    mass: Float32Array | None = None  # (B, T), total weight of the sums; `mass` is the name in saved graphs
+    recent_vectors: Float32Array | None = None  # (B, h, d), newest first; zero for no recent or no vector
+    recent_types: Int64Array | None = None  # (B, h), 0 click, 1 browse, 2 purchase, -1 no recent
     recent_ages: Float32Array | None = None  # (B, h), seconds before the user's newest event
-    recent_rows: Int64Array | None = None  # (B, h), rows of the recents' items in the index, -1 none or unknown
+    recent_rows: Int64Array | None = None  # (B, h), rows of the recents' items; -1 for no recent or no row
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """The best items of B users, and why.
+    """The best items of B users, and the attributions of their scores.
 
         scores = recent_attributions.sum(2) + older_attributions + bias_attributions + adjustment_attributions
 
-    up to rounding. With a linear head (``exact``) the attributions are what made the score; with another head they
-    explain it by similarity. A score below ``LEAST_SCORE`` means that nothing more was left to recommend.
+    up to rounding. With a linear head (``exact``) the attributions are the terms of the score; with another head they
+    explain it by similarity. A score below ``LEAST_SCORE`` means that there were no more items to recommend.
     """
 
     user: Float32Array  # (B, d), unit or zero
@@ -50,7 +50,14 @@ class Ranked:
 
 
 def head_feeds(encoder: Encoder, names: Sequence[str], inputs: HeadInputs) -> dict[str, Array]:
-    """What the head reads, checked: the graph would answer a wrong shape with a page of its own."""
+    """The head's inputs by name.
+
+    Raises
+    ------
+    ValueError
+        An input is missing, or its shape is wrong.
+    """
+    # checked here, because ONNX Runtime's own error about a shape is a page long
     manifest = encoder.manifest
     sizes = {"T": len(manifest.half_lives_s), "d": manifest.dimension, "h": manifest.history}
     feeds: dict[str, Array] = {}
@@ -69,17 +76,30 @@ def head_feeds(encoder: Encoder, names: Sequence[str], inputs: HeadInputs) -> di
     return feeds
 
 
-def ranked(encoder: Encoder, found: dict[str, Array], users: int, k: int, *, exact: bool) -> Ranked:
-    """Outputs as one object; what the graph does not give (its head has no such part) is zero."""
+def ranked(encoder: Encoder, outputs: dict[str, Array], users: int, k: int, *, exact: bool) -> Ranked:
+    """Outputs as one object; an output that the graph does not have is zero."""
     sizes = {"B": users, "k": k, "d": encoder.manifest.dimension, "h": encoder.manifest.history}
     for name, axes in RANKED_AXES.items():
-        if name not in found:
-            found[name] = np.zeros([sizes[axis] for axis in axes], np.int64 if name == "rows" else np.float32)
-    return Ranked(**found, exact=exact)
+        if name not in outputs:
+            outputs[name] = np.zeros([sizes[axis] for axis in axes], np.int64 if name == "rows" else np.float32)
+    return Ranked(**outputs, exact=exact)
 
 
 def checked_adjustments(rows: Int64Array, amounts: Float32Array, users: int, n: int) -> tuple[Int64Array, Float32Array]:
-    """Rows and amounts as the graph wants them: at least one a user, none below 0 (ONNX counts those from the end)."""
+    """Rows and amounts as the graph needs them: at least one for each user, and no row below 0.
+
+    Parameters
+    ----------
+    rows, amounts : int64 and float32 arrays of shape (B, A); a row of -1 is ignored
+    users : B
+    n : rows of the snapshot
+
+    Raises
+    ------
+    ValueError
+        The shapes disagree, or a row is ``n`` or more.
+    """
+    # ONNX counts negative rows from the end, so they become row 0 with the amount 0
     rows = np.ascontiguousarray(rows, np.int64)
     amounts = np.ascontiguousarray(amounts, np.float32)
     if rows.shape != amounts.shape or rows.ndim != 2 or len(rows) != users:
@@ -87,6 +107,9 @@ def checked_adjustments(rows: Int64Array, amounts: Float32Array, users: int, n: 
     if rows.shape[1] == 0:
         return np.zeros((users, 1), np.int64), np.zeros((users, 1), np.float32)
     if rows.max(initial=-1) >= n:
-        raise ValueError(f"adjust_rows names row {rows.max()}, the snapshot has {n}: take it after looking rows up")
-    absent = rows < 0
-    return np.where(absent, 0, rows), np.where(absent, np.float32(0), amounts)
+        raise ValueError(
+            f"adjust_rows names row {rows.max()}, but the snapshot has {n} rows: take the snapshot "
+            "after looking rows up"
+        )
+    missing = rows < 0
+    return np.where(missing, 0, rows), np.where(missing, np.float32(0), amounts)

@@ -1,4 +1,4 @@
-"""Writes the ranking graph: an encoder's user head, the scores of all items, TopK and the shares of each score."""
+"""Writes the ranking graph: an encoder's user head, the scores of all items, TopK and each score's attributions."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from encoders.errors import EncoderError
 from encoders.onnx_builder import FLOAT, INT64, OPSET, GraphWriter, value
 from encoders.ranking.top_k import LEAST, write_one_top_k, write_top_k
 
-# name -> element type and shape; a head takes some of these, the rest of the graph adds what it needs itself
+# name -> element type and shape; a head takes some of these inputs, and the rest of the graph may add others
 HEAD_PORTS = {
     "sums": (FLOAT, ("B", "T", "d")),
     "mass": (FLOAT, ("B", "T")),
@@ -28,9 +28,9 @@ SCORE_PORTS = {
     "adjust": (FLOAT, ("B", "A")),
     "k": (INT64, (1,)),
 }
-# the same where the items are chosen already
+# the inputs where the items are chosen already
 CHOSEN_PORTS = {name: port for name, port in SCORE_PORTS.items() if name != "k"} | {"rows": (INT64, ("B", "k"))}
-# what a ranking gives: "user" to "adjustment_attributions"; a graph leaves out what its head has no part in
+# the outputs of a ranking; a graph lacks those that its head has no part in
 RANKED_AXES = {
     "user": ("B", "d"),
     "short_term": ("B", "d"),
@@ -45,7 +45,7 @@ RANKED_AXES = {
 
 
 def compose_user_model(encoder: Encoder) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """The head alone, and the outputs that it has: ``user``, weights of a linear head, ``recent_scores``."""
+    """The head alone, and the names of its outputs: ``user``, the weights of a linear head, ``recent_scores``."""
     head = _load_head(encoder)
     kept = [item for item in head.graph.output if item.name in ("user", "recent_scores", *PARTS.values())]
     del head.graph.output[:]
@@ -55,7 +55,7 @@ def compose_user_model(encoder: Encoder) -> tuple[onnx.ModelProto, tuple[str, ..
 
 @dataclass(frozen=True, slots=True)
 class ScoringModel:
-    """The composed graph. ``exact``: the head is linear, so the shares of a score are what made it."""
+    """The composed graph. ``exact``: the head is linear, so the attributions are the terms of the score."""
 
     model: onnx.ModelProto
     head_inputs: tuple[str, ...]
@@ -64,10 +64,17 @@ class ScoringModel:
 
 
 def compose_model(encoder: Encoder, *, chosen: bool = False, two_stages: bool = False) -> ScoringModel:
-    """Head, scores, TopK and shares as one graph (see ``encoders/README.md`` for the formulas).
+    """Compose head, scores, TopK and attributions to one graph (see ``encoders/README.md`` for the formulas).
 
-    With ``chosen`` the items are an input, ``rows`` (B, k), and only their shares are worked out; ``two_stages`` is how
-    else they are chosen (`encoders.ranking.top_k`).
+    Parameters
+    ----------
+    chosen : the items are an input, ``rows`` (B, k); the graph gives their attributions only
+    two_stages : choose the items in two stages (`encoders.ranking.top_k`)
+
+    Raises
+    ------
+    EncoderError
+        The head can't be converted to the opset of the graph.
     """
     head = _load_head(encoder)
     given = {item.name for item in head.graph.output}
@@ -80,13 +87,12 @@ def compose_model(encoder: Encoder, *, chosen: bool = False, two_stages: bool = 
         bias = "bias"
         if two_stages:
             g.constant("least", LEAST)
-            bias = g.node("Max", ["bias", "least"], "finite_bias")  # of a withdrawn item it is -inf
+            bias = g.node("Max", ["bias", "least"], "finite_bias")  # a withdrawn item has -inf
         _score(g, bias, encoder.manifest.score_scale, repeats=repeats)
         (write_top_k if two_stages else write_one_top_k)(g, "all_scores", "k", "scores", "rows")
     _pick(g, encoder.manifest.score_scale)
-    (_exact_shares if exact else _similarity_shares)(
-        g, head_inputs, "vector_shares" if repeats else "recent_attributions"
-    )
+    write_attributions = _exact_attributions if exact else _similarity_attributions
+    write_attributions(g, head_inputs, "vector_attributions" if repeats else "recent_attributions")
     if repeats:
         _add_repeats(g)
     written = {"user", *(output for node in g.nodes for output in node.output)}
@@ -110,19 +116,19 @@ def _load_head(encoder: Encoder) -> onnx.ModelProto:
             head = version_converter.convert_version(head, OPSET)
         except Exception as error:  # the converter has no error class of its own
             raise EncoderError(
-                f"'{path}' is of ONNX opset {opset} and can't be brought to {OPSET} ({error}): export it anew with "
-                f"opset {OPSET} or later."
+                f"'{path}' is of ONNX opset {opset} and can't be converted to opset {OPSET} ({error}): export it "
+                f"anew with opset {OPSET} or later."
             ) from error
-    # names inside the head get a prefix, so that they can't meet the names of what follows
+    # names inside the head get a prefix, so that they differ from the names of the other nodes
     head = compose.add_prefix(head, "head/", rename_inputs=False, rename_outputs=False)
-    for item in [*head.graph.input, *head.graph.output]:  # free dimensions: names of two exporters may contradict
+    for item in [*head.graph.input, *head.graph.output]:  # two exporters may name free dimensions differently
         for dim in item.type.tensor_type.shape.dim:
             dim.ClearField("dim_param")
     return head
 
 
 def _score(g: GraphWriter, bias: str, score_scale: float, *, repeats: bool) -> None:
-    """all_scores = scale * user @ items.T + bias + adjust.
+    """Write all_scores = scale * user @ items.T + bias + adjust, of shape (B, N).
 
     With ``repeats`` each recent's score is added to its own item, in the same pass as the adjustments.
     """
@@ -130,14 +136,14 @@ def _score(g: GraphWriter, bias: str, score_scale: float, *, repeats: bool) -> N
     changed, amounts = "adjust_rows", "adjust"
     if repeats:
         g.constant("zero_i", 0, np.int64)
-        g.node("Max", ["recent_rows", "zero_i"], "repeat_rows")  # of an unknown item the score is 0
+        g.node("Max", ["recent_rows", "zero_i"], "repeat_rows")  # an unknown item has the score 0
         changed = g.node("Concat", ["adjust_rows", "repeat_rows"], "changed_rows", axis=1)
         amounts = g.node("Concat", ["adjust", "recent_scores"], "changes", axis=1)
     g.node("ScatterElements", ["plain_scores", changed, amounts], "all_scores", axis=1, reduction="add")
 
 
 def _pick(g: GraphWriter, score_scale: float) -> None:
-    """What is read of the chosen items, and which of the adjustments fell on them."""
+    """Write the vectors, biases and adjustments of the chosen items."""
     g.node("Gather", ["items", "rows"], "picked")  # (B, k, d)
     g.node("Gather", ["bias", "rows"], "bias_attributions")  # (B, k)
     g.constant("axis_1", [1], np.int64)
@@ -153,16 +159,16 @@ def _pick(g: GraphWriter, score_scale: float) -> None:
 
 
 def _add_repeats(g: GraphWriter) -> None:
-    """A recent's score of its own item belongs to that recent's share."""
+    """Write the attributions of the recents: a recent's score of its own item is added to its attribution."""
     g.node("Unsqueeze", ["recent_rows", "axis_1"], "recent_rows_row")  # (B, 1, h)
     g.node("Equal", ["rows_column", "recent_rows_row"], "is_repeat")  # (B, k, h)
     g.node("Unsqueeze", ["recent_scores", "axis_1"], "recent_scores_row")
-    g.node("Where", ["is_repeat", "recent_scores_row", "zero"], "repeat_shares")
-    g.node("Add", ["vector_shares", "repeat_shares"], "recent_attributions")
+    g.node("Where", ["is_repeat", "recent_scores_row", "zero"], "repeat_attributions")
+    g.node("Add", ["vector_attributions", "repeat_attributions"], "recent_attributions")
 
 
-def _exact_shares(g: GraphWriter, head_inputs: list[str], recent_attributions: str) -> None:
-    """The head's own weights: every recent's and the sums' share of the dot product."""
+def _exact_attributions(g: GraphWriter, head_inputs: list[str], recent_attributions: str) -> None:
+    """Write the attributions of a linear head: the terms of the dot product, by the head's own weights."""
     if "recent_vectors" in head_inputs:
         _weighted_sum(g, "recent_weights", "recent_vectors", "short")
         g.unit("short", "short_term")
@@ -179,10 +185,10 @@ def _exact_shares(g: GraphWriter, head_inputs: list[str], recent_attributions: s
         g.node("Mul", ["long_dot", "scale"], "older_attributions")
 
 
-def _similarity_shares(g: GraphWriter, head_inputs: list[str], recent_attributions: str) -> None:
-    """For a head that is not linear: the model's part of a score, shared out by positive similarity to the item.
+def _similarity_attributions(g: GraphWriter, head_inputs: list[str], recent_attributions: str) -> None:
+    """Write the attributions of a head that is not linear, in proportion to positive similarity with the item.
 
-    What no recent takes is ``older``, so the shares still add up to the score.
+    The part that no recent takes goes to ``older``, so the attributions still add up to the score.
     """
     g.node("Unsqueeze", ["user", "axis_1"], "user_row")
     _dots(g, "user_row", "user_dots")
@@ -207,7 +213,7 @@ def _similarity_shares(g: GraphWriter, head_inputs: list[str], recent_attributio
         similarities.append(g.node("Relu", ["recent_dots"], "recent_similarity"))  # (B, k, h)
         g.node("Concat", similarities, "similarity", axis=2)
         g.node("ReduceSum", ["similarity", "axis_2"], "similarity_sum", keepdims=1)  # (B, k, 1)
-        g.constant("least_similarity", 1e-6)  # with less in all, nothing explains the score
+        g.constant("least_similarity", 1e-6)  # with a smaller sum, nothing explains the score
         g.node("Max", ["similarity_sum", "least_similarity"], "safe_similarity")
         g.node("Div", ["recent_similarity", "safe_similarity"], "recent_ratio")
         g.node("Mul", ["recent_ratio", "model_part"], recent_attributions)
@@ -219,13 +225,13 @@ def _similarity_shares(g: GraphWriter, head_inputs: list[str], recent_attributio
 
 
 def _weighted_sum(g: GraphWriter, weights: str, vectors: str, output: str) -> None:
-    """(B, n), (B, n, d) -> (B, d)."""
+    """Write a weighted sum of vectors: (B, n), (B, n, d) -> (B, d)."""
     g.node("Unsqueeze", [weights, "axis_1"], f"{output}/weights_row")
     g.node("MatMul", [f"{output}/weights_row", vectors], f"{output}/row")
     g.node("Squeeze", [f"{output}/row", "axis_1"], output)
 
 
 def _dots(g: GraphWriter, vectors: str, output: str) -> None:
-    """Dot product of each picked item with each vector: (B, k, d), (B, n, d) -> (B, k, n)."""
+    """Write the dot product of each picked item with each vector: (B, k, d), (B, n, d) -> (B, k, n)."""
     g.node("Transpose", [vectors], f"{output}/columns", perm=[0, 2, 1])
     g.node("MatMul", ["picked", f"{output}/columns"], output)

@@ -14,20 +14,21 @@ HALF_LIVES_S = (7 * 86_400.0, 60 * 86_400.0)  # a week and two months
 
 @dataclass(frozen=True, slots=True)
 class LinearHead:
-    """Parameters of the linear head. The defaults are what training on session data gave.
+    """Parameters of the linear head; the defaults were learned from session data.
 
     The user vector is the unit vector along
 
         u = sum_c mix_c * ( sum_{j < n} (1 - rho_c) * rho_c ** j * w(type_j) * v_j  +  rho_c ** n * older )
-        older = sum_t a_t * sums_t / mass_t             (a half-life of mass 0 gives nothing)
+        older = sum_t a_t * sums_t / mass_t             (a half-life of mass 0 adds nothing)
 
-    where ``v_0`` is the newest of the ``n`` recents that are present (an event whose vector is unknown keeps its rank
-    and gives zero), ``rho_c`` the decay a rank of component ``c``, ``w`` the weight of an event type. With every
-    weight 1 and a user of one event a component is that event's vector and what is older at ratio 1 - rho : rho, so
-    a component is a mean over the whole history that forgets a share 1 - rho at each event.
+    where ``v_0`` is the newest of the ``n`` recents (an event whose vector is unknown keeps its rank and adds zero),
+    ``rho_c`` the decay of component ``c`` at each rank, ``w`` the weight of an event type, and ``mass_t`` the total
+    weight of ``sums_t``. For a user with one recent, and every ``w`` 1, a component mixes the recent's vector and
+    ``older`` at the ratio 1 - rho : rho. So a component is a mean over the whole history, which forgets the fraction
+    1 - rho at each event.
 
-    ``complete`` fills the place of what is older where there is none, as training on recents alone assumes: a user
-    without sums (or any user, where every a_t is 0) has each component divided by 1 - rho_c ** n.
+    ``complete`` makes the weights of a component add up to 1 for a user without sums (or for any user, where every a_t
+    is 0), as training on recents alone assumes: each component is divided by 1 - rho_c ** n.
     """
 
     rank_decays: tuple[float, ...] = (0.2, 0.5, 0.85, 0.99)  # rho_c
@@ -45,26 +46,26 @@ class LinearHead:
 
 
 def inputs(head: LinearHead) -> list[str]:
-    """What the head's graph takes."""
+    """Names of the inputs of the head's graph."""
     return ["sums", "mass", "recent_vectors", "recent_types", *(["recent_rows"] if head.repeats else [])]
 
 
 def build(head: LinearHead, dimension: int, history: int) -> onnx.ModelProto:
-    """The head as a graph.
+    """Write the head as a graph.
 
-    Inputs: ``sums`` (B, T, d), ``mass`` (B, T), ``recent_vectors`` (B, h, d) newest first, ``recent_types`` (B, h)
-    with -1 where there is none. Outputs: ``user`` (B, d), of unit length, or zero for a user without a known vector;
-    ``recent_weights`` (B, h) and ``sum_weights`` (B, T), with which
+    Its inputs are ``sums`` (B, T, d), ``mass`` (B, T), ``recent_vectors`` (B, h, d) newest first, and ``recent_types``
+    (B, h) with -1 for no recent. Its outputs are ``user`` (B, d), of unit length, or zero for a user without a known
+    vector; ``recent_weights`` (B, h) and ``sum_weights`` (B, T), with
     ``user = sum_j recent_weights_j * recent_vectors_j + sum_t sum_weights_t * sums_t``.
 
-    With ``head.repeats`` it also takes ``recent_rows`` (B, h), rows of the recents' items, -1 where there is none or it
-    is unknown, and gives ``recent_scores`` (B, h): what each recent adds to the score of its own item.
+    With ``head.repeats`` the graph also takes ``recent_rows`` (B, h), rows of the recents' items, -1 for no recent or
+    an unknown item. It then gives ``recent_scores`` (B, h): what each recent adds to the score of its own item.
     """
     half_lives = len(head.half_life_mix)
     rho = np.array(head.rank_decays)[:, None]
     mix = np.array(head.mix)[:, None]
     by_rank = mix * (1 - rho) * rho ** np.arange(history)  # (C, h)
-    # by "has something older" and count: (2, h + 1, h)
+    # by whether the user has older events, and by the count of recents: (2, h + 1, h)
     by_history = np.broadcast_to(by_rank.sum(axis=0), (2, history + 1, history)).copy()
     if head.complete:
         gaps = np.maximum(1 - rho ** np.arange(history + 1), 1e-12)  # (C, h + 1)
@@ -75,7 +76,7 @@ def build(head: LinearHead, dimension: int, history: int) -> onnx.ModelProto:
 
     g = GraphWriter()
     g.constant("weight_by_history", by_history.reshape(-1, history))
-    g.constant("weight_by_type", [*head.type_weights, 0.0])  # index -1, none, is the last
+    g.constant("weight_by_type", [*head.type_weights, 0.0])  # index -1, no recent, is the last
     g.constant("older_by_count", by_count)
     g.constant("half_life_mix", head.half_life_mix)
     g.constant("one", 1.0)
@@ -87,7 +88,7 @@ def build(head: LinearHead, dimension: int, history: int) -> onnx.ModelProto:
     g.node("Cast", ["present"], "present_i", to=INT64)
     g.node("ReduceSum", ["present_i", "axis_1"], "present_count", keepdims=1)  # (B, 1)
     g.node("Greater", ["mass", "tiny"], "has_mass")
-    # recents: rank, then type
+    # weights of the recents: by rank, then by type
     g.node("Cast", ["has_mass"], "has_mass_i", to=INT64)
     g.node("ReduceMax", ["has_mass_i", "axis_1"], "has_older", keepdims=1)  # (B, 1)
     g.node("Mul", ["has_older", "counts_i"], "older_rows")
@@ -96,14 +97,14 @@ def build(head: LinearHead, dimension: int, history: int) -> onnx.ModelProto:
     g.node("Gather", ["weight_by_history", "history_number"], "rank_weight")  # (B, h)
     g.node("Gather", ["weight_by_type", "recent_types"], "type_weight")
     g.node("Mul", ["type_weight", "rank_weight"], "recent_raw")  # (B, h)
-    # sums: by how many recents go before them
+    # weights of the sums: by the count of recents
     g.node("Gather", ["older_by_count", "present_count"], "older_weight")  # (B, 1)
     g.node("Where", ["has_mass", "mass", "one"], "safe_mass")
     g.node("Div", ["half_life_mix", "safe_mass"], "mean_weight")
     g.node("Cast", ["has_mass"], "has_mass_f", to=FLOAT)
     g.node("Mul", ["mean_weight", "has_mass_f"], "sum_mean")
     g.node("Mul", ["sum_mean", "older_weight"], "sum_raw")  # (B, T)
-    # the mix, and its length
+    # the mix, and its inverse length
     g.node("Unsqueeze", ["recent_raw", "axis_1"], "recent_row")  # (B, 1, h)
     g.node("MatMul", ["recent_row", "recent_vectors"], "recent_part")  # (B, 1, d)
     g.node("Unsqueeze", ["sum_raw", "axis_1"], "sum_row")
@@ -133,7 +134,7 @@ def build(head: LinearHead, dimension: int, history: int) -> onnx.ModelProto:
 
 
 def _repeats(g: GraphWriter, scores: RepeatScores, history: int) -> None:
-    """``recent_scores``, as ``RepeatScores`` has them; the pattern is that of ``repeats.patterns``."""
+    """Write ``recent_scores`` by the formula of ``RepeatScores``; the pattern is that of ``patterns``."""
     ranks = np.minimum(np.arange(history), repeat_consumption.RANKS - 1)
     g.constant("by_rank", scores.by_rank)
     g.constant("by_pattern", scores.by_pattern[:, ranks])  # (PATTERNS, h)
@@ -164,7 +165,7 @@ def _repeats(g: GraphWriter, scores: RepeatScores, history: int) -> None:
     g.node("Gather", ["length_class", "present_number"], "pattern_length")
     g.node("Add", ["pattern_i", "pattern_length"], "pattern")
     g.node("Gather", ["by_pattern", "pattern"], "pattern_scores")  # (B, h)
-    # how much nearer to the user the nearest recent is than each
+    # for each recent, how much nearer to the user the nearest recent is
     g.constant("lift", scores.lift)
     g.constant("farthest", -1.0)
     g.node("Unsqueeze", ["user", "axis_2"], "user_column")  # (B, d, 1)

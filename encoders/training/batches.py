@@ -1,4 +1,4 @@
-"""Batches of predictions with the items that compete in them, of few fixed shapes: each shape is compiled once."""
+"""Batches of predictions and of the items that compete in them; they have few shapes, as JAX compiles each shape."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,72 +11,76 @@ from encoders.ranking.repeat_consumption import patterns
 from encoders.training.options import TrainingOptions
 from encoders.training.sequences import Examples, ExampleSource
 
-_LEAST_DRAWN = 1024  # competitors drawn beside the batch's own items, at least
-_GROWTH = 2048
+_LEAST_DRAWN = 1024  # the fewest competitors drawn in addition to the batch's own items
+_GROWTH = 2048  # step in which the number of candidates grows where there are more of the batch's own items
 
 
 class Batch(NamedTuple):
-    """R predictions among C items. Places are columns of ``candidates``; C itself stands for "none"."""
+    """R predictions among C candidates. Positions are indices in ``candidates``; the position C means no item."""
 
     candidates: Int32Array  # (C,) item numbers
-    correction: Float32Array  # (C,) added to the logits: a drawn item stands for many that were not
-    histories: Int32Array  # (R, h) places, newest first
-    types: Int32Array  # (R, h), 3 where there is none
-    counts: Int32Array  # (R,)
-    targets: Int32Array  # (R,) places
-    pattern: Int32Array  # (R,) of repeats
-    newest: BoolArray  # (R, h) the newest event of its item
+    correction: Float32Array  # (C,) added to the logits: a drawn item stands for many others
+    histories: Int32Array  # (R, h) positions, newest first
+    types: Int32Array  # (R, h) event types, 3 for no event
+    counts: Int32Array  # (R,) events in each history
+    targets: Int32Array  # (R,) positions
+    pattern: Int32Array  # (R,) pattern of repeats
+    newest: BoolArray  # (R, h) whether the event is the newest of its item
     weight: Float32Array  # (R,) 0 for padding
-    older: Int32Array  # (R, O) places of what is older than the history
-    older_types: Int32Array  # (R, O), 3 where there is none
-    older_ages_s: Float32Array  # (R, O)
+    older: Int32Array  # (R, O) positions of the events that are older than the history
+    older_types: Int32Array  # (R, O) event types, 3 for no event
+    older_ages_s: Float32Array  # (R, O) seconds
 
 
 class Batches:
-    """Draws batches for epochs."""
+    """Draws the batches of an epoch."""
 
     def __init__(self, source: ExampleSource, items: int, options: TrainingOptions) -> None:
         self._source, self._items, self._options = source, items, options
-        self._place = np.zeros(items, np.int32)  # of each item among a batch's candidates; valid for those only
+        # position of each item among a batch's candidates; valid for the candidates only
+        self._position = np.zeros(items, np.int32)
 
     @property
     def steps(self) -> int:
-        """Batches an epoch."""
+        """Batches in an epoch."""
         return -(-len(self._source) // self._options.batch)
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
-        """All predictions once, in random order of their sequences; the last batch is padded."""
-        return self.at(self._source.shuffled(rng), rng)
+        """Batches of all predictions, each once, in random order of their sequences; the last batch is padded."""
+        return self.of(self._source.shuffled(rng), rng)
 
-    def at(self, places: Int64Array, rng: np.random.Generator) -> Iterator[Batch]:
-        """The predictions at these places, in order."""
-        for start in range(0, len(places), self._options.batch):
-            yield self._batch(self._source.examples(places[start : start + self._options.batch]), rng)
+    def of(self, events: Int64Array, rng: np.random.Generator) -> Iterator[Batch]:
+        """Batches of the predictions of these events, in order."""
+        for start in range(0, len(events), self._options.batch):
+            yield self._batch(self._source.examples(events[start : start + self._options.batch]), rng)
 
     def _batch(self, examples: Examples, rng: np.random.Generator) -> Batch:
         rows = self._options.batch
         candidates, correction = self._compete(examples, rng)
-        self._place[candidates] = np.arange(len(candidates))
+        self._position[candidates] = np.arange(len(candidates))
         none = np.int32(len(candidates))
         pattern, newest = patterns(examples.histories, examples.counts)
-        there = examples.histories >= 0
+        is_event = examples.histories >= 0
         return Batch(
             candidates,
             correction,
-            _pad(np.where(there, self._place[examples.histories], none), rows, len(candidates)),
-            _pad(np.where(there, examples.types, 3).astype(np.int32), rows, 3),
+            _pad(np.where(is_event, self._position[examples.histories], none), rows, len(candidates)),
+            _pad(np.where(is_event, examples.types, 3).astype(np.int32), rows, 3),
             _pad(examples.counts.astype(np.int32), rows, 0),
-            _pad(self._place[examples.targets], rows, 0),
+            _pad(self._position[examples.targets], rows, 0),
             _pad(pattern.astype(np.int32), rows, 0),
             _pad(newest, rows, 0),
             _pad(np.ones(len(examples.targets), np.float32), rows, 0),
-            _pad(np.where(examples.older >= 0, self._place[examples.older], none), rows, len(candidates)),
+            _pad(np.where(examples.older >= 0, self._position[examples.older], none), rows, len(candidates)),
             _pad(np.where(examples.older >= 0, examples.older_types, 3).astype(np.int32), rows, 3),
             _pad(examples.older_ages_s, rows, 0),
         )
 
     def _compete(self, examples: Examples, rng: np.random.Generator) -> tuple[Int32Array, Float32Array]:
-        """The batch's own items, and uniform draws that stand for all others: log(others / drawn) corrects theirs."""
+        """Candidates and their corrections: the batch's own items, and uniform draws that stand for all other items.
+
+        The logit of a drawn item is corrected by log(others / drawn).
+        """
         wanted = self._options.candidates
         if not wanted or wanted >= self._items:
             return np.arange(self._items, dtype=np.int32), np.zeros(self._items, np.float32)
@@ -89,7 +93,7 @@ class Batches:
             wanted = min(self._items, wanted + _GROWTH)
         drawn = wanted - mine
         others = self._items - mine
-        # the smallest of random numbers are a draw without replacement
+        # the items with the smallest random numbers are a draw without replacement
         keys = rng.random(self._items, np.float32)
         keys[own] = -1.0
         candidates = np.sort(np.argpartition(keys, wanted - 1)[:wanted]) if wanted < self._items else np.arange(wanted)
@@ -98,6 +102,7 @@ class Batches:
 
 
 def _pad(values: npt.NDArray[Any], rows: int, blank: float) -> npt.NDArray[Any]:
+    """Pad with ``blank`` to ``rows`` rows."""
     short = rows - len(values)
     if short <= 0:
         return values

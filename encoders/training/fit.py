@@ -1,4 +1,4 @@
-"""The training loop: one-cycle AdamW, a figure on held-out sequences after each epoch, and a file to go on from."""
+"""The training loop: one-cycle AdamW, figures on held-out sequences after each epoch, and a checkpoint file."""
 
 import hashlib
 import io
@@ -25,14 +25,14 @@ from encoders.training.model import Features, Params
 from encoders.training.options import TrainingOptions
 from encoders.training.sequences import ExampleSource, Sequences
 
-_VALIDATION_BATCH = 256  # its scores of all items are one matrix
-_ITEMS_AT_ONCE = 4096  # whose vectors are computed together: the vectors of their words are many times as much
-_MOST_VALIDATION = 8192  # predictions; more would only cost time
+_VALIDATION_BATCH = 256  # predictions in a batch; their scores of all items are one matrix
+_ITEMS_AT_ONCE = 4096  # items whose vectors are computed together; their words' vectors take many times the memory
+_MOST_VALIDATION = 8192  # predictions; more of them would only cost time
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How well held-out events are predicted, each among all items; NaN where nothing is held out."""
+    """How well held-out events are predicted, each among all items; NaN if nothing is held out."""
 
     recall_at_20: float
     mrr_at_20: float
@@ -41,23 +41,23 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the training stands."""
+    """Progress of a training."""
 
     epoch: int  # from 1
     step: int  # of the epoch, from 1
-    steps: int  # an epoch
-    loss: float  # mean of the epoch so far
+    steps: int  # of an epoch
+    loss: float  # mean over the steps of the epoch so far
     figures: Figures | None = None  # at the end of an epoch
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Parameters as arrays, and the figures of every epoch."""
+    """Result of a training: the parameters of the best epoch, and the figures of every epoch."""
 
     params: dict[str, Float32Array]
     history: list[Figures]
-    best_epoch: int  # whose parameters these are, from 1
-    learned: BoolArray  # (N,) the items whose own vectors mean anything
+    best_epoch: int  # the epoch of the parameters, from 1
+    learned: BoolArray  # (N,) whether an item's own vector was learned
 
 
 def fit(
@@ -67,25 +67,25 @@ def fit(
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
-    """Train on all but the held-out sequences.
+    """Train a model on all sequences but those that ``options.validation`` holds out.
 
     Parameters
     ----------
-    sequences : in order of time, so that the last ones are the latest days
-    features : of every item, in the order of ``sequences.item_ids``
-    checkpoint : a file that is written after every epoch, and gone on from if it is there
-    report : called now and then, and at the end of every epoch
+    sequences : sequences in order of time, so that the last ones are the latest days; these are held out
+    features : features of every item, in the order of ``sequences.item_ids``
+    checkpoint : file that is written after every epoch; if it exists, the training continues from it
+    report : called every ten steps, and at the end of every epoch
 
     Raises
     ------
     EncoderError
-        Nothing to learn from, or a checkpoint of another training.
+        There is nothing to learn from, or the checkpoint is damaged or of another training.
     """
     kept, held_out = sequences.split(options.validation)
     source = ExampleSource(kept, options.history, options.older)
     if not len(source):
         raise EncoderError(
-            f"There is nothing to train on: {len(kept)} sequences, none of two events or more. Give more events, or "
+            f"There is nothing to train on: {len(kept)} sequences, none of them of two events or more. Give more events, or "
             "hold out fewer."
         )
     items = len(sequences.item_ids)
@@ -95,7 +95,7 @@ def fit(
     first_half_lives_s = source.first_half_lives(options.half_lives) if source.older else None
     params = model.initial(items, options, features, _key(options.seed, 0), first_half_lives_s)
     if options.repeats and options.repeat_prior:
-        # where nobody comes back it has to fall by 10 and more: at a learning rate a step it never got there
+        # where nobody comes back, the score has to fall by 10 or more; at the learning rate it would not get so far
         params["repeat_patterns"] += math.log((source.repeats() + 1) / (len(source) + 1))
     state = (params, optimiser.init(params))
     best, done = params, 0
@@ -133,7 +133,7 @@ def fit(
 
 
 def _key(seed: int, number: int) -> jax.Array:
-    """Random bits by a generator that is cheap on a CPU; nobody needs them to be secret."""
+    """A key for random numbers, of a generator that is cheap on a CPU; it need not be secure."""
     return jax.random.fold_in(jax.random.key(seed, impl="unsafe_rbg"), number)
 
 
@@ -150,7 +150,7 @@ def _optimiser(options: TrainingOptions, steps: int) -> optax.GradientTransforma
 
 
 def _best(history: list[Figures]) -> int:
-    """The epoch with the best figure; the last one where nothing is held out."""
+    """Index of the epoch with the best figures; the last one if nothing is held out."""
     figures = [figures.ndcg_at_20 for figures in history]
     return len(figures) - 1 if np.isnan(figures[-1]) else int(np.argmax(figures))
 
@@ -165,14 +165,14 @@ class _Validation:
     def __init__(self, sequences: Sequences, items: int, options: TrainingOptions, features: Features | None) -> None:
         self._source = ExampleSource(sequences, options.history, options.older)
         self._rng = np.random.default_rng([options.seed, 0])
-        places = self._source.all()
-        if len(places) > _MOST_VALIDATION:
-            places = np.sort(self._rng.choice(places, _MOST_VALIDATION, replace=False))
-        self._places = places
+        events = self._source.all()
+        if len(events) > _MOST_VALIDATION:
+            events = np.sort(self._rng.choice(events, _MOST_VALIDATION, replace=False))
+        self._events = events
         whole = replace(options, candidates=0, batch=_VALIDATION_BATCH)
         self._batches = Batches(self._source, items, whole)
 
-        # of one shape, so that one is compiled: the last is filled up with the last item
+        # all parts have one shape, so that JAX compiles once: the last part is padded with the last item
         starts = range(0, items, _ITEMS_AT_ONCE)
         self._parts = [np.minimum(np.arange(first, first + _ITEMS_AT_ONCE), items - 1) for first in starts]
 
@@ -189,20 +189,20 @@ class _Validation:
         self._items, self._vectors, self._ranks = items, vectors, ranks
 
     def __call__(self, params: Params) -> Figures:
-        if not len(self._places):
+        if not len(self._events):
             return Figures(np.nan, np.nan, np.nan)
         vectors = jnp.concatenate([self._vectors(params, part) for part in self._parts])[: self._items]
-        found = [
+        ranks_of_batches = [
             np.asarray(self._ranks(params, vectors, batch))[batch.weight > 0]
-            for batch in self._batches.at(self._places, self._rng)
+            for batch in self._batches.of(self._events, self._rng)
         ]
-        ranks = np.concatenate(found)
+        ranks = np.concatenate(ranks_of_batches)
         hit = ranks < 20
         return Figures(float(hit.mean()), float((hit / (ranks + 1)).mean()), float((hit / np.log2(ranks + 2.0)).mean()))
 
 
 def _digest(sequences: Sequences, features: Features | None) -> str:
-    """Of all that is trained on."""
+    """SHA-256 of all training data, in hex digits."""
     arrays = (sequences.items, sequences.types, sequences.starts, sequences.times_ms, *jax.tree.leaves(features))
     digest = hashlib.sha256("\n".join(sequences.item_ids).encode())
     for array in arrays:
@@ -224,15 +224,15 @@ def _restore(path: Path, options: TrainingOptions, data: str, state: Any) -> tup
     try:
         opened = np.load(path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise EncoderError(f"'{path}' can't be read ({error}): delete it to start anew.") from None
+        raise EncoderError(f"'{path}' can't be read ({error}): delete it to start the training anew.") from None
     with opened as saved:
         leaves, tree = jax.tree.flatten((state, state[0]))
-        found = [saved[f"leaf_{i}"] for i in range(len(leaves)) if f"leaf_{i}" in saved]
+        saved_leaves = [saved[f"leaf_{i}"] for i in range(len(leaves)) if f"leaf_{i}" in saved]
         same = json.loads(str(saved["options"])) == options.as_dict() and str(saved.get("data", "")) == data
-        if not same or [leaf.shape for leaf in leaves] != [leaf.shape for leaf in found]:
+        if not same or [leaf.shape for leaf in leaves] != [leaf.shape for leaf in saved_leaves]:
             raise EncoderError(
-                f"'{path}' was left by a training with other options or other data: delete it to start anew, or give "
-                "the same options to go on."
+                f"'{path}' was written by a training with other options or other data: delete it to start anew, or "
+                "give the same options and data to continue."
             )
-        state, best = jax.tree.unflatten(tree, [jnp.asarray(leaf) for leaf in found])
+        state, best = jax.tree.unflatten(tree, [jnp.asarray(leaf) for leaf in saved_leaves])
         return state, best, [Figures(*row) for row in saved["history"].tolist()]

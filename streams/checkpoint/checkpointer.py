@@ -1,8 +1,8 @@
 """Kafka is the log, the store is the state: what is acked is always saved.
 
-A checkpoint freezes the dirty users at the boundary of a micro-batch, waits until Kafka has confirmed all that was produced up to
-there, writes the rows, makes sure that the terms are still ours, and only then acks the batches. A crash at any point
-replays batches whose users' applied offsets skip what is in their rows already.
+A checkpoint freezes the dirty users between two micro-batches, and waits until Kafka has confirmed all that was
+produced up to there. Then it writes the rows, makes sure that the terms are still ours, and only after that acks the
+batches. A crash at any point replays batches; applied offsets skip the events that are in the rows already.
 """
 
 import asyncio

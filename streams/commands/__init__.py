@@ -1,3 +1,5 @@
-"""The commands of ``prefstream``, a group a file, and what they share: these may import all of ``streams`` and
-``deploy.local``, but a command's file only inside its functions, so that `prefstream --help` answers at once.
+"""The commands of ``prefstream``, one group a file, and the modules that they share.
+
+They may import all of ``streams`` and ``deploy.local``. The file of a command imports heavy modules only inside its
+functions, so that `prefstream --help` answers at once.
 """

@@ -1,4 +1,4 @@
-"""What commands ask a broker before they read or write: does it answer, and which topics has it?"""
+"""Connects a command to its broker: checks that the broker answers, and asks which topics it has."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from streams.kafka.clients import BrokerUnavailable, check_broker, client_config
 from streams.kafka.topics import TopicsError
 from streams.settings import Kafka
 
-# librdkafka's own lines about connections would come beside our one sentence
+# librdkafka would print lines of its own about connections beside our one error message
 QUIET = {"log_level": 2}
 TIMEOUT_S = 10.0
 
@@ -17,7 +17,7 @@ _SIMULATOR_CLUSTER = "mockCluster"
 
 @dataclass(frozen=True)
 class Broker:
-    """A broker that answered, and the partitions of its topics then."""
+    """A broker that answered, and the partitions that its topics had at that moment."""
 
     kafka: Kafka
     admin: AdminClient
@@ -25,7 +25,7 @@ class Broker:
     is_simulator: bool = False
 
     def need(self, topic: str) -> int:
-        """The partitions of a topic; `TopicsError` if the broker doesn't have it."""
+        """Return the number of partitions of a topic; raises `TopicsError` if the broker doesn't have the topic."""
         if topic not in self.partitions:
             raise TopicsError(
                 f"The broker at {self.kafka.bootstrap_servers} has no topic {topic!r}: create it with "
@@ -35,12 +35,12 @@ class Broker:
 
 
 def connect(kafka: Kafka, timeout_s: float = TIMEOUT_S) -> Broker:
-    """Ask the broker for its topics; `BrokerUnavailable` if it doesn't answer. No topic is made by asking."""
+    """Ask the broker for its topics, without creating any; raises `BrokerUnavailable` if it doesn't answer."""
     admin = AdminClient(client_config(kafka) | QUIET)
     check_broker(admin, kafka, timeout_s)
     try:
-        found = admin.list_topics(timeout=timeout_s)
+        metadata = admin.list_topics(timeout=timeout_s)
     except Exception as error:
         raise BrokerUnavailable(f"The broker at {kafka.bootstrap_servers} did not list its topics: {error}.") from None
-    partitions = {name: len(topic.partitions) for name, topic in found.topics.items() if topic.error is None}
-    return Broker(kafka, admin, partitions, str(found.cluster_id).startswith(_SIMULATOR_CLUSTER))
+    partitions = {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+    return Broker(kafka, admin, partitions, str(metadata.cluster_id).startswith(_SIMULATOR_CLUSTER))

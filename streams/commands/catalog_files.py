@@ -1,4 +1,4 @@
-"""A catalog file in memory; what is no item is said and left out."""
+"""Reads a catalog file into memory; lines that are no items are reported and skipped."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from streams.offline.event_files import LineFile, read_items
 
 
 def read_catalog(path: Path) -> dict[str, CatalogItem]:
-    """Items of a file of JSON lines by id; the last of an id counts."""
-    found = {}
+    """Read the items of a file of JSON lines, by id; of several items with one id the last counts."""
+    items = {}
     with LineFile(path) as lines:
         for number, item in read_items(lines):
             if isinstance(item, DecodeError):
                 note(f"{path}:{number}: {item}")
             else:
-                found[item.item_id] = item
-    return found
+                items[item.item_id] = item
+    return items

@@ -1,4 +1,4 @@
-"""``prefstream console``: the live page."""
+"""``prefstream console``: serves the live page."""
 
 import errno
 import socket
@@ -26,9 +26,9 @@ def console(
     ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Serve a page to shop on: click, browse, buy, and see the recommendations follow, until Ctrl-C.
+    """Serve a page on which you shop and see the recommendations follow your clicks, browses and purchases.
 
-    It writes the event topics and reads `catalog` and `recommendations`; a worker has to run.
+    The page writes to the event topics and reads `catalog` and `recommendations`. A worker has to run. Ctrl-C ends it.
 
     \b
     Examples:
@@ -47,18 +47,18 @@ def console(
         broker.need(TopicNames(settings.namespace).full(topic))
 
     def ready(url: str) -> None:
-        say(f"prefstream console: {url} (Ctrl-C ends)")
+        say(f"prefstream console: {url} (Ctrl-C ends it)")
         if open_browser and not show(url):
-            note("There is no display to open it on: give the address to a browser yourself.")
+            note("This machine has no display to open a browser on: open the address yourself.")
 
-    names = frozenset(one.lower() for one in name or ())
+    names = frozenset(host_name.lower() for host_name in name or ())
     try:
         asyncio.run(serve(settings, host, port, names, simulated=broker.is_simulator, ready=ready))
     except OSError as error:
-        known = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
-        if error.errno not in known and not isinstance(error, socket.gaierror):
+        expected = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
+        if error.errno not in expected and not isinstance(error, socket.gaierror):
             raise
         raise CommandError(
-            f"The page can't be served on {host}:{port} ({error.strerror}): choose another port with --port, 0 for a "
-            "free one, or another address with --host."
+            f"The page can't be served on {host}:{port} ({error.strerror}): choose another port with --port (0 takes a "
+            "free one) or another address with --host."
         ) from error

@@ -1,4 +1,4 @@
-"""What every command is given: the global options, and the settings that they lead to."""
+"""The global options of a command, and the settings that follow from them."""
 
 import logging
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """The options before the command's name."""
+    """The options that stand before the command's name."""
 
     config: Path | None = None
     broker: str | None = None
 
     @property
     def words(self) -> str:
-        """``prefstream`` and its settings file, for hints that can be pasted."""
+        """The start of a command line, with the settings file if there is one, for hints that can be pasted."""
         return "prefstream" if self.config is None else f"prefstream --config {self.config}"
 
 
 def options(ctx: typer.Context) -> Options:
-    """The global options of this call."""
+    """Return the global options of this call."""
     return ctx.ensure_object(Options)
 
 
 def settings_of(ctx: typer.Context, *, logs: bool = True) -> "Settings":
-    """The settings of this call; ``logs`` sends warnings to stderr, so that stdout holds the answer alone."""
+    """Load the settings of this call; ``logs`` sends warnings to stderr, so that stdout holds only the answer."""
     from streams.monitoring.logs import set_up_logging
     from streams.settings import load_settings
 
@@ -45,13 +45,13 @@ def settings_of(ctx: typer.Context, *, logs: bool = True) -> "Settings":
         level = "debug" if settings.logging.level == "debug" else "warning"
         set_up_logging(settings.logging.model_copy(update={"level": level}))
         if level != "debug":
-            # what the driver has to say about servers that are away is in our one sentence
+            # our error message already says which servers are away
             logging.getLogger("cassandra").setLevel(logging.CRITICAL)
     return settings
 
 
 def broker_settings(ctx: typer.Context) -> "Settings":
-    """The settings of a command that talks to a broker that runs already."""
+    """Load the settings of a command that needs a running broker; raises `CommandError` if they name none."""
     from streams.settings import SIMULATOR
 
     settings = settings_of(ctx)

@@ -1,4 +1,4 @@
-"""Dead letters as an operator sees them, and what it takes to send one back to where it came from."""
+"""Dead letters as an operator sees them, and the record that sends a dead letter back to its topic."""
 
 import base64
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from streams.kafka.topics import CATALOG, COMMANDS, EVENT_TOPICS, REROUTED, Topi
 Headers = list[tuple[str, bytes | None]]
 
 UNREADABLE = "unreadable"
-"""The reason that is shown for a record whose own headers don't say why it is here."""
+"""The reason that is shown for a record whose headers don't say why it was refused."""
 
 _MESSAGES: dict[str, type[Any]] = {
     **{topic: EVENT_CLASSES[EVENT_TYPES.index(kind)] for topic, kind in EVENT_TOPICS.items()},
@@ -32,7 +32,7 @@ _MESSAGES: dict[str, type[Any]] = {
 
 @dataclass(frozen=True)
 class Parked:
-    """A record of the dead letters."""
+    """A record of the topic `dead-letters`."""
 
     partition: int
     offset: int
@@ -43,26 +43,26 @@ class Parked:
     letter: DeadLetter | None
 
     @property
-    def place(self) -> str:
-        """``PARTITION:OFFSET``, its name in commands."""
+    def position(self) -> str:
+        """``PARTITION:OFFSET``, the record's name in commands."""
         return f"{self.partition}:{self.offset}"
 
     @property
     def reason(self) -> str:
-        """Why it was refused."""
+        """Why the record was refused."""
         return UNREADABLE if self.letter is None else self.letter.reason
 
     @property
     def source(self) -> str:
-        """Where it was read, ``TOPIC:PARTITION:OFFSET``."""
+        """Where the refused record was read: ``TOPIC:PARTITION:OFFSET``; empty if unknown."""
         letter = self.letter
         return "" if letter is None else f"{letter.source_topic}:{letter.source_partition}:{letter.source_offset}"
 
     def summary(self) -> dict[str, Any]:
-        """The fields of a list."""
+        """The fields that `dlq list --json` shows."""
         letter = self.letter
         return {
-            "place": self.place,
+            "place": self.position,
             "time_ms": self.time_ms,
             "reason": self.reason,
             "field": letter.field if letter else None,
@@ -74,7 +74,7 @@ class Parked:
         }
 
     def full(self) -> dict[str, Any]:
-        """Everything; bytes as text to look at and as base64 to work with."""
+        """All fields; the value is there as text, to be read, and as base64, to be decoded."""
         return self.summary() | {
             "key": None if self.key is None else safe_bytes(self.key),
             "headers": [
@@ -86,7 +86,7 @@ class Parked:
 
 
 def parked(message: Any) -> Parked:
-    """A dead letter from a Kafka message, whatever it holds."""
+    """Make a dead letter of a Kafka message; it accepts any message."""
     headers: Headers = list(message.headers() or ())
     try:
         letter = DeadLetter.from_headers(headers)
@@ -107,7 +107,7 @@ class Resend:
 
 
 class NotReplayable(PrefstreamError):
-    """Sending it back would come to nothing, and the message says why."""
+    """A dead letter that can't be sent back, or would be refused again; the message says why."""
 
 
 def resend(
@@ -119,25 +119,26 @@ def resend(
     value: bytes | None = None,
     force: bool = False,
 ) -> Resend:
-    """What sends a dead letter back to the topic where it was first written.
+    """Make the record that sends a dead letter back to the topic where it was first written.
 
-    It goes there as a new record, with a new offset: its user's fences may be past the old one by now, and an event
-    below its fence is skipped. So one that was refused on its way through `rerouted` goes to the topic of its origin,
-    without the headers of that way. What can be decoded gets the key that its user's or item's records have.
+    It is a new record with a new offset. The applied offset of its user may have passed the old offset, and an event
+    below the applied offset is skipped. For the same reason a record that was refused after it went through `rerouted`
+    goes to the topic where it was first written, without the headers of `rerouted`. A value that can be decoded gets
+    the key of its user's (or its item's) records.
 
     Parameters
     ----------
     record : the dead letter
-    names : topics that it may go to
-    now_ms : the time that the new record will have
-    max_future_ms : how far beyond it an event may lie
-    value : a mended value instead of its own, as JSON: the content type that the old one had goes
-    force : send what would be refused again, because the workers may know more than this release
+    names : the topics of the namespace; the record must come from one of its inputs
+    now_ms : the Kafka timestamp that the new record will have
+    max_future_ms : how far the event's time may lie after ``now_ms``
+    value : a corrected value in JSON, sent instead of the record's own; the content type of the old value is removed
+    force : also send a record that would be refused again; the workers may be of a newer release, which accepts it
 
     Raises
     ------
     NotReplayable
-        It is no dead letter of these topics, or it would be refused again.
+        The record is no dead letter of these topics, or it would be refused again.
     """
     if record.letter is None:
         raise NotReplayable("its headers don't say where it came from")
@@ -145,19 +146,19 @@ def resend(
     headers = original_headers(record.headers)
     if names.short(topic) == REROUTED:
         topic = _origin(headers)
-        headers = [(name, kept) for name, kept in headers if name not in REROUTED_HEADERS.values()]
+        headers = [(name, header) for name, header in headers if name not in REROUTED_HEADERS.values()]
     message_type = _MESSAGES.get(names.short(topic)) if names.full(names.short(topic)) == topic else None
     if message_type is None:
         raise NotReplayable(f"it came from {topic!r}, which is no input of this namespace")
     payload = record.value if value is None else value
     if value is not None:
-        headers = [(name, kept) for name, kept in headers if name != CONTENT_TYPE]
+        headers = [(name, header) for name, header in headers if name != CONTENT_TYPE]
     key = record.key
     try:
         key = _checked_key(message_type, payload, headers, now_ms + max_future_ms)
     except DecodeError as error:
         if not force:
-            raise NotReplayable(f"it would be refused again ({error}): send a mended value with --value") from None
+            raise NotReplayable(f"it would be refused again ({error}): send a corrected value with --value") from None
     return Resend(topic, key, payload, headers)
 
 
@@ -166,7 +167,7 @@ def _origin(headers: Sequence[tuple[str, bytes | None]]) -> str:
         return rerouted.Rerouted.from_headers(headers).topic
     except DecodeError:
         raise NotReplayable(
-            f"it was re-routed, and its header {ORIGIN_TOPIC_HEADER!r} or one beside it is broken"
+            f"it was re-routed, and its header {ORIGIN_TOPIC_HEADER!r} or another header of re-routing is broken"
         ) from None
 
 

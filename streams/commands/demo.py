@@ -1,4 +1,4 @@
-"""``prefstream demo``: a shop with simulated shoppers, in one process."""
+"""``prefstream demo``: runs a shop with simulated shoppers, in one process."""
 
 from typing import Annotated
 
@@ -24,7 +24,9 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Watch recommendations follow the tastes of simulated shoppers: no server, no Java, nothing to set up.
+    """Watch recommendations follow the tastes of simulated shoppers.
+
+    It runs in one process: it needs no server, no Java and no set-up.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""``prefstream dlq``: look at the records that were refused, and send them back."""
+"""``prefstream dlq``: shows the records that were refused, and sends them back."""
 
 import re
 import time
@@ -27,7 +27,7 @@ Reason = Annotated[
     str | None,
     typer.Option(help="Only records that were refused for this reason, such as malformed.", show_default=False),
 ]
-Place = Annotated[
+Position = Annotated[
     str, typer.Argument(metavar="PARTITION:OFFSET", help="Partition and offset, as `dlq list` shows them.")
 ]
 
@@ -39,7 +39,7 @@ def list_records(
     limit: Annotated[int, typer.Option(min=1, help="Show the last N records; the counts include all.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """List refused records: where, why, which field, where it came from and when; and how many there are by reason.
+    """List refused records: position, time, reason, broken field, and where each was read; then the count by reason.
 
     \b
     Examples:
@@ -66,7 +66,7 @@ def list_records(
         ("record", "time (UTC)", "reason", "field", "read from"),
         [
             (
-                record.place,
+                record.position,
                 time_text(record.time_ms),
                 safe(record.reason, 60),
                 safe(record.letter.field or "", 60) if record.letter else "",
@@ -81,7 +81,7 @@ def list_records(
 @app.command()
 def show(
     ctx: typer.Context,
-    place: Place,
+    place: Position,
     raw: Annotated[bool, typer.Option("--raw", help="Print only the value, byte for byte.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -103,7 +103,7 @@ def show(
         say_json(record.full())
         return
     letter = record.letter
-    say(f"record    {record.place}, {time_text(record.time_ms)} UTC")
+    say(f"record    {record.position}, {time_text(record.time_ms)} UTC")
     say(f"reason    {safe(record.reason)}")
     if letter is not None:
         say(f"field     {safe(letter.field or '-')}")
@@ -144,8 +144,9 @@ def replay(
 ) -> None:
     """Send refused records back to the topic where they were first written, as new records, keyed by their user.
 
-    What would only be refused again stays: mend it with --value. Dead letters are not removed by a replay; an event
-    that is sent back twice counts once as long as the profile remembers its id (profiles.duplicate_window).
+    A record that would be refused again is not sent: correct its value with --value. A replay does not remove dead
+    letters. An event that is sent back twice counts once, as long as the profile remembers its id
+    (profiles.duplicate_window).
 
     \b
     Examples:
@@ -160,8 +161,8 @@ def replay(
     if bool(places) == every:
         raise CommandError("Name the records to replay (PARTITION:OFFSET, see `prefstream dlq list`), or give --all.")
     if value is not None and len(places or ()) != 1:
-        raise CommandError("--value mends one record: name just that one.")
-    mended = None if value is None else _file_bytes(value)
+        raise CommandError("--value replaces the value of one record: name exactly one record.")
+    corrected = None if value is None else _file_bytes(value)
     done: list[dict[str, object]] = []
     left: list[dict[str, object]] = []
     with _letters(ctx) as (settings, broker, reader):
@@ -176,16 +177,21 @@ def replay(
                     TopicNames(settings.namespace),
                     now_ms=time.time_ns() // 1_000_000,
                     max_future_ms=int(settings.profiles.max_future_s * 1000),
-                    value=mended,
+                    value=corrected,
                     force=force,
                 )
                 broker.need(sent.topic)
                 landed = sender.send_one(sent.topic, sent.key, sent.value, sent.headers)
             except (NotReplayable, RecordTooLarge) as error:
-                left.append({"place": record.place, "problem": str(error)})
+                left.append({"place": record.position, "problem": str(error)})
                 continue
             done.append(
-                {"place": record.place, "topic": landed.topic, "partition": landed.partition, "offset": landed.offset}
+                {
+                    "place": record.position,
+                    "topic": landed.topic,
+                    "partition": landed.partition,
+                    "offset": landed.offset,
+                }
             )
     if as_json:
         say_json({"replayed": done, "left": left})
@@ -198,17 +204,17 @@ def replay(
 def _tell(done: list[dict[str, object]], left: list[dict[str, object]]) -> None:
     from streams.display_text import safe
 
-    for one in done:
-        say(f"{one['place']} is now {one['topic']}:{one['partition']}:{one['offset']}")
-    for one in left:
-        note(f"{one['place']} was left where it is: {safe(str(one['problem']))}")
+    for record in done:
+        say(f"{record['place']} is now {record['topic']}:{record['partition']}:{record['offset']}")
+    for record in left:
+        note(f"{record['place']} was not sent: {safe(str(record['problem']))}")
     if not done and not left:
         say("There is nothing to replay.")
 
 
 @contextmanager
 def _letters(ctx: typer.Context) -> "Iterator[tuple[Settings, Broker, TopicReader]]":
-    """The settings, the broker, and a reader of its dead letters."""
+    """Give the settings, the broker, and a reader of its dead letters."""
     from streams.commands.broker import connect
     from streams.commands.reader import TopicReader
     from streams.kafka.topics import DEAD_LETTERS, TopicNames
@@ -225,13 +231,15 @@ def _read_all(reader: "TopicReader") -> "Iterator[Parked]":
     return map(parked, reader.until_end())
 
 
-def _read_one(reader: "TopicReader", place: str) -> "Parked":
+def _read_one(reader: "TopicReader", position: str) -> "Parked":
     from streams.commands.dead_letter_view import parked
 
-    found = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,18})", place)
-    if found is None:
-        raise CommandError(f"{place!r} names no record: expected PARTITION:OFFSET, as `prefstream dlq list` shows it.")
-    return parked(reader.one(int(found[1]), int(found[2])))
+    match = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,18})", position)
+    if match is None:
+        raise CommandError(
+            f"{position!r} names no record: expected PARTITION:OFFSET, as `prefstream dlq list` shows it."
+        )
+    return parked(reader.read_record(int(match[1]), int(match[2])))
 
 
 def _file_bytes(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""``prefstream encoders``: which encoder versions there are, and which one serves."""
+"""``prefstream encoders``: shows the encoder versions, and chooses the version that serves."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from streams.settings import Settings
     from streams.versions.activations import Activations
 
-app = typer.Typer(no_args_is_help=True, help="Swap encoder versions while users are served.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True, help="Swap encoder versions while the workers keep serving.", rich_markup_mode=None
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
 @app.command("list")
 def list_versions(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Show the versions that were activated and those whose folders are here, and how far each has the catalog.
+    """Show the versions that were activated or have a folder here, and how much of the catalog each has encoded.
 
     \b
     Examples:
@@ -36,40 +38,40 @@ def list_versions(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)
-    versions, shelf = read_versions(settings, broker), _shelf(settings)
-    folders = shelf.paths()
-    active = versions.active.version if versions.active is not None else shelf.first.manifest.version
-    order = [state.version for state in versions.activated]
-    order += sorted(versions.states.keys() | folders.keys() - {*order})
-    found = []
+    activations, registry = read_activations(settings, broker), _registry(settings)
+    folders = registry.paths()
+    active = activations.active.version if activations.active is not None else registry.first.manifest.version
+    order = [state.version for state in activations.activated]
+    order += sorted(activations.states.keys() | folders.keys() - {*order})
+    rows = []
     for version in dict.fromkeys(order):
-        state, progress = versions.states.get(version), _progress(settings, broker, version)
-        found.append(
+        state, progress = activations.states.get(version), _progress(settings, broker, version)
+        rows.append(
             {
                 "version": version,
                 "active": version == active,
                 "active_since_ms": state.active_since_ms if state is not None else None,
-                "dimension": state.dimension if state is not None else _dimension(shelf, version),
+                "dimension": state.dimension if state is not None else _dimension(registry, version),
                 "catalog_encoded": progress[0],
                 "catalog_records": progress[1],
                 "folder": str(folders[version]) if version in folders else None,
             }
         )
     if as_json:
-        say_json(found)
+        say_json(rows)
         return
     say_table(
         ("version", "", "since (UTC)", "dimension", "catalog encoded", "folder here"),
         [
             (
-                str(one["version"]),
-                "active" if one["active"] else "",
-                time_text(one["active_since_ms"]) if isinstance(one["active_since_ms"], int) else "",
-                str(one["dimension"] or ""),
-                f"{one['catalog_encoded']:,} of {one['catalog_records']:,}" if one["catalog_encoded"] else "",
-                str(one["folder"] or ""),
+                str(row["version"]),
+                "active" if row["active"] else "",
+                time_text(row["active_since_ms"]) if isinstance(row["active_since_ms"], int) else "",
+                str(row["dimension"] or ""),
+                f"{row['catalog_encoded']:,} of {row['catalog_records']:,}" if row["catalog_encoded"] else "",
+                str(row["folder"] or ""),
             )
-            for one in found
+            for row in rows
         ],
     )
 
@@ -77,13 +79,15 @@ def list_versions(ctx: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def activate(
     ctx: typer.Context,
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="The version that stands in its encoder.json.")],
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="The version, as it stands in the folder's encoder.json.")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Let a version serve: workers fill its item vectors while the present one serves, then move their users over.
+    """Let a version serve. The workers first encode the catalog with it; until then the present version serves.
 
-    Its folder has to be where encoder.folders says, here and at the workers; one that lacks it says so and goes on with
-    the version that it has. `prefstream encoders list` shows how far they are.
+    Its folder has to be in the folder that encoder.folders names, here and at each worker. A worker without it says so
+    in its log and keeps the version that it has. `prefstream encoders list` shows how much of the catalog is encoded.
 
     \b
     Examples:
@@ -94,22 +98,22 @@ def activate(
 
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)
-    versions, shelf = read_versions(settings, broker), _shelf(settings)
-    if versions.active is not None and versions.active.version == version:
+    activations, registry = read_activations(settings, broker), _registry(settings)
+    if activations.active is not None and activations.active.version == version:
         raise CommandError(f"The encoder version {version!r} is active already.")
-    state = _state_of(version, versions, shelf)
-    if versions.active is None:
-        first = shelf.first.manifest
+    state = _state_of(version, activations, registry)
+    if activations.active is None:
+        first = registry.first.manifest
         if first.version == version:
             raise CommandError(f"The encoder version {version!r} serves already: encoder.folder names it.")
-        # so that there is a version to go back to
-        _send(settings, broker, versions.activate(_stated(shelf.first), _now_ms()), versions)
-    _tell(_send(settings, broker, versions.activate(state, _now_ms()), versions), as_json)
+        # names the first version too, so that a rollback has a version to go back to
+        _send(settings, broker, activations.activate(_stated(registry.first), _now_ms()), activations)
+    _tell(_send(settings, broker, activations.activate(state, _now_ms()), activations), as_json)
 
 
 @app.command()
 def rollback(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Let the version serve that was active before. Users find what that version knew of them as it left it.
+    """Go back to the version that was active before. Users go on with what it knew about them then.
 
     \b
     Examples:
@@ -119,43 +123,43 @@ def rollback(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)
-    versions = read_versions(settings, broker)
-    if len(versions.activated) < 2:
+    activations = read_activations(settings, broker)
+    if len(activations.activated) < 2:
         raise CommandError(
-            "There is no former encoder version to go back to: `prefstream encoders activate` has not replaced any."
+            "There is no former encoder version to go back to: `prefstream encoders activate` never replaced a version."
         )
-    _tell(_send(settings, broker, versions.activate(versions.activated[1], _now_ms()), versions), as_json)
+    _tell(_send(settings, broker, activations.activate(activations.activated[1], _now_ms()), activations), as_json)
 
 
-def _shelf(settings: "Settings") -> "EncoderRegistry":
+def _registry(settings: "Settings") -> "EncoderRegistry":
     from encoders.artifact.registry import EncoderRegistry
     from streams.versions.builtin_encoder import load_encoder
 
     return EncoderRegistry(load_encoder(settings), settings.encoder.folders)
 
 
-def read_versions(settings: "Settings", broker: "Broker") -> "Activations":
-    """What the topic `encoders` says."""
+def read_activations(settings: "Settings", broker: "Broker") -> "Activations":
+    """Read the topic `encoders`: the versions that were activated."""
     from streams.commands.reader import TopicReader
     from streams.kafka.topics import ENCODERS, TopicNames
     from streams.versions.activations import Activations
 
-    versions = Activations()
+    activations = Activations()
     with TopicReader(broker, TopicNames(settings.namespace).full(ENCODERS)) as reader:
-        versions.see(reader.until_end())
-    return versions
+        activations.see(reader.until_end())
+    return activations
 
 
-def _state_of(version: str, versions: "Activations", shelf: "EncoderRegistry") -> "EncoderState":
-    """What the folder says of a version, or what was said when it was activated before."""
+def _state_of(version: str, activations: "Activations", registry: "EncoderRegistry") -> "EncoderState":
+    """The state of a version from its folder; without a folder, the state from when it was activated before."""
     from encoders.errors import EncoderError
 
     try:
-        return _stated(shelf.take(version))
+        return _stated(registry.take(version))
     except EncoderError as error:
-        if version in versions.states and version not in shelf.paths():
-            note(f"Taken as it was activated before: {error}")
-            return versions.states[version]
+        if version in activations.states and version not in registry.paths():
+            note(f"The version is taken as it was activated before: {error}")
+            return activations.states[version]
         raise
 
 
@@ -171,8 +175,8 @@ def _stated(encoder: "Encoder") -> "EncoderState":
     )
 
 
-def _send(settings: "Settings", broker: "Broker", state: "EncoderState", versions: "Activations") -> "EncoderState":
-    """Make the version's topic where it is missing, and name the version as active."""
+def _send(settings: "Settings", broker: "Broker", state: "EncoderState", activations: "Activations") -> "EncoderState":
+    """Create the topic of the version's item vectors if it is missing, and name the version as active."""
     import msgspec
 
     from schemas.codec import encode
@@ -187,7 +191,7 @@ def _send(settings: "Settings", broker: "Broker", state: "EncoderState", version
     ends = _ends(broker, names.full(CATALOG))
     state = msgspec.structs.replace(state, catalog_ends=[ends[number] for number in sorted(ends)])
     Sender(settings.kafka).send_one(names.full(ENCODERS), state.version, encode(state))
-    versions.states[state.version] = state
+    activations.states[state.version] = state
     return state
 
 
@@ -199,7 +203,7 @@ def _ends(broker: "Broker", topic: str) -> dict[int, int]:
 
 
 def _progress(settings: "Settings", broker: "Broker", version: str) -> tuple[int | None, int]:
-    """Records (by offsets) of the catalog that are encoded for a version, None if its group never was; and all."""
+    """Catalog records (by offsets) that a version has encoded, None if its group never existed; and all records."""
     from streams.catalog.catalog_progress import CatalogOffsets, catalog_consumer
     from streams.kafka.topics import CATALOG, TopicNames
 
@@ -212,11 +216,11 @@ def _progress(settings: "Settings", broker: "Broker", version: str) -> tuple[int
     return sum(known) if known else None, sum(ends.values())
 
 
-def _dimension(shelf: "EncoderRegistry", version: str) -> int | None:
+def _dimension(registry: "EncoderRegistry", version: str) -> int | None:
     from encoders.errors import EncoderError
 
     try:
-        return shelf.take(version).manifest.dimension
+        return registry.take(version).manifest.dimension
     except EncoderError as error:
         note(str(error))
         return None
@@ -231,6 +235,6 @@ def _tell(state: "EncoderState", as_json: bool) -> None:
         say_json(state)
         return
     say(
-        f"{state.version} is the active encoder version. Each worker goes over to it once the catalog is encoded with "
-        "it; `prefstream encoders list` shows how far that is, `prefstream encoders rollback` takes it back."
+        f"{state.version} is the active encoder version. A worker changes to it once the catalog is encoded with it. "
+        "`prefstream encoders list` shows how much is encoded; `prefstream encoders rollback` goes back."
     )

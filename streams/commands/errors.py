@@ -1,10 +1,13 @@
-"""Exit codes, and the error of a command. Every `PrefstreamError` is one sentence and exit code 1; others are bugs."""
+"""Exit codes, and the error of a command.
+
+A `PrefstreamError` is shown as one sentence and ends with exit code 1. Every other exception is a bug.
+"""
 
 from streams.errors import PrefstreamError
 
 EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
 class CommandError(PrefstreamError):
-    """A command can't do what was asked; the message says why and what to do about it."""
+    """A command can't do what was asked; the message says why, and what the user can do."""

@@ -1,4 +1,4 @@
-"""``prefstream evaluate``: how well an encoder predicts recorded events, beside baselines."""
+"""``prefstream evaluate``: measures how well an encoder predicts recorded events, beside baselines."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,7 +60,7 @@ def evaluate(
     encoder = manifest.load(folder)
     items, trained_on = known_items(encoder, catalog)
     if not items:
-        raise CommandError(f"'{folder}' is a text encoder: it needs the items' texts, give them with --catalog.")
+        raise CommandError(f"'{folder}' is a text encoder: it needs the texts of the items. Give them with --catalog.")
     asked = read_questions(data, limit, seed)
     model = StreamModel(encoder, Runtime("cpu"), list(items.values()))
     reports = [evaluate_stream(model, asked, trained_on, seed)]
@@ -69,11 +69,11 @@ def evaluate(
 
         past = [history.items for history in read_log(train).histories]
         for name, make in BASELINES.items():
-            note(f"baseline {name}")
+            note(f"measuring the baseline {name}")
             try:
                 baseline = make(past)
             except ImportError as error:
-                note(f"{name} left out: it needs {error.name}, `pip install 'prefstream[train]'`")
+                note(f"{name} is skipped: it needs {error.name}, `pip install 'prefstream[train]'`")
                 continue
             lists = [baseline.recommend(items, 20) for items in asked.items_before()]
             reports.append(judge(name, lists, asked, trained_on, model.index, seed))

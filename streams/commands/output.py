@@ -1,4 +1,4 @@
-"""Where commands write: answers to stdout, remarks to stderr."""
+"""Writes the output of commands: answers to stdout, remarks to stderr."""
 
 import os
 from collections.abc import Sequence
@@ -14,42 +14,42 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """A line of the answer."""
+    """Print a line of the answer to stdout."""
     typer.echo(text)
 
 
 def note(text: str) -> None:
-    """A remark beside the answer."""
+    """Print a remark to stderr."""
     typer.echo(text, err=True)
 
 
 def say_json(answer: Any) -> None:
-    """The answer for a script: JSON, indented."""
+    """Print the answer for a script: indented JSON."""
     import msgspec
 
     typer.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
 
 
 def check_writable(path: Path) -> None:
-    """`CommandError` where no file can be written at a path, before the work for it is done."""
+    """Check that a file can be written, before work is done for it; raises `CommandError` if not."""
     folder = path.parent
     if path.is_dir():
         raise CommandError(f"'{path}' is a folder: give the file to write.")
     if not folder.is_dir():
-        raise CommandError(f"There is no folder '{folder}' to write '{path.name}' in: make it, or give another path.")
+        raise CommandError(f"There is no folder '{folder}' for '{path.name}': create the folder, or give another path.")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise CommandError(f"'{path}' can't be written: give another path.")
 
 
 def console(*, err: bool = False) -> "Console":
-    """A console of rich's on today's stdout or stderr; ids that look like markup or emoji codes stay as they are."""
+    """Make a console of rich on the present stdout or stderr; markup and emoji codes in ids are printed unchanged."""
     from rich.console import Console
 
     return Console(stderr=err, highlight=False, markup=False, emoji=False)
 
 
 def say_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """A table of plain texts: as wide as the terminal on one, else never cut."""
+    """Print a table of plain texts: as wide as the terminal, or never cut where there is no terminal."""
     from rich import box
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""``prefstream profile``: what the system believes of a user, and making it forget."""
+"""``prefstream profile``: shows what is stored about a user, and has the user forgotten."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
     from streams.stores.base import StoredProfile
 
-app = typer.Typer(no_args_is_help=True, help="Look at a user's profile, or have it forgotten.", rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, help="Show a user's profile, or forget the user.", rich_markup_mode=None)
 
 _BROKER_S = 3.0
 
@@ -26,10 +26,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON."
 
 @app.command()
 def show(ctx: typer.Context, user: User, as_json: AsJson = False) -> None:
-    """Show a user's profile as it was saved last (a worker saves every checkpoint.interval_s).
+    """Show a user's profile as it was last saved (a worker saves every checkpoint.interval_s).
 
-    Items are stored by a hash of their id. Where the broker answers, its item vectors and catalog give ids and titles,
-    and the items nearest to the user's preference.
+    A profile stores items by a hash of their ids. If the broker answers, the topics of item vectors and of the catalog
+    give their ids and titles, and the items nearest to the user's preference.
 
     \b
     Examples:
@@ -44,8 +44,8 @@ def show(ctx: typer.Context, user: User, as_json: AsJson = False) -> None:
     row = asyncio.run(_load(settings, user))
     if row is None:
         raise CommandError(
-            f"There is no profile of user {user!r} in {_store(settings)}: no event yet or not saved yet, "
-            "or the id, the store or the namespace is another one."
+            f"There is no profile of user {user!r} in {_store(settings)}: the user has no event yet, the profile is "
+            "not saved yet, or the user id, the store or the namespace is wrong."
         )
     broker, problem = _broker(settings)
     view = view_profile(row, _half_lives(settings, broker))
@@ -63,7 +63,7 @@ async def _load(settings: "Settings", user: str) -> "StoredProfile | None":
     from streams.stores.open_store import make_store
 
     if settings.store.kind == "sqlite" and not settings.store.path.parent.is_dir():
-        return None  # looking must not make a store
+        return None  # to show a profile must not create a store
     store = make_store(settings)
     try:
         await store.open()
@@ -80,13 +80,13 @@ def _store(settings: "Settings") -> str:
 
 
 def _broker(settings: "Settings") -> "tuple[Broker | None, str | None]":
-    """The broker where one answers; else a sentence about why there is none."""
+    """The broker if it answers; otherwise None and a sentence that says why."""
     from streams.commands.broker import connect
     from streams.kafka.clients import BrokerUnavailable
     from streams.kafka.simulator import uses_simulator
 
     if uses_simulator(settings):
-        return None, "Items are shown by their hashes: give --broker HOST:PORT for their names."
+        return None, "Items are shown by their hashes: give --broker HOST:PORT to see their names."
     try:
         return connect(settings.kafka, _BROKER_S), None
     except BrokerUnavailable as error:
@@ -94,28 +94,30 @@ def _broker(settings: "Settings") -> "tuple[Broker | None, str | None]":
 
 
 def _half_lives(settings: "Settings", broker: "Broker | None") -> dict[str, list[float]]:
-    """Half-lives of the encoder versions: as they were activated, and of those whose folders are here."""
+    """Half-lives of the encoder versions that were activated or whose folders are here, by version."""
     from encoders.artifact import manifest
     from encoders.artifact.registry import EncoderRegistry
     from encoders.errors import EncoderError
-    from streams.commands.encoders import read_versions
+    from streams.commands.encoders import read_activations
     from streams.kafka.clients import BrokerUnavailable
     from streams.kafka.topics import ENCODERS, TopicNames
     from streams.versions.builtin_encoder import load_encoder
 
-    found = {}
+    half_lives = {}
     try:
         if broker is not None and TopicNames(settings.namespace).full(ENCODERS) in broker.partitions:
-            found = {state.version: state.half_lives_s for state in read_versions(settings, broker).states.values()}
+            half_lives = {
+                state.version: state.half_lives_s for state in read_activations(settings, broker).states.values()
+            }
         for version, path in EncoderRegistry(load_encoder(settings), settings.encoder.folders).paths().items():
-            found[version] = manifest.read(path).half_lives_s
+            half_lives[version] = manifest.read(path).half_lives_s
     except (BrokerUnavailable, EncoderError, OSError) as error:
-        note(f"Not all half-lives of the sums are known: {error}")
-    return found
+        note(f"Some half-lives of the sums are unknown: {error}")
+    return half_lives
 
 
 def _name_items(view: "ProfileView", row: "StoredProfile", broker: "Broker", settings: "Settings") -> str | None:
-    """Fill in names; a sentence about why there are none if the broker no longer answers."""
+    """Fill in the names of items; returns a sentence that says why there are none if the broker stopped answering."""
     from streams.commands.profile_names import name_items
     from streams.kafka.clients import BrokerUnavailable
     from streams.kafka.topics import TopicNames
@@ -146,7 +148,7 @@ def _tell(view: "ProfileView") -> None:
         f"{view.seen_ids} event ids remembered"
     )
     if view.pending_dropped:
-        say(f"{view.pending_dropped:,} older events were given up, because their items never got a vector")
+        say(f"{view.pending_dropped:,} older events were dropped, because their items never got a vector")
     for title, events in (("recent events", view.recents), ("waiting for their item's vector", view.pending)):
         if events:
             say_table(
@@ -161,7 +163,7 @@ def _tell(view: "ProfileView") -> None:
             "purchased",
         )
     if view.sums:
-        say("older events, as sums of item vectors")
+        say("older events, added up as sums of item vectors")
     for weight in view.sums:
         half_life = (
             "half-life not known here (encoder.folders has no such version)"
@@ -232,12 +234,12 @@ def forget(
         except typer.Abort:
             if sys.stdin.isatty():
                 raise
-            raise CommandError("Nothing is forgotten: say --yes where nobody is there to answer.") from None
+            raise CommandError("Nothing is forgotten: give --yes when no terminal is there to confirm.") from None
     landed = Sender(settings.kafka).send_one(names.full(COMMANDS), user, encode(command))
     if as_json:
         say_json({"user_id": user, "topic": landed.topic, "partition": landed.partition, "offset": landed.offset})
     else:
         say(
-            f"Asked for as {landed.topic}:{landed.partition}:{landed.offset}. The worker that owns the user does it "
-            "when it reads that; `prefstream watch` shows it."
+            f"The request is {landed.topic}:{landed.partition}:{landed.offset}. The worker that owns the user forgets "
+            "the user when it reads the request; `prefstream watch` shows it."
         )

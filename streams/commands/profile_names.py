@@ -1,4 +1,4 @@
-"""Names for the hashes in a profile, and the items near it, from the broker's topics."""
+"""Reads the broker's topics to name the items of a profile, and to find the items nearest to it."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ _CHUNK = 5_000
 
 
 def name_items(view: ProfileView, row: StoredProfile, broker: Broker, names: TopicNames, nearest: int = 10) -> None:
-    """Fill in item ids, titles and the nearest items, as far as the topics know them."""
+    """Fill in item ids, titles and the nearest items, as far as the topics hold them."""
     wanted = {int(item.hash, 16): item for item in items_of(view)}
     ids: dict[int, str] = {}
     vectors = names.item_vectors(row.encoder)
@@ -24,19 +24,23 @@ def name_items(view: ProfileView, row: StoredProfile, broker: Broker, names: Top
     if vectors in broker.partitions and dimension:
         index = _read_index(broker, vectors, dimension, row.encoder)
         rows = index.rows(np.fromiter(wanted, np.uint64, len(wanted)))
-        ids = {item: index.item_ids[place] for item, place in zip(wanted, rows.tolist(), strict=True) if place >= 0}
+        ids = {
+            item: index.item_ids[row_number]
+            for item, row_number in zip(wanted, rows.tolist(), strict=True)
+            if row_number >= 0
+        }
         view.nearest = _nearest(index, row, nearest)
     titles: dict[int, str] = {}
     near = {id_hash(item.item_id) for item in view.nearest or ()}
     if names.full(CATALOG) in broker.partitions:
         with TopicReader(broker, names.full(CATALOG)) as reader:
-            for found in map(titled, reader.until_end()):
-                # the catalog also knows items without a vector
-                if found is not None and (item := id_hash(found[0])) in wanted.keys() | near:
-                    ids[item], titles[item] = found
-    for one in items_of(view):
-        one.item_id = ids.get(int(one.hash, 16))
-        one.title = titles.get(int(one.hash, 16))
+            for id_and_title in map(titled, reader.until_end()):
+                # the catalog also has items without a vector
+                if id_and_title is not None and (item := id_hash(id_and_title[0])) in wanted.keys() | near:
+                    ids[item], titles[item] = id_and_title
+    for shown in items_of(view):
+        shown.item_id = ids.get(int(shown.hash, 16))
+        shown.title = titles.get(int(shown.hash, 16))
     for item_near in view.nearest or ():
         item_near.title = titles.get(id_hash(item_near.item_id))
 
@@ -65,6 +69,6 @@ def _nearest(index: ItemIndex, row: StoredProfile, count: int) -> list[NearView]
     near = items.items[rows] @ mixed  # (N, d) @ (d,) -> (N,)
     best = np.argsort(-near, kind="stable")[:count]
     return [
-        NearView(item_id=index.item_ids[place], title=None, similarity=round(float(score), 4))
-        for place, score in zip(rows[best].tolist(), near[best].tolist(), strict=True)
+        NearView(item_id=index.item_ids[row_number], title=None, similarity=round(float(score), 4))
+        for row_number, score in zip(rows[best].tolist(), near[best].tolist(), strict=True)
     ]

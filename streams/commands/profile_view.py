@@ -1,4 +1,4 @@
-"""A stored profile as something to read: what the system believes of a user."""
+"""A stored profile in a form that people can read."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from streams.stores.base import StoredProfile
 
 
 class ItemView(msgspec.Struct, kw_only=True):
-    """An item by its hash; id and title where somebody knows them."""
+    """An item by its hash, with id and title if they are known."""
 
     hash: str
     item_id: str | None = None
@@ -28,14 +28,14 @@ class EventView(msgspec.Struct, kw_only=True):
 
 
 class PurchaseView(msgspec.Struct, kw_only=True):
-    """A purchase that keeps its item out of the lists for a while."""
+    """A purchase; its item is not recommended for ranking.exclude_purchased_days."""
 
     time_ms: int
     item: ItemView
 
 
 class SumView(msgspec.Struct, kw_only=True):
-    """What one half-life's sum of older events weighs."""
+    """The total weight of the older events, summed under one half-life."""
 
     encoder: str
     half_life_s: float | None
@@ -52,7 +52,7 @@ class NearView(msgspec.Struct, kw_only=True):
 
 
 class ProfileView(msgspec.Struct, kw_only=True):
-    """Everything a row tells."""
+    """All that is stored about a user, as `profile show --json` prints it."""
 
     user_id: str
     partition: int
@@ -69,25 +69,25 @@ class ProfileView(msgspec.Struct, kw_only=True):
     pending: list[EventView]
     purchases: list[PurchaseView]
     sums: list[SumView]
-    fences: list[dict[str, str | int]]
-    nearest: list[NearView] | None = None  # None: the item vectors were not to be had
+    fences: list[dict[str, str | int]]  # the applied offsets; the JSON key keeps its old name
+    nearest: list[NearView] | None = None  # None: the item vectors could not be read
 
 
 def view_profile(row: StoredProfile, half_lives_s: Mapping[str, Sequence[float]]) -> ProfileView:
-    """Read a row.
+    """Make the view of a stored profile.
 
     Parameters
     ----------
     row : the stored profile
-    half_lives_s : half-lives of those encoder versions that are known here
+    half_lives_s : half-lives by encoder version, for the versions that are known here
 
     Raises
     ------
     StateError
-        The row is broken, or of a newer prefstream.
+        The stored profile is broken, or was written by a newer prefstream.
     """
     state = decode_state(row.state, row.user_id)
-    bought = zip(hashes(state.purchased_items).tolist(), times(state.purchased_times).tolist(), strict=True)
+    purchases = zip(hashes(state.purchased_items).tolist(), times(state.purchased_times).tolist(), strict=True)
     return ProfileView(
         user_id=row.user_id,
         partition=row.partition,
@@ -102,20 +102,20 @@ def view_profile(row: StoredProfile, half_lives_s: Mapping[str, Sequence[float]]
         seen_ids=len(hashes(state.seen_ids)),
         recents=_events(state.recents),
         pending=_events(state.pending),
-        purchases=[PurchaseView(time_ms=time_ms, item=_item(item)) for item, time_ms in bought],
+        purchases=[PurchaseView(time_ms=time_ms, item=_item(item)) for item, time_ms in purchases],
         sums=[view for sums in state.sums for view in _sums(sums, half_lives_s.get(sums.encoder, ()))],
-        fences=[_fence(fence) for fence in state.fences],
+        fences=[_applied_offset(applied) for applied in state.fences],
     )
 
 
 def items_of(view: ProfileView) -> list[ItemView]:
-    """Every item that the view names by its hash."""
+    """Return every item that the view names by its hash."""
     events = [event.item for event in view.recents + view.pending]
-    return events + [bought.item for bought in view.purchases]
+    return events + [purchase.item for purchase in view.purchases]
 
 
 def mixed_preference(row: StoredProfile) -> np.ndarray[tuple[int], np.dtype[np.float32]] | None:
-    """The mixed preference vector of a row, float32 (d,); None where it prefers nothing (yet)."""
+    """The preference vector of a user, mixed over the half-lives: float32 (d,); None if the user has none (yet)."""
     mixed = floats(row.mixed)
     return mixed if np.any(mixed) else None
 
@@ -142,10 +142,10 @@ def _sums(sums: EncoderSums, half_lives_s: Sequence[float]) -> list[SumView]:
     ]
 
 
-def _fence(fence: AppliedOffset) -> dict[str, str | int]:
+def _applied_offset(applied: AppliedOffset) -> dict[str, str | int]:
     return {
-        "topic": fence.topic,
-        "topic_id": fence.topic_id,
-        "partition": fence.partition,
-        "next_offset": fence.next_offset,
+        "topic": applied.topic,
+        "topic_id": applied.topic_id,
+        "partition": applied.partition,
+        "next_offset": applied.next_offset,
     }

@@ -1,4 +1,4 @@
-"""``prefstream quantise``: an encoder folder with smaller item graphs."""
+"""``prefstream quantise``: writes a variant of an encoder with smaller item graphs."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,7 @@ _SHOWN = ("recall@20", "mrr@20", "ndcg@20")
 
 
 class Precision(StrEnum):
-    """Of the weights."""
+    """The precision of the weights."""
 
     fp16 = "fp16"
     int8 = "int8"
@@ -48,9 +48,9 @@ def quantise(
 ) -> None:
     """Write a variant of an encoder with float16 or int8 weights in its item graphs, and compare the two.
 
-    Size, speed and vectors; with --data also how well each predicts, through the update and the ranking that a worker
-    runs, and what is lost, with 95% bootstrap intervals over the same questions. Its version gets a suffix, for its
-    vectors are others.
+    The comparison has size, speed and vectors. With --data both encoders also predict the same events, with the code
+    that a worker runs, and the comparison says how much accuracy is lost, with 95% bootstrap intervals. The version of
+    the variant gets a suffix, because its vectors differ.
 
     \b
     Examples:
@@ -70,22 +70,22 @@ def quantise(
     if output.exists():
         raise CommandError(f"There is something at '{output}' already: give another folder, or remove it.")
     if html is not None and data is None:
-        raise CommandError("--html shows how well both predict: give events with --data.")
-    if html is not None and html.parent != output:  # which is made here
+        raise CommandError("--html reports how well both encoders predict: give events with --data.")
+    if html is not None and html.parent != output:  # the folder `output` is created below
         check_writable(html)
     encoder = manifest.load(folder)
     items, trained_on = known_items(encoder, catalog)
     if data is not None and not items:
-        raise CommandError(f"'{folder}' is a text encoder: it needs the items' texts, give them with --catalog.")
+        raise CommandError(f"'{folder}' is a text encoder: it needs the texts of the items. Give them with --catalog.")
     asked = None if data is None else read_questions(data, limit, seed)
     variant = tool.quantise(encoder, output, to.value)
     if not items:
-        note("Nothing to compare on: a text encoder needs items, give them with --catalog.")
+        note("The vectors are not compared: a text encoder needs items. Give them with --catalog.")
     runtime = Runtime("cpu", threads=1)
     lost = tool.compare(runtime, encoder, variant, list(items.values()))
     figures: dict[str, Figure] = {}
     if asked is not None:
-        models = [StreamModel(one, runtime, list(items.values())) for one in (variant, encoder)]
+        models = [StreamModel(compared, runtime, list(items.values())) for compared in (variant, encoder)]
         reports = [evaluate_stream(model, asked, trained_on, seed) for model in models]
         figures = lost_accuracy(reports[1].places, reports[0].places, seed)
         if html is not None:

@@ -1,4 +1,4 @@
-"""What `evaluate` and `quantise --data` ask of an encoder: recorded events to predict, among known items."""
+"""Reads what `evaluate` and `quantise --data` need: the known items, and the recorded events to predict."""
 
 from collections.abc import Container
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def known_items(encoder: "Encoder", catalog: Path | None) -> tuple["dict[str, CatalogItem]", Container[str]]:
-    """The items that the encoder was trained on and those of a catalog, by id; and the ids of the former."""
+    """The items that the encoder was trained on and those of a catalog, by id; and the ids that it was trained on."""
     from encoders.items.lookup import read_rows
     from schemas.catalog import CatalogItem
     from streams.commands.catalog_files import read_catalog
@@ -25,11 +25,11 @@ def known_items(encoder: "Encoder", catalog: Path | None) -> tuple["dict[str, Ca
 
 
 def read_questions(data: Path, limit: int, seed: int) -> "Questions":
-    """All events of a file but each user's first, or a random choice of ``limit``."""
+    """Read the events to predict: all of a file except each user's first, or a random sample of ``limit`` of them."""
     from streams.offline.event_logs import questions, read_log
 
     asked = questions(read_log(data).histories, limit, seed)
     if not len(asked.users):
-        raise CommandError(f"'{data}' has no user with two events or more: there is nothing to predict.")
+        raise CommandError(f"'{data}' has no user with at least two events: there is nothing to predict.")
     note(f"{len(asked.users):,} predictions of {len(asked.log):,} users")
     return asked

@@ -1,4 +1,4 @@
-"""Reads a topic without a group: all of it, one record, or what comes from now on."""
+"""Reads a topic without a consumer group: all of it, one record, or the records that arrive from now on."""
 
 import time
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ class TopicReader:
     """A plain consumer of one topic; a context manager."""
 
     def __init__(self, broker: Broker, topic: str) -> None:
-        """`TopicsError` if the broker doesn't have the topic."""
+        """Open a consumer; raises `TopicsError` if the broker doesn't have the topic."""
         self.topic = topic
         self._count = broker.need(topic)
         self._servers = broker.kafka.bootstrap_servers
@@ -31,7 +31,7 @@ class TopicReader:
         self._consumer.close()
 
     def spans(self) -> dict[int, tuple[int, int]]:
-        """First offset and end offset of each partition."""
+        """Return the first offset and the end offset of each partition."""
         return {number: self._span(number) for number in range(self._count)}
 
     def _span(self, partition: int) -> tuple[int, int]:
@@ -44,9 +44,10 @@ class TopicReader:
         return int(low), int(high)
 
     def follow(self, *, from_beginning: bool = False) -> Iterator[list[Message]]:
-        """Records as they come, for ever; an empty list where none came for a moment.
+        """Yield records as they arrive, without end; an empty list when none arrived for a moment.
 
-        It starts where the topic ends (or begins) at the time of the call, not of the first ``next``.
+        The reading starts at the end (or the beginning) that the topic has when ``follow`` is called, not at the first
+        ``next``.
         """
         spans = self.spans()
         self._assign({number: low if from_beginning else high for number, (low, high) in spans.items()})
@@ -57,7 +58,7 @@ class TopicReader:
             yield self._consume()
 
     def until_end(self) -> Iterator[Message]:
-        """Every record that the topic holds at the time of the call."""
+        """Yield every record that the topic holds at the time of the first ``next``."""
         spans = self.spans()
         ends = {number: high for number, (low, high) in spans.items() if high > low}
         self._assign({number: spans[number][0] for number in ends})
@@ -75,23 +76,23 @@ class TopicReader:
                 deadline = time.monotonic() + _STALL_S
             elif time.monotonic() > deadline:
                 raise BrokerUnavailable(
-                    f"The broker at {self._servers} sent nothing of {self.topic} for {_STALL_S:.0f} s, and its end is "
-                    "not reached: see whether the broker is well."
+                    f"The broker at {self._servers} sent no record of {self.topic} for {_STALL_S:.0f} s, although the "
+                    "topic has more: check the broker's health."
                 )
 
-    def one(self, partition: int, offset: int) -> Message:
-        """The record at an offset; `CommandError` if there is none (any more)."""
+    def read_record(self, partition: int, offset: int) -> Message:
+        """Read the record at an offset; raises `CommandError` if there is none (any more)."""
         low, high = self._span(partition) if partition < self._count else (0, 0)
-        found = None
+        record = None
         if low <= offset < high:
             self._assign({partition: offset})
             deadline = time.monotonic() + _STALL_S
-            while found is None and time.monotonic() < deadline:
-                found = next(iter(self._consume()), None)
-        if found is None or found.offset() != offset:
+            while record is None and time.monotonic() < deadline:
+                record = next(iter(self._consume()), None)
+        if record is None or record.offset() != offset:
             held = f"that partition holds {low} to {high - 1}" if high > low else "that partition holds nothing"
             raise CommandError(f"There is no record {partition}:{offset} in {self.topic}: {held}.")
-        return found
+        return record
 
     def _assign(self, offsets: dict[int, int]) -> None:
         self._consumer.assign([TopicPartition(self.topic, number, offset) for number, offset in offsets.items()])

@@ -1,4 +1,4 @@
-"""``prefstream replay``: recorded events and items into the topics."""
+"""``prefstream replay``: sends recorded events and items to the topics."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -48,14 +48,14 @@ def replay(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Send this many events at most.", show_default=False)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first broken line.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Send recorded events to the input topics, keyed by user.
 
-    An event a line: {"type": "click", "event_id": "e1", "user_id": "u1", "item_id": "i1", "event_time_ms":
-    1700000000000}, the type being click, browse or purchase. Of Taobao's UserBehavior.csv, pv becomes a browse, cart
-    and fav a click, buy a purchase; an event's id is the file's name and line. Replaying a file twice changes nothing
-    of a user whose events are all still remembered (profiles.duplicate_window).
+    A line is one event: {"type": "click", "event_id": "e1", "user_id": "u1", "item_id": "i1", "event_time_ms":
+    1700000000000}. The type is click, browse or purchase. In Taobao's UserBehavior.csv pv becomes a browse, cart and
+    fav a click, buy a purchase; the id of an event is the file's name and line number. A second replay of a file
+    changes nothing for a user whose events are all still remembered (profiles.duplicate_window).
 
     A broken line is reported, skipped and counted. With --speed the events are read into memory and sorted by time.
 
@@ -71,9 +71,9 @@ def replay(
     if events is None and catalog is None:
         raise CommandError("There is nothing to replay: give a file of events, or items with --catalog.")
     if speed is not None and not 0 < speed < float("inf"):
-        raise CommandError(f"--speed is {speed:g}, expected a number above 0: 1 is as fast as it happened.")
+        raise CommandError(f"--speed is {speed:g}, expected a number above 0: 1 is the recorded speed.")
     settings = broker_settings(ctx)
-    # both are opened before anything is sent
+    # both files are opened before a record is sent
     with _opened(LineFile, catalog) as item_file, _opened(LineFile, events) as event_file:
         topics = _topics(settings, needs_catalog=catalog is not None)
         sender = Sender(settings.kafka)
@@ -84,10 +84,10 @@ def replay(
             if item_file is not None:
                 items_sent = _send_items(item_file, read_items(item_file), topics["item"], sender, problems)
             if event_file is not None:
-                found = read_events(event_file)
-                events_sent = _send_events(event_file, found, topics, sender, problems, speed, limit)
+                read = read_events(event_file)
+                events_sent = _send_events(event_file, read, topics, sender, problems, speed, limit)
         except Exception:
-            sender.finish()  # what was sent before the failure is there
+            sender.finish()  # the records sent before the failure reach Kafka
             raise
     problems.end()
     seconds = time.monotonic() - began
@@ -99,17 +99,17 @@ def replay(
     }
     if as_json:
         say_json(summary)
-        _check_some(summary)
+        _check_any_sent(summary)
         return
     rate = f", {events_sent / seconds:,.0f} events/s" if seconds > 0 else ""
     say(f"{events_sent:,} events and {items_sent:,} items sent, {problems.count:,} skipped, {seconds:.1f} s{rate}")
-    _check_some(summary)
+    _check_any_sent(summary)
 
 
-def _check_some(summary: dict[str, float]) -> None:
+def _check_any_sent(summary: dict[str, float]) -> None:
     if summary["skipped"] and not summary["events"] and not summary["items"]:
         raise CommandError(
-            "Not one line could be used. A line is one JSON object (not an array, and no object over several lines), "
+            "No line of the files could be used. A line must be one JSON object (no array, no part of an object), "
             "or a row of Taobao's UserBehavior.csv: see `prefstream replay --help`."
         )
 
@@ -119,7 +119,7 @@ def _opened(open_file: "type[LineFile]", path: Path | None) -> "AbstractContextM
 
 
 def _topics(settings: "Settings", *, needs_catalog: bool) -> dict[str, str]:
-    """Full names of the topics by event type, and of the catalog by "item"; `TopicsError` if one is missing."""
+    """Full names of the topics by event type, of the catalog by "item"; raises `TopicsError` if a topic is missing."""
     from streams.commands.broker import connect
     from streams.kafka.topics import CATALOG, EVENT_TOPICS, TopicNames, check_inputs
 
@@ -132,7 +132,7 @@ def _topics(settings: "Settings", *, needs_catalog: bool) -> dict[str, str]:
 
 
 class _Problems:
-    """Reports broken lines, counts them, and stops at the first if that is wanted."""
+    """Reports broken lines and counts them; with ``strict`` the first raises `CommandError`."""
 
     def __init__(self, strict: bool) -> None:
         self._strict = strict
@@ -181,7 +181,7 @@ def _send_items(
 
 def _send_events(
     file: "LineFile",
-    found: "Iterable[tuple[int, Event | DecodeError]]",
+    read: "Iterable[tuple[int, Event | DecodeError]]",
     topics: dict[str, str],
     sender: "Sender",
     problems: _Problems,
@@ -193,19 +193,19 @@ def _send_events(
     from streams.commands.replay_clock import ReplayClock
 
     topic_of = {cls: topics[kind] for cls, kind in zip(EVENT_CLASSES, EVENT_TYPES, strict=True)}
-    events: Iterable[Event] = _sound(file.path, found, problems, limit)
-    total, pace = file.size, None
+    events: Iterable[Event] = _without_broken(file.path, read, problems, limit)
+    total, clock = file.size, None
     if speed is not None:
         events = sorted(events, key=lambda event: event.event_time_ms)
-        total, pace = len(events), ReplayClock(speed, sender.wait)
+        total, clock = len(events), ReplayClock(speed, sender.wait)
     sent = 0
     with _progress(f"events {file.path.name}", total) as advance:
         for event in events:
-            if pace is not None:
-                pace.until(event.event_time_ms)
+            if clock is not None:
+                clock.wait_until(event.event_time_ms)
             sender.send(topic_of[type(event)], event.user_id, encode(event))
             sent += 1
-            if pace is not None:
+            if clock is not None:
                 advance(sent, sent)
             elif sent % _TICK_EVERY == 0:
                 advance(file.position, sent)
@@ -214,15 +214,15 @@ def _send_events(
     return sent
 
 
-def _sound(
-    path: Path, found: "Iterable[tuple[int, Event | DecodeError]]", problems: _Problems, limit: int | None
+def _without_broken(
+    path: Path, read: "Iterable[tuple[int, Event | DecodeError]]", problems: _Problems, limit: int | None
 ) -> "Iterator[Event]":
     from schemas.errors import DecodeError
 
     left = -1 if limit is None else limit
     if left == 0:
         return
-    for number, event in found:
+    for number, event in read:
         if isinstance(event, DecodeError):
             problems.add(path, number, str(event))
             continue
@@ -233,7 +233,7 @@ def _sound(
 
 
 def _progress(title: str, total: int) -> "AbstractContextManager[Advance]":
-    """A bar on stderr, if that is a terminal: how much of the file is read, and events a second."""
+    """Show a progress bar, if stderr is a terminal: the part of the file that is sent, and records a second."""
     from contextlib import contextmanager
 
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn

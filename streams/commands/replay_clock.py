@@ -1,4 +1,4 @@
-"""Waits so that recorded events come as they came, or any number of times faster."""
+"""Paces recorded events: at the speed at which they happened, or a multiple of it."""
 
 import time
 from collections.abc import Callable
@@ -7,19 +7,19 @@ _SLICE_S = 0.2
 
 
 class ReplayClock:
-    """Event times mapped to a clock: the first event is due at once."""
+    """Maps event times to a clock; the first event is due at once."""
 
     def __init__(
         self, speed: float, wait: Callable[[float], object], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """``speed`` is event seconds a second; ``wait`` is called with at most 0.2 s at a time."""
+        """``speed`` is seconds of event time per second of the clock; ``wait`` is called with at most 0.2 s."""
         self._speed = speed
         self._wait = wait
         self._clock = clock
         self._origin: tuple[float, int] | None = None
 
-    def until(self, event_time_ms: int) -> None:
-        """Return when the event is due; one that is late is due at once."""
+    def wait_until(self, event_time_ms: int) -> None:
+        """Wait until the event is due; returns at once for an event whose time has passed."""
         if self._origin is None:
             self._origin = self._clock(), event_time_ms
         start, first_ms = self._origin

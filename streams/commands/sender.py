@@ -1,4 +1,4 @@
-"""Produces for a command, and knows of every record whether Kafka has it."""
+"""Produces records for a command, and makes sure that Kafka confirmed each of them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +12,16 @@ from streams.settings import Kafka
 
 _POLL_EVERY = 500
 _FULL_WAIT_S = 0.05
-_FLUSH_S = 0.2  # a Ctrl-C is heard between flushes
+_FLUSH_S = 0.2  # Ctrl-C works between two flushes
 
 
 class RecordTooLarge(CommandError):
-    """One record that this producer will not take."""
+    """A record is larger than the producer accepts."""
 
 
 @dataclass(frozen=True)
 class Landed:
-    """Where a record is."""
+    """The topic, partition and offset of a record that Kafka confirmed."""
 
     topic: str
     partition: int
@@ -29,7 +29,7 @@ class Landed:
 
 
 class Sender:
-    """An idempotent producer; ``finish`` before the results are believed."""
+    """An idempotent producer; only after ``finish`` is every record sure to be in Kafka."""
 
     def __init__(self, kafka: Kafka, **extra: Any) -> None:
         self._producer = make_producer(kafka, **QUIET, **extra)
@@ -56,22 +56,24 @@ class Sender:
             self._producer.poll(0)
 
     def send_one(self, topic: str, key: str | bytes | None, value: bytes | None, headers: Any = None) -> Landed:
-        """Send a record and wait for where it landed."""
+        """Send a record, wait until Kafka has it, and return its topic, partition and offset."""
         self.send(topic, key, value, headers)
         self.finish()
-        assert self._last is not None, "a record that was confirmed has a place"
+        assert self._last is not None, "a confirmed record has an offset"
         return self._last
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, and Kafka's reports in."""
+        """Wait, and handle Kafka's delivery reports meanwhile."""
         self._producer.poll(seconds)
 
     def finish(self) -> None:
-        """Wait until Kafka has answered for every record; `CommandError` if it refused any."""
+        """Wait until Kafka has answered for every record; raises `CommandError` if it refused one or more."""
         while self._producer.flush(_FLUSH_S):
             pass
         if self.refused:
-            raise CommandError(f"Kafka refused {self.refused} of {self.sent} records; the first: {self._problem}.")
+            raise CommandError(
+                f"Kafka refused {self.refused} of {self.sent} records; the first problem: {self._problem}."
+            )
 
     def _report(self, error: KafkaError | None, message: Message) -> None:
         if error is None:

@@ -1,4 +1,4 @@
-"""``prefstream stack``: a real Kafka and a real Cassandra on this machine."""
+"""``prefstream stack``: starts and stops a real Kafka and a real Cassandra on this machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 app = typer.Typer(
-    no_args_is_help=True, help="A real Kafka and a real Cassandra on this machine.", rich_markup_mode=None
+    no_args_is_help=True,
+    help="Start and stop a real Kafka and a real Cassandra on this machine.",
+    rich_markup_mode=None,
 )
 
-Folder = Annotated[Path, typer.Option(help="Where the stack keeps its data, logs and record.")]
+Folder = Annotated[
+    Path, typer.Option(help="Folder in which the stack keeps its data, its logs and the record of its processes.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 DEFAULT_FOLDER = Path(".prefstream/stack")
@@ -29,7 +33,7 @@ DEFAULT_FOLDER = Path(".prefstream/stack")
 def up(ctx: typer.Context, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
     """Start Kafka and Cassandra on free loopback ports, create topics and tables, and write a settings file for them.
 
-    Needs a JDK 17 and Maven, which fetches both servers the first time. What runs already is left alone.
+    This needs JDK 17 and Maven; Maven downloads both servers the first time. A server that runs already keeps running.
 
     \b
     Examples:
@@ -44,7 +48,7 @@ def up(ctx: typer.Context, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = Fa
     from streams.commands.topics import create_missing
     from streams.stores.open_store import make_store
 
-    base = settings_of(ctx)  # a wrong setting is told before servers are started
+    base = settings_of(ctx)  # so that a wrong setting is reported before servers are started
     with _stack_errors():
         servers = stack.up(folder, progress=note)
     settings = _settings_for(base, servers)
@@ -68,15 +72,15 @@ def up(ctx: typer.Context, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = Fa
         )
         return
     hosts = ", ".join(f"{host}:{servers.cassandra_port}" for host in servers.cassandra_hosts)
-    say(f"Kafka answers at {servers.bootstrap_servers}, Cassandra at {hosts}; topics and tables are there.")
+    say(f"Kafka answers at {servers.bootstrap_servers}, Cassandra at {hosts}; topics and tables exist.")
     say(
-        f"Next, each in a terminal:\n  {words} worker\n  {words} replay events.jsonl --catalog items.jsonl\n"
-        f"  {words} watch\nTo stop the servers (their data stay): prefstream stack down{_with(folder)}"
+        f"Next, run each in its own terminal:\n  {words} worker\n  {words} replay events.jsonl --catalog items.jsonl\n"
+        f"  {words} watch\nTo stop the servers and keep their data: prefstream stack down{_with(folder)}"
     )
 
 
 def _settings_for(base: "Settings", servers: "Stack") -> "Settings":
-    """The settings in force, but towards these servers: without the log-ins and certificates of others."""
+    """Point the present settings to these servers, and drop the log-ins and certificates of other servers."""
     from streams.settings import Cassandra, Tls
 
     local = {"bootstrap_servers": servers.bootstrap_servers, "tls": Tls(), "sasl": None, "replication_factor": 1}
@@ -91,7 +95,7 @@ def _settings_for(base: "Settings", servers: "Stack") -> "Settings":
 
 @contextmanager
 def _stack_errors() -> Iterator[None]:
-    """Turn errors of the stack, which knows nothing of prefstream, into errors of the command."""
+    """Turn errors of the stack, which does not import prefstream, into errors of the command."""
     from deploy.local.errors import StackError
 
     try:
@@ -109,7 +113,7 @@ async def _open_and_close(store: Any) -> None:
 
 @app.command()
 def down(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
-    """Stop the two servers of this folder and nothing else. Their data stay.
+    """Stop the two servers of this folder, and no other process. Their data are kept.
 
     \b
     Examples:
@@ -122,12 +126,12 @@ def down(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
     if as_json:
         say_json({"stopped": stopped})
     else:
-        say("Stopped; the data stay." if stopped else f"Nothing of {folder} was running.")
+        say("Stopped; the data are kept." if stopped else f"No server of {folder} was running.")
 
 
 @app.command()
 def status(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
-    """Tell whether the servers run and answer; exit code 1 if not both do.
+    """Show whether the servers run and answer; the exit code is 1 unless both do.
 
     \b
     Examples:
@@ -139,11 +143,11 @@ def status(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
     from deploy.local import stack
 
     with _stack_errors():
-        found = stack.status(folder)
+        state = stack.status(folder)
     if as_json:
-        servers = [asdict(server) | {"log": str(server.log)} for server in found.servers]
-        say_json({"running": found.running, "folder": str(found.folder), "servers": servers})
-    elif not found.servers:
+        servers = [asdict(server) | {"log": str(server.log)} for server in state.servers]
+        say_json({"running": state.running, "folder": str(state.folder), "servers": servers})
+    elif not state.servers:
         say(f"There is no stack in {folder}: start one with `prefstream stack up{_with(folder)}`.")
     else:
         say_table(
@@ -156,10 +160,10 @@ def status(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
                     str(server.pid or ""),
                     str(server.log),
                 )
-                for server in found.servers
+                for server in state.servers
             ],
         )
-    if not found.running:
+    if not state.running:
         raise typer.Exit(EXIT_FAILED)
 
 

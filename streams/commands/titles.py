@@ -1,4 +1,4 @@
-"""Titles of items from the catalog topic, as they become known."""
+"""Learns the titles of items from the catalog topic, as records arrive."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class _Titled(msgspec.Struct):
 
 
 def titled(message: Any) -> tuple[str, str] | None:
-    """Item id and title of a catalog record; None for one that has none."""
+    """Item id and title of a catalog record; None for a record without them, such as a deletion."""
     if message.value() is None:
         return None
     try:
@@ -29,35 +29,38 @@ def titled(message: Any) -> tuple[str, str] | None:
 
 
 class Titles:
-    """Follows the catalog in a thread of its own; a context manager. Without such a topic every title is unknown."""
+    """Follows the catalog in its own thread; a context manager. Without a catalog topic every title is unknown."""
 
     def __init__(self, broker: Broker, topic: str) -> None:
         self._known: dict[str, str] = {}
         self._kafka = broker.kafka
-        self._tail = CompactedTopicReader(topic, self._consumer, self._collect) if topic in broker.partitions else None
+        self._reader = (
+            CompactedTopicReader(topic, self._consumer, self._collect) if topic in broker.partitions else None
+        )
 
     def __enter__(self) -> "Titles":
-        if self._tail is not None:
-            self._tail.start()
+        if self._reader is not None:
+            self._reader.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._tail is not None:
-            self._tail.stop()
+        if self._reader is not None:
+            self._reader.stop()
 
     def wait(self, seconds: float) -> None:
-        """Give the titles that are there already a moment to come."""
-        if self._tail is not None:
-            self._tail.caught_up.wait(seconds)
+        """Wait until the titles that are in the topic already are read, for at most ``seconds``."""
+        if self._reader is not None:
+            self._reader.caught_up.wait(seconds)
 
     def __call__(self, item_id: str) -> str:
-        """The item's title, else its id."""
+        """Return the item's title; its id if the title is unknown."""
         return self._known.get(item_id) or item_id
 
     def _consumer(self) -> Consumer:
         return make_tail_consumer(self._kafka, **QUIET)
 
     def _collect(self, messages: list[Any]) -> None:
-        for found in map(titled, messages):
-            if found is not None:
-                self._known[found[0]] = found[1]
+        for id_and_title in map(titled, messages):
+            if id_and_title is not None:
+                item_id, title = id_and_title
+                self._known[item_id] = title

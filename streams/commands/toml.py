@@ -1,4 +1,4 @@
-"""Settings as TOML, which Python's library only reads."""
+"""Writes settings as TOML; Python's own library only reads it."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def to_toml(tables: Mapping[str, Any], path: str = "") -> str:
-    """Text of nested tables of strings, numbers, booleans and lists of them; None and empty tables are left out.
+    """Write nested tables of strings, numbers, booleans and lists of them; None and empty tables are omitted.
 
     >>> print(to_toml({"namespace": "shop1", "kafka": {"partitions": 8}}), end="")
     namespace = "shop1"
@@ -16,7 +16,7 @@ def to_toml(tables: Mapping[str, Any], path: str = "") -> str:
     """
     plain = {name: value for name, value in tables.items() if not isinstance(value, Mapping) and value is not None}
     text = f"\n[{path}]\n" if path and plain else ""
-    # JSON writes these values as TOML does, if characters beyond ASCII stay as they are
+    # for these values JSON is valid TOML, if characters beyond ASCII are not escaped
     text += "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in plain.items())
     for name, value in tables.items():
         if isinstance(value, Mapping):

@@ -18,13 +18,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON."
 
 
 def connect_to_kafka(settings: "Settings") -> "Broker":
-    """A broker that can make topics; the simulator can't and says nothing, so it is asked who it is."""
+    """Connect to a broker that can create topics; raises `CommandError` for the simulator, which ignores requests."""
     from streams.commands.broker import connect
 
     broker = connect(settings.kafka)
     if broker.is_simulator:
         raise CommandError(
-            f"The broker at {settings.kafka.bootstrap_servers} is the in-process simulator: the worker makes its "
+            f"The broker at {settings.kafka.bootstrap_servers} is the in-process simulator: the worker creates its "
             "topics, with four partitions each, and they can't be changed."
         )
     return broker
@@ -32,9 +32,9 @@ def connect_to_kafka(settings: "Settings") -> "Broker":
 
 @app.command()
 def create(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Create the topics that are missing. What exists is left as it is.
+    """Create the topics that are missing. Existing topics are not changed.
 
-    The partitions of new ones are kafka.partitions, or as many as the inputs that exist have.
+    A new topic has kafka.partitions partitions, or as many as the input topics that exist already.
 
     \b
     Examples:
@@ -50,12 +50,12 @@ def create(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 def create_missing(settings: "Settings", broker: "Broker") -> tuple[list[str], list[str]]:
-    """Create what is missing; returns the names of the new and of the older topics."""
+    """Create the missing topics; returns the names of the new topics and of those that were there already."""
     from streams.kafka.topics import TopicNames, create_topics, wanted_topics
     from streams.versions.builtin_encoder import load_encoder
     from streams.worker.feature_table import feature_topics
 
-    # a missing input must get the count that the others grew to
+    # a missing input must get as many partitions as the other inputs have by now
     inputs = TopicNames(settings.namespace).inputs
     counts = [broker.partitions[name] for name in inputs if name in broker.partitions]
     if counts:
@@ -73,9 +73,9 @@ def grow(
     partitions: Annotated[int, typer.Argument(min=1, max=10_000, help="Partitions that each input topic is to have.")],
     as_json: AsJson = False,
 ) -> None:
-    """Give all five input topics N partitions, in one request: more workers can share them then.
+    """Grow all five input topics to N partitions, in one request, so that more workers can share them.
 
-    Events of a user may come on another partition afterwards; the workers send them on, and none counts twice.
+    Afterwards a user's events may arrive on another partition. The workers send them on, and no event counts twice.
 
     \b
     Examples:
@@ -113,12 +113,12 @@ def list_topics(ctx: typer.Context, as_json: AsJson = False) -> None:
         topic.topic
         for topic in wanted_topics(settings, load_encoder(settings).manifest.version, feature_topics(settings))
     ]
-    # vectors of other encoder versions are of the namespace too
+    # the topics of other encoder versions belong to the namespace too
     prefix = TopicNames(settings.namespace).item_vectors("")
     wanted += sorted(name for name in broker.partitions if name.startswith(prefix) and name not in wanted)
     present = [name for name in wanted if name in broker.partitions]
     ids, policies = ({}, {}) if broker.is_simulator else (_ids(broker, present), _policies(broker, present))
-    found = [
+    rows = [
         {
             "name": name,
             "partitions": broker.partitions.get(name),
@@ -129,7 +129,7 @@ def list_topics(ctx: typer.Context, as_json: AsJson = False) -> None:
         for name in wanted
     ]
     if as_json:
-        say_json(found)
+        say_json(rows)
         return
     say_table(
         ("topic", "partitions", "clean-up", "id"),
@@ -140,21 +140,21 @@ def list_topics(ctx: typer.Context, as_json: AsJson = False) -> None:
                 str(topic["cleanup_policy"] or ""),
                 str(topic["id"] or ""),
             )
-            for topic in found
+            for topic in rows
         ],
     )
     if len(present) < len(wanted):
-        note("Some are missing: create them with `prefstream topics create`.")
+        note("Some topics are missing: create them with `prefstream topics create`.")
 
 
 def _ids(broker: "Broker", topics: list[str]) -> dict[str, str]:
     from confluent_kafka import KafkaException, TopicCollection
 
     try:
-        found = broker.admin.describe_topics(TopicCollection(topics), request_timeout=10.0)
-        return {topic: str(future.result(10.0).topic_id) for topic, future in found.items()}
+        answers = broker.admin.describe_topics(TopicCollection(topics), request_timeout=10.0)
+        return {topic: str(future.result(10.0).topic_id) for topic, future in answers.items()}
     except (KafkaException, TimeoutError) as error:
-        note(f"The broker does not tell the topics' ids: {error}.")
+        note(f"The broker did not tell the topics' ids: {error}.")
         return {}
 
 
@@ -164,8 +164,8 @@ def _policies(broker: "Broker", topics: list[str]) -> dict[str, str]:
 
     resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
     try:
-        found = broker.admin.describe_configs(resources, request_timeout=10.0)
-        return {resource.name: future.result(10.0)["cleanup.policy"].value for resource, future in found.items()}
+        answers = broker.admin.describe_configs(resources, request_timeout=10.0)
+        return {resource.name: future.result(10.0)["cleanup.policy"].value for resource, future in answers.items()}
     except (KafkaException, TimeoutError) as error:
-        note(f"The broker does not tell the topics' settings: {error}.")
+        note(f"The broker did not tell the topics' settings: {error}.")
         return {}

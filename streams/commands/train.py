@@ -1,4 +1,4 @@
-"""``prefstream train``: from recorded events to an encoder folder."""
+"""``prefstream train``: trains an encoder on recorded events, and writes its folder."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _LEAST_STEPS = 50
-"""Of an epoch: few events in large batches would hardly move what is learned."""
+"""The least number of steps of an epoch: few events in large batches would hardly change the weights."""
 
 
 def train(
@@ -63,7 +63,7 @@ def train(
     repeat_prior: Annotated[
         bool,
         typer.Option(
-            help="Begin the scores of items seen before with how often people return to items, not with zero."
+            help="Start the scores of items seen before from how often users return to an item. Without it: from zero."
         ),
     ] = True,
     repeat_lift: Annotated[
@@ -82,11 +82,11 @@ def train(
 ) -> None:
     """Train an encoder on recorded events, in JAX (install the extra `train`).
 
-    An event a line as for `prefstream replay`, or a table with the columns user_id (or session_id), item_id, and where
-    there are any type and event_time_ms, or event_time in ISO 8601 or as Parquet's timestamps; without times the order
-    of the rows is the order of time. Of a catalog it learns from titles, categories, brands and attributes, and from
-    prices and image vectors where there are any, so that a new item has a vector at once. Ctrl-C stops it, and the same
-    command goes on after the last whole epoch.
+    The events are one JSON object a line, as for `prefstream replay`, or a table. A table has the columns user_id (or
+    session_id) and item_id. It may have the column type, and event_time_ms or event_time (in ISO 8601 or as Parquet's
+    timestamps). Without times the rows must be in the order of time. With a catalog the encoder also learns from the
+    items' titles, categories, brands and attributes, and from prices and image vectors if there are any; a new item
+    then has a vector at once. Ctrl-C stops the training; the same command continues after the last complete epoch.
 
     \b
     Examples:
@@ -122,10 +122,10 @@ def train(
     )
     table = None
     if text_model is not None and catalog is None:
-        raise CommandError("--text-model reads the texts of a catalog: give one after the events.")
+        raise CommandError("--text-model reads the texts of a catalog: give a catalog after the events.")
     if catalog is not None:
-        found = read_catalog(catalog)
-        known = [found.get(item) for item in sequences.item_ids]
+        items = read_catalog(catalog)
+        known = [items.get(item) for item in sequences.item_ids]
         dense = DenseInputs.of_catalog(known, None if text_model is None else Runtime(), text_model)
         table = FeatureTable(known, least_items=2, dense=dense)
         note(
@@ -156,7 +156,8 @@ def train(
         trained = fit(sequences, options, None if table is None else table.features, checkpoint, report)
     texts = None if text_model is None else model_path(text_model)
     name = version or _version(options, events, catalog, texts)
-    # what was learned is not lost where the folder can't be written; in it, it would be one of the encoder's files
+    # the checkpoint moves out of the folder, where it would count as a file of the encoder; if the export fails, the
+    # training is not lost
     kept = checkpoint.rename(output.with_name(f"{output.name}.training.npz"))
     encoder = export.write(output, sequences.item_ids, trained, options, name, table)
     kept.unlink()
@@ -169,7 +170,7 @@ def train(
 
 
 def _version(options: "TrainingOptions", *read: Path | None) -> str:
-    """Of whatever the vectors depend on: two spaces must not share a version."""
+    """A checksum of all that the vectors depend on: two different encoders must not share a version."""
     digest = hashlib.sha256(repr(options).encode())
     for path in read:
         if path is not None:
@@ -180,7 +181,7 @@ def _version(options: "TrainingOptions", *read: Path | None) -> str:
 
 @contextmanager
 def _shown() -> "Iterator[Callable[[TrainingProgress], None]]":
-    """A bar on a terminal, a line an epoch elsewhere."""
+    """Show the training: a progress bar on a terminal, and a line for each epoch."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from streams.commands.output import console

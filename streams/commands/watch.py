@@ -1,4 +1,4 @@
-"""``prefstream watch``: recommendations as they change."""
+"""``prefstream watch``: shows recommendations as they change."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ _LINE_ITEMS = 5
 _WIDTH = 40
 _MAX_USERS = 1_000
 
-Seen = tuple[str, "Recommendation | None"]  # a user, and the list or None for a user that was forgotten
+Seen = tuple[str, "Recommendation | None"]  # a user id, and the recommendation; None: the user was forgotten
 
 
 def watch(
@@ -41,8 +41,8 @@ def watch(
 ) -> None:
     """Show recommendations as they change, from now on, until Ctrl-C.
 
-    On a terminal a table of the users that changed last; elsewhere a line each. The time is from when Kafka had the
-    event to when the recommendation left the worker.
+    On a terminal it shows a table of the users whose recommendations changed last; elsewhere a line for each
+    recommendation. The time shown is from when Kafka received the event to when the recommendation left the worker.
 
     \b
     Examples:
@@ -74,7 +74,7 @@ def watch(
 
 
 def _changes(batches: "Iterator[list[Message]]", users: set[str], limit: int | None) -> Iterator[list[Seen]]:
-    """Lists of changes as they come; an empty one now and then while none comes."""
+    """Yield changes as they arrive; an empty list from time to time while none arrives."""
     from schemas.codec import decode
     from schemas.errors import DecodeError
     from schemas.headers import content_type
@@ -91,11 +91,11 @@ def _changes(batches: "Iterator[list[Message]]", users: set[str], limit: int | N
                 changes.append((key, None))
                 continue
             try:
-                found = decode(Recommendation, message.value(), content_type(message.headers()))
+                recommendation = decode(Recommendation, message.value(), content_type(message.headers()))
             except DecodeError as error:
                 note(f"{message.topic()}:{message.partition()}:{message.offset()} can't be read: {error}")
                 continue
-            changes.append((found.user_id, found))
+            changes.append((recommendation.user_id, recommendation))
         if left is not None:
             changes = changes[:left]
             left -= len(changes)
@@ -107,25 +107,25 @@ def _changes(batches: "Iterator[list[Message]]", users: set[str], limit: int | N
 def _as_json(changes: Iterator[list[Seen]]) -> None:
     from schemas.codec import encode
 
-    for some in changes:
-        for user_id, found in some:
-            answer: Any = {"user_id": user_id, "forgotten": True} if found is None else found
+    for batch in changes:
+        for user_id, recommendation in batch:
+            answer: Any = {"user_id": user_id, "forgotten": True} if recommendation is None else recommendation
             say(encode(answer).decode())
 
 
-_NOTHING = "nothing to recommend: no item was known yet, or all are left out"
+_NOTHING = "nothing to recommend: no item is known yet, or the rules exclude all items"
 
 
 def _as_lines(changes: Iterator[list[Seen]], title: Callable[[str], str]) -> None:
     from streams.display_text import safe
 
-    for some in changes:
-        for user_id, found in some:
-            if found is None:
+    for batch in changes:
+        for user_id, recommendation in batch:
+            if recommendation is None:
                 say(f"{safe(user_id)}: forgotten")
                 continue
-            items = "; ".join(f"{shown} ({why})" for shown, why in _items(found, title, _LINE_ITEMS))
-            say(f"{safe(user_id)} {_cause(found, title)}, {_latency(found)}: {items or _NOTHING}")
+            items = "; ".join(f"{shown} ({why})" for shown, why in _items(recommendation, title, _LINE_ITEMS))
+            say(f"{safe(user_id)} {_cause(recommendation, title)}, {_latency(recommendation)}: {items or _NOTHING}")
 
 
 def _as_table(changes: Iterator[list[Seen]], title: Callable[[str], str], out: Any) -> None:
@@ -134,14 +134,14 @@ def _as_table(changes: Iterator[list[Seen]], title: Callable[[str], str], out: A
     latest: OrderedDict[str, Recommendation | None] = OrderedDict()
     count = 0
     with Live(console=out, auto_refresh=False) as live:
-        for some in changes:
-            for user_id, found in some:
-                latest[user_id] = found
+        for batch in changes:
+            for user_id, recommendation in batch:
+                latest[user_id] = recommendation
                 latest.move_to_end(user_id)
                 if len(latest) > _MAX_USERS:
                     latest.popitem(last=False)
-            count += len(some)
-            if some or not count:
+            count += len(batch)
+            if batch or not count:
                 rows = max(1, (out.size.height - 6) // _ITEMS)
                 newest = list(reversed(latest.items()))[:rows]
                 live.update(_table(newest, title, count), refresh=True)
@@ -159,21 +159,21 @@ def _table(newest: list[Seen], title: Callable[[str], str], count: int) -> "Tabl
     for name, ratio in (("user", 2), ("because of", 4), ("recommended now", 9)):
         table.add_column(name, ratio=ratio, no_wrap=True)
     table.add_column("took", justify="right", no_wrap=True, min_width=8)
-    for user_id, found in newest:
-        # Text, never str: whatever an id or a title holds, it is no markup
+    for user_id, recommendation in newest:
+        # Text, never str, so that rich reads no markup in an id or a title
         who = Text(safe(user_id, _WIDTH))
-        if found is None:
+        if recommendation is None:
             table.add_row(who, Text("forgotten", "dim"), "", "")
             continue
-        lines = [Text.assemble(shown, "  ", (why, "dim")) for shown, why in _items(found, title, _ITEMS)]
-        table.add_row(who, Text(_cause(found, title)), Text("\n").join(lines), _latency(found))
+        lines = [Text.assemble(shown, "  ", (why, "dim")) for shown, why in _items(recommendation, title, _ITEMS)]
+        table.add_row(who, Text(_cause(recommendation, title)), Text("\n").join(lines), _latency(recommendation))
     return table
 
 
-def _items(found: "Recommendation", title: Callable[[str], str], count: int) -> list[tuple[str, str]]:
+def _items(recommendation: "Recommendation", title: Callable[[str], str], count: int) -> list[tuple[str, str]]:
     from streams.display_text import safe
 
-    return [(safe(title(item.item_id), _WIDTH), _why(item, title)) for item in found.items[:count]]
+    return [(safe(title(item.item_id), _WIDTH), _why(item, title)) for item in recommendation.items[:count]]
 
 
 def _why(item: "RecommendedItem", title: Callable[[str], str]) -> str:
@@ -183,12 +183,12 @@ def _why(item: "RecommendedItem", title: Callable[[str], str]) -> str:
     return reason_text(item.reason, safe(title(recents[0].item_id), _WIDTH) if recents else "")
 
 
-def _cause(found: "Recommendation", title: Callable[[str], str]) -> str:
+def _cause(recommendation: "Recommendation", title: Callable[[str], str]) -> str:
     from streams.display_text import did, safe
 
-    return f"{did(found.cause.event_type)} {safe(title(found.cause.item_id), _WIDTH)}"
+    return f"{did(recommendation.cause.event_type)} {safe(title(recommendation.cause.item_id), _WIDTH)}"
 
 
-def _latency(found: "Recommendation") -> str:
-    took_ms = max(0, found.emitted_ms - found.received_ms)
+def _latency(recommendation: "Recommendation") -> str:
+    took_ms = max(0, recommendation.emitted_ms - recommendation.received_ms)
     return f"{took_ms:,} ms" if took_ms < 10_000 else f"{took_ms / 1000:,.0f} s"

@@ -1,4 +1,4 @@
-"""``prefstream worker``: events in, recommendations out."""
+"""``prefstream worker``: reads events and writes recommendations."""
 
 import errno
 from typing import TYPE_CHECKING, Annotated
@@ -22,10 +22,11 @@ def worker(
         ),
     ] = None,
 ) -> None:
-    """Run a worker until Ctrl-C or SIGTERM, which let it hand over cleanly.
+    """Run a worker until Ctrl-C or SIGTERM; it then saves its users and hands them over.
 
-    Without a settings file it brings its own broker (a simulator in the process, whose address it prints) and keeps
-    the profiles in SQLite. More load: start more workers on the same Kafka and Cassandra; they share the partitions.
+    Without a settings file the worker starts its own broker (a simulator in its process, whose address it prints) and
+    keeps the profiles in SQLite. For more load start more workers on the same Kafka and Cassandra: they share the
+    partitions.
 
     \b
     Examples:
@@ -55,15 +56,15 @@ def worker(
             raise
         raise CommandError(
             f"The worker can't listen on {settings.server.host}:{settings.server.port} ({error.strerror}): choose "
-            "another port with --port, 0 for a free one, or another address with server.host."
+            "another port with --port (0 takes a free one) or another address with server.host."
         ) from error
 
 
 def _tell(simulator: "Simulator", words: str) -> None:
     words = f"{words} --broker {simulator.address}"
     say(
-        f"The broker is librdkafka's protocol simulator in this process, at {simulator.address}; it ends with the "
-        "worker.\nIn another terminal:\n"
+        f"The broker is librdkafka's protocol simulator in this process, at {simulator.address}; it stops with "
+        "the worker.\nIn another terminal:\n"
         f"  {words} replay events.jsonl --catalog items.jsonl\n"
         f"  {words} watch\n"
         f"  {words} console --open"

@@ -1,4 +1,14 @@
-"""Types of features: their declaration, the calls that they get, and the records that they return."""
+"""Types of features: their declaration, the calls that they get, and the records that they return.
+
+``tests/unit/streams/features/test_running.py`` has a small feature from its columns to its records.
+
+- After a crash events are read again. Events that are in a profile are not applied again, but records that followed
+  from an unsaved micro-batch are written again: the key and the value must make a repeat harmless.
+- When a user is forgotten, the columns are cleared, but for those with ``kept_when_forgotten``. A feature that writes a
+  record for each user has to withdraw it itself.
+- The columns of a feature that is switched off are not in the rows that are saved from then on.
+- A slot that an event or a list changes is saved without being asked for.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

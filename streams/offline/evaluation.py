@@ -20,7 +20,8 @@ from streams.decode.event_batch import EventBatch
 from streams.kafka.log_id import LogId
 from streams.offline.questions import History, Questions
 from streams.offline.ranking_metrics import Figure, accuracy, beyond, groups, rank_of
-from streams.rank.exclusions import Exclusions, excluded_rows, head_inputs
+from streams.rank.exclusions import Exclusions, excluded_rows
+from streams.rank.head_inputs import head_inputs
 from streams.rank.loaded_encoder import LoadedEncoder
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable

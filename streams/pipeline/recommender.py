@@ -13,15 +13,9 @@ from streams.emit.producer import Emitter
 from streams.features.contract import RecommendedLists
 from streams.features.running import RunningFeatures
 from streams.monitoring.metrics import Metrics
-from streams.rank.exclusions import (
-    TRENDING_CODE,
-    Exclusions,
-    excluded_rows,
-    popular,
-    trending_items,
-    trending_places,
-)
+from streams.rank.exclusions import Exclusions, excluded_rows
 from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
+from streams.rank.popular_items import TRENDING_CODE, popular, trending_items, trending_places
 from streams.rank.preference_vectors import PreferenceVectors
 from streams.state.state import State
 

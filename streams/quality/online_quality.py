@@ -22,8 +22,9 @@ from streams.arrays import Float64Array, Int64Array, IntpArray, UInt64Array
 from streams.decode.event_batch import EventBatch
 from streams.monitoring.quality_metrics import QualityMetrics
 from streams.quality.online_quality_kernel import LAST, NONE, check_events
-from streams.rank.exclusions import DAY_MS, Exclusions, popular
+from streams.rank.exclusions import DAY_MS, Exclusions
 from streams.rank.loaded_encoder import ActiveEncoder
+from streams.rank.popular_items import popular
 from streams.state.decayed_sums import NO_TIME, rank_in_group
 from streams.state.state import State
 

@@ -1,4 +1,4 @@
-"""Ranking on the CPU: builds the search of a loaded, and holds the recall that is asked for of a large catalog."""
+"""Ranking on the CPU: builds the search of a loaded encoder, and keeps the recall that is asked for."""
 
 import asyncio
 import time
@@ -49,20 +49,20 @@ class CandidateSearch:
             loaded = self._active.encoder
             await self.prepare(loaded)
             found = loaded.candidates
-            if found is not None and found.clusters.divided and time.monotonic() - measured > _MEASURE_S:
+            if found is not None and found.search.divided and time.monotonic() - measured > _MEASURE_S:
                 await asyncio.to_thread(self._measure, loaded, found)
                 measured = time.monotonic()
             self._show()
 
     async def prepare(self, loaded: LoadedEncoder) -> None:
-        """Build the search of a loaded that needs one and has none, or one that is worn."""
+        """Build the search of a loaded encoder that needs one and has none, or one that is worn."""
         if self._runtime.is_cuda:
             return  # there, all items are scored faster than candidates are found here
         items, found = _available(loaded), loaded.candidates
         divided = items >= self._from
         if not divided and items < _SEARCHED_FROM:
             loaded.candidates = None
-        elif found is None or found.clusters.worn or found.clusters.divided != divided:
+        elif found is None or found.search.worn or found.search.divided != divided:
             try:
                 loaded.candidates = await asyncio.to_thread(self._build, loaded, divided)
             except Exception:
@@ -72,7 +72,7 @@ class CandidateSearch:
 
     def _show(self) -> None:
         found = self._active.encoder.candidates
-        self._metrics.candidates(*(found.probes, found.recall) if found else (0, 1.0))
+        self._metrics.candidates(*(found.nprobe, found.recall) if found else (0, 1.0))
 
     def _build(self, loaded: LoadedEncoder, divided: bool) -> Candidates:
         # compiled on a machine's first start, which takes seconds: small catalogs need not wait for it
@@ -80,7 +80,7 @@ class CandidateSearch:
         from encoders.ranking.candidate_ranker import CandidateRanker
 
         start = time.perf_counter()
-        encoder = loaded.encoder
+        encoder = loaded.artifact
         build = TileSearch.build if divided else TileSearch.undivided
         clusters = build(loaded.index.snapshot(), encoder.manifest.score_scale)
         ranking = loaded.candidates.ranking if loaded.candidates else CandidateRanker(self._runtime, encoder)
@@ -91,8 +91,8 @@ class CandidateSearch:
         log.info(
             "users are ranked from candidates",
             items=len(loaded.index),
-            clusters=clusters.count,
-            probes=found.probes,
+            clusters=clusters.nlist,
+            probes=found.nprobe,
             recall=round(found.recall, 4),
             seconds=round(time.perf_counter() - start, 1),
         )
@@ -101,9 +101,9 @@ class CandidateSearch:
     def _measure(self, loaded: LoadedEncoder, candidates: Candidates) -> None:
         """Choose how many clusters to look into: the fewest that give the recall.
 
-        Of the exact top-k and of what stands behind it, as deep as lists go when what was just seen is left out.
+        The recall is of the exact top-k plus as many items as may be excluded from a list because they were just seen.
         """
-        snapshot, scale = loaded.index.snapshot(), loaded.encoder.manifest.score_scale
+        snapshot, scale = loaded.index.snapshot(), loaded.artifact.manifest.score_scale
         depth = min(self._k + self._left_out, _available(loaded))
         if depth == 0:
             return
@@ -115,12 +115,12 @@ class CandidateSearch:
             ]
         )
         for probes in _PROBES:
-            found = candidates.clusters.search(users, snapshot, probes, depth)
+            found = candidates.search.search(users, snapshot, probes, depth)
             recall = float(np.mean([np.isin(*rows).mean() for rows in zip(best, found.rows, strict=True)]))
-            if recall >= self._recall or probes >= candidates.clusters.count:
+            if recall >= self._recall or probes >= candidates.search.nlist:
                 break
         # users are ranked meanwhile: they never see a try
-        candidates.probes, candidates.recall = probes, recall
+        candidates.nprobe, candidates.recall = probes, recall
 
     def _users(self, loaded: LoadedEncoder) -> Float32Array:
         """Unit vectors (n, d) of some users."""

@@ -26,19 +26,19 @@ class Candidates:
     """The search that users are ranked by."""
 
     ranking: "CandidateRanker"
-    clusters: "TileSearch"
-    probes: int = 0
+    search: "TileSearch"
+    nprobe: int = 0
     """Clusters that a user looks into; 0 where the items are not divided."""
     recall: float = 1.0
     """Share of the exact top-k that was found when it was measured last."""
 
     def refresh(self, index: ItemIndex) -> None:
         """Let the search follow the index."""
-        self.clusters.refresh(index)
+        self.search.refresh(index)
 
 
 class LoadedEncoder:
-    """One encoder version in memory: all that has vectors of the version in it, but for the users' own."""
+    """One encoder version in memory: its ranker, its item index, and the embedding maps that lead to it."""
 
     def __init__(self, *, version: str, index: ItemIndex, ranker: ExactRanker, sums: SumsConfig) -> None:
         self.version = version
@@ -63,8 +63,8 @@ class LoadedEncoder:
         )
 
     @property
-    def encoder(self) -> Encoder:
-        """The encoder folder that it was loaded from."""
+    def artifact(self) -> Encoder:
+        """The encoder folder that was loaded, with its manifest."""
         return self.ranker.encoder
 
     def rank(self, inputs: HeadInputs, excluded: Int64Array, k: int) -> Ranked:
@@ -74,7 +74,7 @@ class LoadedEncoder:
             return self.ranker.rank(inputs, snapshot, excluded, adjustments(excluded), k)
         candidates.refresh(self.index)
         return candidates.ranking.rank(
-            inputs, snapshot, candidates.clusters, candidates.probes, excluded, adjustments(excluded), k
+            inputs, snapshot, candidates.search, candidates.nprobe, excluded, adjustments(excluded), k
         )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from encoders.ranking.ranking_io import HeadInputs
 from streams.arrays import IntpArray
-from streams.rank.exclusions import head_inputs
+from streams.rank.head_inputs import head_inputs
 from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.state.profile_table import ProfileTable
 
@@ -20,7 +20,7 @@ class PreferenceVectors:
 
     def head_inputs(self, encoder: LoadedEncoder, slots: IntpArray) -> HeadInputs:
         """The head's inputs of B users, sums of other versions included."""
-        history = encoder.encoder.manifest.history
+        history = encoder.artifact.manifest.history
         return head_inputs(self._table, slots, encoder.index, history, encoder.sums.half_life_s)
 
     def note(self, slots: IntpArray) -> None:

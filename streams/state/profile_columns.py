@@ -1,7 +1,7 @@
 """The columns of a profile, each declared once: the table's arrays, their size, what is cleared, saved and forgotten.
 
-A feature adds columns of its own (see `streams.features`). The row has a field for each of them that names one; the
-core's columns are stored by the fields of `streams.checkpoint.stored_profile.ProfileState`.
+A feature adds columns of its own (see `streams.features`). A column with a ``field`` is stored in the row by that name.
+The core's columns have none: `streams.checkpoint.profile_rows` stores them in the fields of `ProfileState`.
 """
 
 import math
@@ -33,17 +33,17 @@ class ProfileColumn:
     blank: int = 0
     """The value of a user of whom nothing is known."""
     saved: bool = True
-    """Whether a snapshot copies it, so that it can be stored."""
+    """Whether a snapshot copies it. What is to be stored must be copied."""
     kept_when_forgotten: bool = False
     """Whether it stays when a user is forgotten."""
     of_encoder: bool = False
     """Whether it holds vectors or sums of the encoder that serves: another encoder begins with blank ones."""
     marker: str | None = None
-    """A column that is blank in the slots where this one is: the others need not be cleared, and cost no memory."""
+    """Another column: where that is blank, this one is blank too, and is not cleared (which would cost memory)."""
     field: str | None = None
     """The row's field that holds it, as little-endian bytes; for columns that no field of the core's row holds."""
     ring_count: str | None = None
-    """For a ring: the column that counts its entries. It is stored from the oldest entry to the newest."""
+    """For a ring: the name of the column that counts its entries. It is stored from the oldest to the newest."""
     largest: int | None = None
     """The largest value that this release knows; a larger one in a row counts as blank."""
 

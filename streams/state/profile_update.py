@@ -28,9 +28,13 @@ class SumsConfig:
 
 
 OUTCOMES = ("applied", "forgotten", "replayed", "duplicate")
-"""What may become of an event: counted in the state; written before its user was forgotten, so in the counters and
-nowhere else; below a fence, so counted before; of the same id as one of its user's last D events. By the codes of
-`streams.state.profile_update_kernel`."""
+"""The fate of an event, by the codes of `streams.state.profile_update_kernel`:
+
+- applied: it counts in the profile
+- forgotten: it was written before its user was forgotten, so only the counters count it
+- replayed: its offset is below the applied offset of its log, so it counted before
+- duplicate: its id is that of one of the user's last D events
+"""
 _NO_COLUMN = -1
 
 
@@ -50,7 +54,7 @@ class Applied:
 def apply_batch(
     table: ProfileTable, batch: EventBatch, slots: IntpArray, index: ItemIndex, config: SumsConfig
 ) -> Applied:
-    """Count every event that is neither fenced nor a duplicate exactly once.
+    """Count every event that is neither replayed nor a duplicate exactly once.
 
     Parameters
     ----------
@@ -61,7 +65,7 @@ def apply_batch(
     config : SumsConfig
     """
     count = len(batch)
-    columns, fresh = _fences(table, batch, slots)
+    columns, fresh = _applied_offsets(table, batch, slots)
     outcome = np.empty(count, np.uint8)
     gone: dict[str, NDArray[Any]] = {
         "slots": np.empty(count, np.int64),
@@ -108,8 +112,8 @@ def apply_batch(
     return Applied(outcome)
 
 
-def _fences(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> tuple[Int64Array, NDArray[np.bool_]]:
-    """Of each event the column of its fence; or none, and whether it is above its fence."""
+def _applied_offsets(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> tuple[Int64Array, NDArray[np.bool_]]:
+    """Find the column of each event's applied offset; for events without one (-1), whether they are new."""
     source = batch.source
     own = [
         table.offsets.logs.index(log) if (log := (one.topic, one.topic_id)) in table.offsets.logs else _NO_COLUMN

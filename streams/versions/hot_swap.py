@@ -25,7 +25,7 @@ from encoders.errors import EncoderError
 from schemas.encoder_state import EncoderState
 from streams.monitoring.metrics import Metrics
 from streams.rank.candidate_search import CandidateSearch
-from streams.rank.exclusions import head_inputs
+from streams.rank.head_inputs import head_inputs
 from streams.rank.loaded_encoder import ActiveEncoder, IndexFeed, LoadedEncoder
 from streams.rank.preference_vectors import PreferenceVectors
 from streams.state.profile_shape import ProfileShape
@@ -258,6 +258,6 @@ def _try_out(loaded: LoadedEncoder, shape: ProfileShape) -> None:
     """Rank a blank user, so that a graph that can't run fails here and not when a user is ranked."""
     table = ProfileTable(1, shape)
     slots = table.allocate(["nobody"], 0, 0)
-    inputs = head_inputs(table, slots, loaded.index, loaded.encoder.manifest.history)
+    inputs = head_inputs(table, slots, loaded.index, loaded.artifact.manifest.history)
     nothing_excluded = np.empty((1, 0), np.int64)
     loaded.rank(inputs, nothing_excluded, 1)

@@ -47,7 +47,7 @@ class ItemVectorFeed:
             vectors, lambda: make_tail_consumer(kafka, **watched), self._updates.collect
         )
         self._catalog = CatalogEncoder(
-            encoder=ItemEncoder(runtime, loaded.encoder),
+            encoder=ItemEncoder(runtime, loaded.artifact),
             make_consumer=lambda: catalog_consumer(settings, loaded.version),
             emitter=Emitter.connect(kafka, names, **watched),
             metrics=metrics,

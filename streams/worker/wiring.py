@@ -82,7 +82,7 @@ class Wiring:
         kafka, ranking = settings.kafka, settings.ranking
         names = TopicNames(settings.namespace)
         watched = {"error_cb": lambda error: metrics.broker_error(error.name())}
-        shape = profile_shape(settings, loaded.encoder)
+        shape = profile_shape(settings, loaded.artifact)
         columns = [column for feature in features for column in feature.columns]
         weights = [float(getattr(ranking.trending_weights, kind)) for kind in EVENT_TYPES]
         self.state = State(
@@ -179,7 +179,7 @@ class Wiring:
             candidates=self.candidates,
             load=load,
             make_feed=make_feed,
-            shape=lambda other: profile_shape(settings, other.encoder),
+            shape=lambda other: profile_shape(settings, other.artifact),
             metrics=metrics,
             fail=fail,
         )

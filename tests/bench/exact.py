@@ -44,7 +44,7 @@ def exact(device: Device, items: int, repeats: int = 7) -> dict[str, Any]:
         space, inputs, rows = catalog(Path(folder), runtime, items)
         snapshot, adjust, users = space.index.snapshot(), adjustments(rows), len(rows)
         graphs = {
-            name: ExactRanker(runtime, space.encoder, two_stages_from=from_items)
+            name: ExactRanker(runtime, space.artifact, two_stages_from=from_items)
             for name, from_items in (("two_stages_us", 0), ("one_top_k_us", items + 1))
         }
         ways: dict[str, Callable[[], Any]] = {
@@ -53,7 +53,7 @@ def exact(device: Device, items: int, repeats: int = 7) -> dict[str, Any]:
         }
         missing = _why_not_jax(runtime.is_cuda)
         if not missing:
-            vectors, scale = space.ranker.vectors(inputs)[0], space.encoder.manifest.score_scale
+            vectors, scale = space.ranker.vectors(inputs)[0], space.artifact.manifest.score_scale
             ways["plain_us"] = _plain(vectors, scale, snapshot, graphs["one_top_k_us"].users_a_run(items))
         taken: dict[str, list[float]] = {name: [] for name in ways}
         found: dict[str, Any] = {}

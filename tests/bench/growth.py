@@ -52,7 +52,7 @@ def _costs(path: HotPath, size: int) -> dict[str, float]:
         timed("update", path.update, events)
         slots = np.unique(path.table.find(events.user_ids))
         ranked = timed("rank", path.rank, slots)
-        timed("encode", lambda: path.space.lists.encode(path.table, slots, ranked, reason_codes(ranked)))  # noqa: B023
+        timed("encode", lambda: path.encode(slots, ranked, reason_codes(ranked)))  # noqa: B023
         timed("rows", _rows, path, slots)
     costs = {stage: round(median(values), 2) for stage, values in samples.items()}
     return {**costs, "all": round(sum(costs.values()), 2)}

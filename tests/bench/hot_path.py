@@ -4,17 +4,22 @@ import asyncio
 import time
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from encoders.building import lookup
 from encoders.ranking.ranking_io import HeadInputs, Ranked
 from encoders.runtime import Runtime
 from streams.arrays import IntpArray
 from streams.decode.decoder import Decoder
 from streams.decode.event_batch import EventBatch
+from streams.emit.list_json import ListEncoder
 from streams.fetch.record_batch import RecordBatch
 from streams.kafka.topics import TopicNames
 from streams.monitoring.metrics import Metrics
 from streams.rank.candidate_search import CandidateSearch
-from streams.rank.exclusions import Exclusions, excluded_rows, head_inputs
+from streams.rank.exclusions import Exclusions, excluded_rows
+from streams.rank.head_inputs import head_inputs
 from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.settings import Ranking
 from streams.state.profile_shape import ProfileShape
@@ -43,6 +48,7 @@ class HotPath:
         runtime = Runtime("cpu", 1)
         self.space = LoadedEncoder.load(encoder, runtime)
         self.space.index.put(workload.item_ids(items), workload.item_vectors(items))
+        self._lists = ListEncoder(self.space.index)
         self.history = encoder.manifest.history
         shape = ProfileShape(
             history=workload.HISTORY,
@@ -83,6 +89,10 @@ class HotPath:
     def inputs(self, slots: IntpArray) -> HeadInputs:
         """What the head reads of users."""
         return head_inputs(self.table, slots, self.space.index, self.history)
+
+    def encode(self, slots: IntpArray, ranked: Ranked, reasons: NDArray[np.uint8]) -> list[bytes]:
+        """The users' lists as JSON, with their reasons."""
+        return self._lists.encode(self.table.rows[slots], self.table.types[slots], ranked, reasons)
 
     def rank(self, slots: IntpArray) -> Ranked:
         """The users' best items."""

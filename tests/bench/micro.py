@@ -54,9 +54,7 @@ def test_search_candidates_of_users(benchmark: Any, shop: HotPath, build: Any) -
 
 def test_write_lists_with_reasons(benchmark: Any, shop: HotPath) -> None:
     ranked = shop.rank(shop.slots)
-    reasons = reason_codes(ranked)
-    lists = benchmark.pedantic(shop.space.lists.encode, (shop.table, shop.slots, ranked, reasons), **ROUNDS)
-    assert len(lists) == USERS
+    assert len(benchmark.pedantic(shop.encode, (shop.slots, ranked, reason_codes(ranked)), **ROUNDS)) == USERS
 
 
 def test_encode_rows_to_save(benchmark: Any, shop: HotPath) -> None:

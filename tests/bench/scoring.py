@@ -63,10 +63,10 @@ def scoring(items: int, repeats: int = 5) -> dict[str, Any]:
             "score_us": round(median(costs[1:]), 1),
             **({"graph_us": round(median(by_graph[1:]), 1)} if by_graph else {}),
             "recall": _recall(ranked, space.index.snapshot(), rows),
-            "probes": found.probes if found else 0,
-            "clusters": found.clusters.count if found else 0,
+            "probes": found.nprobe if found else 0,
+            "clusters": found.search.nlist if found else 0,
             "build_s": round(build_s, 2),
-            "bytes_per_item": round((space.index.nbytes + (found.clusters.nbytes if found else 0)) / items),
+            "bytes_per_item": round((space.index.nbytes + (found.search.nbytes if found else 0)) / items),
         }
 
 

@@ -218,12 +218,16 @@ def test_a_worker_does_not_need_the_extra_train() -> None:
     assert done.returncode == 0, done.stderr[-2_000:]
 
 
-@pytest.mark.parametrize(
-    "path", ["streams/state/decayed_sums.py", "streams/rank/exclusions.py", "streams/state/profile_update.py"]
-)
-def test_the_maths_knows_no_clock_and_no_outside(path: str) -> None:
+MATHS = [
+    *(path for path in sorted((ROOT / "streams/state").glob("*.py")) if path.stem not in ("__init__", "state")),
+    *(ROOT / "streams/rank" / f"{name}.py" for name in ("exclusions", "head_inputs", "popular_items")),
+]
+
+
+@pytest.mark.parametrize("path", MATHS, ids=name_of)
+def test_the_maths_knows_no_clock_and_no_outside(path: Path) -> None:
     outside = {"time", "datetime", "os", "asyncio", "threading", "socket", "random", "confluent_kafka", "aiokafka"}
-    assert not {name.partition(".")[0] for name in imported(ROOT / path)} & outside
+    assert not {name.partition(".")[0] for name in imported(path)} & outside
 
 
 ENVIRONMENT = {"environ", "getenv", "environb"}

@@ -44,10 +44,10 @@ def candidates(runtime: Runtime, encoder: Encoder) -> CandidateRanker:
     return CandidateRanker(runtime, encoder)
 
 
-def clusters_of(index: ItemIndex, encoder: Encoder, build: Build = TileSearch.build) -> TileSearch:
-    clusters = build(index.snapshot(), encoder.manifest.score_scale)
-    clusters.refresh(index)
-    return clusters
+def search_of(index: ItemIndex, encoder: Encoder, build: Build = TileSearch.build) -> TileSearch:
+    search = build(index.snapshot(), encoder.manifest.score_scale)
+    search.refresh(index)
+    return search
 
 
 def hard_index(rng: np.random.Generator, items: int, dimension: int) -> ItemIndex:
@@ -89,7 +89,7 @@ def assert_same(found: Ranked, expected: Ranked) -> None:
     k=st.integers(1, 30),
     adjusted=st.integers(0, 6),
 )
-def test_looking_into_all_clusters_is_exact(
+def test_probing_all_lists_is_exact(
     exact: ExactRanker,
     candidates: CandidateRanker,
     encoder: Encoder,
@@ -106,11 +106,11 @@ def test_looking_into_all_clusters_is_exact(
     kinds = rng.random(rows.shape)
     adjust = np.select([kinds < 0.4, kinds < 0.7], [EXCLUDED_SCORE, 2.0], rng.standard_normal(rows.shape))
     case = (rows, adjust.astype(np.float32), k)
-    found = candidates.rank(inputs, index.snapshot(), clusters_of(index, encoder), ALL, *case)
+    found = candidates.rank(inputs, index.snapshot(), search_of(index, encoder), ALL, *case)
     assert_same(found, exact.rank(inputs, index.snapshot(), *case))
 
 
-def test_a_few_clusters_hold_most_of_the_best_items(
+def test_a_few_lists_hold_most_of_the_best_items(
     exact: ExactRanker, candidates: CandidateRanker, encoder: Encoder, rng: np.random.Generator
 ) -> None:
     kinds = np.sort(rng.integers(0, 60, 6_000))
@@ -125,12 +125,12 @@ def test_a_few_clusters_hold_most_of_the_best_items(
         recent_vectors=index.gather(rows),
         recent_types=np.zeros((300, 6), np.int64),
     )
-    clusters = clusters_of(index, encoder)
+    search = search_of(index, encoder)
     nothing = np.zeros((300, 0), np.int64), np.zeros((300, 0), np.float32)
     best = exact.rank(inputs, index.snapshot(), *nothing, 20).rows
     shares = []
-    for probes in (1, clusters.count // 4):
-        found = candidates.rank(inputs, index.snapshot(), clusters, probes, *nothing, 20).rows
+    for nprobe in (1, search.nlist // 4):
+        found = candidates.rank(inputs, index.snapshot(), search, nprobe, *nothing, 20).rows
         shares.append(np.mean([len(np.intersect1d(a, b)) / 20 for a, b in zip(best, found, strict=True)]))
     assert shares[0] < shares[1] > 0.97
 
@@ -180,7 +180,7 @@ def test_undivided_items_are_ranked_exactly(
     best = exact.rank(inputs, snapshot, np.zeros((users, 0), np.int64), np.zeros((users, 0), np.float32), 40).rows
     places = rng.integers(0, best.shape[1], (users, adjusted))
     rows = np.where(rng.random(adjust.shape) < 0.7, np.take_along_axis(best, places, axis=1), -1)
-    found = candidates.rank(inputs, snapshot, clusters_of(index, encoder, TileSearch.undivided), 0, rows, adjust, k)
+    found = candidates.rank(inputs, snapshot, search_of(index, encoder, TileSearch.undivided), 0, rows, adjust, k)
     # float32 sums of the longest vectors and the largest bias can't be closer
     expected = exact.rank(inputs, snapshot, rows, adjust, k)
     assert_as_good(found, expected, snapshot, {"rtol": 2e-5, "atol": 2e-4})
@@ -201,13 +201,13 @@ def test_undivided_items_are_ranked_exactly_with_repeats(tmp_path: Path, runtime
     rows = rng.integers(-1, 2_000, (300, 5))
     case = (rows, rng.choice(np.array([EXCLUDED_SCORE, 1.0], np.float32), rows.shape), 20)
     snapshot = index.snapshot()
-    clusters = clusters_of(index, encoder, TileSearch.undivided)
-    found = CandidateRanker(runtime, encoder).rank(inputs, snapshot, clusters, 0, *case)
+    search = search_of(index, encoder, TileSearch.undivided)
+    found = CandidateRanker(runtime, encoder).rank(inputs, snapshot, search, 0, *case)
     assert_as_good(found, ExactRanker(runtime, encoder).rank(inputs, snapshot, *case), snapshot, CLOSE)
 
 
 @pytest.mark.parametrize("head", ["newest", "attention"])
-def test_shares_of_other_heads_are_those_of_the_graph(
+def test_attributions_of_other_heads_are_those_of_the_graph(
     runtime: Runtime, encoder: Encoder, rng: np.random.Generator, tmp_path: Path, head: str
 ) -> None:
     """One that is linear in the recents alone, and one that is not linear."""
@@ -219,8 +219,8 @@ def test_shares_of_other_heads_are_those_of_the_graph(
     index, inputs = reference.make_index(rng, 2_500, 16), reference.make_users(rng, 150, 2, 16, 6)
     rows = rng.integers(-1, 2_500, (150, 4))
     case = (rows, rng.choice(np.array([EXCLUDED_SCORE, 1.0], np.float32), rows.shape), 10)
-    clusters = clusters_of(index, other, TileSearch.undivided)
-    found = CandidateRanker(runtime, other).rank(inputs, index.snapshot(), clusters, 0, *case)
+    search = search_of(index, other, TileSearch.undivided)
+    found = CandidateRanker(runtime, other).rank(inputs, index.snapshot(), search, 0, *case)
     expected = ExactRanker(runtime, other).rank(inputs, index.snapshot(), *case)
     assert found.exact == expected.exact == (head == "newest")
     assert_same(found, expected)
@@ -228,11 +228,11 @@ def test_shares_of_other_heads_are_those_of_the_graph(
 
 def test_no_users_and_no_places(candidates: CandidateRanker, encoder: Encoder, rng: np.random.Generator) -> None:
     index = reference.make_index(rng, 500, 16)
-    clusters = clusters_of(index, encoder, TileSearch.undivided)
+    search = search_of(index, encoder, TileSearch.undivided)
     for users, k in ((0, 5), (3, 0)):
         nothing = np.zeros((users, 0), np.int64), np.zeros((users, 0), np.float32)
         inputs = reference.make_users(rng, users, 2, 16, 6)
-        found = candidates.rank(inputs, index.snapshot(), clusters, 0, *nothing, k)
+        found = candidates.rank(inputs, index.snapshot(), search, 0, *nothing, k)
         assert found.rows.shape == (users, k)
         assert found.recent_attributions.shape == (users, k, 6)
 
@@ -240,7 +240,7 @@ def test_no_users_and_no_places(candidates: CandidateRanker, encoder: Encoder, r
 def test_a_head_that_gives_more_weights_than_it_should_is_refused(
     candidates: CandidateRanker, encoder: Encoder, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Regression: the compiled shares wrote beyond their end."""
+    """Regression: the compiled attributions wrote beyond their end."""
     index, history = hard_index(rng, 50, encoder.manifest.dimension), encoder.manifest.history
     inputs = reference.make_users(rng, 2, len(encoder.manifest.half_lives_s), encoder.manifest.dimension, history)
     run = candidates._head_session.run_in_chunks
@@ -251,9 +251,9 @@ def test_a_head_that_gives_more_weights_than_it_should_is_refused(
 
     monkeypatch.setattr(candidates._head_session, "run_in_chunks", wider)
     none = np.empty((2, 0), np.int64), np.empty((2, 0), np.float32)
-    clusters = clusters_of(index, encoder, TileSearch.undivided)
+    search = search_of(index, encoder, TileSearch.undivided)
     with pytest.raises(EncoderError, match=rf"recent_weights of shape \(2, {history + 1}\)"):
-        candidates.rank(inputs, index.snapshot(), clusters, 0, *none, 5)
+        candidates.rank(inputs, index.snapshot(), search, 0, *none, 5)
 
 
 def test_all_of_the_best_are_found_where_codes_are_equal(encoder: Encoder, rng: np.random.Generator) -> None:
@@ -262,7 +262,7 @@ def test_all_of_the_best_are_found_where_codes_are_equal(encoder: Encoder, rng: 
     index = ItemIndex(16)
     index.put([f"i{n}" for n in range(3_000)], vectors.astype(np.float32))
     users = np.concatenate([reference.random_unit(rng, 9, 16), np.zeros((1, 16), np.float32)])
-    found = clusters_of(index, encoder, TileSearch.undivided).search(users, index.snapshot(), 0, 20)
+    found = search_of(index, encoder, TileSearch.undivided).search(users, index.snapshot(), 0, 20)
     scores = users.astype(np.float64) @ index.snapshot().items.T
     for user in range(9):
         rows = found.rows[user, : found.counts[user]]
@@ -281,7 +281,7 @@ def test_the_tiles_follow_the_index(
     rng = np.random.default_rng(seed)
     index = reference.make_index(rng, 120, 16)
     before = index.snapshot()
-    clusters = build(before, encoder.manifest.score_scale)
+    search = build(before, encoder.manifest.score_scale)
     inputs = reference.make_users(rng, 30, 2, 16, 6)
     nothing = np.zeros((30, 0), np.int64), np.zeros((30, 0), np.float32)
     for _ in range(4):  # some of it while a build would be under way
@@ -290,11 +290,11 @@ def test_the_tiles_follow_the_index(
         index.withdraw(some[:20])
         index.remove(some[20:40])
         if rng.random() < 0.5:
-            clusters.refresh(index)
-            found = candidates.rank(inputs, index.snapshot(), clusters, ALL, *nothing, 15)
+            search.refresh(index)
+            found = candidates.rank(inputs, index.snapshot(), search, ALL, *nothing, 15)
             assert_same(found, exact.rank(inputs, index.snapshot(), *nothing, 15))
-    clusters.refresh(index)
-    found = candidates.rank(inputs, index.snapshot(), clusters, ALL, *nothing, 15)
+    search.refresh(index)
+    found = candidates.rank(inputs, index.snapshot(), search, ALL, *nothing, 15)
     assert_same(found, exact.rank(inputs, index.snapshot(), *nothing, 15))
 
 
@@ -304,35 +304,35 @@ def test_items_that_go_and_return_take_no_new_room(encoder: Encoder, rng: np.ran
     ids = [f"i{n}" for n in range(500)]
     vectors = reference.random_unit(rng, 500, 16)
     index.put(ids, vectors)
-    clusters, held = clusters_of(index, encoder, build), 0
+    search, held = search_of(index, encoder, build), 0
     for _ in range(300):
         index.withdraw(ids[::2])
-        clusters.refresh(index)
+        search.refresh(index)
         index.put(ids, vectors)
-        clusters.refresh(index)
-        held = held or clusters.nbytes  # after the first turn, which made room in advance
-    assert clusters.nbytes == held
-    assert not clusters.worn
+        search.refresh(index)
+        held = held or search.nbytes  # after the first turn, which made room in advance
+    assert search.nbytes == held
+    assert not search.worn
 
 
-def test_clusters_wear_out_as_items_come(encoder: Encoder, rng: np.random.Generator) -> None:
+def test_lists_wear_out_as_items_come(encoder: Encoder, rng: np.random.Generator) -> None:
     index = ItemIndex(16)
     index.put([f"i{n}" for n in range(500)], reference.random_unit(rng, 500, 16))
-    clusters = clusters_of(index, encoder)
-    assert not clusters.worn
+    search = search_of(index, encoder)
+    assert not search.worn
     index.put([f"j{n}" for n in range(6_000)], reference.random_unit(rng, 6_000, 16))
-    clusters.refresh(index)
-    assert clusters.worn
-    assert not clusters_of(index, encoder).worn
+    search.refresh(index)
+    assert search.worn
+    assert not search_of(index, encoder).worn
 
 
 def test_nothing_to_recommend(candidates: CandidateRanker, encoder: Encoder, rng: np.random.Generator) -> None:
     index = ItemIndex(16)
     index.put(["gone"], np.ones((1, 16), np.float32))
     index.withdraw(["gone"])
-    clusters = clusters_of(index, encoder)
+    search = search_of(index, encoder)
     nothing = np.zeros((3, 0), np.int64), np.zeros((3, 0), np.float32)
-    found = candidates.rank(reference.make_users(rng, 3, 2, 16, 6), index.snapshot(), clusters, 4, *nothing, 5)
+    found = candidates.rank(reference.make_users(rng, 3, 2, 16, 6), index.snapshot(), search, 4, *nothing, 5)
     assert (found.scores < LEAST_SCORE).all()
     assert found.rows.shape == (3, 1)
 
@@ -343,11 +343,11 @@ def test_a_user_whose_vector_is_no_number_harms_nobody(
 ) -> None:
     """Regression: what was not found was whatever the memory held, and the worker died of it."""
     index = reference.make_index(rng, 900, 16)
-    clusters = clusters_of(index, encoder, build)
+    search = search_of(index, encoder, build)
     users = reference.random_unit(rng, 40, 16)
-    alone = clusters.search(users, index.snapshot(), 3, 20)
+    alone = search.search(users, index.snapshot(), 3, 20)
     users[7] = np.nan
-    found = clusters.search(users, index.snapshot(), 3, 20)
+    found = search.search(users, index.snapshot(), 3, 20)
     assert found.counts[7] == 0
     assert (found.rows[7] == -1).all()
     np.testing.assert_array_equal(np.sort(np.delete(found.rows, 7, 0)), np.sort(np.delete(alone.rows, 7, 0)))

@@ -39,7 +39,7 @@ def no_adjustments(users: int) -> tuple[Int64Array, Float32Array]:
     return np.zeros((users, 0), np.int64), np.zeros((users, 0), np.float32)
 
 
-def all_shares(ranked: Ranked) -> Float32Array:
+def all_attributions(ranked: Ranked) -> Float32Array:
     return (
         ranked.recent_attributions.sum(2)
         + ranked.older_attributions
@@ -71,13 +71,13 @@ def test_every_output_equals_a_plain_computation(graph: ExactRanker, rng: np.ran
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), users=st.integers(1, 9), items=st.integers(1, 40), k=st.integers(1, 50))
-def test_the_shares_add_up_to_the_score_and_what_is_left_out_stays_out(
+def test_the_attributions_add_up_to_the_score_and_what_is_left_out_stays_out(
     graph: ExactRanker, seed: int, users: int, items: int, k: int
 ) -> None:
     inputs, snapshot, rows, adjust = a_case(np.random.default_rng(seed), users, items)
     ranked = graph.rank(inputs, snapshot, rows, adjust, k)
     good = ranked.scores > LEAST_SCORE
-    np.testing.assert_allclose(all_shares(ranked)[good], ranked.scores[good], **CLOSE)
+    np.testing.assert_allclose(all_attributions(ranked)[good], ranked.scores[good], **CLOSE)
     left_out = ((ranked.rows[:, :, None] == rows[:, None]) & (adjust[:, None] == EXCLUDED_SCORE)).any(2)
     withdrawn = snapshot.bias[ranked.rows] == -np.inf
     assert ranked.rows.shape == (users, min(k, items))
@@ -165,7 +165,7 @@ def test_a_head_that_is_not_linear_gets_an_explanation_that_still_adds_up(
     np.testing.assert_allclose(ranked.user, user, **CLOSE)
     expected = reference.scores(user, snapshot, rows, adjust, SCALE)
     np.testing.assert_allclose(ranked.scores, -np.sort(-expected, axis=1)[:, :10], **CLOSE)
-    np.testing.assert_allclose(all_shares(ranked), ranked.scores, **CLOSE)
+    np.testing.assert_allclose(all_attributions(ranked), ranked.scores, **CLOSE)
     picked = snapshot.items[ranked.rows]
     similar = np.einsum("bkd,bhd->bkh", picked, inputs.recent_vectors) > 1e-6
     model_part = SCALE * np.einsum("bkd,bd->bk", picked, user)[:, :, None]
@@ -197,7 +197,7 @@ def test_a_linear_head_of_recents_alone_is_exact_without_sums(
     assert not ranked.older_attributions.any()
     assert not ranked.long_term.any()
     assert not ranked.recent_attributions[:, :, 1:].any()
-    np.testing.assert_allclose(all_shares(ranked), ranked.scores, **CLOSE)
+    np.testing.assert_allclose(all_attributions(ranked), ranked.scores, **CLOSE)
 
 
 def test_wrong_arrays_are_named(graph: ExactRanker, rng: np.random.Generator) -> None:
@@ -210,7 +210,7 @@ def test_wrong_arrays_are_named(graph: ExactRanker, rng: np.random.Generator) ->
         graph.rank(inputs, IndexSnapshot(snapshot.items[:, :3], snapshot.bias, 1), rows, adjust, 3)
     with pytest.raises(ValueError, match=r"must both be \(40, A\)"):
         graph.rank(inputs, snapshot, rows[:3], adjust[:3], 3)
-    with pytest.raises(ValueError, match="names row 90, the snapshot has 90"):
+    with pytest.raises(ValueError, match="names row 90, but the snapshot has 90 rows"):
         graph.rank(inputs, snapshot, np.full_like(rows, 90), adjust, 3)
 
 

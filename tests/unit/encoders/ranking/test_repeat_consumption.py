@@ -90,7 +90,7 @@ def test_unknown_items_are_not_the_same_item() -> None:
     assert newest.tolist() == [[False, False, True], [True, True, True]]
 
 
-def test_ranking_adds_the_scores_of_repeats_and_the_shares_add_up(
+def test_ranking_adds_the_scores_of_repeats_and_the_attributions_add_up(
     runtime: Runtime, rng: np.random.Generator, encoder: Encoder, scores: RepeatScores
 ) -> None:
     index = reference.make_index(rng, ITEMS, DIMENSION)

@@ -118,7 +118,7 @@ def test_replay_of_all_leaves_what_would_be_refused_again(run: Any, shop: Any) -
     result = run("--broker", shop.address, "dlq", "replay", "--all")
     assert result.exit_code == 1
     assert result.stdout.startswith("0:0 is now clicks:")
-    assert result.stderr.startswith("0:1 was left where it is: it would be refused again")
+    assert result.stderr.startswith("0:1 was not sent: it would be refused again")
     assert [message.value() for message in shop.read("clicks")] == [soon]
 
 

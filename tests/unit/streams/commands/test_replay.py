@@ -97,10 +97,10 @@ def test_pace_follows_event_times_at_its_speed() -> None:
         assert 0 < seconds <= 0.2
         now[0] += seconds
 
-    pace = ReplayClock(10.0, wait, lambda: now[0])
+    clock = ReplayClock(10.0, wait, lambda: now[0])
     due = []
     for time_ms in (5_000, 7_000, 6_000, 15_000):
-        pace.until(time_ms)
+        clock.wait_until(time_ms)
         due.append(round(now[0] - 100.0, 6))
     assert due == [0.0, 0.2, 0.2, 1.0]
 

@@ -35,8 +35,8 @@ from tests.unit.streams.in_memory.fakes import FakeEmitter, bare_consumer
 from tests.unit.streams.in_memory.world import (
     ENCODER,
     EVENT_TOPICS,
-    MICRO_BATCH_RECORDS,
     ITEMS,
+    MICRO_BATCH_RECORDS,
     NAMES,
     ROWS_AT_ONCE,
     SHAPE,

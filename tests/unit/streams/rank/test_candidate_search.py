@@ -11,7 +11,8 @@ from encoders.ranking.exact_ranker import ExactRanker
 from encoders.runtime import Runtime
 from streams.monitoring.metrics import Metrics
 from streams.rank.candidate_search import CandidateSearch
-from streams.rank.exclusions import adjustments, head_inputs
+from streams.rank.exclusions import adjustments
+from streams.rank.head_inputs import head_inputs
 from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.settings import Ranking
 from streams.state.profile_shape import ProfileShape
@@ -37,7 +38,7 @@ def space(graph: ExactRanker) -> LoadedEncoder:
 
 def table_of(space: LoadedEncoder) -> ProfileTable:
     """Users who looked at a few items each, with the preference vectors that they have from it."""
-    manifest = space.encoder.manifest
+    manifest = space.artifact.manifest
     shape = ProfileShape(history=4, dimension=manifest.dimension, half_lives=len(manifest.half_lives_s))
     table = ProfileTable(USERS, shape)
     slots = table.allocate([f"u{n}" for n in range(USERS)], 0, 1)
@@ -67,8 +68,8 @@ def test_the_recall_that_is_asked_for_is_held_and_shown(space: LoadedEncoder, re
     found = space.candidates
     assert found is not None
     assert recall <= found.recall <= 1
-    assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (found.probes, found.recall)
-    inputs = head_inputs(table, table.all_slots(), space.index, space.encoder.manifest.history)
+    assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (found.nprobe, found.recall)
+    inputs = head_inputs(table, table.all_slots(), space.index, space.artifact.manifest.history)
     excluded = table.rows[table.all_slots()]
     near = space.rank(inputs, excluded, K)
     space.candidates = None
@@ -82,7 +83,7 @@ def test_a_higher_recall_looks_into_more_clusters(space: LoadedEncoder) -> None:
     for recall in (0.7, 0.95, 1.0):
         asyncio.run(search_of(space, table, Metrics(), candidate_recall=recall).prepare(space))
         assert space.candidates is not None
-        probes.append(space.candidates.probes)
+        probes.append(space.candidates.nprobe)
         space.candidates = None
     assert probes[0] < probes[1] < probes[2]
 
@@ -92,14 +93,14 @@ def test_a_catalog_that_shrinks_is_ranked_exactly(space: LoadedEncoder) -> None:
     search = search_of(space, table, metrics, candidates_from=ITEMS)
     asyncio.run(search.prepare(space))
     assert space.candidates is not None
-    assert space.candidates.clusters.divided
+    assert space.candidates.search.divided
     assert sample(metrics, "candidate_probes") != 0
     space.index.remove(["i7"])
     asyncio.run(search.prepare(space))
     assert space.candidates is not None
-    assert not space.candidates.clusters.divided
+    assert not space.candidates.search.divided
     assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (0, 1)
-    inputs = head_inputs(table, table.all_slots(), space.index, space.encoder.manifest.history)
+    inputs = head_inputs(table, table.all_slots(), space.index, space.artifact.manifest.history)
     for _ in range(2):
         excluded = table.rows[table.all_slots()]
         found = space.rank(inputs, excluded, K)
@@ -122,7 +123,7 @@ def test_a_search_is_built_anew_when_it_is_worn_only(space: LoadedEncoder) -> No
     assert first is not None
     rng = np.random.default_rng(5)
     space.index.put([f"new{n}" for n in range(40_000)], rng.standard_normal((40_000, space.index.dimension)))
-    first.clusters.refresh(space.index)
+    first.search.refresh(space.index)
     asyncio.run(search.prepare(space))
     assert space.candidates is not first
 
@@ -154,13 +155,13 @@ def test_users_never_see_a_try_of_the_measurement(space: LoadedEncoder) -> None:
     asyncio.run(search.prepare(space))
     found = space.candidates
     assert found is not None
-    seen, tuned = [], found.probes
-    searched = found.clusters.search
+    seen, tuned = [], found.nprobe
+    searched = found.search.search
 
     def spy(*case: Any) -> Any:
-        seen.append(found.probes)
+        seen.append(found.nprobe)
         return searched(*case)
 
-    found.clusters.search = spy  # type: ignore[method-assign]
+    found.search.search = spy  # type: ignore[method-assign]
     search._measure(space, found)
     assert set(seen) == {tuned}

@@ -16,16 +16,9 @@ from encoders.runtime import Runtime
 from schemas.codec import decode
 from schemas.recommendation import RecommendedItem
 from streams.emit.list_json import ListEncoder, reason_codes
-from streams.rank.exclusions import (
-    Exclusions,
-    adjustments,
-    excluded_rows,
-    head_inputs,
-    popular,
-    refresh_rows,
-    trending_items,
-    trending_places,
-)
+from streams.rank.exclusions import Exclusions, adjustments, excluded_rows
+from streams.rank.head_inputs import head_inputs, refresh_rows
+from streams.rank.popular_items import popular, trending_items, trending_places
 from streams.state.decayed_sums import NO_TIME
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable

@@ -11,7 +11,7 @@ from streams.arrays import Float64Array
 from streams.checkpoint.profile_rows import encode_rows, fill_slot
 from streams.checkpoint.snapshot import end_save, take_snapshot
 from streams.checkpoint.stored_profile import decode_state
-from streams.rank.exclusions import head_inputs
+from streams.rank.head_inputs import head_inputs
 from streams.state.decayed_sums import NO_TIME, Sums, fold
 from streams.state.embedding_map import EmbeddingMap, fit, nearest_half_lives
 from streams.state.pending_events import PendingEvent
