@@ -1,4 +1,4 @@
-"""What runs prefstream and the servers beside it: ``local`` (a stack of Maven jars), ``compose.yaml``, ``Dockerfile``.
+"""Deployment: ``local`` (Kafka and Cassandra from Maven jars), ``compose.yaml``, ``Dockerfile``, dashboards, alerts.
 
-It imports nothing of the other packages; the command line in ``streams`` calls ``local``.
+Never imports the other packages; the command line in ``streams`` calls ``local``.
 """

@@ -1,3 +1,4 @@
-"""The messages on prefstream's topics: msgspec Structs, the codec that reads and writes them, and the documents
-generated from them (JSON Schema, AsyncAPI). It imports nothing of ``encoders``, ``streams`` or ``deploy``.
+"""The messages on prefstream's topics: msgspec Structs, their codec, and the documents generated from them.
+
+The documents are JSON Schema and AsyncAPI. Never imports ``encoders``, ``streams`` or ``deploy``.
 """

@@ -1,4 +1,4 @@
-"""The items of the shop, and the vectors that an encoder makes of them."""
+"""Messages about items: the items of the shop, and their vectors by an encoder."""
 
 from typing import Annotated
 
@@ -13,12 +13,12 @@ MAX_DIMENSION = 8192
 _FLOAT32 = np.dtype("<f4")
 
 Label = Annotated[str, Meta(max_length=MAX_ID_CHARS)]
-# squares of 8,192 such components still add up to a finite float32
+# bounded so that the squares of 8,192 components add up to a finite float32
 Component = Annotated[float, Meta(ge=-1e6, le=1e6)]
 
 
 class CatalogItem(Struct, kw_only=True, frozen=True):
-    """An item of the shop. A newer one with the same id replaces it; a record without a value removes it."""
+    """An item of the shop. A newer record with the same id replaces it; a record without a value removes it."""
 
     item_id: ItemId
     title: Annotated[str, Meta(max_length=1024, description="Name of the item, as shown to users.")]
@@ -46,7 +46,7 @@ class CatalogItem(Struct, kw_only=True, frozen=True):
         Meta(max_length=256, description="Whatever else describes the item, such as colour or size."),
     ] = field(default_factory=dict)
     available: Annotated[
-        bool, Meta(description="Whether it can be recommended now; false withdraws it and keeps its vector.")
+        bool, Meta(description="Whether the item can be recommended now; false withdraws it and keeps its vector.")
     ] = True
 
 
@@ -62,11 +62,11 @@ class ItemVector(Struct, kw_only=True, frozen=True, gc=False):
     bias: Annotated[Component, Meta(description="Added to the item's score for every user.")] = 0.0
     source_topic_id: Annotated[Label, Meta(description="Kafka's id of the topic that held the catalog item.")] = ""
     source_partition: Annotated[Partition, Meta(description="Partition of the catalog item.")] = 0
-    source_offset: Annotated[Offset, Meta(description="Offset of the catalog item: the larger is the newer.")] = 0
+    source_offset: Annotated[Offset, Meta(description="Offset of the catalog item; a larger offset is newer.")] = 0
 
 
 def pack_vector(vector: npt.ArrayLike) -> bytes:
-    """The bytes of ``ItemVector.vector``: little-endian float32, four a component.
+    """Bytes of ``ItemVector.vector``: little-endian float32, four bytes for each component.
 
     >>> pack_vector([1.0, -2.0]).hex()
     '0000803f000000c0'
@@ -80,9 +80,9 @@ def unpack_vector(data: bytes, dimension: int) -> npt.NDArray[np.float32]:
     Parameters
     ----------
     data : bytes
-        Little-endian float32, four bytes a component.
+        Little-endian float32, four bytes for each component.
     dimension : int
-        Components that the encoder's vectors have.
+        Number of components of the encoder's vectors.
 
     Returns
     -------
@@ -91,7 +91,8 @@ def unpack_vector(data: bytes, dimension: int) -> npt.NDArray[np.float32]:
     Raises
     ------
     DecodeError
-        ``out-of-range`` of the field ``vector``: another length than ``dimension``, or a component that is not finite.
+        With the reason ``out-of-range`` and the field ``vector``: the length is not ``dimension``, or a component is
+        not finite.
 
     Examples
     --------

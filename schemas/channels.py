@@ -1,4 +1,4 @@
-"""prefstream's topics and the messages on them, as data: what the AsyncAPI document is made of."""
+"""prefstream's topics and the messages on them, as data; the AsyncAPI document is made from it."""
 
 from typing import Final, Literal
 
@@ -28,7 +28,7 @@ MESSAGES: Final[dict[str, type[Struct]]] = {
     "encoder-state": EncoderState,
 }
 
-# name of the schema file -> the class that is written as headers, and the header of each of its fields
+# name of the schema file -> the class whose fields are Kafka headers, and the header of each field
 HEADER_SETS: Final[dict[str, tuple[type[Struct], dict[str, str]]]] = {
     "dead-letter": (DeadLetter, DEAD_LETTER_HEADERS),
     "rerouted": (Rerouted, REROUTED_HEADERS),
@@ -41,11 +41,12 @@ class Channel(Struct, kw_only=True, frozen=True):
     topic: str  # may hold {encoder_version}
     summary: str
     key: str
-    messages: tuple[str, ...]  # names in MESSAGES; () is any bytes
-    actions: tuple[Action, ...]  # of a worker
-    is_input: bool = False  # one of the five that share one partition count
+    messages: tuple[str, ...]  # names in MESSAGES; () means any bytes
+    actions: tuple[Action, ...]  # what a worker does with the topic
+    is_input: bool = False  # one of the five topics that must have the same number of partitions
     compacted: bool = False
-    tombstones: str | None = None  # what a record without a value means; None: it is refused, or never written
+    # meaning of a record without a value; None: such a record is refused or never written
+    tombstones: str | None = None
     headers: str | None = None  # a name in HEADER_SETS
 
 
@@ -84,7 +85,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     ),
     Channel(
         topic="rerouted",
-        summary="Events that came on another partition than their user's, byte for byte, sent on by a worker.",
+        summary="Events that came on another partition than their user's; a worker sends them on, byte for byte.",
         key=_OWNER_KEY,
         messages=("click", "browse", "purchase"),
         actions=("send", "receive"),
@@ -119,7 +120,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     ),
     Channel(
         topic="dead-letters",
-        summary="Records that were refused, byte for byte, with their own headers and those that say why. The topic "
+        summary="Records that were refused, byte for byte, with their own headers and headers that say why. The topic "
         "takes larger records than the inputs do.",
         key="The key of the refused record, byte for byte; it may have none.",
         messages=(),
@@ -128,7 +129,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     ),
     Channel(
         topic="trending",
-        summary="What is popular on each input partition. Workers read all of it and add up.",
+        summary="Counts of the popular items on each input partition. Workers read all counts and add them up.",
         key="The number of the input partition, in decimal digits.",
         messages=("trending-counts",),
         actions=("send", "receive"),
@@ -141,11 +142,11 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         messages=("encoder-state",),
         actions=("receive",),
         compacted=True,
-        tombstones="The version is gone.",
+        tombstones="The version no longer exists.",
     ),
     Channel(
         topic="item-vectors-{encoder_version}",
-        summary="The vector of each item in one encoder version's space. Workers read all of it.",
+        summary="The vector of each item in one encoder version's space. Workers read the whole topic.",
         key=_ITEM_KEY,
         messages=("item-vector",),
         actions=("send", "receive"),

@@ -1,6 +1,6 @@
-"""Bytes to messages and back. Whatever the bytes are, reading them gives a message or a ``DecodeError``.
+"""Turns bytes into messages and back. Any bytes give a message or a ``DecodeError``.
 
-The content type of a record picks its decoder from ``FORMATS``; a record without one is JSON.
+The content type of a record chooses its decoder from ``FORMATS``; a record without a content type is JSON.
 """
 
 import functools
@@ -22,19 +22,19 @@ def _json_decoder(struct_type: type) -> Decoder:
     return msgspec.json.Decoder(struct_type).decode
 
 
-# media type -> what makes a decoder of a message class
+# media type -> function that makes a decoder for a message class
 FORMATS: Final[dict[str, Callable[[type], Decoder]]] = {JSON_CONTENT_TYPE: _json_decoder}
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
-@functools.lru_cache(maxsize=512)  # bounded: senders choose the content types
+@functools.lru_cache(maxsize=512)  # bounded, because senders choose the content types
 def decoder(struct_type: type, content_type: str | None = None) -> Decoder:
-    """The function that reads ``struct_type`` from bytes. It raises what msgspec raises: ``decode`` is what to call.
+    """Function that reads ``struct_type`` from bytes. It raises msgspec's errors; ``decode`` turns them into our own.
 
     Raises
     ------
     DecodeError
-        ``unsupported-content-type``.
+        With the reason ``unsupported-content-type``.
     """
     media_type, _, parameters = (JSON_CONTENT_TYPE if content_type is None else content_type).lower().partition(";")
     make = FORMATS.get(media_type.strip())
@@ -75,7 +75,7 @@ def decode(struct_type: type[T], value: bytes | None, content_type: str | None =
     read = decoder(struct_type, content_type)  # type: ignore[arg-type]  # mypy: a generic type is not Hashable
     try:
         return read(value)  # type: ignore[no-any-return]
-    # ValueError: msgspec's errors, and UnicodeDecodeError. RecursionError: brackets nested some thousand deep.
+    # ValueError: msgspec's errors, and UnicodeDecodeError. RecursionError: brackets that are nested thousands deep.
     except (ValueError, RecursionError) as error:
         raise explain(struct_type, value, error) from error
 
@@ -86,7 +86,7 @@ def decode_event(event_type_code: int, value: bytes | None, content_type: str | 
 
 
 def encode(obj: Any) -> bytes:
-    """A message as JSON. A float that is not finite becomes null, which its reader refuses."""
+    """Write a message as JSON. A float that is not finite becomes null, which readers refuse."""
     return _encoder.encode(obj)
 
 
@@ -94,7 +94,7 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 class Line(msgspec.Struct, gc=False):
-    """The part of a line that says how to read the rest."""
+    """The field of a line that says which event it is."""
 
     type: EventType
 

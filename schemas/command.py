@@ -1,4 +1,4 @@
-"""What an operator asks of a user's profile."""
+"""Commands of an operator about users' profiles."""
 
 from typing import Annotated, Literal
 
@@ -14,4 +14,6 @@ class ProfileCommand(Struct, kw_only=True, frozen=True, gc=False):
         Literal["forget"], Meta(description="forget: delete the profile and tombstone the user's recommendations.")
     ]
     user_id: UserId
-    requested_ms: Annotated[TimeMs, Meta(description="When it was asked, in milliseconds since 1970-01-01 UTC.")]
+    requested_ms: Annotated[
+        TimeMs, Meta(description="When the command was given, in milliseconds since 1970-01-01 UTC.")
+    ]

@@ -1,4 +1,4 @@
-"""A record that was refused: its key and value go to the dead letters byte for byte, and these headers say why."""
+"""Headers of a dead letter: they say why the record was refused. Its key and value are kept byte for byte."""
 
 from typing import Annotated, Final
 
@@ -29,15 +29,15 @@ DEAD_LETTER_HEADERS: Final = {
 }
 _OWN_HEADERS: Final = frozenset(DEAD_LETTER_HEADERS.values())
 
-NO_TIMESTAMP_MS: Final = -1  # what Kafka clients give for a record without one
+NO_TIMESTAMP_MS: Final = -1  # Kafka clients give it for a record without a timestamp
 
 
 class DeadLetter(Struct, kw_only=True, frozen=True, gc=False):
     """Why a record was refused and where it was read."""
 
-    # a str, because a newer release beside this one may know more reasons
+    # a str, because a newer release may run beside this one and know more reasons
     reason: Annotated[str, Meta(description=f"Why: {', '.join(DecodeReason)}.")]
-    detail: Annotated[str, Meta(max_length=MAX_DETAIL_CHARS, description="The same as a sentence for people.")]
+    detail: Annotated[str, Meta(max_length=MAX_DETAIL_CHARS, description="The reason as a sentence.")]
     source_topic: Annotated[str, Meta(description="Topic that the record was read from.")]
     source_partition: Annotated[Partition, Meta(description="Partition that the record was read from.")]
     source_offset: Annotated[Offset, Meta(description="Offset that the record was read at.")]
@@ -70,7 +70,7 @@ class DeadLetter(Struct, kw_only=True, frozen=True, gc=False):
 
     @classmethod
     def from_headers(cls, headers: AnyHeaders) -> "DeadLetter":
-        """Read the headers of a dead letter; ``DecodeError`` (malformed) names one that is missing or broken."""
+        """Read the headers of a dead letter; ``DecodeError`` (malformed) if a header is missing or broken."""
         headers = list(headers or ())
         has_field = kafka.find(headers, FIELD_HEADER) is not None
         return cls(
@@ -85,5 +85,5 @@ class DeadLetter(Struct, kw_only=True, frozen=True, gc=False):
 
 
 def original_headers(headers: AnyHeaders) -> list[tuple[str, bytes | None]]:
-    """The headers that the record had before it became a dead letter: what a replay of it sends."""
+    """Headers that the record had before it became a dead letter; a replay sends these."""
     return [(name, value) for name, value in headers or () if name not in _OWN_HEADERS]

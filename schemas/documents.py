@@ -16,7 +16,7 @@ DESCRIPTION: Final = (
     "Events of a shop's users come in; refreshed recommendations go out, milliseconds later. With the setting "
     "namespace, every topic, such as clicks, is named after it: shop1.clicks. Messages are JSON objects in UTF-8. "
     "Readers ignore fields that they don't know, and fields are only ever added. A field that may be null may also be "
-    "left out. Integers are written without fraction or exponent. What can't be read goes to dead-letters."
+    "left out. Integers are written without fraction or exponent. Records that can't be read go to dead-letters."
 )
 
 
@@ -66,7 +66,7 @@ def _as_headers(schema: Document, header_of: dict[str, str]) -> Document:
 
 
 def _without_null(body: Document) -> Document:
-    """A header that has no value is left out, where a field would be null."""
+    """Schema of a header: it is left out where the field is null."""
     if "anyOf" not in body:
         return {key: value for key, value in body.items() if key != "default"}
     (only,) = [option for option in body["anyOf"] if option != {"type": "null"}]

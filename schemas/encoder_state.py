@@ -1,4 +1,4 @@
-"""Which encoder versions there are, and which one serves."""
+"""Messages about encoder versions: which exist, and which is active."""
 
 from typing import Annotated
 
@@ -9,13 +9,14 @@ from schemas.fields import EncoderVersion, Id, Offset, TimeMs
 
 
 class EncoderState(Struct, kw_only=True, frozen=True):
-    """An encoder version. The active one is that with the largest ``active_since_ms``, so one record switches over."""
+    """An encoder version. The version with the largest ``active_since_ms`` is active, so one record switches."""
 
     version: EncoderVersion
     name: Annotated[Id, Meta(description="Name of the encoder, the same in all its versions.")]
-    dimension: Annotated[int, Meta(ge=1, le=MAX_DIMENSION, description="Components of its vectors.")]
+    dimension: Annotated[int, Meta(ge=1, le=MAX_DIMENSION, description="Number of components of its vectors.")]
     active_since_ms: (
-        Annotated[TimeMs, Meta(description="When it became active, in milliseconds since 1970-01-01 UTC.")] | None
+        Annotated[TimeMs, Meta(description="When the version became active, in milliseconds since 1970-01-01 UTC.")]
+        | None
     ) = None
     half_lives_s: Annotated[
         list[Annotated[float, Meta(gt=0, le=1e12)]],
@@ -25,7 +26,7 @@ class EncoderState(Struct, kw_only=True, frozen=True):
         list[Offset],
         Meta(
             max_length=10_000,
-            description="Where each partition of the catalog ended when it was activated: workers switch to it once "
-            "what lies before is encoded.",
+            description="End offset of each catalog partition when the version was activated: workers switch to the "
+            "version after they have encoded the items before these offsets.",
         ),
     ] = field(default_factory=list)

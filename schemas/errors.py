@@ -7,11 +7,11 @@ MAX_FIELD_CHARS = 300
 
 
 class PrefstreamError(Exception):
-    """Something that prefstream expects to go wrong; the message is a sentence that says what to do about it."""
+    """Root of prefstream's own errors; the message is a sentence that says what to do."""
 
 
 class DecodeReason(StrEnum):
-    """Why a message was refused: a label of metrics and a header of dead letters, so its values never change."""
+    """Why a message was refused. Metrics and dead letters hold the values, so these never change."""
 
     NULL_VALUE = "null-value"
     MALFORMED = "malformed"
@@ -24,20 +24,20 @@ class DecodeReason(StrEnum):
 
 
 class DecodeError(PrefstreamError):
-    """A message that can't be used. Its sender is at fault, and trying again won't help.
+    """A message can't be used. Its sender is at fault, and trying again won't help.
 
     Attributes
     ----------
     reason : DecodeReason
     field : str or None
-        Path of the field at fault, such as ``price`` or ``items[0].score``; None when it is the whole message. Cut to
+        Path of the field at fault, such as ``price`` or ``items[0].score``; None for the whole message. Cut to
         ``MAX_FIELD_CHARS``.
     detail : str
-        A sentence for people: what was read and what was expected; cut to ``MAX_DETAIL_CHARS``.
+        A sentence: what was read and what was expected. Cut to ``MAX_DETAIL_CHARS``.
     """
 
     def __init__(self, reason: DecodeReason, field: str | None, detail: str) -> None:
-        # both may quote the input, which has no such bounds and may hold lone surrogates
+        # both may quote the input, which is not bounded and may hold lone surrogates
         self.detail = _printable(detail, MAX_DETAIL_CHARS)
         self.field = None if field is None else _printable(field, MAX_FIELD_CHARS)
         self.reason = reason

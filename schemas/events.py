@@ -1,4 +1,4 @@
-"""What a user did: a click, a browse or a purchase of one item."""
+"""Events of users: a click on an item, a browse or a purchase of it."""
 
 from typing import Annotated, Final, Literal
 
@@ -19,7 +19,7 @@ from schemas.fields import (
 
 EventType = Literal["click", "browse", "purchase"]
 
-# an event type's code is its place here; codes are stored, so the order never changes
+# an event type's code is its index here; codes are stored, so the order never changes
 EVENT_TYPES: Final[tuple[EventType, ...]] = ("click", "browse", "purchase")
 CLICK: Final = 0
 BROWSE: Final = 1
@@ -29,13 +29,13 @@ Count = Annotated[int, Meta(ge=0, le=MAX_INT32)]
 
 
 class Event(Struct, kw_only=True, frozen=True, gc=False):
-    """What every event tells."""
+    """Fields of every event."""
 
     event_id: EventId
     user_id: UserId
     item_id: ItemId
     event_time_ms: EventTimeMs
-    session_id: Annotated[Id, Meta(description="The visit that it belongs to.")] | None = None
+    session_id: Annotated[Id, Meta(description="The visit that the event belongs to.")] | None = None
     recommendation_id: Annotated[Id, Meta(description="The recommendation that the user followed.")] | None = None
 
 
@@ -45,7 +45,7 @@ class Click(Event, kw_only=True, frozen=True, gc=False):
     list: (
         Annotated[str, Meta(max_length=MAX_ID_CHARS, description="Name of the list that the item was shown in.")] | None
     ) = None
-    position: Annotated[Count, Meta(description="Place of the item in that list; the first is 0.")] | None = None
+    position: Annotated[Count, Meta(description="Position of the item in that list; the first is 0.")] | None = None
 
 
 class Browse(Event, kw_only=True, frozen=True, gc=False):

@@ -1,4 +1,4 @@
-"""What was wrong with a message: msgspec's errors as ``DecodeError``. Only refused messages come here."""
+"""Explains what is wrong with a message: turns msgspec's errors into ``DecodeError``."""
 
 import json
 import math
@@ -10,14 +10,14 @@ import msgspec
 
 from schemas.errors import DecodeError, DecodeReason
 
-# msgspec ends its sentences with where it was; anchored, because the sentence may quote the input
+# msgspec's sentences end with the path of the field; anchored, because a sentence may quote the input
 _PATH = re.compile(r" - at `\$([^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `([^`]*)`")
 _WRONG_TYPE = re.compile(r"^(Expected `[^`]*`, got `|Invalid base64)")
 
 
 def explain(struct_type: type, value: bytes, error: Exception) -> DecodeError:
-    """The ``DecodeError`` of reading ``value`` as a ``struct_type``, which raised ``error``."""
+    """Turn ``error``, raised while ``value`` was read as a ``struct_type``, into a ``DecodeError``."""
     message = struct_type.__name__
     if isinstance(error, msgspec.ValidationError):
         return _of_validation(struct_type, str(error))
@@ -35,9 +35,9 @@ def explain(struct_type: type, value: bytes, error: Exception) -> DecodeError:
 
 def _of_validation(struct_type: type, sentence: str) -> DecodeError:
     message = struct_type.__name__
-    place = _PATH.search(sentence)
-    path = place[1].removeprefix(".") if place else ""
-    problem = sentence[: place.start()] if place else sentence
+    match = _PATH.search(sentence)
+    path = match[1].removeprefix(".") if match else ""
+    problem = sentence[: match.start()] if match else sentence
     missing = _MISSING.match(problem)
     if missing:
         field = f"{path}.{missing[1]}" if path else missing[1]
@@ -52,15 +52,15 @@ def _of_validation(struct_type: type, sentence: str) -> DecodeError:
 
 
 def _choices(struct_type: type, field: str) -> list[str]:
-    """What a field may be when it is one of a few words, which msgspec's sentence leaves out."""
+    """Allowed values of a field with a few allowed words; msgspec's sentence does not name them."""
     hint = typing.get_type_hints(struct_type).get(field)
     return [repr(choice) for choice in typing.get_args(hint)] if typing.get_origin(hint) is typing.Literal else []
 
 
 def _not_finite(value: bytes) -> str | None:
-    """Path of the first ``NaN`` or ``Infinity``, which Python's ``json.dumps`` and some other writers take for JSON."""
+    """Path of the first ``NaN`` or ``Infinity``, which Python's ``json.dumps`` and some other writers write."""
     try:
-        # only these words are looked for: a number too large for a float, in a field nobody reads, is no fault
+        # parse_float: a number too large for a float, in a field that nobody reads, must not count as Infinity
         return _path_of_not_finite(json.loads(value, parse_float=lambda _: 0.0))
     except (ValueError, RecursionError):
         return None

@@ -1,5 +1,7 @@
-"""Field types that several messages share. Every string and list is bounded, so that no message outgrows its reader,
-and every number is, so that neither infinity nor an integer wider than int64 gets in.
+"""Field types that several messages share.
+
+Every string and list is bounded, so that no message outgrows its reader. Every number is bounded, so that neither
+infinity nor an integer wider than int64 gets in.
 """
 
 from typing import Annotated
@@ -11,7 +13,7 @@ MAX_ID_CHARS = 256
 MAX_TIME_MS = 253_402_300_799_999
 MAX_INT64 = 2**63 - 1
 MAX_INT32 = 2**31 - 1
-# the largest finite float32: scores and their parts are float32 where they are made
+# the largest finite float32, because scores and their parts are computed in float32
 MAX_FLOAT32 = 3.4028234663852886e38
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
@@ -22,7 +24,7 @@ UserId = Annotated[Id, Meta(description="The user; also the key of the record.")
 ItemId = Annotated[Id, Meta(description="The item, as in the catalog.")]
 EncoderVersion = Annotated[Id, Meta(description="Version of the encoder whose vector space this belongs to.")]
 TimeMs = Annotated[int, Meta(ge=0, le=MAX_TIME_MS)]
-EventTimeMs = Annotated[TimeMs, Meta(description="When it happened, in milliseconds since 1970-01-01 UTC.")]
+EventTimeMs = Annotated[TimeMs, Meta(description="When the event happened, in milliseconds since 1970-01-01 UTC.")]
 Partition = Annotated[int, Meta(ge=0, le=MAX_INT32)]
 Offset = Annotated[int, Meta(ge=0, le=MAX_INT64)]
 Price = Annotated[float, Meta(ge=0, le=1e12)]

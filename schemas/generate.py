@@ -14,7 +14,7 @@ COMMAND: Final = "python -m schemas.generate"
 
 
 def generated_files() -> dict[str, str]:
-    """The text of every generated file, by file name.
+    """Texts of the generated files, by file name.
 
     Raises
     ------
@@ -29,13 +29,13 @@ def generated_files() -> dict[str, str]:
 
 
 def differences(folder: Path, files: dict[str, str]) -> list[str]:
-    """Names of the files that have to be written or deleted to make the folder hold just these generated files."""
+    """Names of the files that must be written or deleted, so that the folder holds just these generated files."""
     differing = [name for name, text in files.items() if _text(folder / name) != text]
     return sorted(differing + [path.name for path in _leftovers(folder, files)])
 
 
 def write(folder: Path, files: dict[str, str]) -> list[str]:
-    """Make the folder hold just these generated files; the names of those that changed."""
+    """Make the folder hold just these generated files; returns the names of the changed files."""
     changed = differences(folder, files)
     for name in set(changed) & files.keys():
         (folder / name).write_text(files[name], encoding="utf-8", newline="\n")
@@ -66,9 +66,9 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
 
 
 def _as_yaml() -> str:
-    # imported here, and by name, because it is a dependency of development only and ships no types
+    # imported here and by name, because PyYAML is a dependency of development only and has no types
     yaml: Any = importlib.import_module("yaml")
-    # the YAML of JSON data, so that no part is written as an alias of another
+    # through JSON, so that YAML writes no part as an alias of another
     document = json.loads(json.dumps(asyncapi_document()))
     return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120))
 

@@ -1,4 +1,4 @@
-"""Kafka record headers: pairs of a name and bytes, in order, names may repeat."""
+"""Reads Kafka record headers: pairs of a name and bytes, in order; names may repeat."""
 
 from collections.abc import Iterable
 
@@ -10,27 +10,27 @@ CONTENT_TYPE = "content-type"
 JSON_CONTENT_TYPE = "application/json"
 
 Headers = list[tuple[str, bytes]]
-# as the Kafka clients give them; some give None for a record without headers
+# headers from any Kafka client; some clients give None for a record without headers
 AnyHeaders = Iterable[tuple[str, bytes | None]] | None
 
 
 def find(headers: AnyHeaders, name: str) -> bytes | None:
-    """The value of a header, of the last one where the name repeats (as Kafka's ``lastHeader``)."""
-    found = None
+    """Value of a header, or None; if the name repeats, of the last header, as Kafka's ``lastHeader``."""
+    last = None
     for key, value in headers or ():
         if key == name:
-            found = value
-    return found
+            last = value
+    return last
 
 
 def content_type(headers: AnyHeaders) -> str | None:
-    """The record's content type, for ``codec.decode``; None when it names none. Broken bytes name an unknown one."""
+    """Content type of a record, for ``codec.decode``; None without the header. Broken bytes give an unknown type."""
     value = find(headers, CONTENT_TYPE)
     return None if value is None else value.decode("utf-8", "replace")
 
 
 def text(headers: AnyHeaders, name: str) -> str:
-    """The text of a header that must be there."""
+    """Text of a header; ``DecodeError`` (malformed) if it is missing or not UTF-8."""
     value = find(headers, name)
     if value is None:
         raise DecodeError(DecodeReason.MALFORMED, name, f"the record has no header `{name}`, which is required here")
@@ -41,9 +41,9 @@ def text(headers: AnyHeaders, name: str) -> str:
 
 
 def number(headers: AnyHeaders, name: str, smallest: int = 0) -> int:
-    """The decimal integer of a header that must be there, from ``smallest`` to the largest int64."""
+    """Integer of a header, from ``smallest`` to the largest int64; ``DecodeError`` (malformed) if there is none."""
     digits = text(headers, name)
-    # int() alone would take " 1_0 " and Arabic digits, and megabytes of them
+    # int() alone would accept " 1_0 ", Arabic digits, and megabytes of digits
     if not (digits.removeprefix("-").isdecimal() and digits.isascii() and len(digits) <= 20):
         raise DecodeError(
             DecodeReason.MALFORMED, name, f"the header `{name}` is {digits[:40]!r}, not a decimal integer"

@@ -1,4 +1,4 @@
-"""Ids are strings on the wire and 64-bit hashes in arrays."""
+"""Hashes of ids: an id is a string on the wire, and a 64-bit hash in arrays."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ def id_hash(text: str) -> int:
 
 
 def id_hashes(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
-    """Hashes of many ids.
+    """Hash many ids.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def id_hashes(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
     Returns
     -------
     uint64 array of shape (N,)
-        ``id_hash`` of each, in order; shape (0,) of no ids.
+        ``id_hash`` of each id, in order; shape (0,) for no ids.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The refreshed list of a user, what caused the refresh, and why each item is in it."""
+"""Recommendations: the refreshed list of a user, the cause of the refresh, and the reason of each item."""
 
 from typing import Annotated, Final, Literal
 
@@ -9,7 +9,7 @@ from schemas.fields import MAX_INT64, EncoderVersion, EventId, EventTimeMs, Id, 
 
 ReasonKind = Literal["recent", "older", "trending", "bonus", "bias"]
 
-# a kind's code is its place here and one (0 is none); codes are stored, so the order never changes
+# a kind's code is its index here plus one (0 is no kind); codes are stored, so the order never changes
 REASON_KINDS: Final[tuple[ReasonKind, ...]] = ("recent", "older", "trending", "bonus", "bias")
 
 Counter = Annotated[int, Meta(ge=0, le=MAX_INT64)]
@@ -17,9 +17,12 @@ EventTypeField = Annotated[EventType, Meta(description="What the user did with t
 
 
 class Revision(Struct, kw_only=True, frozen=True, order=True, gc=False):
-    """Orders the recommendations of one user: the larger (term, then sequence) is the newer."""
+    """Orders the recommendations of one user: the larger revision (term, then sequence) is newer."""
 
-    term: Annotated[Counter, Meta(description="Term of the worker that owned the user's partition.")]
+    term: Annotated[
+        Counter,
+        Meta(description="Term of the worker that owned the user's partition."),
+    ]
     sequence: Annotated[Counter, Meta(description="Number of the recommendation within the term.")]
 
 
@@ -33,19 +36,20 @@ class Cause(Struct, kw_only=True, frozen=True, gc=False):
 
 
 class Share(Struct, kw_only=True, frozen=True, gc=False):
-    """What one recent event gave to an item's score."""
+    """The part of an item's score that comes from one recent event."""
 
     item_id: Annotated[Id, Meta(description="The item of the past event.")]
     event_type: EventTypeField
     share: Annotated[
-        Score, Meta(description="Its part of the score, in units of the score; negative when it spoke against.")
+        Score,
+        Meta(description="The event's part of the score, in units of the score; negative if it lowered the score."),
     ]
 
 
 class Reason(Struct, kw_only=True, frozen=True):
     """Why an item is recommended: the parts of its score, which add up to it when ``exact``."""
 
-    kind: Annotated[ReasonKind, Meta(description="The largest part.")]
+    kind: Annotated[ReasonKind, Meta(description="Name of the largest part.")]
     exact: Annotated[bool, Meta(description="Whether the parts add up to the score (the encoder's head is linear).")]
     recents: Annotated[
         list[Share], Meta(description="The recent events with the largest parts, the largest first.")
@@ -60,7 +64,9 @@ class RecommendedItem(Struct, kw_only=True, frozen=True):
     """An item of a recommendation."""
 
     item_id: ItemId
-    score: Annotated[Score, Meta(description="The larger, the better; comparable within one recommendation.")]
+    score: Annotated[
+        Score, Meta(description="A larger score is better; scores are comparable within one recommendation.")
+    ]
     reason: Reason
 
 
@@ -81,4 +87,6 @@ class Recommendation(Struct, kw_only=True, frozen=True):
     received_ms: Annotated[
         TimeMs, Meta(description="When the worker received the causing event, in milliseconds since 1970-01-01 UTC.")
     ]
-    emitted_ms: Annotated[TimeMs, Meta(description="When it was produced, in milliseconds since 1970-01-01 UTC.")]
+    emitted_ms: Annotated[
+        TimeMs, Meta(description="When the recommendation was produced, in milliseconds since 1970-01-01 UTC.")
+    ]

@@ -1,4 +1,4 @@
-"""An event that came on another partition than its user's is sent on; these headers say where it was read first."""
+"""Headers of a re-routed event: it came on another partition than its user's and was sent on."""
 
 from typing import Annotated, Final
 
@@ -8,7 +8,7 @@ from schemas import headers as kafka
 from schemas.fields import Offset, Partition
 from schemas.headers import PREFIX, AnyHeaders, Headers
 
-# not the names of dead_letter.py: a re-routed event can become a dead letter, and both places are worth knowing
+# other names than in dead_letter.py, because a re-routed event can become a dead letter and then has both
 ORIGIN_TOPIC_HEADER: Final = PREFIX + "origin-topic"
 ORIGIN_TOPIC_ID_HEADER: Final = PREFIX + "origin-topic-id"
 ORIGIN_PARTITION_HEADER: Final = PREFIX + "origin-partition"
@@ -25,10 +25,10 @@ _OWN_HEADERS: Final = frozenset(REROUTED_HEADERS.values())
 
 
 class Rerouted(Struct, kw_only=True, frozen=True, gc=False):
-    """Where a re-routed event was read first: what its fence is kept by."""
+    """Where a re-routed event was read first; applied offsets are kept by this topic and partition."""
 
     topic: Annotated[str, Meta(description="Topic that the event was read from first.")]
-    topic_id: Annotated[str, Meta(description="Kafka's id of that topic: another one when it was created anew.")]
+    topic_id: Annotated[str, Meta(description="Kafka's id of that topic; a topic that is created anew has another id.")]
     partition: Annotated[Partition, Meta(description="Partition that the event was read from first.")]
     offset: Annotated[Offset, Meta(description="Offset that the event was read at first.")]
 
@@ -44,7 +44,7 @@ class Rerouted(Struct, kw_only=True, frozen=True, gc=False):
 
     @classmethod
     def from_headers(cls, headers: AnyHeaders) -> "Rerouted":
-        """Read the headers of a re-routed event; ``DecodeError`` (malformed) names one that is missing or broken."""
+        """Read the headers of a re-routed event; ``DecodeError`` (malformed) if a header is missing or broken."""
         headers = list(headers or ())
         return cls(
             topic=kafka.text(headers, ORIGIN_TOPIC_HEADER),

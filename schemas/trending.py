@@ -1,4 +1,4 @@
-"""What is popular now, as counted by the owner of each input partition."""
+"""Counts of popular items, by the owner of each input partition."""
 
 from typing import Annotated
 

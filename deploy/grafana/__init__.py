@@ -1,4 +1,4 @@
-"""Grafana dashboards as code: panels and dashboards built with Grafana's SDK, and the JSON that they make.
+"""Grafana dashboards as code, built with Grafana's SDK, and their JSON.
 
-`python -m deploy.grafana` writes dashboards/*.json; a test keeps them equal. Only development depends on the SDK.
+`python -m deploy.grafana` writes dashboards/*.json from the code; a test compares both. Only development needs the SDK.
 """

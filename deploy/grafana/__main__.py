@@ -10,7 +10,7 @@ FOLDER = Path(__file__).with_name("dashboards")
 
 
 def generated() -> dict[Path, str]:
-    """Each dashboard's file and text."""
+    """Path and JSON text of each dashboard."""
     builders = {"service": service, "recommendations": recommendations}
     return {
         FOLDER / f"{name}.json": JSONEncoder(sort_keys=True, indent=2).encode(builder.build()) + "\n"

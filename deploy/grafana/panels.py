@@ -1,4 +1,4 @@
-"""The few kinds of panels that the dashboards are made of, each with a title, what it means and its queries."""
+"""Kinds of panels of the dashboards, each with a title, its meaning and its queries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,19 +33,19 @@ class Query:
     legend: str = ""
 
 
-def _target(query: Query, place: int) -> prometheus.Dataquery:
+def _target(query: Query, number: int) -> prometheus.Dataquery:
     return (
         prometheus.Dataquery()
         .expr(query.expr)
         .legend_format(query.legend)
-        .ref_id(chr(ord("A") + place))
+        .ref_id(chr(ord("A") + number))
         .datasource(SOURCE)
         .range()
     )
 
 
 def _levels(warn: float | None, bad: float | None) -> dashboard.ThresholdsConfig:
-    """Green below ``warn``, amber up to ``bad``, red beyond; where ``bad`` is the smaller one, small is bad."""
+    """Green below ``warn``, amber up to ``bad``, red beyond; if ``bad`` is below ``warn``, small values are bad."""
     if warn is not None and bad is not None and bad < warn:
         steps = [Threshold(value=None, color="red"), Threshold(bad, "orange"), Threshold(warn, "green")]
     else:
@@ -66,7 +66,7 @@ def lines(
     most: float | None = None,
     width: int = WIDTH // 3,
 ) -> timeseries.Panel:
-    """Series over time; thresholds are drawn where given."""
+    """Panel of series over time; thresholds are drawn if given."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -95,8 +95,8 @@ def lines(
         panel.thresholds(_levels(warn, bad)).thresholds_style(
             common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
         )
-    for place, query in enumerate(queries):
-        panel.with_target(_target(query, place))
+    for number, query in enumerate(queries):
+        panel.with_target(_target(query, number))
     return panel
 
 
@@ -110,7 +110,7 @@ def figure(
     bad: float | None = None,
     width: int = WIDTH // 6,
 ) -> stat.Panel:
-    """One number, coloured by its thresholds, with its recent past behind it."""
+    """Panel of one number, coloured by its thresholds, on a graph of its recent past."""
     return (
         stat.Panel()
         .title(title)
@@ -128,7 +128,7 @@ def figure(
 
 
 def buckets(title: str, meaning: str, expr: str, unit: str, *, width: int = WIDTH // 2) -> heatmap.Panel:
-    """A histogram over time: ``expr`` gives the increase of each bucket, labelled ``le``."""
+    """Panel of a histogram over time: ``expr`` gives the increase of each bucket, labelled ``le``."""
     target = _target(Query(expr, "{{le}}"), 0).format(PromQueryFormat.HEATMAP)
     return (
         heatmap.Panel()
@@ -144,7 +144,7 @@ def buckets(title: str, meaning: str, expr: str, unit: str, *, width: int = WIDT
 
 
 def board(uid: str, title: str, about: str, rows: Sequence[tuple[str, Sequence[Panel]]]) -> models.Dashboard:
-    """A dashboard of rows, with the data source and the namespaces to choose from."""
+    """Dashboard of rows of panels; users choose its data source and namespaces."""
     built = (
         dashboard.Dashboard(title)
         .uid(uid)
@@ -161,7 +161,7 @@ def board(uid: str, title: str, about: str, rows: Sequence[tuple[str, Sequence[P
             .query("label_values(prefstream_hot_users, namespace)")
             .multi(True)
             .include_all(True)
-            # a worker of the default namespace has no such label
+            # a worker of the default namespace has no label `namespace`
             .all_value(".*")
         )
     )

@@ -1,4 +1,4 @@
-"""Are the recommendations any good: scored online, by what users did next."""
+"""Dashboard of the recommendations' quality: scored online, by what users did next."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -7,7 +7,7 @@ from deploy.grafana.panels import Query, board, figure, lines
 _IN = 'namespace=~"$namespace"'
 _TRENDING = ',kind="trending"'
 _WINDOW = "15m"
-"""Hits are rare: shorter windows would show noise."""
+"""Hits are rare, so shorter windows would show noise."""
 
 
 def _rate(metric: str, by: str = "", labels: str = "", window: str = _WINDOW) -> str:
@@ -16,12 +16,12 @@ def _rate(metric: str, by: str = "", labels: str = "", window: str = _WINDOW) ->
 
 
 def _share(metric: str, by: str = "", of: str = "online_events_total", window: str = _WINDOW) -> str:
-    """One counter in shares of another with the same labels."""
+    """Ratio of a counter to another one with the same labels."""
     return f"{_rate(metric, by, window=window)} / ({_rate(of, by, window=window)} > 0)"
 
 
 def build() -> Dashboard:
-    """The dashboard."""
+    """Build the dashboard."""
     glance = [
         figure(
             "Hit rate",

@@ -1,4 +1,4 @@
-"""Is the service well: what comes in, how late it is, what it waits for and what goes wrong."""
+"""Dashboard of the service: traffic, latency, waits and errors."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -16,7 +16,7 @@ def _quantile(q: float, metric: str) -> str:
 
 
 def build() -> Dashboard:
-    """The dashboard."""
+    """Build the dashboard."""
     glance = [
         figure(
             "Workers",
@@ -54,7 +54,7 @@ def build() -> Dashboard:
         ),
         figure(
             "Oldest checkpoint",
-            "Time since the last good checkpoint, of the worker where it is the longest: what a crash would replay. "
+            "The longest time since a worker's last good checkpoint: a crash would replay what came since. "
             "An idle worker saves nothing, and its age grows without harm.",
             Query(f"max(time() - prefstream_last_checkpoint_timestamp_seconds{{{_IN}}})"),
             "s",
@@ -79,7 +79,7 @@ def build() -> Dashboard:
             stack=True,
         ),
         lines(
-            "Records by what became of them",
+            "Records by outcome",
             "applied counts in the state; replayed and duplicate were counted before; rerouted came on another "
             "partition than their user's; dead are in dead-letters.",
             [Query(_rate("events_total", "outcome"), "{{outcome}}")],
@@ -144,7 +144,8 @@ def build() -> Dashboard:
     state = [
         lines(
             "Users found in memory",
-            "Share of a batch's users that were hot. Falls where profiles.memory_mb is too small for the active users.",
+            "Share of a batch's users that were in memory. Falls if profiles.memory_mb is too small for the active "
+            "users.",
             [
                 Query(
                     f'sum(rate(prefstream_cache_lookups_total{{{_IN},result="hit"}}[$__rate_interval])) / '
@@ -200,14 +201,15 @@ def build() -> Dashboard:
         ),
         lines(
             "Recall of the candidates",
-            "Share of the exact top-k among the candidates that users of a large catalog are ranked from, as measured "
-            "last; 1 where all items are scored. ranking.candidate_recall is what is asked for.",
+            "In a large catalog, users are ranked from candidates: the share of the exact top-k that is among them, as "
+            "measured last. 1 where all items are scored. The goal is ranking.candidate_recall.",
             [Query(f"prefstream_candidate_recall{{{_IN}}}", "{{instance}}")],
             "percentunit",
         ),
         lines(
-            "Clusters a user is ranked from",
-            "What the recall asked for takes; 0 where all items are scored.",
+            "Lists searched for a user",
+            "Inverted lists of the index that are searched for each user (nprobe): as few as ranking.candidate_recall "
+            "allows; 0 where all items are scored.",
             [Query(f"prefstream_candidate_probes{{{_IN}}}", "{{instance}}")],
             "short",
         ),

@@ -1,4 +1,4 @@
-"""A real Kafka and a real Cassandra on this machine's loopback, from Maven jars, for tests and trials.
+"""A local stack for tests and trials: a real Kafka and a real Cassandra on the loopback address, from Maven jars.
 
-``stack`` is the door: ``up``, ``down``, ``status``, ``start_server``, ``stop_server``, ``running``.
+Callers use the functions of ``stack``: ``up``, ``down``, ``status``, ``start_server``, ``stop_server``, ``running``.
 """

@@ -1,6 +1,6 @@
 """``python -m deploy.local up|down|status FOLDER``: the stack without the rest of prefstream.
 
-``python -m deploy.local check`` tells at once, and in a sentence, whether Java and Maven are there for it.
+``python -m deploy.local check`` fails at once, with a sentence, if Java or Maven is missing.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from deploy.local.stack import StackError, down, status, up
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, or 1 after an error or where ``status`` finds a server silent."""
+    """Run a command; returns the exit code: 1 after an error or if ``status`` finds a silent server, else 0."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("check", help="look for Java and Maven")
@@ -53,9 +53,9 @@ def _run(given: argparse.Namespace) -> int:
             _print({"stopped": down(given.folder)})
             return 0
         case _:
-            found = status(given.folder)
-            _print({"running": found.running, **asdict(found)})
-            return 0 if found.running else 1
+            shown = status(given.folder)
+            _print({"running": shown.running, **asdict(shown)})
+            return 0 if shown.running else 1
 
 
 def _print(shown: dict[str, object]) -> None:

@@ -11,7 +11,7 @@ from deploy.local.server import CONFIG, Ports, render
 YAML = "cassandra.yaml"
 EMPTY_LOG_BYTES = 100
 
-# what Cassandra's own start script opens of Java 17 (conf/jvm17-server.options)
+# packages of Java 17 that Cassandra's own start script opens (conf/jvm17-server.options)
 _EXPORTED = (
     "java.base/jdk.internal.misc java.base/jdk.internal.ref java.base/sun.nio.ch "
     "java.management.rmi/com.sun.jmx.remote.internal.rmi java.rmi/sun.rmi.registry java.rmi/sun.rmi.server "
@@ -26,13 +26,13 @@ _OPENED = (
 )
 
 _OPTIONS = (
-    "-Dcassandra.set_sep_thread_name=false",  # a system call for each task
+    "-Dcassandra.set_sep_thread_name=false",  # costs a system call for each task
     "-Djava.security.manager=allow",  # from Java 18 on it must be asked for
     "-Djava.io.tmpdir=cassandra-tmp",  # native libraries are unpacked here; a killed server leaves them behind
     "-Dcassandra.storagedir=cassandra-data",
     "-Dcassandra.logdir=.",
-    "-Dcassandra-foreground=yes",  # else it closes its standard output, our log, as soon as it is up
-    # nobody to wait for: this node is the ring
+    "-Dcassandra-foreground=yes",  # else it closes its standard output, which is our log, after the start
+    # no waiting for other nodes: this node is the whole ring
     "-Dcassandra.ring_delay_ms=0",
     "-Dcassandra.skip_wait_for_gossip_to_settle=0",
     "-Dcassandra.superuser_setup_delay_ms=0",
@@ -54,8 +54,8 @@ class Cassandra:
     def prepare(self, folder: Path, ports: Ports, *, java: Path, jars: Path) -> None:
         (folder / YAML).write_text(render(YAML, ports), encoding="utf-8")
         (folder / "cassandra-tmp").mkdir(exist_ok=True)
-        # A log that a kill cut short is read up to there only where it is the last one. The next, which is made ahead,
-        # comes behind it and holds a header of 84 bytes: with it in place, the node would not start again
+        # Cassandra accepts a commit log that a kill cut short only if it is the last log. But it creates the next log
+        # in advance, with a header of 84 bytes only. Such an empty log is deleted, or the node would not start again.
         for log in (folder / "cassandra-data" / "commitlog").glob("CommitLog-*.log"):
             if log.stat().st_size < EMPTY_LOG_BYTES:
                 log.unlink()
@@ -65,7 +65,9 @@ class Cassandra:
         opened += [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED.split()]
         agent = next((jars / "cassandra").glob("jamm-*.jar"), None)
         if agent is None:
-            raise StackError(f"{jars / 'cassandra'} lacks jamm-*.jar: delete {jars}, it will be fetched again.")
+            raise StackError(
+                f"{jars / 'cassandra'} lacks jamm-*.jar: delete {jars}, and the next start will fetch it again."
+            )
         config = f"-Dcassandra.config={(folder / YAML).as_uri()}"
         logging = f"-Dlogback.configurationFile={(CONFIG / 'logback.xml').as_uri()}"
         heap = ("-Xms512m", "-Xmx1g")
@@ -73,7 +75,7 @@ class Cassandra:
         return [str(java), *QUICK_START, *heap, f"-javaagent:{agent}", *opened, *_OPTIONS, config, logging, *main]
 
     def answers(self, ports: Ports) -> bool:
-        """Ask for the options it supports: the node opens the port to queries after it has joined the ring."""
+        """Ask for the supported options: the node opens this port after it has joined the ring."""
         try:
             with socket.create_connection((HOST, ports["native"]), timeout=2) as connection:
                 connection.sendall(OPTIONS_FRAME)

@@ -2,4 +2,4 @@
 
 
 class StackError(Exception):
-    """The local stack can't do what was asked; the message says why and what to do about it."""
+    """The local stack can't do the command; the message says why and what to do."""

@@ -16,24 +16,22 @@ PROFILES = ("kafka", "cassandra")
 
 
 def cache_root() -> Path:
-    """Where everything that is fetched once is kept."""
+    """Folder that holds everything that is fetched once."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prefstream"
 
 
 def cache_folder() -> Path:
-    """Where the jars of this version of pom.xml are or will be: a folder for each profile."""
+    """Folder for the jars of this version of pom.xml; it has a folder for each profile."""
     return cache_root() / f"jars-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
 
 
 def fetch(progress: Callable[[str], None]) -> Path:
-    """The folder with the jars, fetched first if need be.
-
-    They are fetched into a folder beside it and moved in one step, so two that fetch at once don't disturb each other
-    and an interrupted one leaves nothing that looks whole.
-    """
+    """Folder with the jars; they are fetched first if they are missing."""
     folder = cache_folder()
     if folder.is_dir():
         return folder
+    # fetched into another folder and moved in one step, so that two processes that fetch at the same time don't disturb
+    # each other, and an interrupted one leaves no folder that looks complete
     mvn = find_maven()
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".partial", dir=folder.parent))
@@ -54,9 +52,9 @@ def _copy_dependencies(mvn: Path, profile: str, into: Path) -> None:
     )
     if done.returncode != 0 or not any(into.glob("*.jar")):
         errors = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("[ERROR]")]
-        said = errors[0].removeprefix("[ERROR]").strip() if errors else f"exit code {done.returncode}"
+        reason = errors[0].removeprefix("[ERROR]").strip() if errors else f"exit code {done.returncode}"
         raise StackError(
-            f"Maven could not fetch the jars of {profile.capitalize()} ({said}): check the network, or the mirror in "
+            f"Maven could not fetch the jars of {profile.capitalize()} ({reason}): check the network, or the mirror in "
             "Maven's settings.xml, then run this again."
         )
 
@@ -65,5 +63,5 @@ def _move(partial: Path, folder: Path) -> None:
     try:
         partial.rename(folder)
     except OSError:
-        if not folder.is_dir():  # not because another one was faster
+        if not folder.is_dir():  # if it is there, another process was faster
             raise

@@ -17,7 +17,7 @@ PROPERTIES = "kafka.properties"
 
 
 class Kafka:
-    """Broker and controller in one process (see ``server.Server``)."""
+    """Kafka's broker and controller in one process (see ``server.Server``)."""
 
     name = "kafka"
     title = "Kafka"
@@ -42,7 +42,7 @@ class Kafka:
         return [*_java(java, jars), "-Xms256m", "-Xmx512m", "kafka.Kafka", PROPERTIES]
 
     def answers(self, ports: Ports) -> bool:
-        if not is_listening(ports["broker"]):  # spares librdkafka's two seconds of trying
+        if not is_listening(ports["broker"]):  # saves the two seconds for which librdkafka tries to connect
             return False
         client = AdminClient({"bootstrap.servers": f"{HOST}:{ports['broker']}", "log_level": 0})
         try:
@@ -57,6 +57,6 @@ def _java(java: Path, jars: Path) -> list[str]:
 
 
 def _cluster_id() -> str:
-    """A UUID as Kafka writes it: base64 for URLs, and no dash first, which the tool would take for an option."""
+    """Random UUID as Kafka writes it: base64 for URLs. A dash in front would look like an option of the tool."""
     text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
     return text if not text.startswith("-") else f"A{text[1:]}"

@@ -1,4 +1,4 @@
-"""How servers are given ports, started, waited for and ended; what happened is kept in the stack's record."""
+"""Gives servers their ports, starts them, waits for them and ends them; keeps the stack's record up to date."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ from deploy.local.processes import Process
 from deploy.local.record import Record, ServerRecord
 from deploy.local.server import Server
 
-# in the order of starting: the slower one first
+# in the order of starting: the slower server first
 SERVERS: Mapping[str, Server] = {server.name: server for server in (Cassandra(), Kafka())}
 POLL_S = 0.05
 TAIL_LINES = 20
@@ -23,26 +23,26 @@ Progress = Callable[[str], None]
 
 
 def client_port(name: str, server: ServerRecord) -> int:
-    """The port of a server that clients connect to."""
+    """Port of a server that clients connect to."""
     return server.ports[SERVERS[name].port_names[0]]
 
 
 def assign_ports(known: Record, wanted: Mapping[str, int | None]) -> Record:
-    """A record in which every server has ports: those it had, else free ones; for clients the wanted one, if any."""
+    """Record in which every server has ports: its former ports, else free ones; for clients the wanted port, if any."""
     taken = known.all_ports() | {port for port in wanted.values() if port is not None}
     for name, server in SERVERS.items():
         have = known.servers.get(name)
-        wish = wanted.get(name)
-        if have is not None and wish in (None, client_port(name, have)):
+        wanted_port = wanted.get(name)
+        if have is not None and wanted_port in (None, client_port(name, have)):
             continue
         if have is not None and processes.is_alive(have.process):
             raise StackError(
-                f"{server.title} already runs on port {client_port(name, have)}, and {wish} was asked for: "
+                f"{server.title} already runs on port {client_port(name, have)}, but port {wanted_port} is wanted: "
                 "stop the stack first."
             )
         chosen = dict(have.ports) if have is not None else {}
-        if wish is not None:
-            chosen[server.port_names[0]] = wish
+        if wanted_port is not None:
+            chosen[server.port_names[0]] = wanted_port
         for port_name in server.port_names:
             if port_name not in chosen:
                 chosen[port_name] = ports.pick(taken)
@@ -52,7 +52,7 @@ def assign_ports(known: Record, wanted: Mapping[str, int | None]) -> Record:
 
 
 def start(folder: Path, known: Record, names: Iterable[str], progress: Progress, timeout_s: float) -> Record:
-    """Start those of ``names`` that don't run, and wait until all of them answer; on any failure end them again."""
+    """Start the servers that don't run and wait until all answer; on a failure, end those that this call started."""
     names = tuple(names)
     missing = [name for name in names if not processes.is_alive(known.servers[name].process)]
     started: list[Process] = []
@@ -70,14 +70,14 @@ def start(folder: Path, known: Record, names: Iterable[str], progress: Progress,
             known = known.with_server(name, ServerRecord(mine, started[-1]))
             record.write(folder, known)
         _wait(folder, known, names, progress if missing else lambda _: None, timeout_s)
-    except BaseException:  # also a Ctrl-C: what nobody waits for must not stay
+    except BaseException:  # also after Ctrl-C, so that no server stays without an owner
         processes.end(started, kill=True)
         raise
     return known
 
 
 def stop(folder: Path, names: Iterable[str], *, kill: bool) -> bool:
-    """End those of ``names`` that run; returns whether any did."""
+    """End those of ``names`` that run; returns whether any of them ran."""
     if not (folder / record.FILE).exists():
         return False
     with record.locked(folder):
@@ -91,7 +91,7 @@ def stop(folder: Path, names: Iterable[str], *, kill: bool) -> bool:
 
 
 def log_of(folder: Path, name: str) -> Path:
-    """Where a server's output goes."""
+    """Log file of a server's output."""
     return folder / f"{name}.log"
 
 
@@ -110,7 +110,7 @@ def _wait(folder: Path, known: Record, names: Iterable[str], progress: Progress,
     while True:
         for name in list(silent):
             server = SERVERS[name]
-            # looked at before the question: one that ended while it was asked is found in the next round
+            # read before the question, because a server may end while it is asked; the next round then finds it
             alive = processes.is_alive(known.servers[name].process)
             if server.answers(known.servers[name].ports):
                 silent.remove(name)
@@ -130,7 +130,7 @@ def _wait(folder: Path, known: Record, names: Iterable[str], progress: Progress,
 
 
 def address(name: str, server: ServerRecord) -> str:
-    """The host and port for clients."""
+    """Host and port for clients."""
     return f"{ports.HOST}:{client_port(name, server)}"
 
 

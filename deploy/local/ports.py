@@ -6,15 +6,15 @@ from collections.abc import Container
 
 HOST = "127.0.0.1"
 
-# Below what Linux (from 32768) and macOS (from 49152) give to outgoing connections: a server that is stopped for a
-# while must find its port free when it comes back.
+# below the ports that Linux (from 32768) and macOS (from 49152) give to outgoing connections, because a server that is
+# stopped for a while must find its port free when it starts again
 CANDIDATES = range(20_000, 32_000)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this port of the loopback address now."""
+    """Whether a server can listen on this port of the loopback address now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # as Java's server sockets do: connections that linger after a stop don't hold the port
+        # Java's server sockets set it too, so that closed connections of a stopped server don't hold the port
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -24,7 +24,7 @@ def is_free(port: int) -> bool:
 
 
 def is_listening(port: int) -> bool:
-    """Whether somebody takes connections on this port. Unlike ``is_free`` it never gets in the way of a bind."""
+    """Whether a process accepts connections on this port. Unlike ``is_free``, it never blocks another bind."""
     try:
         socket.create_connection((HOST, port), timeout=1).close()
     except OSError:
@@ -33,8 +33,8 @@ def is_listening(port: int) -> bool:
 
 
 def pick(taken: Container[int] = ()) -> int:
-    """A port that is free now and not in ``taken``; random, so that two stacks that start at once differ."""
+    """Choose a port that is free now and not in ``taken``; at random, so that two stacks that start at once differ."""
     for port in random.sample(CANDIDATES, len(CANDIDATES)):
         if port not in taken and is_free(port):
             return port
-    raise OSError(f"no port from {CANDIDATES.start} to {CANDIDATES.stop - 1} is free on {HOST}")
+    raise OSError(f"no port from {CANDIDATES.start} to {CANDIDATES.stop - 1} is free on {HOST}: end a server there")

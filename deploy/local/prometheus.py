@@ -1,6 +1,6 @@
-"""Where `prometheus` and `promtool` are: on PATH, else from Debian's package, unpacked once into the user's cache.
+"""Finds `prometheus` and `promtool`: on PATH, else in Debian's package, unpacked once into the user's cache.
 
-The package is unpacked, not installed: that needs no root, waits for no lock of dpkg's and starts no service.
+The package is unpacked, not installed: this needs no root, waits for no lock of dpkg and starts no service.
 """
 
 import shutil
@@ -18,14 +18,14 @@ PACKAGE = "prometheus"
 
 @dataclass(frozen=True)
 class Prometheus:
-    """The two programs."""
+    """Paths of the two programs."""
 
     prometheus: Path
     promtool: Path
 
 
 def find(progress: Callable[[str], None]) -> Prometheus:
-    """Both programs, fetched if need be; `StackError` where they can't be had."""
+    """Find both programs, or fetch them; `StackError` if both fail."""
     server, tool = shutil.which("prometheus"), shutil.which("promtool")
     if server and tool:
         return Prometheus(Path(server), Path(tool))
@@ -55,7 +55,8 @@ def _unpack(into: Path) -> None:
 
 
 def _fresh_lists(into: Path) -> Path:
-    """Debian's list of packages, of which a machine may have none or an old one, in a folder of our own."""
+    """Fetch Debian's list of packages into a folder of our own."""
+    # the machine may have no list, or an old one
     lists = into / "lists"
     (lists / "partial").mkdir(parents=True)
     _run(["apt-get", "update", "--quiet"], into, "-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={into}")
@@ -75,5 +76,5 @@ def _move(unpacked: Path, folder: Path) -> None:
     try:
         unpacked.rename(folder)
     except OSError:
-        if not folder.is_dir():  # not because another one was faster
+        if not folder.is_dir():  # if it is there, another process was faster
             raise

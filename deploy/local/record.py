@@ -1,4 +1,4 @@
-"""The stack's record, ``stack.json`` in its folder: which ports and processes its servers have."""
+"""Reads and writes the stack's record, ``stack.json`` in its folder: the ports and processes of its servers."""
 
 import fcntl
 import json
@@ -16,7 +16,7 @@ FILE = "stack.json"
 
 @dataclass(frozen=True)
 class ServerRecord:
-    """One server: its ports by name, and the process that was started last, if it was not ended since."""
+    """A server: its ports by name, and the process that was started last, unless it was ended."""
 
     ports: Mapping[str, int]
     process: Process | None = None
@@ -24,12 +24,12 @@ class ServerRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """The servers of one folder by name."""
+    """The servers of a folder, by name."""
 
     servers: Mapping[str, ServerRecord] = field(default_factory=dict)
 
     def with_server(self, name: str, server: ServerRecord) -> "Record":
-        """A copy in which ``server`` stands for ``name``."""
+        """Copy of the record with ``server`` under ``name``."""
         return replace(self, servers={**self.servers, name: server})
 
     def all_ports(self) -> set[int]:
@@ -38,7 +38,7 @@ class Record:
 
 
 def read(folder: Path) -> Record:
-    """The record of ``folder``; an empty one where no stack was."""
+    """Read the record of ``folder``; an empty record if there was no stack."""
     path = folder / FILE
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ def write(folder: Path, record: Record) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: of two that change a stack at once, the second waits."""
+    """Hold the folder's lock: another process that wants to change the stack waits."""
     with (folder / "stack.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""What the stack needs to know of a server."""
+"""Protocol of the servers of a stack, and their configuration files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,30 +11,30 @@ Ports = Mapping[str, int]
 
 
 class Server(Protocol):
-    """One kind of server. It keeps no state: the stack's record holds ports and processes."""
+    """A kind of server. It has no state; the stack's record holds ports and processes."""
 
     @property
     def name(self) -> str:
-        """The name in commands, the record and file names."""
+        """Name in commands, in the record and in file names."""
 
     @property
     def title(self) -> str:
-        """The name in sentences."""
+        """Name in messages."""
 
     @property
     def port_names(self) -> tuple[str, ...]:
-        """The ports that it listens on; clients use the first."""
+        """Names of the ports that it listens on; clients use the first."""
 
     def prepare(self, folder: Path, ports: Ports, *, java: Path, jars: Path) -> None:
-        """Write its configuration into ``folder`` and whatever its first start needs; keeps data that are there."""
+        """Write the configuration, and files that the first start needs, into ``folder``; existing data stay."""
 
     def command(self, folder: Path, *, java: Path, jars: Path) -> list[str]:
-        """The command that runs it, in ``folder``."""
+        """Command that runs the server, in ``folder``."""
 
     def answers(self, ports: Ports) -> bool:
-        """Whether it answers a client's request now (waits two seconds at most)."""
+        """Whether the server answers a client's request now; waits at most two seconds."""
 
 
 def render(template: str, ports: Ports) -> str:
-    """The configuration file ``template`` with its ``$port`` places filled; one without a port is a KeyError."""
+    """Text of the configuration file ``template`` with the ports filled in; KeyError if a port is missing."""
     return Template((CONFIG / template).read_text(encoding="utf-8")).substitute({k: str(v) for k, v in ports.items()})

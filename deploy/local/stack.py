@@ -1,4 +1,4 @@
-"""The local stack: start it, stop it, look at it. Each function takes its folder, which holds data, logs and record."""
+"""Starts, stops and shows the local stack. Each function takes its folder, which holds data, logs and record."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack that answers: where its clients connect, and its processes."""
+    """A running stack: addresses for clients, and its processes."""
 
     bootstrap_servers: str
     cassandra_hosts: list[str]
@@ -40,7 +40,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """One server; ``running`` is about its process, ``answers`` about its service."""
+    """State of a server: ``running`` tells whether its process runs, ``answers`` whether it answers clients."""
 
     name: str
     running: bool
@@ -52,19 +52,19 @@ class ServerStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """The servers of a folder; none where no stack was ever up."""
+    """State of the servers of a folder; no servers if no stack was ever up."""
 
     folder: Path
     servers: list[ServerStatus]
 
     @property
     def running(self) -> bool:
-        """Whether there is a stack and all of it answers."""
+        """Whether there is a stack and all its servers answer."""
         return bool(self.servers) and all(server.answers for server in self.servers)
 
 
 def _quiet(_: str) -> None:
-    """Nobody wants to hear of progress."""
+    """Ignore progress."""
 
 
 def up(
@@ -75,13 +75,13 @@ def up(
     progress: Progress = _quiet,
     timeout_s: float = TIMEOUT_S,
 ) -> Stack:
-    """Make both servers run and answer: what runs is left alone, what died comes back on its ports and data.
+    """Start the servers that don't run, and wait until both answer. A server that died keeps its ports and data.
 
     Raises
     ------
     StackError
-        Java, Maven or the jars are not to be had, a port is taken, or a server ended or did not answer in time;
-        the servers that this call started are ended again then.
+        Java, Maven or the jars are missing, a port is taken, or a server ended or did not answer in time. The servers
+        that this call started are ended again.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,9 @@ def start_server(folder: Path, name: str, *, progress: Progress = _quiet, timeou
     folder = folder.resolve()
     _check_name(name)
     if not (folder / record.FILE).exists():
-        raise StackError(f"There is no stack in {folder}, so its {SERVERS[name].title} can't be started: bring it up.")
+        raise StackError(
+            f"There is no stack in {folder}, so its {SERVERS[name].title} can't be started: start the stack."
+        )
     with record.locked(folder):
         known = lifecycle.start(folder, record.read(folder), (name,), progress, timeout_s)
     return _pid(known, name)
@@ -123,7 +125,8 @@ def stop_server(folder: Path, name: str, *, kill: bool = False) -> bool:
 
 
 def status(folder: Path) -> Status:
-    """What runs and what answers now (a server that is silent costs two seconds)."""
+    """Show which servers run and answer now."""
+    # a server that does not answer takes two seconds
     folder = folder.resolve()
     return Status(folder, [_status(folder, name, server) for name, server in record.read(folder).servers.items()])
 

@@ -71,9 +71,8 @@ def build(
     rows = np.zeros(buckets, np.int64)
     rows[feature_buckets] = np.arange(1, len(feature_buckets) + 1)
     g = GraphWriter()
-    g.constant(
-        "own", np.concatenate([np.zeros((1, dimension), np.float32), own])
-    )  # an unknown item, row -1, has the first row
+    # an unknown item, row -1, has the first row
+    g.constant("own", np.concatenate([np.zeros((1, dimension), np.float32), own]))
     g.constant("item_bias", np.append(np.median(biases) if n else 0.0, biases))
     g.constant("bucket_rows", rows, np.int64)
     g.constant("directions", np.concatenate([np.zeros((1, dimension), np.float32), directions]))

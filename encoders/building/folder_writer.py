@@ -21,9 +21,8 @@ class UserSide:
     head: LinearHead = field(default_factory=LinearHead)
     history: int = 20  # recents that the head reads
     half_lives_s: tuple[float, ...] = HALF_LIVES_S
-    sum_weights: dict[str, list[float]] | None = (
-        None  # event type -> weight for each half-life; None: as for the recents
-    )
+    # event type -> weight for each half-life; None: the weights of the recents
+    sum_weights: dict[str, list[float]] | None = None
     score_scale: float = 1.0
 
 

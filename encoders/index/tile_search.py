@@ -240,11 +240,11 @@ class _NearestCentroid:
 
     def numbers(self, points: Float32Array) -> Int64Array:
         """Number of the nearest centroid of each point: (B,)."""
-        found = self._search.search(points, self._centroids, 0, 1)
+        candidates = self._search.search(points, self._centroids, 0, 1)
         scores, nearest = np.empty((len(points), 1), np.float32), np.empty((len(points), 1), np.int64)
         nothing = np.empty((len(points), 0), np.int64), np.empty((len(points), 0), np.float32)
         exact = (points, self._centroids.items, self._centroids.bias)
-        kernels.choose(*exact, found.rows, found.highs, found.counts, *nothing, scores, nearest)
+        kernels.choose(*exact, candidates.rows, candidates.highs, candidates.counts, *nothing, scores, nearest)
         return np.maximum(nearest[:, 0], 0)  # a point beyond float32 has no nearest centroid and gets the first
 
 

@@ -33,7 +33,7 @@ def scales(items: Iterable[CatalogItem]) -> dict[str, list[float]]:
         if item.price:
             logs[item.currency or ""].append(np.log(item.price))
     # equal prices have no spread, and any width will do for them
-    return {currency: [float(np.mean(each)), float(np.std(each)) or 1.0] for currency, each in sorted(logs.items())}
+    return {currency: [float(np.mean(row)), float(np.std(row)) or 1.0] for currency, row in sorted(logs.items())}
 
 
 def knot_weights(items: Sequence[CatalogItem | None], by_currency: Scales) -> Float32Array:

@@ -67,11 +67,13 @@ class CandidateRanker:
             changes = np.concatenate([amounts, parts["recent_scores"]], axis=1)
         # a lowered candidate may drop out, so the search asks for as many more; `choose` looks at every raised item
         lowered = int(np.count_nonzero(changes < 0, axis=1).max(initial=0))
-        found = search.search(vectors, snapshot, nprobe, k + lowered)
+        candidates = search.search(vectors, snapshot, nprobe, k + lowered)
         scores, chosen = np.empty((users, k), np.float32), np.empty((users, k), np.int64)
         if k > 0:
-            of_items = (snapshot.items, snapshot.bias)
-            kernels.choose(vectors, *of_items, found.rows, found.highs, found.counts, changed, changes, scores, chosen)
+            kernels.choose(
+                vectors, snapshot.items, snapshot.bias, candidates.rows, candidates.highs, candidates.counts,
+                changed, changes, scores, chosen,
+            )  # fmt: skip
             np.maximum(chosen, 0, out=chosen)
         feeds = {**head, "adjust_rows": rows, "adjust": amounts, "rows": chosen}
         outputs = {"user": parts["user"], **self._attributions(feeds, parts, snapshot)}

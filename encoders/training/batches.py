@@ -47,9 +47,9 @@ class Batches:
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
         """Batches of all predictions, each once, in random order of their sequences; the last batch is padded."""
-        return self.of(self._source.shuffled(rng), rng)
+        return self.of_events(self._source.shuffled(rng), rng)
 
-    def of(self, events: Int64Array, rng: np.random.Generator) -> Iterator[Batch]:
+    def of_events(self, events: Int64Array, rng: np.random.Generator) -> Iterator[Batch]:
         """Batches of the predictions of these events, in order."""
         for start in range(0, len(events), self._options.batch):
             yield self._batch(self._source.examples(events[start : start + self._options.batch]), rng)

@@ -1,4 +1,4 @@
-"""A trained model as an encoder folder."""
+"""Writes a trained model as an encoder folder."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from encoders.training.options import TrainingOptions
 
 
 def user_side(trained: Trained, options: TrainingOptions) -> UserSide:
-    """The head that computes what the model learned."""
+    """The user side with the head that computes the trained model's user vectors and scores."""
     params = {name: jnp.asarray(value) for name, value in trained.params.items()}
     mix = np.asarray(params["mix"], np.float64)
     mix = np.exp(mix - mix.max())
@@ -27,7 +27,8 @@ def user_side(trained: Trained, options: TrainingOptions) -> UserSide:
         by_pattern = np.asarray(params["repeat_patterns"], np.float32)
         repeats = RepeatScores(by_rank, by_pattern, options.repeat_lift / options.temperature)
     click, browse, purchase = np.asarray(model.type_weights(params), np.float64).tolist()
-    half_lives_s, older_mix = HALF_LIVES_S, (0.0,) * len(HALF_LIVES_S)  # what is not trained on has no say
+    # without older events in the training, the sums have no weight
+    half_lives_s, older_mix = HALF_LIVES_S, (0.0,) * len(HALF_LIVES_S)
     if "half_lives" in params:
         half_lives_s = tuple(np.asarray(model.half_lives_s(params), np.float64).tolist())
         older_mix = tuple(np.asarray(model.older_mix(params), np.float64).tolist())
@@ -50,9 +51,9 @@ def write(
     version: str,
     table: FeatureTable | None = None,
 ) -> Encoder:
-    """Write the folder; items are found by their ids, and by what the catalog says where there is a feature table.
+    """Write the folder of a lookup encoder; with a feature table, of a blended encoder that reads the catalog too.
 
-    Items that were seen in held-out sequences alone are left out: their vectors are as they were drawn.
+    Items that only held-out sequences hold are left out, because their vectors were not learned.
     """
     learned = np.flatnonzero(trained.learned)
     item_ids = [item_ids[number] for number in learned.tolist()]

@@ -1,4 +1,4 @@
-"""Catalog texts as the weighted features that a model learns vectors for."""
+"""Features of a catalog, for which a model learns vectors."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from encoders.items.dense_features import DenseInputs
 from encoders.training.model import Features
 from schemas.catalog import CatalogItem
 
-BUCKETS = 2**18  # of hashed features: only those that were seen get a vector, so many cost little
+BUCKETS = 2**18  # of hashed features; only features that occur get a vector, so many buckets cost little
 FIELD_WEIGHTS = {"title": 1.0, "category": 1.0, "brand": 0.5, "price": 0.3, "attributes": 0.5}
 
 
@@ -21,9 +21,11 @@ class FeatureTable:
 
     Parameters
     ----------
-    items : the items, in the order of their numbers; None for one that the catalog does not know
-    least_items : a feature of fewer items than this has no vector
-    dense : gives the items' dense inputs too; a price among them stands for the bands of price in the text
+    items : the items, in the order of their numbers; None for an item that is not in the catalog
+    field_weights : weights of the fields of texts
+    buckets : number of buckets that features are hashed into
+    least_items : the fewest items that a feature with a vector has
+    dense : the dense inputs to read; prices among them replace the price bands of the texts
     """
 
     def __init__(
@@ -37,13 +39,16 @@ class FeatureTable:
         self.dense, self.buckets = dense or DenseInputs(), buckets
         inputs = self.dense.read(items)
         self.field_weights = {name: w for name, w in field_weights.items() if name != "price" or PRICES not in inputs}
-        found = [{} if item is None else hashed_text.features(item, self.field_weights, buckets) for item in items]
-        counts = Counter(bucket for each in found for bucket in each)
+        features = [{} if item is None else hashed_text.features(item, self.field_weights, buckets) for item in items]
+        counts = Counter(bucket for weight_of in features for bucket in weight_of)
         kept = sorted(bucket for bucket, count in counts.items() if count >= least_items)
         self.bucket_of: Int64Array = np.array(kept, np.int64)
         """(F,) bucket of each feature number."""
         number = {bucket: i for i, bucket in enumerate(kept)}
-        rows = [[(number[bucket], weight) for bucket, weight in each.items() if bucket in number] for each in found]
+        rows = [
+            [(number[bucket], weight) for bucket, weight in weight_of.items() if bucket in number]
+            for weight_of in features
+        ]
         width = max(1, max(map(len, rows), default=1))
         ids = np.zeros((len(items), width), np.int32)
         weights = np.zeros((len(items), width), np.float32)

@@ -85,8 +85,8 @@ def fit(
     source = ExampleSource(kept, options.history, options.older)
     if not len(source):
         raise EncoderError(
-            f"There is nothing to train on: {len(kept)} sequences, none of them of two events or more. Give more events, or "
-            "hold out fewer."
+            f"There is nothing to train on: {len(kept)} sequences, none of them of two events or more. Give more "
+            "events, or hold out fewer."
         )
     items = len(sequences.item_ids)
     batches = Batches(source, items, options)
@@ -95,7 +95,7 @@ def fit(
     first_half_lives_s = source.first_half_lives(options.half_lives) if source.older else None
     params = model.initial(items, options, features, _key(options.seed, 0), first_half_lives_s)
     if options.repeats and options.repeat_prior:
-        # where nobody comes back, the score has to fall by 10 or more; at the learning rate it would not get so far
+        # where nobody comes back, the score has to fall by 10 or more: too far for the learning rate
         params["repeat_patterns"] += math.log((source.repeats() + 1) / (len(source) + 1))
     state = (params, optimiser.init(params))
     best, done = params, 0
@@ -194,7 +194,7 @@ class _Validation:
         vectors = jnp.concatenate([self._vectors(params, part) for part in self._parts])[: self._items]
         ranks_of_batches = [
             np.asarray(self._ranks(params, vectors, batch))[batch.weight > 0]
-            for batch in self._batches.of(self._events, self._rng)
+            for batch in self._batches.of_events(self._events, self._rng)
         ]
         ranks = np.concatenate(ranks_of_batches)
         hit = ranks < 20

@@ -4,13 +4,13 @@
     user    = unit(sum_c mix_c * sum_{j < n} rho_c ** j * w(type_j) * item_j / sum_{j < n} rho_c ** j)
     score_i = user . item_i / temperature + bias_i + repeats_i (``encoders.ranking.repeat_consumption``)
 
-and, where there are times and events older than the h recents,
+and, if events have times and there are events older than the h recents,
 
     user    = unit(sum_c mix_c * ((1 - rho_c) * sum_{j < h} rho_c ** j * w(type_j) * item_j + rho_c ** h * older))
     older   = sum_t a_t * (sum_i e_it * item_i) / (sum_i e_it),    e_it = w(type_i) * 2 ** (-age_i / half_life_t)
 
-with ages before the newest of the older events: what ``ranking.user_head`` computes from the recents and the stream's
-decayed sums, to the last rounding.
+where age_i is the time from event i to the newest of the older events. Up to rounding, ``ranking.user_head``
+computes the same from the recents and the stream's decayed sums.
 """
 
 from collections.abc import Mapping
@@ -30,21 +30,21 @@ Params = dict[str, jax.Array]
 
 _FIRST_DECAYS = (-1.5, 0.0, 1.5, 4.0)  # logits: 0.18, 0.5, 0.82, 0.98
 _FIRST_REPEAT_DECAYS = (-1.0, 2.0)
-# these are few and shared by all: decaying them towards 0 would only be a bias
+# these parameters are few and shared by all items and users: decay towards 0 would only bias them
 NOT_DECAYED = (
     "decays", "mix", "types", "bias", "repeat_decays", "repeat_gains", "repeat_last", "half_lives", "older_mix"
 )  # fmt: skip
-_HALF_LIFE_RATE = 10.0  # ln seconds a unit of the parameter: a step of Adam's has to be felt within a few epochs
-_HALF_LIVES_S = (60.0, 1e9)  # the shortest to start from, the longest there is
+_HALF_LIFE_RATE = 10.0  # ln seconds in a unit of the parameter, so that it moves far enough within a few epochs
+_HALF_LIVES_S = (60.0, 1e9)  # the shortest half-life to start from, the longest possible
 
 
 class Features(NamedTuple):
-    """What is known of each item beside who wants it: weighted features (a padded place has the weight 0), and x_i."""
+    """Features of each item: weighted features of its text (weight 0 for padding), and its dense inputs x_i."""
 
     ids: Int32Array  # (N, M) feature numbers
     weights: Float32Array  # (N, M)
     total: int  # features in all
-    dense: Mapping[str, Float32Array] = {}  # (N, D) each, as of ``dense.DenseInputs``
+    dense: Mapping[str, Float32Array] = {}  # (N, D) each, by ``items.dense_features.DenseInputs``
 
 
 def initial(
@@ -54,7 +54,7 @@ def initial(
     key: jax.Array,
     first_half_lives_s: npt.ArrayLike | None = None,
 ) -> Params:
-    """Parameters to start from; with half-lives (T,), where what is older than the recents is to be learned from."""
+    """Parameters to start from; ``first_half_lives_s`` (T,) is given if older events are learned from."""
     own, text = jax.random.split(key)
     params = {
         "own": options.spread * jax.random.normal(own, (items, options.dimension)),
@@ -76,24 +76,24 @@ def initial(
     if features is not None:
         params["features"] = options.spread * jax.random.normal(text, (max(features.total, 1), options.dimension))
         for number, (name, inputs) in enumerate(features.dense.items(), 1):
-            # a unit input starts as long as an own vector
+            # the projection of a unit input starts as long as an own vector
             shape = (inputs.shape[1], options.dimension)
             params[projection(name)] = options.spread * jax.random.normal(jax.random.fold_in(text, number), shape)
     return params
 
 
 def projection(name: str) -> str:
-    """Name of the parameters that bring a dense input to item vectors."""
+    """Name of the parameters that project a dense input to item vectors."""
     return f"projection_{name}"
 
 
 def type_weights(params: Params) -> jax.Array:
-    """Weight of each event type, that of a click being 1: (3,)."""
+    """Weight of each event type, (3,); a click has 1."""
     return jnp.exp(params["types"] - params["types"][0])
 
 
 def recent_weights(params: Params, history: int) -> jax.Array:
-    """Weight of each rank, by the count of recents: (h + 1, h); each row but the first adds up to 1."""
+    """Weights of the ranks, (h + 1, h), a row for each count of recents; each row but the first adds up to 1."""
     rho = jax.nn.sigmoid(params["decays"])[:, None, None]
     rank = jnp.arange(history)[None, None, :]
     powers = jnp.where(rank < jnp.arange(history + 1)[None, :, None], rho**rank, 0.0)  # (C, h + 1, h)
@@ -102,23 +102,24 @@ def recent_weights(params: Params, history: int) -> jax.Array:
 
 
 def half_lives_s(params: Params) -> jax.Array:
-    """Half-life of each sum in seconds: (T,)."""
+    """Half-life of each sum, in seconds: (T,)."""
     return 1 + jnp.exp(jnp.minimum(_HALF_LIFE_RATE * params["half_lives"], jnp.log(_HALF_LIVES_S[1])))
 
 
 def older_mix(params: Params) -> jax.Array:
-    """Part of each sum's mean in what is older, a_t > 0: (T,); so a long-term preference points to what was liked."""
+    """Weights a_t of the sums' means, (T,)."""
+    # above 0, so that a long-term preference points towards the items of the events
     return jnp.exp(params["older_mix"])
 
 
 def weights_beside_older(params: Params, history: int) -> tuple[jax.Array, jax.Array]:
-    """Where something is older than the recents: weight of each of these by rank (h,), and of what is older."""
+    """For users with older events: weight of each recent by rank, (h,), and weight of the older events."""
     rho, mix = jax.nn.sigmoid(params["decays"]), jax.nn.softmax(params["mix"])
     return (mix * (1 - rho)) @ rho[:, None] ** jnp.arange(history), mix @ rho**history
 
 
 def repeat_by_rank(params: Params, history: int) -> jax.Array:
-    """Score that each recent gives its own item, by rank: (h,)."""
+    """Score that each recent adds to its own item, by rank: (h,)."""
     rank = jnp.arange(history)
     faded = jax.nn.sigmoid(params["repeat_decays"])[:, None] ** rank
     return params["repeat_gains"] @ faded + params["repeat_last"] * (rank == 0)
@@ -131,7 +132,7 @@ def item_vectors(
     options: TrainingOptions,
     key: jax.Array | None,
 ) -> jax.Array:
-    """Unit vectors of items: (C, d); with a key some components, and some items' own vectors, are dropped."""
+    """Unit vectors of items, (C, d); with a key, some components and some items' own vectors are dropped."""
     vectors = params["own"][numbers]
     if key is not None and options.own_dropout:
         kept = jax.random.bernoulli(jax.random.fold_in(key, 1), 1 - options.own_dropout, (len(numbers), 1))
@@ -147,7 +148,7 @@ def item_vectors(
 def logits(
     params: Params, batch: Batch, features: Features | None, options: TrainingOptions, key: jax.Array | None
 ) -> jax.Array:
-    """Scores of the batch's candidates: (R, C)."""
+    """Scores of a batch's candidates: (R, C)."""
     items = item_vectors(params, batch.candidates, features, options, _keys(key)[0])
     return scores(params, batch, items, options, key)
 
@@ -155,7 +156,7 @@ def logits(
 def scores(
     params: Params, batch: Batch, items: jax.Array, options: TrainingOptions, key: jax.Array | None
 ) -> jax.Array:
-    """Scores of the batch's candidates, whose vectors are ``items`` (C, d): (R, C)."""
+    """Scores of a batch's candidates, (R, C), from their vectors ``items`` (C, d)."""
     keys = _keys(key)
     recents = items.at[batch.histories].get(mode="fill", fill_value=0.0)  # (R, h, d)
     recents = _dropped(recents, options.history_dropout, keys[1])
@@ -172,9 +173,9 @@ def scores(
     user = unit(mixed)
     user = _dropped(user, options.user_dropout, keys[2])
     nearness = user @ items.T / options.temperature
-    found = nearness
+    totals = nearness
     if options.popularity:
-        found = found + params["bias"][batch.candidates]
+        totals = totals + params["bias"][batch.candidates]
     if options.repeats:
         ranks = jnp.minimum(jnp.arange(options.history), RANKS - 1)
         gains = params["repeat_patterns"][batch.pattern][:, ranks] * batch.newest
@@ -182,22 +183,22 @@ def scores(
         rows = jnp.arange(len(batch.targets))[:, None]
         near = nearness.at[rows, batch.histories].get(mode="fill", fill_value=-1 / options.temperature)  # (R, h)
         gains = gains + options.repeat_lift * (near.max(axis=1, keepdims=True) - near) * batch.newest
-        found = found.at[rows, batch.histories].add(gains, mode="drop")
-    return found
+        totals = totals.at[rows, batch.histories].add(gains, mode="drop")
+    return totals
 
 
 def _keys(key: jax.Array | None) -> tuple[jax.Array | None, ...]:
-    """For what is dropped of items, recents, the user and what is older."""
+    """Keys for the dropout of items, recents, the user and older events."""
     return (None,) * 4 if key is None else (*jax.random.split(key, 3), jax.random.fold_in(key, 3))
 
 
 def _older(params: Params, batch: Batch, items: jax.Array) -> jax.Array:
-    """Mix of the means of what is older than the recents: (R, d), zero where there is nothing."""
+    """Mix of the older events' means, (R, d); zero where there are no older events."""
     by_type = jnp.append(type_weights(params), 0.0)[batch.older_types]  # (R, O)
     decayed = by_type[:, None] * jnp.exp2(-batch.older_ages_s[:, None] / half_lives_s(params)[:, None])  # (R, T, O)
-    mass = decayed.sum(axis=2, keepdims=True)
-    weights = jnp.einsum("t,rto->ro", older_mix(params), decayed / jnp.where(mass > 0, mass, 1.0))
-    # by candidate, as a user's older events may be many: (R, C) is no more than the scores take
+    total = decayed.sum(axis=2, keepdims=True)
+    weights = jnp.einsum("t,rto->ro", older_mix(params), decayed / jnp.where(total > 0, total, 1.0))
+    # summed by candidate, (R, C): no larger than the scores, while a user's older events may be many
     rows = jnp.arange(len(weights))[:, None]
     by_item = jnp.zeros((len(weights), len(items))).at[rows, batch.older].add(weights, mode="drop")
     return by_item @ items
@@ -206,23 +207,24 @@ def _older(params: Params, batch: Batch, items: jax.Array) -> jax.Array:
 def loss(
     params: Params, batch: Batch, features: Features | None, options: TrainingOptions, key: jax.Array
 ) -> jax.Array:
-    """Mean cross-entropy of the targets among the candidates, corrected for how these were drawn."""
-    found = logits(params, batch, features, options, key) + batch.correction
-    hit = jnp.take_along_axis(found, batch.targets[:, None], axis=1)[:, 0]
-    each = jax.nn.logsumexp(found, axis=1) - hit
-    mean: jax.Array = (each * batch.weight).sum() / batch.weight.sum()
+    """Mean cross-entropy of the targets among the candidates, corrected for the draw of the candidates."""
+    corrected = logits(params, batch, features, options, key) + batch.correction
+    hit = jnp.take_along_axis(corrected, batch.targets[:, None], axis=1)[:, 0]
+    losses = jax.nn.logsumexp(corrected, axis=1) - hit
+    mean: jax.Array = (losses * batch.weight).sum() / batch.weight.sum()
     return mean
 
 
 def unit(vectors: jax.Array) -> jax.Array:
-    """Rows at length 1; a zero row stays zero."""
+    """Vectors at length 1; a zero vector stays zero."""
     squares = (vectors * vectors).sum(axis=-1, keepdims=True)
     return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-20))
 
 
-def _dropped(values: jax.Array, share: float, key: jax.Array | None) -> jax.Array:
-    if key is None or not share:
+def _dropped(values: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Dropout: the fraction ``rate`` becomes 0, and the rest is scaled up."""
+    if key is None or not rate:
         return values
-    # whole words: with unsafe_rbg on a CPU, bytes took thirty times as long
-    kept = jax.random.bits(key, values.shape, jnp.uint32) >= np.uint32(share * 2**32)
-    return jnp.where(kept, values / (1 - share), 0.0)
+    # random 32-bit words: with unsafe_rbg on a CPU, random bytes took thirty times as long
+    kept = jax.random.bits(key, values.shape, jnp.uint32) >= np.uint32(rate * 2**32)
+    return jnp.where(kept, values / (1 - rate), 0.0)

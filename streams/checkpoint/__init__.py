@@ -1,5 +1,5 @@
-"""Stage 6, durability and ownership.
+"""Stage 6, durability and ownership: saves the state, and acknowledges records only after that.
 
-State is saved, then records are acknowledged, under a term that fences others off. May import ``state``, ``emit``,
-``stores``, ``kafka``, ``monitoring`` and ``fetch.record_batch``.
+Each save carries the term of its owner (a fencing token, as in Raft), so a former owner can't overwrite it.
+May import ``state``, ``emit``, ``stores``, ``kafka``, ``monitoring`` and ``fetch.record_batch``.
 """

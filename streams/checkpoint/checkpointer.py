@@ -1,7 +1,7 @@
-"""Kafka is the log, the store is the state: what is acked is always saved.
+"""Checkpoints: Kafka is the log, the store holds the state, and every acked record is saved.
 
-A checkpoint freezes the dirty users between two micro-batches, and waits until Kafka has confirmed all that was
-produced up to there. Then it writes the rows, makes sure that the terms are still ours, and only after that acks the
+A checkpoint copies the dirty users between two micro-batches. It waits until Kafka has confirmed all records that were
+produced before. Then it writes the rows, verifies that the store still names our term, and only after that acks the
 batches. A crash at any point replays batches; applied offsets skip the events that are in the rows already.
 """
 
@@ -32,15 +32,16 @@ log = structlog.get_logger(__name__)
 
 _DELIVERY_TIMEOUT_S = 5.0
 ROWS_AT_ONCE = 512
-"""Rows that are encoded in one go: some milliseconds, in which nothing else is done in Python."""
+"""Rows that are encoded at once. It takes some milliseconds, during which no other Python code runs."""
 PACED_ROWS_S = 2_000
-"""Of more rows a second the save is not spread: one request at a time costs the client three times as much a row, and
-servers that are so busy keep others waiting all the time instead."""
+"""Rows a second above which a save is written at once instead of being paced."""
+# pacing sends one request at a time, which costs the client three times as much a row; and at this rate a paced save
+# would keep the servers busy, and others waiting, all the time
 
 
 @dataclass
 class _Frozen:
-    """What one checkpoint covers."""
+    """The copied state, and the batches that are acked when it is saved."""
 
     assignment: Assignment
     snapshot: ProfileSnapshot
@@ -66,13 +67,14 @@ class Checkpointer:
         rows_at_once: int = ROWS_AT_ONCE,
         paced_rows_s: float = PACED_ROWS_S,
     ) -> None:
-        """``superseded`` is called when another worker turns out to own our partitions.
+        """Create without batches.
 
         Parameters
         ----------
-        encoder_version : tells the version whose sums and preferences the table holds
-        forget_after_s : seconds after which the row of a forgotten user may go
-        rows_at_once : rows that are encoded in one go
+        encoder_version : returns the version whose sums and preferences the table holds
+        forget_after_s : seconds after which the row of a forgotten user expires
+        superseded : called when another worker turns out to own our partitions
+        rows_at_once : rows that are encoded at once
         paced_rows_s : rows a second above which a save is written at once instead of being paced
         """
         self._state, self._store, self._emitter = state, store, emitter
@@ -82,29 +84,32 @@ class Checkpointer:
         self._superseded = superseded
         self._rows_at_once, self._paced_rows_s = rows_at_once, paced_rows_s
         self._running = asyncio.Lock()
-        self._batches: list[RecordBatch] = []  # processed, not acked
+        self._batches: list[RecordBatch] = []  # processed, not acked yet
         self._undelivered: list[Deliveries] = []
         self._save_number = 0
         self._wanted = asyncio.Event()
         self._advanced = asyncio.Event()
-        self._paces: list[WritePace] = []  # of the save that is under way, and of those that wait for it
+        self._paces: list[WritePace] = []  # of the save in progress, and of those that wait for it
 
     def add(self, batches: Sequence[RecordBatch]) -> None:
-        """They are wholly in the table, and all that follows from them is produced; call with the state lock held."""
+        """Add batches to the next checkpoint. Call with the state lock held.
+
+        All their events must be in the table, and all records that follow from them must be produced.
+        """
         self._batches += batches
 
     def request(self) -> None:
-        """Checkpoint soon, not at the end of the interval."""
+        """Ask `run_forever` for a checkpoint now instead of at the end of the interval."""
         self._wanted.set()
         self.hurry()
 
     def hurry(self) -> None:
-        """Let the save that is under way, if one is, take no longer than it must."""
+        """End the pacing of the save in progress, if there is one."""
         for pace in self._paces:
             pace.hurry()
 
     async def advanced(self, timeout_s: float) -> bool:
-        """Wait until a checkpoint went through; False if none did in time."""
+        """Request a checkpoint, and wait until one has succeeded; False if none has within ``timeout_s``."""
         self._advanced.clear()
         self.request()
         try:
@@ -114,26 +119,23 @@ class Checkpointer:
         return True
 
     async def run_forever(self, interval_s: float) -> None:
-        """Checkpoint ``interval_s`` seconds after the last one, spread over as long; at once whenever asked.
-
-        A save in one go keeps the store's servers from everything else for as long as it takes, and events wait there
-        for their users.
-        """
+        """Run a checkpoint ``interval_s`` seconds after the last one, paced over ``interval_s``; on request at once."""
+        # an unpaced save keeps the store's servers busy, and events wait for the rows of their users meanwhile
         backoff = Backoff()
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), interval_s)
-            asked = self._wanted.is_set()
+            requested = self._wanted.is_set()
             self._wanted.clear()
-            if await self.run(0.0 if asked else interval_s):
+            if await self.run(0.0 if requested else interval_s):
                 backoff = Backoff()
             else:
                 await backoff.sleep()
 
     async def run(self, over_s: float = 0.0) -> bool:
-        """One checkpoint of all there is; False if it could not go through (nothing is lost: it is tried again).
+        """Run one checkpoint; False if it failed. Nothing is lost then: the next checkpoint saves the same state.
 
-        The rows are written over some ``over_s`` seconds, unless somebody is in a hurry or there are many.
+        The save is paced over about ``over_s`` seconds, unless `hurry` is called or there are too many rows.
         """
         if over_s == 0.0:
             self.hurry()
@@ -143,7 +145,7 @@ class Checkpointer:
             async with self._running:
                 return await self._run(pace, over_s)
         finally:
-            pace.hurry()  # the thread of a save that was cancelled writes on
+            pace.hurry()  # the thread of a cancelled save continues to write
             self._paces.remove(pace)
 
     async def _run(self, pace: WritePace, over_s: float) -> bool:
@@ -172,7 +174,7 @@ class Checkpointer:
     def _freeze(self) -> _Frozen | None:
         assignment = self._ownership.current
         if assignment is None:
-            # batches of an earlier assignment are somebody else's now
+            # batches of an earlier assignment belong to another worker now
             self._batches.clear()
             return None
         dirty = np.flatnonzero(self._state.table.dirty)
@@ -219,8 +221,8 @@ class Checkpointer:
     def _end(self, frozen: _Frozen, saved: bool) -> None:
         end_save(self._state.table, frozen.snapshot, saved)
         if not saved:
-            # users that stay ours under the next assignment still wait for these
-            self._undelivered[:0] = [one for one in frozen.deliveries if not one.confirmed]
+            # users that stay ours under the next assignment still depend on these deliveries
+            self._undelivered[:0] = [deliveries for deliveries in frozen.deliveries if not deliveries.confirmed]
         if not self._ownership.is_current(frozen.assignment):
             return
         if saved:

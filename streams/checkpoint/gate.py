@@ -1,20 +1,20 @@
-"""Whether micro-batches may be processed."""
+"""The gate of an assignment: decides whether a micro-batch may be processed."""
 
 
 class Gate:
-    """Open for the batches of one assignment at a time, closed from the moment that it is handed over or lost."""
+    """Open for the batches of one assignment at a time; closed as soon as this assignment is handed over or lost."""
 
     def __init__(self) -> None:
         self._epoch: int | None = None
 
     def open(self, epoch: int) -> None:
-        """Let batches of this assignment in, and of no other."""
+        """Let in the batches of this assignment, and no others."""
         self._epoch = epoch
 
     def close(self) -> None:
-        """Let no batch in any more; the one in hand is finished by whoever has it."""
+        """Let in no more batches. A batch that is being processed is finished by its caller."""
         self._epoch = None
 
     def is_open(self, epoch: int) -> bool:
-        """Whether batches of this assignment may be processed."""
+        """Return whether batches of this assignment may be processed."""
         return self._epoch == epoch

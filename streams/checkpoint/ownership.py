@@ -1,8 +1,9 @@
-"""Who owns a partition: the terms under which this worker may write, taken anew at every assignment.
+"""Ownership of partitions: a worker writes only under a term, which it takes anew at every assignment.
 
-A term comes from one global counter in the store, so writes of a later owner always beat those of an earlier one. What
-an assignment brings (partition counts, topic ids, a term, saved trending counts) is fetched in the background: the
-group's callbacks must not wait for a store or broker that is down, and without a term nothing is processed.
+A term (a fencing token, as in Raft) comes from one global counter in the store, so writes of a later owner always win
+over writes of an earlier one. An assignment needs partition counts, topic ids, a term and saved trending counts. They
+are fetched in the background, because the consumer group's callbacks must not wait for a store or broker that is down.
+Without a term nothing is processed.
 """
 
 import asyncio
@@ -27,17 +28,17 @@ T = TypeVar("T")
 
 
 class Assignment(NamedTuple):
-    """What this worker holds under one assignment."""
+    """The partitions of one assignment, and the term for them."""
 
     epoch: int
     partitions: frozenset[int]
     partition_count: int
-    """Partitions that each input has."""
+    """Number of partitions of each input topic."""
     term: int
 
 
 class Ownership:
-    """The current assignment, and the slots and counts that go with it."""
+    """Holds the current assignment. Keeps the users and counts of owned partitions in memory, and drops the others."""
 
     def __init__(
         self,
@@ -52,7 +53,13 @@ class Ownership:
         fail: Callable[[BaseException], None],
         prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """``prepare`` is awaited at each assignment, before anything is processed under it."""
+        """Create without an assignment.
+
+        Parameters
+        ----------
+        fail : called with an error that this worker can't recover from
+        prepare : awaited at each assignment, before anything is processed under it
+        """
         self._store, self._state, self._gate = store, state, gate
         self._admin, self._names, self._metrics = admin, names, metrics
         self._fail = fail
@@ -62,36 +69,36 @@ class Ownership:
         self.epoch = 0
         self.current: Assignment | None = None
         self._last_count = 0
-        self._last_term: dict[int, int] = {}  # of partitions whose users are still in the table
+        self._last_term: dict[int, int] = {}  # by partition, while its users are in the table
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def revoke(self) -> None:
-        """End the assignment: whatever is still under way belongs to no term any more."""
+        """End the assignment. Work in progress belongs to no term from now on."""
         self._gate.close()
         self.epoch += 1
         self.current = None
-        self._ready.set()  # wakes those who wait: they see that their epoch has passed
+        self._ready.set()  # wakes the waiting tasks: they see that their epoch has passed
         if self._task is not None:
             self._task.cancel()
             self._task = None
         self._metrics.partitions(0)
 
     def assign(self, partitions: set[int]) -> None:
-        """A new assignment: take a term for it in the background."""
+        """Begin a new assignment. Its term is taken in the background."""
         self.revoke()
         self._ready = asyncio.Event()
         self._gate.open(self.epoch)
         self._task = asyncio.create_task(self._acquire(self.epoch, frozenset(partitions)), name="take-term")
 
     async def wait(self, epoch: int) -> Assignment | None:
-        """The assignment of this epoch, once its term is taken; None if the epoch has passed."""
+        """Wait for the term of this epoch, and return its assignment; None if the epoch has passed."""
         while self.epoch == epoch and self.current is None:
             await self._ready.wait()
         return self.current if self.epoch == epoch else None
 
     def is_current(self, assignment: Assignment) -> bool:
-        """Whether work done under this assignment still counts."""
+        """Return whether this assignment is the current one, so that work done under it counts."""
         return self.current is not None and self.current.epoch == assignment.epoch
 
     @property
@@ -100,10 +107,10 @@ class Ownership:
         return self.current is not None
 
     async def verify(self, assignment: Assignment) -> bool:
-        """Whether the store still names our term for every partition.
+        """Return whether the store still names our term for every partition.
 
-        A worker that was assigned these partitions long ago and only now woke up could have taken a later term than
-        ours. Its rows would hide ours, so nothing may be acked; a new assignment sorts it out.
+        A worker that was assigned these partitions long ago, and was suspended until now, may have taken a later term
+        than ours. Its rows would hide ours, so nothing may be acked. A new assignment resolves the conflict.
         """
         owners = await self._store.owners(sorted(assignment.partitions))
         return all(
@@ -113,7 +120,7 @@ class Ownership:
     async def _acquire(self, epoch: int, partitions: frozenset[int]) -> None:
         try:
             await self._take(epoch, partitions)
-        except Exception as error:  # not a cancellation: that is how a revocation ends this
+        except Exception as error:  # not CancelledError, by which a revocation ends this task
             self._fail(error)
 
     async def _take(self, epoch: int, partitions: frozenset[int]) -> None:
@@ -124,7 +131,7 @@ class Ownership:
         term = 0
         replaced: dict[int, int] = {}
         saved: dict[int, bytes] = {}
-        if partitions:  # there are none where there are more workers than partitions
+        if partitions:  # none, if there are more workers than partitions
             taken = await self._retry(lambda: self._store.take_term(self.worker, sorted(partitions)))
             term, replaced = taken.number, taken.replaced
             saved = await self._retry(lambda: self._store.load_trending(sorted(partitions)))
@@ -141,9 +148,10 @@ class Ownership:
         self._ready.set()
 
     def _keep_or_evict(self, partitions: frozenset[int], count: int, term: int, replaced: dict[int, int]) -> set[int]:
-        """Users stay in memory if nobody else has owned their partition since; a grown topic moves users about.
+        """Keep the users of partitions that no other worker has owned since, and evict all others.
 
-        Returns the partitions whose users stay.
+        If the partition count has changed, all users are evicted, because it moves users to other partitions. Returns
+        the partitions whose users stay.
         """
         table = self._state.table
         table.set_logs(self.topic_ids.columns())
@@ -159,7 +167,7 @@ class Ownership:
         for partition in partitions:
             kept = table.slots_of_partition(partition)
             table.term[kept] = term
-            # a save of the former term that is still under way settles nothing under this one
+            # a save in progress is of the former term: the users have to be saved again under this one
             table.dirty[kept] |= table.saving[kept]
             table.saving[kept] = False
             self._last_term[partition] = term
@@ -169,13 +177,13 @@ class Ownership:
         return unbroken
 
     async def count_changed(self) -> bool:
-        """Whether the inputs have another partition count now than this assignment was told."""
+        """Return whether the partition count of the inputs differs now from that of the assignment."""
         current = self.current
         try:
             counts = await asyncio.to_thread(partition_counts, self._admin, self._names.inputs)
             return current is not None and check_inputs(counts, self._names) != current.partition_count
-        except Exception as error:  # away, or in the midst of growing: the next look will tell
-            log.debug("the partition counts can't be told", problem=str(error))
+        except Exception as error:  # the broker is down, or the topics are growing: the next call will know
+            log.debug("the partition counts can't be read", problem=str(error))
             return False
 
     async def _partition_count(self, assigned: frozenset[int]) -> int:

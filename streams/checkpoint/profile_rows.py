@@ -1,4 +1,4 @@
-"""Between slots of the table and rows of the store."""
+"""Converts slots of the table to rows of the store, and back."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,11 +35,11 @@ from streams.stores.base import StoredProfile, version
 
 
 def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, index: ItemIndex) -> list[PendingEvent]:
-    """Put a stored profile into its blank slot.
+    """Fill a blank slot from a stored profile.
 
-    Sums of other encoder versions wait in ``other_sums`` for `version_sums.map_into`. Returns the events that the row
-    keeps one by one and for which the slot, of a shorter history, has no place: they belong into the sums.
-    `StateError` if the row can't be read; the slot is in no state to be used then.
+    Sums of other encoder versions wait in ``other_sums`` for `version_sums.map_into`. Returns the recents of the row
+    for which the slot's history is too short: the caller has to fold them into the sums. Raises `StateError` if the row
+    is broken, `NewerState` if a newer release wrote it. The slot must not be used then.
     """
     state = decode_state(row.state, row.user_id, table.fields)
     try:
@@ -67,19 +67,19 @@ def _fill(
     table.pending_dropped[slot] = state.counters.pending_dropped
     for event in _pending_events(state.pending, 0):
         table.pending.add(slot, event)
-    bought = hashes(state.purchased_items)[:M]
-    table.purchased_items[slot, : len(bought)] = bought
-    table.purchased_times[slot, : len(bought)] = times(state.purchased_times)[:M]
+    purchased = hashes(state.purchased_items)[:M]
+    table.purchased_items[slot, : len(purchased)] = purchased
+    table.purchased_times[slot, : len(purchased)] = times(state.purchased_times)[:M]
     seen = hashes(state.seen_ids)[-D:]
     table.seen[slot, : len(seen)] = seen
     table.seen_count[slot] = len(seen)
-    for fence in state.fences:
-        table.offsets.set(slot, LogId(fence.topic, fence.topic_id, fence.partition), fence.next_offset)
+    for applied in state.fences:
+        table.offsets.set(slot, LogId(applied.topic, applied.topic_id, applied.partition), applied.next_offset)
     if state.sent_on:
         table.offsets.rerouted[slot] = {
-            LogId(*one[:3]): list(one[3]) for one in map(msgspec.structs.astuple, state.sent_on)
+            LogId(*log): list(offsets) for *log, offsets in map(msgspec.structs.astuple, state.sent_on)
         }
-    # until the user comes back, a forgotten user's row goes on expiring
+    # the row of a forgotten user keeps its expiry until the user comes back
     table.forgotten[slot] = row.expires_s > 0
     table.forgotten_ms[slot] = state.forgotten_ms
     _fill_sums(table, slot, state, encoder)
@@ -101,7 +101,7 @@ def _fill_sums(table: ProfileTable, slot: int, state: ProfileState, encoder: str
 
 
 def _fill_recommended(table: ProfileTable, slot: int, state: ProfileState) -> None:
-    """Fill in the last list that the user was given; reasons of a newer release count as none."""
+    """Fill in the list that was recommended last. Reasons that only a newer release knows count as none."""
     if state.offered is not None:
         items, reasons = hashes(state.offered.items), types(state.offered.reasons)
         k = min(len(items), table.shape.recommended)
@@ -112,7 +112,7 @@ def _fill_recommended(table: ProfileTable, slot: int, state: ProfileState) -> No
 
 
 def _fill_columns(table: ProfileTable, slot: int, state: ProfileState) -> None:
-    """The columns that name their own field of the row."""
+    """Fill in the columns that have their own field in the row."""
     for column in table.field_columns:
         array = table.arrays[column.name]
         entry = array[slot]
@@ -134,7 +134,7 @@ def _pending_events(log: EventLog, start: int) -> list[PendingEvent]:
 
 
 def encode_rows(snapshot: ProfileSnapshot, save_number: int, forget_after_s: int) -> list[StoredProfile]:
-    """Rows to store, each with its slot's term and this save's number."""
+    """Encode the rows to store. The version of each is its slot's term and this save's number."""
     if not len(snapshot):
         return []
     a = snapshot.arrays
@@ -152,13 +152,14 @@ def encode_rows(snapshot: ProfileSnapshot, save_number: int, forget_after_s: int
 
 
 def _bytes_of_rows(array: NDArray[Any]) -> list[bytes]:
-    """Each row of an (N, W) array as bytes, cut from those of all: N small arrays would cost more."""
+    """Return each row of an (N, W) array as bytes."""
+    # cut from the bytes of the whole array, because N small arrays would cost more
     data, width = array.tobytes(), array.shape[1] * array.itemsize
     return [data[start : start + width] for start in range(0, len(data), width)]
 
 
 def _encode_states(snapshot: ProfileSnapshot) -> list[bytes]:
-    """What `encode_state` gives for the `ProfileState` of each row, column by column."""
+    """Encode the state of each row, column by column: the bytes that `encode_state` gives for its `ProfileState`."""
     a = snapshot.arrays
     rows = RowWriter(len(snapshot))
     columns = [column for column in snapshot.columns if column.field is not None]
@@ -167,10 +168,10 @@ def _encode_states(snapshot: ProfileSnapshot) -> list[bytes]:
     rows.constant(_bytes("pending"))
     _write_each(rows, snapshot, snapshot.pending, _event_log, EventLog())
     _write_sums(rows, snapshot)
-    bought = _known(a["purchased_times"])
-    for name, column in (("purchased_items", "purchased_items"), ("purchased_times", "purchased_times")):
+    purchases = _known(a["purchased_times"])
+    for name in ("purchased_items", "purchased_times"):
         rows.constant(_bytes(name))
-        rows.binary(a[column], bought)
+        rows.binary(a[name], purchases)
     rows.constant(_bytes("seen_ids"))
     rows.binary(_in_order(a["seen"], a["seen_count"]), np.minimum(a["seen_count"], a["seen"].shape[1]))
     _write_applied_offsets(rows, snapshot)
@@ -191,11 +192,11 @@ def _encode_states(snapshot: ProfileSnapshot) -> list[bytes]:
 
 _bytes = msgspec.msgpack.encode
 _CORE_FIELDS = 12
-"""Fields of `ProfileState` that are written here; the others are of columns that name their field."""
+"""Fields of `ProfileState` that `_encode_states` writes. Columns with their own field add the others."""
 
 
 def _known(times_ms: Int64Array) -> Int64Array:
-    """How many entries of each row are there."""
+    """Count the entries of each row that are not empty."""
     known: Int64Array = (times_ms != NO_TIME).sum(axis=1)
     return known
 
@@ -210,7 +211,7 @@ def _write_log(rows: RowWriter, columns: Sequence[NDArray[Any]], counts: Int64Ar
 def _write_each(
     rows: RowWriter, snapshot: ProfileSnapshot, of_slot: dict[int, Any], stored: Callable[[Any], Any], without: Any
 ) -> None:
-    """A value that few rows have: what is stored of it, and what is where there is none."""
+    """Write a value that few rows have: ``stored(value)`` for these rows, and ``without`` for all others."""
     if not of_slot:
         rows.constant(_bytes(without))
         return
@@ -223,7 +224,7 @@ def _rerouted(sources: dict[LogId, list[int]]) -> list[ReroutedOffsets]:
 
 
 def _write_sums(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
-    """The sums of this encoder version, where there are any, before those of others."""
+    """Write the sums of the active encoder, where there are any, then those of other versions."""
     a, slots = snapshot.arrays, snapshot.slots.tolist()
     own = a["sums_time"] != NO_TIME
     others = [snapshot.other_sums.get(slot, ()) for slot in slots] if snapshot.other_sums else []
@@ -248,7 +249,7 @@ def _write_sums(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
 
 
 def _write_applied_offsets(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
-    """The applied offsets of the slots' own partitions, where there are any, before those of other logs."""
+    """Write the applied offsets of the slots' own partitions, where there are any, then those of other logs."""
     applied_offsets, partitions = snapshot.arrays["applied_offsets"], snapshot.arrays["partition"]
     given = applied_offsets != 0
     others = (
@@ -256,7 +257,7 @@ def _write_applied_offsets(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
     )
     rows.constant(_bytes("fences"))
     counts = given.sum(axis=1)
-    rows.array_heads(counts + np.array([len(one) for one in others]) if others else counts)
+    rows.array_heads(counts + np.array([len(offsets) for offsets in others]) if others else counts)
     for column, (topic, topic_id) in enumerate(snapshot.logs):
         where = np.ascontiguousarray(given[:, column])
         if where.any():
@@ -265,7 +266,10 @@ def _write_applied_offsets(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
             rows.integers(applied_offsets[:, column], where=where)
     if others:
         rows.ragged(
-            [b"".join(_bytes(AppliedOffset(*source, offset)) for source, offset in one.items()) for one in others]
+            [
+                b"".join(_bytes(AppliedOffset(*log, next_offset)) for log, next_offset in offsets.items())
+                for offsets in others
+            ]
         )
 
 
@@ -288,7 +292,7 @@ def _write_recommended(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
 
 
 def _write_columns(rows: RowWriter, snapshot: ProfileSnapshot, columns: Sequence[ProfileColumn]) -> None:
-    """The columns that name their own field of the row."""
+    """Write the columns that have their own field in the row."""
     for column in columns:
         values = snapshot.arrays[column.name]
         flat = values.reshape(len(values), -1)
@@ -310,7 +314,7 @@ def _event_log(events: Sequence[PendingEvent]) -> EventLog:
 
 
 def _in_order(rings: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
-    """Rings of shape (N, W) from the oldest entry to the newest, by how many entries each ever got."""
+    """Sort rings (N, W) from the oldest entry to the newest; ``counts`` (N,) is how many entries each ring ever got."""
     width = rings.shape[1]
     start = np.where(counts > width, counts % width, 0).astype(np.intp)
     return np.take_along_axis(rings, (start[:, None] + np.arange(width)) % width, axis=1)

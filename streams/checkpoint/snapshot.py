@@ -1,4 +1,4 @@
-"""Dirty slots of the table, frozen while they are saved."""
+"""Snapshots: copies of dirty slots, which are saved while processing continues."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from streams.state.profile_table import OtherSums, ProfileTable
 
 @dataclass(frozen=True)
 class ProfileSnapshot:
-    """Copies of dirty slots at a batch boundary: processing goes on while they are encoded and written."""
+    """Copies of dirty slots, taken between two micro-batches: processing continues while they are saved."""
 
     slots: IntpArray
     user_ids: list[str]
@@ -34,7 +34,7 @@ class ProfileSnapshot:
         return len(self.slots)
 
     def parts(self, size: int) -> Iterator["ProfileSnapshot"]:
-        """The slots, so many at a time."""
+        """Split the snapshot into snapshots of up to ``size`` slots."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             arrays = {name: array[part] for name, array in self.arrays.items()}
@@ -42,7 +42,7 @@ class ProfileSnapshot:
 
 
 def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> ProfileSnapshot:
-    """Copy slots and mark them clean, but being saved."""
+    """Copy slots, and mark them as clean and as being saved."""
     chosen = slots.tolist()
     snapshot = ProfileSnapshot(
         slots=slots,
@@ -67,8 +67,8 @@ def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Profil
 
 
 def end_save(table: ProfileTable, snapshot: ProfileSnapshot, saved: bool) -> None:
-    """Let go of a snapshot's slots; if its rows were not saved, they are dirty again."""
-    # a slot may have been given to somebody else by a rebalance meanwhile
+    """End the save of a snapshot. If its rows were not saved, its slots become dirty again."""
+    # a rebalance may have given a slot to another user meanwhile
     users = map(table.user_ids.__getitem__, snapshot.slots.tolist())
     same = np.fromiter(map(eq, users, snapshot.user_ids), np.bool_, len(snapshot))
     ours = snapshot.slots[same & (table.term[snapshot.slots] == snapshot.arrays["term"])]

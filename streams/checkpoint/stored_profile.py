@@ -1,7 +1,7 @@
-"""A profile as stored bytes: a MessagePack map whose fields are only ever added, never renamed or removed.
+"""A profile as stored bytes: a MessagePack map. Fields are only ever added to it, never renamed or removed.
 
-Arrays are little-endian bytes, so a reader in any language takes them as they are. A row of an older prefstream lacks
-newer fields and gets their defaults; ``format`` grows when a meaning changes.
+Arrays are little-endian bytes, so a reader in any language can read them directly. A row that an older prefstream wrote
+lacks newer fields; they get their defaults. ``format`` grows when the meaning of a field changes.
 """
 
 import functools
@@ -25,7 +25,10 @@ class EventLog(msgspec.Struct, kw_only=True):
 
 
 class EncoderSums(msgspec.Struct, kw_only=True):
-    """Decayed sums in the space of one encoder version: ``sums`` f32 (T, d), ``mass`` f32 (T,), as of ``time_ms``."""
+    """Decayed sums in the vector space of one encoder version, as of ``time_ms`` (UTC ms).
+
+    ``sums`` is f32 (T, d); ``mass`` is f32 (T,), their total weight.
+    """
 
     encoder: str
     sums: bytes
@@ -43,7 +46,7 @@ class AppliedOffset(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ReroutedOffsets(msgspec.Struct, array_like=True, frozen=True):
-    """Events of this log that are in the profile and came by way of ``rerouted``: the offsets of the last ones."""
+    """Offsets, in this log, of the last events that came into the profile by the topic ``rerouted``."""
 
     topic: str
     topic_id: str
@@ -52,7 +55,7 @@ class ReroutedOffsets(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Counters(msgspec.Struct, kw_only=True):
-    """Events applied by type (click, browse, purchase), duplicates dropped, events dropped from a full ``pending``."""
+    """Counts of events: applied by type (click, browse, purchase), duplicates, and dropped from a full ``pending``."""
 
     applied: list[int] = msgspec.field(default_factory=lambda: [0, 0, 0])
     duplicates: int = 0
@@ -60,8 +63,11 @@ class Counters(msgspec.Struct, kw_only=True):
 
 
 class RecommendedList(msgspec.Struct, kw_only=True):
-    """The last recommendation: ``items`` u64 (hashes of item ids, best first), ``reasons`` u8 (codes: the place of the
-    kind in REASON_KINDS and one), hash of its id, the encoder version that ranked it."""
+    """The last recommendation of a user.
+
+    ``items`` is u64 (hashes of item ids, best first); ``reasons`` is u8 (codes: index of the kind in REASON_KINDS, plus
+    one); ``id`` is the hash of the recommendation id; ``encoder`` is the version that ranked it.
+    """
 
     items: bytes
     reasons: bytes
@@ -70,7 +76,7 @@ class RecommendedList(msgspec.Struct, kw_only=True):
 
 
 class ProfileState(msgspec.Struct, kw_only=True):
-    """Everything the store keeps of a user beside the preference vectors."""
+    """All stored state of a user except the preference vectors."""
 
     format: int = FORMAT
     recents: EventLog = msgspec.field(default_factory=EventLog)
@@ -80,23 +86,26 @@ class ProfileState(msgspec.Struct, kw_only=True):
     purchased_times: bytes = b""
     seen_ids: bytes = b""
     fences: list[AppliedOffset] = msgspec.field(default_factory=list)
+    """The applied offset of each log."""
     counters: Counters = msgspec.field(default_factory=Counters)
     sent_on: list[ReroutedOffsets] = msgspec.field(default_factory=list)
+    """Offsets of rerouted events, for each log to which they were first written."""
     forgotten_ms: int = 0
-    """Kafka's time of the last command to forget; events written up to then only count, whenever they are read."""
+    """Kafka's time (UTC ms) of the last command to forget. Events written up to then are only counted."""
     offered: RecommendedList | None = None
+    """The list that was recommended last."""
     taken_items: bytes = b""
-    """u64, hashes of the recommended items that the user went to, the oldest first."""
+    """u64, hashes of the recommended items that the user visited, the oldest first."""
     taken_reasons: bytes = b""
-    """u8, why each was recommended, as in ``RecommendedList``."""
+    """u8, codes of the reasons why they were recommended, as in `RecommendedList`."""
 
 
 class StateError(PrefstreamError):
-    """A stored profile that is broken."""
+    """A stored profile is broken."""
 
 
 class NewerState(PrefstreamError):
-    """A stored profile of a newer release: nothing is wrong with it, this worker is too old."""
+    """A stored profile was written by a newer release. It is not broken: this worker is too old to read it."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -104,7 +113,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 @functools.cache
 def _decoder(fields: frozenset[str]) -> "msgspec.msgpack.Decoder[ProfileState]":
-    """A decoder of rows that have these fields of features too."""
+    """Return a decoder of rows that also have these fields, which features store."""
     more = [(name, bytes, b"") for name in sorted(fields - set(ProfileState.__struct_fields__))]
     kind = (
         msgspec.defstruct("ProfileStateOfFeatures", more, bases=(ProfileState,), kw_only=True) if more else ProfileState
@@ -113,15 +122,15 @@ def _decoder(fields: frozenset[str]) -> "msgspec.msgpack.Decoder[ProfileState]":
 
 
 def encode_state(state: ProfileState) -> bytes:
-    """The stored bytes of a profile."""
+    """Encode a profile as stored bytes."""
     return _encoder.encode(state)
 
 
 def decode_state(data: bytes, user_id: str, fields: frozenset[str] = frozenset()) -> ProfileState:
     """Decode a profile from its stored bytes.
 
-    ``fields`` are those that features store. `StateError` if the bytes are broken, `NewerState` if a newer release
-    wrote them.
+    ``fields`` are the fields that features store. Raises `StateError` if the bytes are broken, `NewerState` if a newer
+    release wrote them.
     """
     try:
         state = _decoder(fields).decode(data)
@@ -146,15 +155,15 @@ def decode_state(data: bytes, user_id: str, fields: frozenset[str] = frozenset()
 
 
 def times(data: bytes) -> NDArray[np.int64]:
-    """int64 array of stored bytes."""
+    """Read stored bytes as an int64 array."""
     return np.frombuffer(data, "<i8")
 
 
 def hashes(data: bytes) -> NDArray[np.uint64]:
-    """uint64 array of stored bytes."""
+    """Read stored bytes as a uint64 array."""
     return np.frombuffer(data, "<u8")
 
 
 def types(data: bytes) -> NDArray[np.uint8]:
-    """uint8 array of stored bytes."""
+    """Read stored bytes as a uint8 array."""
     return np.frombuffer(data, "u1")

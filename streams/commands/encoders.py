@@ -113,7 +113,7 @@ def activate(
 
 @app.command()
 def rollback(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Go back to the version that was active before. Users go on with what it knew about them then.
+    """Go back to the version that was active before. Users continue with what it knew about them when it was replaced.
 
     \b
     Examples:

@@ -104,7 +104,7 @@ def _say(reports: "list[Report]") -> None:
     say_table(["recall@20", *(f"{name} ({counts[name]:,})" for name in groups)], rows)
     cost = reports[0].cost
     if cost is not None:
-        say(f"update {cost.update_us:.1f} us an event, ranking {cost.rank_us:.0f} us a user, one process")
+        say(f"update {cost.update_us:.1f} us per event, ranking {cost.rank_us:.0f} us per user, in one process")
 
 
 def _as_dict(report: "Report") -> dict[str, Any]:

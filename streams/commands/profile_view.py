@@ -56,8 +56,8 @@ class ProfileView(msgspec.Struct, kw_only=True):
 
     user_id: str
     partition: int
-    term: int
-    save: int
+    term: int  # a fencing token, as in Raft: it grows whenever the partition changes its worker
+    save: int  # number of the save within the term
     encoder: str
     forgotten: bool
     expires_s: int

@@ -87,7 +87,7 @@ def quantise(
     if asked is not None:
         models = [StreamModel(compared, runtime, list(items.values())) for compared in (variant, encoder)]
         reports = [evaluate_stream(model, asked, trained_on, seed) for model in models]
-        figures = lost_accuracy(reports[1].places, reports[0].places, seed)
+        figures = lost_accuracy(reports[1].ranks, reports[0].ranks, seed)
         if html is not None:
             remarks = [*_remarks(lost), *((f"{name} lost, per cent", _text(figures[name])) for name in _SHOWN)]
             html.write_text(page(str(output), str(data), reports, remarks), "utf-8")

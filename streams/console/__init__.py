@@ -1,5 +1,5 @@
-"""The live page: what a person clicks goes to the event topics, what comes back on `recommendations` is shown.
+"""The live page: it sends what a person does to the event topics, and shows the lists that come on `recommendations`.
 
-It knows topics only: no store, no encoder, no worker. May import ``schemas`` and, of ``streams``, the Kafka clients,
-settings, names and texts.
+It uses topics only: no store, no encoder and no worker. It may import ``schemas`` and, of ``streams``, the Kafka
+clients, the settings, the topic names and the display texts.
 """

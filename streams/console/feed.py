@@ -1,4 +1,4 @@
-"""The page's side of Kafka: it tails `catalog` and `recommendations`, and sends events as any shop would."""
+"""The page's side of Kafka: follows `catalog` and `recommendations`, and sends events as a real shop does."""
 
 import asyncio
 import threading
@@ -29,65 +29,65 @@ TOPICS: dict[type[Event], str] = {Click: "clicks", Browse: "browses", Purchase: 
 
 _QUIET = {"log_level": 2}
 _QUEUED_KB = 16 << 10
-"""Of a topic that are fetched and wait to be decoded."""
-_AT_ONCE = 500
-"""Records that the event loop takes in before it looks after the page again."""
+"""Kilobytes of a topic that may be fetched and wait to be decoded."""
+_CHUNK = 500
+"""Records that the event loop handles before it serves the page again."""
 _LATEST_LISTS = 250
-"""Of each partition: lists that are there already and are read at the start."""
+"""Number of lists that are read from each partition at the start: the latest."""
 _CONFIRM_S = 5.0
 _POLL_S = 0.1
 _FLUSH_S = 5.0
 _SIMULATOR_FETCH_WAIT_MS = 5
-"""The simulator keeps an empty fetch waiting for all of this time, whatever arrives meanwhile."""
+"""The simulator lets an empty fetch wait for all of this time, even if records arrive meanwhile."""
 _FETCH_WAIT_MS = 100
 
 
 class NotConfirmed(PrefstreamError):
-    """Kafka did not take an event, or not in time; the message says which."""
+    """Kafka refused an event, or did not confirm it in time; the message says which."""
 
 
 class Feed:
-    """Started and stopped once, in an event loop; what it reads is handed over in that loop."""
+    """Reads topics and sends events. It starts and stops once, and calls back in the event loop that started it."""
 
     def __init__(self, kafka: Kafka, names: TopicNames, *, simulated: bool) -> None:
-        """``simulated``: the broker is the simulator."""
+        """``simulated``: whether the broker is the simulator."""
         self._kafka, self._names = kafka, names
         self._options = {**_QUIET, "fetch.wait.max.ms": _SIMULATOR_FETCH_WAIT_MS if simulated else _FETCH_WAIT_MS}
         self._producer = make_producer(kafka, **{**_QUIET, "linger.ms": 0})
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="console-producer", daemon=True)
-        self._tails: list[CompactedTopicReader] = []
+        self._readers: list[CompactedTopicReader] = []
 
     def start(
         self, on_catalog: Callable[[list[CatalogChange]], None], on_lists: Callable[[list[ListChange]], None]
     ) -> None:
-        """Begin to read; a None beside an id means that the item was removed, or the shopper forgotten."""
+        """Start to read; None beside an id means that the item was removed, or that the shopper was forgotten."""
         loop = asyncio.get_running_loop()
 
         def hand_over(read: Callable[[Any], Any], take: Callable[[list[Any]], None]) -> Callable[[list[Any]], None]:
             def collect(messages: list[Any]) -> None:
-                for first in range(0, len(messages), _AT_ONCE):
-                    some = map(read, messages[first : first + _AT_ONCE])
-                    taken = threading.Event()
-                    loop.call_soon_threadsafe(_take, take, [change for change in some if change is not None], taken)
-                    # no faster than the loop takes it: a large catalog must neither pile up nor hold up the page
-                    while not taken.wait(_POLL_S) and not self._stopping.is_set():
+                for first in range(0, len(messages), _CHUNK):
+                    chunk = map(read, messages[first : first + _CHUNK])
+                    done = threading.Event()
+                    loop.call_soon_threadsafe(_take, take, [change for change in chunk if change is not None], done)
+                    # waits for the loop, so that a large catalog neither fills the memory nor blocks the page
+                    while not done.wait(_POLL_S) and not self._stopping.is_set():
                         pass
 
             return collect
 
-        self._tails = [
+        self._readers = [
             CompactedTopicReader(self._names.full(CATALOG), self._consumer, hand_over(read_catalog, on_catalog)),
             CompactedTopicReader(
                 self._names.full(RECOMMENDATIONS), self._consumer, hand_over(read_list, on_lists), last=_LATEST_LISTS
             ),
         ]
         self._poller.start()
-        for tail in self._tails:
-            tail.start()
+        for reader in self._readers:
+            reader.start()
 
     async def send(self, event: Event) -> None:
-        """Put an event on its topic and wait until Kafka has it; `NotConfirmed` if it hasn't in time."""
+        """Send an event to its topic and wait until Kafka has it; raises `NotConfirmed` if that takes too long."""
         loop = asyncio.get_running_loop()
         delivered: asyncio.Future[None] = loop.create_future()
 
@@ -98,7 +98,9 @@ class Feed:
         try:
             self._producer.produce(topic, encode(event), event.user_id, on_delivery=report)
         except BufferError:
-            raise NotConfirmed("Kafka has not answered for so long that no more events can wait for it.") from None
+            raise NotConfirmed(
+                "Kafka has not answered for a long time, and no more events can wait: try again later."
+            ) from None
         try:
             await asyncio.wait_for(delivered, _CONFIRM_S)
         except TimeoutError:
@@ -107,13 +109,13 @@ class Feed:
             ) from None
 
     async def stop(self) -> None:
-        """Send what is left and close the clients."""
+        """Send the remaining events and close the clients."""
         await asyncio.to_thread(self._stop)
 
     def _stop(self) -> None:
         self._stopping.set()
-        for tail in self._tails:
-            tail.stop()
+        for reader in self._readers:
+            reader.stop()
         if self._poller.is_alive():
             self._poller.join(_FLUSH_S)
         self._producer.flush(_FLUSH_S)
@@ -126,11 +128,11 @@ class Feed:
             self._producer.poll(_POLL_S)
 
 
-def _take(take: Callable[[list[Any]], None], changes: list[Any], taken: threading.Event) -> None:
+def _take(take: Callable[[list[Any]], None], changes: list[Any], done: threading.Event) -> None:
     try:
         take(changes)
     finally:
-        taken.set()
+        done.set()
 
 
 def _settle(delivered: "asyncio.Future[None]", error: Any) -> None:
@@ -143,7 +145,7 @@ def _settle(delivered: "asyncio.Future[None]", error: Any) -> None:
 
 
 def read_catalog(message: Any) -> CatalogChange | None:
-    """An item by its id; None for a record that a worker refuses as well."""
+    """Read an item and its id; None for a record that a worker refuses too."""
     key = _key(message)
     if message.value() is None:
         return (key, None) if key else None
@@ -152,12 +154,12 @@ def read_catalog(message: Any) -> CatalogChange | None:
 
 
 def read_list(message: Any) -> ListChange | None:
-    """A list by its user; None for a record that can't be read."""
+    """Read a list and its user; None for a record that can't be read."""
     key = _key(message)
     if message.value() is None:
         return (key, None) if key else None
-    found = _decoded(Recommendation, message)
-    return None if found is None else (found.user_id, found)
+    recommendation = _decoded(Recommendation, message)
+    return None if recommendation is None else (recommendation.user_id, recommendation)
 
 
 def _key(message: Any) -> str:
@@ -169,5 +171,5 @@ def _decoded(struct_type: type[Any], message: Any) -> Any:
     try:
         return decode(struct_type, message.value(), content_type(message.headers()))
     except DecodeError as error:
-        log.debug("left out", topic=message.topic(), offset=message.offset(), problem=str(error))
+        log.debug("record skipped", topic=message.topic(), offset=message.offset(), problem=str(error))
         return None

@@ -1,8 +1,8 @@
-"""Who may ask: the page itself, and clients that are no browsers. Other sites' pages in the same browser may not.
+"""Accepts requests of the page itself and of clients that are no browsers; refuses those of other sites' pages.
 
-The console has no log-in: what keeps strangers out is the loopback address. A browser on this machine would let any
-site that it shows send requests here, so each request is looked at: its ``Host`` (against DNS rebinding), its
-``Origin`` and ``Sec-Fetch-Site`` (against cross-site requests), and the type of its body (a form can send no JSON).
+The console has no log-in: only the loopback address keeps strangers out. But a browser on this machine lets every site
+that it shows send requests here. So every request is checked: its ``Host`` (against DNS rebinding), its ``Origin`` and
+``Sec-Fetch-Site`` (against cross-site requests), and the type of its body (a form can't send JSON).
 """
 
 import ipaddress
@@ -28,22 +28,25 @@ _HEADERS = {
 
 
 class Refusal(Exception):
-    """A request that is not served."""
+    """A request is refused."""
 
     def __init__(self, status: int, sentence: str) -> None:
-        """``sentence`` is for whoever sent it."""
+        """``sentence`` is for the person who sent the request."""
         super().__init__(sentence)
         self.status = status
 
 
 class Problem(Struct, frozen=True):
-    """The body of an answer to a request that is not served."""
+    """The body of the answer to a request that is refused."""
 
     error: str
 
 
 def check_host(host: str, names: frozenset[str]) -> None:
-    """`Refusal` of a ``Host`` that another site can have pointed here: a name other than ``localhost`` and ours."""
+    """Raise `Refusal` for a ``Host`` that is not ``localhost``, an address or one of ``names``.
+
+    Another site can let any other name point to this machine.
+    """
     try:
         name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
@@ -55,23 +58,24 @@ def check_host(host: str, names: frozenset[str]) -> None:
     except ValueError:
         raise Refusal(
             421,
-            f"This console does not answer to the name {name[:80]!r}: open it by its address, or name it with --name.",
+            f"This console does not answer to the name {name[:80]!r}: open it by its address, or allow the name with "
+            "--name.",
         ) from None
 
 
 def check_site(headers: Mapping[str, str], host: str) -> None:
-    """`Refusal` of a request that a page of another site made."""
+    """Raise `Refusal` for a request that a page of another site made."""
     origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
     if (origin is not None and urlsplit(origin).netloc.lower() != host.lower()) or site not in (
         None,
         "same-origin",
         "none",
     ):
-        raise Refusal(403, "This request comes from another site's page; the console serves its own page alone.")
+        raise Refusal(403, "This request comes from another site's page; the console serves only its own page.")
 
 
 def guard(names: frozenset[str]) -> Middleware:
-    """The middleware that checks every request; ``names`` are host names besides ``localhost`` that are ours."""
+    """Make the middleware that checks every request; ``names``: host names that are accepted beside ``localhost``."""
 
     @web.middleware
     async def checked(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -80,7 +84,7 @@ def guard(names: frozenset[str]) -> Middleware:
             if request.path.startswith("/api/"):
                 check_site(request.headers, request.host)
             if request.method == "POST" and request.content_type != "application/json":
-                raise Refusal(415, "An event is sent as JSON (Content-Type: application/json).")
+                raise Refusal(415, "Send the event as JSON (Content-Type: application/json).")
             return await handler(request)
         except Refusal as refusal:
             return web.json_response(body=encode(Problem(str(refusal))), status=refusal.status)
@@ -89,6 +93,6 @@ def guard(names: frozenset[str]) -> Middleware:
 
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """What browsers are told with every answer: no code, frame or request but the page's own."""
+    """Add headers to every answer that allow the browser no code, frame or request but the page's own."""
     response.headers.update(_HEADERS)
     response.headers.setdefault("Cache-Control", "no-store")

@@ -1,4 +1,7 @@
-"""The words of many items as one text, in which a word is found at the speed of memory, however many items hold it."""
+"""Joins the words of many items into one text, in which a search for a word is fast.
+
+The speed is that of reading the memory, no matter how many items hold the word.
+"""
 
 from collections.abc import Sequence
 
@@ -7,31 +10,31 @@ from numpy.typing import NDArray
 
 _SPACE = ord(" ")
 
-Places = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 
 class Haystack:
-    """Made once of what each item is found by; a line break keeps them apart."""
+    """The words by which each item is found, joined; line breaks separate the items. It does not change."""
 
     def __init__(self, words: Sequence[bytes]) -> None:
         self._letters = np.frombuffer(b"\n".join(words), np.uint8)
-        self._ends = np.cumsum([len(one) + 1 for one in words], dtype=np.intp)
+        self._ends = np.cumsum([len(text) + 1 for text in words], dtype=np.intp)
 
-    def find(self, word: bytes) -> tuple[Places, Places]:
-        """Places, in order, of the items that hold ``word``, and of those in which it stands behind a space.
+    def find(self, word: bytes) -> tuple[Indices, Indices]:
+        """Find the items that hold ``word``, and those in which it begins a word (stands after a space).
 
-        ``word`` is not empty and has no line break in it.
+        Both results are indices of items, in order. ``word`` must not be empty and must not hold a line break.
 
         >>> Haystack([b" green tea", b" pot", b" steam"]).find(b"tea")
         (array([0, 2]), array([0]))
         """
         letters = self._letters
-        at = np.flatnonzero(letters == word[0])
+        starts = np.flatnonzero(letters == word[0])
         for offset, letter in enumerate(word[1:], start=1):
-            at = at[: np.searchsorted(at, len(letters) - offset)]
-            at = at[letters[at + offset] == letter]
-        return self._places(at), self._places(at[letters[at - 1] == _SPACE])
+            starts = starts[: np.searchsorted(starts, len(letters) - offset)]
+            starts = starts[letters[starts + offset] == letter]
+        return self._items(starts), self._items(starts[letters[starts - 1] == _SPACE])
 
-    def _places(self, at: Places) -> Places:
-        places = np.searchsorted(self._ends, at, side="right")
-        return places[np.diff(places, prepend=-1) > 0]
+    def _items(self, starts: Indices) -> Indices:
+        items = np.searchsorted(self._ends, starts, side="right")
+        return items[np.diff(items, prepend=-1) > 0]

@@ -1,4 +1,4 @@
-"""What the page asks for: the fields of its requests, checked."""
+"""Reads and checks the fields of the page's requests."""
 
 from typing import Annotated, Literal
 
@@ -13,13 +13,13 @@ from streams.console.guard import Refusal
 from streams.console.shelves import Product
 
 MOST_PRODUCTS = 60
-"""Of one page of the shop."""
+"""Most products of one page of the shop."""
 _MOST_CHARS = 80
-"""Of a search: each of its words is looked for in every item."""
+"""Longest search; the limit exists because each word is looked for in every item."""
 
 
 class Action(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What somebody did on the page."""
+    """An action of a person on the page."""
 
     type: Literal["click", "browse", "purchase"]
     event_id: EventId
@@ -31,7 +31,7 @@ class Action(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     position: Count | None = None
 
     def event(self, product: Product, now_ms: int) -> Event:
-        """The event of it, at ``now_ms`` (UTC)."""
+        """Make the event of the action, at ``now_ms`` (UTC)."""
         common = {
             "event_id": self.event_id,
             "user_id": self.user_id,
@@ -48,32 +48,32 @@ class Action(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
 
 def read_action(body: bytes) -> Action:
-    """The action in the body of a request; `Refusal` with the field at fault."""
+    """Read the action in a request's body; raises `Refusal`, which names the field at fault."""
     try:
         return decode(Action, body)
     except DecodeError as error:
-        raise Refusal(400, f"The event can't be used: {error}.") from None
+        raise Refusal(400, f"The event is not valid: {error}.") from None
 
 
 def user_of(request: web.Request) -> str:
-    """The shopper that a request is about."""
+    """Read the shopper's id from the query."""
     user_id = request.query.get("user", "")
     if not 1 <= len(user_id) <= MAX_ID_CHARS:
-        raise Refusal(400, f"`user` has to be 1 to {MAX_ID_CHARS} characters.")
+        raise Refusal(400, f"`user` must have 1 to {MAX_ID_CHARS} characters.")
     return user_id
 
 
 def words_of(request: web.Request) -> str:
-    """The words that are searched for."""
+    """Read the words to search for from the query."""
     words = request.query.get("words", "")
     if len(words) > _MOST_CHARS:
-        raise Refusal(400, f"`words` has to be {_MOST_CHARS} characters at most.")
+        raise Refusal(400, f"`words` must have {_MOST_CHARS} characters at most.")
     return words
 
 
 def number_of(request: web.Request, name: str, usual: int, largest: int) -> int:
-    """A number of the query, from 0 to ``largest``."""
+    """Read a number from 0 to ``largest`` from the query; ``usual`` is its default."""
     text = request.query.get(name, str(usual))
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= largest):
-        raise Refusal(400, f"`{name}` has to be a number from 0 to {largest}.")
+        raise Refusal(400, f"`{name}` must be a number from 0 to {largest}.")
     return int(text)

@@ -1,4 +1,4 @@
-"""Runs the page until it is told to stop, and shows it to whoever sits at the screen."""
+"""Runs the page until a signal stops it, and opens it in a browser."""
 
 import asyncio
 import os
@@ -15,14 +15,14 @@ PORT = 8090
 
 
 def has_display() -> bool:
-    """Whether a browser that is opened here is seen by whoever started this."""
+    """Tell whether the user would see a browser that is opened on this machine."""
     if sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def address(host: str, port: int) -> str:
-    """The page's address, as a browser on this machine can open it.
+    """Make the page's address for a browser on this machine.
 
     >>> address("0.0.0.0", 8090), address("::1", 8090)
     ('http://127.0.0.1:8090/', 'http://[::1]:8090/')
@@ -39,14 +39,14 @@ def show(url: str) -> bool:
 async def serve(
     settings: Settings, host: str, port: int, names: frozenset[str], *, simulated: bool, ready: Callable[[str], None]
 ) -> None:
-    """Serve until SIGINT or SIGTERM; ``ready`` is called with the page's address once it answers."""
+    """Serve until SIGINT or SIGTERM; calls ``ready`` with the page's address once the page can be opened."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = ConsoleServer(settings, simulated=simulated, names=names | {host.lower()})
-    taken = await server.start(host, port)
+    bound_port = await server.start(host, port)
     try:
-        ready(address(host, taken))
+        ready(address(host, bound_port))
         await stop.wait()
     finally:
         await server.stop()

@@ -1,4 +1,4 @@
-"""`prefstream console`: the page, what it asks for, and the events by which it hears of new lists."""
+"""Serves `prefstream console`: the page, its requests, and the streams that tell it of new lists."""
 
 import asyncio
 import time
@@ -24,17 +24,17 @@ _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".
 _MOST_STREAMS = 100
 _MOST_BODY_BYTES = 16 << 10
 _TICK_S = 1.5
-"""Between two looks at what others get: every list of a busy shop would be too much to watch."""
+"""Seconds between two updates of other shoppers' lists: to see every list of a busy shop would be too much."""
 _ALIVE_S = 15.0
-"""Of silence after which a stream is shown to be alive."""
+"""Seconds of silence after which a stream sends a sign of life."""
 _PRODUCTS = 24
 
 
 class ConsoleServer:
-    """Serves on one port, in the running event loop."""
+    """Serves the page on one port, in the running event loop."""
 
     def __init__(self, settings: Settings, *, simulated: bool, names: frozenset[str] = frozenset()) -> None:
-        """``simulated``: the broker is the simulator; ``names``: host names, besides localhost, that it answers to."""
+        """``simulated``: whether the broker is the simulator; ``names``: host names accepted beside localhost."""
         self._feed = Feed(settings.kafka, TopicNames(settings.namespace), simulated=simulated)
         self._shelves, self._shoppers = Shelves(), Shoppers()
         self._views = Views(settings.namespace, self._shelves, self._shoppers, settings.ranking.trending_weights)
@@ -47,7 +47,7 @@ class ConsoleServer:
     async def start(self, host: str, port: int) -> int:
         """Read the topics and listen; returns the port, which the system chose if it was 0.
 
-        Raises `OSError` where it can't listen.
+        Raises `OSError` if it can't listen there.
         """
         self._closing = False
         app = web.Application(middlewares=[guard(self._names)], client_max_size=_MOST_BODY_BYTES)
@@ -70,7 +70,7 @@ class ConsoleServer:
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """End the streams, stop listening, close the clients."""
+        """End the streams, stop listening, and close the clients."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -131,10 +131,10 @@ class ConsoleServer:
         return web.Response(status=204)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: ``list`` when the shopper's list or taste changes, ``others`` and ``shop`` at times."""
+        """Send server-sent events: ``list`` when the list or taste changes, ``others`` and ``shop`` now and then."""
         user_id = user_of(request)
         if self._streams >= _MOST_STREAMS:
-            raise Refusal(503, f"{_MOST_STREAMS} pages are open already: close one.")
+            raise Refusal(503, f"{_MOST_STREAMS} pages are open already: close a page.")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         await response.prepare(request)
         changed = asyncio.Event()
@@ -144,7 +144,7 @@ class ConsoleServer:
             with self._shoppers.held(user_id):
                 await self._follow(response, user_id, changed)
         except ConnectionResetError:
-            pass  # the page has gone
+            pass  # the page was closed
         finally:
             self._streams -= 1
             self._watchers[user_id].discard(changed)
@@ -153,7 +153,7 @@ class ConsoleServer:
         return response
 
     async def _follow(self, response: web.StreamResponse, user_id: str, changed: asyncio.Event) -> None:
-        """Send what is new until the page or the server goes. A slow page misses states, never the latest."""
+        """Send changes until the page or the server stops. A slow page may miss some states, but never the latest."""
         seen: dict[str, bytes] = {}
 
         async def send(name: str, view: Any) -> None:
@@ -187,7 +187,7 @@ class ConsoleServer:
 
 
 def _page(path: Path) -> Any:
-    """A handler that serves a file of the page."""
+    """Make a handler that serves a file of the page."""
     body = path.read_bytes()
     content_type = _TYPES[path.suffix]
 

@@ -1,6 +1,6 @@
-"""The catalog as the page shows it: what is on the shelves, by category, and found by its words.
+"""The catalog as the page shows it: available items on shelves by category, and a search by words.
 
-Made for some 100,000 items: a page of a category is a slice, and what is searched is one text.
+It is made for about 100,000 items: a page of a category is a slice of a list, and a search reads one long text.
 """
 
 import sys
@@ -14,36 +14,37 @@ from numpy.typing import NDArray
 
 from schemas.catalog import CatalogItem
 from schemas.ids import id_hash
-from streams.console.haystack import Haystack, Places
+from streams.console.haystack import Haystack, Indices
 from streams.display_text import safe
 
 NO_CATEGORY = "Everything else"
 _MOST_NAMES = 12
-"""Departments, and categories of one, that are offered to choose from: of the fullest."""
+"""Most departments that can be chosen, and most categories of a department: the fullest."""
 
-Place = tuple[int, str]
-"""Hash of an item's id, and the id: by hash, neighbours of the catalog, often alike, are spread over the shop."""
+ItemKey = tuple[int, str]
+"""Hash of an item's id, and the id. Items are ordered by hash: neighbours in the catalog are often alike, and the
+hash spreads them over the shop."""
 
 
 class Product(Struct, frozen=True, kw_only=True, gc=False):
-    """What a card says of an item."""
+    """The parts of an item that its card on the page shows."""
 
     item_id: str
     title: str
     department: str
     category: str
-    """The narrowest of its category path; the department where the path has one name only."""
+    """The narrowest category of its path; the department if the path has only one name."""
     brand: str
     price: float | None
     currency: str | None
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """Some of the products that were asked for."""
+    """One page of the products that were asked for."""
 
     products: list[Product]
     total: int
-    """How many there are in all."""
+    """Number of products on all pages."""
 
 
 class Category(Struct, frozen=True, kw_only=True):
@@ -54,21 +55,21 @@ class Category(Struct, frozen=True, kw_only=True):
 
 
 class Department(Struct, frozen=True, kw_only=True):
-    """The first name of category paths, and the categories below it."""
+    """A department (the first name of category paths) and its categories."""
 
     name: str
     count: int
     categories: list[Category]
     others: int
-    """Categories of it that are not offered."""
+    """Number of its categories that can't be chosen."""
 
 
 class Offered(Struct, frozen=True, kw_only=True):
-    """The departments to choose from."""
+    """The departments that can be chosen. (The page reads the field `offered`.)"""
 
     departments: list[Department]
     others: int
-    """Departments that are not offered."""
+    """Number of departments that can't be chosen."""
 
 
 class Stocked(Struct, frozen=True, gc=False):
@@ -76,17 +77,17 @@ class Stocked(Struct, frozen=True, gc=False):
 
     product: Product
     words: bytes
-    """In small letters, each after a space; UTF-8."""
+    """Lower-case words in UTF-8, each after a space."""
     available: bool
 
 
 def stocked(item: CatalogItem) -> Stocked:
-    """The part of a catalog item that is shown or looked for."""
+    """Take the parts of a catalog item that are shown or searched."""
     path = [name for name in map(safe, item.category) if name] or [NO_CATEGORY]
     product = Product(
         item_id=item.item_id,
         title=safe(item.title).strip() or item.item_id,
-        # thousands of items have these in common: each is kept once
+        # thousands of items share these strings: interned, each is in memory once
         department=sys.intern(path[0]),
         category=sys.intern(path[-1]),
         brand=sys.intern(safe(item.brand)),
@@ -102,52 +103,52 @@ def _letters(text: str) -> bytes:
 
 
 class Shelf:
-    """Places in order; put in order when somebody looks, as items come in thousands."""
+    """Item keys in order. They are sorted when they are read, because items arrive in thousands."""
 
     def __init__(self) -> None:
-        self._places: list[Place] = []
+        self._keys: list[ItemKey] = []
         self._in_order = True
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._keys)
 
-    def add(self, place: Place) -> None:
-        """Add a place that is not there."""
-        self._places.append(place)
+    def add(self, key: ItemKey) -> None:
+        """Add a key that the shelf does not hold."""
+        self._keys.append(key)
         self._in_order = False
 
-    def remove(self, place: Place) -> None:
-        """Take away a place that is there."""
-        places = self.places()
-        del places[bisect_left(places, place)]
+    def remove(self, key: ItemKey) -> None:
+        """Remove a key that the shelf holds."""
+        keys = self.keys_in_order()
+        del keys[bisect_left(keys, key)]
 
-    def places(self) -> list[Place]:
-        """All of them, in order."""
+    def keys_in_order(self) -> list[ItemKey]:
+        """Return all keys, in order."""
         if not self._in_order:
-            self._places.sort()
+            self._keys.sort()
             self._in_order = True
-        return self._places
+        return self._keys
 
 
 class Shelves:
-    """All items by id; those that are available also on shelves, in an order that is mixed but always the same."""
+    """All items by id. Available items are also on shelves, in a mixed order that is always the same."""
 
     def __init__(self) -> None:
         self._known: dict[str, Stocked] = {}
         self._everything = Shelf()
         self._departments: dict[str, Shelf] = {}
-        self._categories: defaultdict[str, dict[str, Shelf]] = defaultdict(dict)  # of each department
-        # of everything: its words, and the hashes of its items; None: they are not what they were
+        self._categories: defaultdict[str, dict[str, Shelf]] = defaultdict(dict)  # by department, then by category
+        # words and id hashes of all available items; None: they have changed since they were made
         self._searched: tuple[Haystack, NDArray[np.uint64]] | None = None
         self.version = 0
         """Grows with every change."""
-        self._offered: tuple[int, Offered] | None = None  # and the version that it was worked out for
+        self._offered: tuple[int, Offered] | None = None  # the version that it was made for, and the departments
 
     def __len__(self) -> int:
         return len(self._everything)
 
     def put(self, item: Stocked) -> None:
-        """Add or replace an item; one that is not available keeps its name, but is on no shelf."""
+        """Add or replace an item; an item that is not available keeps its name, but is on no shelf."""
         item_id = item.product.item_id
         before = self._known.get(item_id)
         self._known[item_id] = item
@@ -157,11 +158,11 @@ class Shelves:
             if before is not None:
                 self._clear(before)
             if item.available:
-                place = id_hash(item_id), item_id
+                key = id_hash(item_id), item_id
                 department, category = item.product.department, item.product.category
-                self._everything.add(place)
-                self._departments.setdefault(department, Shelf()).add(place)
-                self._categories[department].setdefault(category, Shelf()).add(place)
+                self._everything.add(key)
+                self._departments.setdefault(department, Shelf()).add(key)
+                self._categories[department].setdefault(category, Shelf()).add(key)
         self.version += 1
 
     def remove(self, item_id: str) -> None:
@@ -176,39 +177,39 @@ class Shelves:
         if not item.available:
             return
         product = item.product
-        place = id_hash(product.item_id), product.item_id
+        key = id_hash(product.item_id), product.item_id
         categories = self._categories[product.department]
-        self._everything.remove(place)
-        _take(self._departments, product.department, place)
-        _take(categories, product.category, place)
+        self._everything.remove(key)
+        _take(self._departments, product.department, key)
+        _take(categories, product.category, key)
         if not categories:
             del self._categories[product.department]
 
     def get(self, item_id: str) -> Product | None:
-        """The item, also one that is not available; None for one that the catalog never had."""
-        found = self._known.get(item_id)
-        return None if found is None else found.product
+        """Return the item, even if it is not available; None if the catalog does not have it."""
+        item = self._known.get(item_id)
+        return None if item is None else item.product
 
     def sells(self, item_id: str) -> bool:
-        """Whether the item is there to be clicked and bought."""
-        found = self._known.get(item_id)
-        return found is not None and found.available
+        """Tell whether the item is available, so that it can be clicked and purchased."""
+        item = self._known.get(item_id)
+        return item is not None and item.available
 
     def page(self, offset: int, limit: int, department: str = "", category: str = "", words: str = "") -> Page:
-        """Products of a department, or of a category of it (empty: any), from ``offset`` on.
+        """Products of a department, or of one of its categories, from ``offset`` on; empty means any.
 
-        ``words``: those that hold all of them, first the products in which each begins a word.
+        ``words`` selects the products that hold all of them. Products in which every word begins a word come first.
         """
         wanted = dict.fromkeys(_letters(words).split())
         if not wanted:
-            places = self._shelf(department, category).places()
-            return self._shown(places[offset : offset + limit], len(places))
-        everything = self._everything.places()
-        found = self._search(department, category, wanted)
-        return self._shown([everything[number] for number in found[offset : offset + limit].tolist()], len(found))
+            keys = self._shelf(department, category).keys_in_order()
+            return self._shown(keys[offset : offset + limit], len(keys))
+        everything = self._everything.keys_in_order()
+        matches = self._search(department, category, wanted)
+        return self._shown([everything[index] for index in matches[offset : offset + limit].tolist()], len(matches))
 
-    def _shown(self, places: list[Place], total: int) -> Page:
-        return Page(products=[self._known[item_id].product for _, item_id in places], total=total)
+    def _shown(self, keys: list[ItemKey], total: int) -> Page:
+        return Page(products=[self._known[item_id].product for _, item_id in keys], total=total)
 
     def _shelf(self, department: str, category: str) -> Shelf:
         if not department:
@@ -217,18 +218,18 @@ class Shelves:
             return self._departments.get(department, Shelf())
         return self._categories.get(department, {}).get(category, Shelf())
 
-    def _search(self, department: str, category: str, wanted: Iterable[bytes]) -> Places:
-        """Which places of everything hold these words."""
+    def _search(self, department: str, category: str, wanted: Iterable[bytes]) -> Indices:
+        """Find the available items that hold these words, as indices into all of them."""
         if self._searched is None:
-            places = self._everything.places()
+            keys = self._everything.keys_in_order()
             self._searched = (
-                Haystack([self._known[item_id].words for _, item_id in places]),
-                _hashes(places),
+                Haystack([self._known[item_id].words for _, item_id in keys]),
+                _hashes(keys),
             )
         haystack, hashes = self._searched
         held = np.arange(len(hashes))
         if department:
-            held = np.searchsorted(hashes, _hashes(self._shelf(department, category).places()))
+            held = np.searchsorted(hashes, _hashes(self._shelf(department, category).keys_in_order()))
         begun = held
         for word in wanted:
             holding, beginning = haystack.find(word)
@@ -237,7 +238,7 @@ class Shelves:
         return np.concatenate([begun, np.setdiff1d(held, begun, assume_unique=True)])
 
     def offered(self) -> Offered:
-        """Departments and their categories to choose from, each by name."""
+        """The departments and categories that can be chosen, ordered by name."""
         if self._offered is None or self._offered[0] != self.version:
             self._offered = self.version, self._offer()
         return self._offered[1]
@@ -251,30 +252,30 @@ class Shelves:
                 Department(
                     name=name,
                     count=len(self._departments[name]),
-                    categories=[Category(name=one, count=len(categories[one])) for one in chosen],
+                    categories=[Category(name=category, count=len(categories[category])) for category in chosen],
                     others=len(categories) - len(chosen),
                 )
             )
         return Offered(departments=departments, others=len(self._departments) - len(departments))
 
 
-def _hashes(places: list[Place]) -> NDArray[np.uint64]:
-    return np.fromiter((number for number, _ in places), np.uint64, len(places))
+def _hashes(keys: list[ItemKey]) -> NDArray[np.uint64]:
+    return np.fromiter((number for number, _ in keys), np.uint64, len(keys))
 
 
 def _shelf_of(item: Stocked) -> tuple[str, str] | None:
     return (item.product.department, item.product.category) if item.available else None
 
 
-def _take(shelves: dict[str, Shelf], name: str, place: Place) -> None:
+def _take(shelves: dict[str, Shelf], name: str, key: ItemKey) -> None:
     shelf = shelves[name]
-    shelf.remove(place)
+    shelf.remove(key)
     if not shelf:
         del shelves[name]
 
 
 def _fullest(shelves: Mapping[str, Shelf]) -> list[str]:
-    """Names of the fullest shelves, by name. Of counts, only the magnitude matters: else what is offered, and with it
-    the looks of the page, would change with every item that comes or goes."""
+    """Names of the fullest shelves, ordered by name."""
+    # counts are compared by their number of bits, so that the choice does not change with every item
     names = sorted(shelves, key=lambda name: (-len(shelves[name]).bit_length(), name))
     return sorted(names[:_MOST_NAMES])

@@ -1,4 +1,4 @@
-"""What the topics have told of each shopper: the latest list, and the events that are known of them."""
+"""What is known about each shopper from the topics: the latest list, and events."""
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from schemas.events import EventType
 from schemas.recommendation import Recommendation
 
 _MOST_EVENTS = 200
-"""Of one shopper that are remembered."""
+"""Most events of a shopper that are remembered."""
 
 
 class Known(Struct, frozen=True, kw_only=True, gc=False):
-    """An event that was sent from here, or that caused a list."""
+    """An event that the page sent, or that caused a list."""
 
     event_id: str
     event_type: EventType
@@ -22,42 +22,42 @@ class Known(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Shopper:
-    """One shopper."""
+    """The latest list and the known events of one shopper."""
 
     def __init__(self) -> None:
         self.latest: Recommendation | None = None
         self.events: deque[Known] = deque(maxlen=_MOST_EVENTS)
-        """Oldest first, each event once."""
+        """The known events, oldest first, each once."""
         self.version = 0
         """Grows with every change."""
 
     def add(self, event: Known) -> None:
-        """Note an event; one that is known already changes nothing."""
+        """Add an event, unless it is known already."""
         if all(event.event_id != known.event_id for known in self.events):
             self.events.append(event)
             self.version += 1
 
 
 class Shoppers:
-    """The shoppers that were heard of last, ``most`` of them at most, and those that somebody looks at."""
+    """The shoppers with the latest news, at most ``most`` of them, and those whose page is open."""
 
     def __init__(self, most: int = 1_000) -> None:
         self._most = most
         self._known: OrderedDict[str, Shopper] = OrderedDict()
-        self._held: Counter[str] = Counter()  # how many look at each
+        self._held: Counter[str] = Counter()  # number of open pages of each shopper
         self.version = 0
         """Grows with every change."""
 
     def get(self, user_id: str) -> Shopper | None:
-        """The shopper, if the topics told of them."""
+        """Return the shopper; None if the topics had nothing about them."""
         return self._known.get(user_id)
 
     def acted(self, user_id: str, event: Known) -> None:
-        """An event was sent for a shopper."""
+        """Add an event that was sent for a shopper."""
         self._touch(user_id).add(event)
 
     def receive(self, recommendation: Recommendation) -> bool:
-        """Take in a list; False if the shopper has one as new already (lists may come twice, and out of order)."""
+        """Store a list; False if the shopper's list is as new already (lists may arrive twice or out of order)."""
         known = self._known.get(recommendation.user_id)
         if known is not None and known.latest is not None and recommendation.revision <= known.latest.revision:
             return False
@@ -69,13 +69,13 @@ class Shoppers:
         return True
 
     def forget(self, user_id: str) -> None:
-        """The shopper was forgotten: nothing of them is kept here either."""
+        """Delete everything about a shopper who was forgotten."""
         if self._known.pop(user_id, None) is not None:
             self.version += 1
 
     @contextmanager
     def held(self, user_id: str) -> Iterator[None]:
-        """Keep a shopper meanwhile, however many others are heard of."""
+        """Keep a shopper while the context is open, even if there is news of many others."""
         self._held[user_id] += 1
         try:
             yield
@@ -89,9 +89,9 @@ class Shoppers:
         self._known.move_to_end(user_id)
         self.version += 1
         if len(self._known) > self._most + len(self._held):
-            del self._known[next(one for one in self._known if one not in self._held)]
+            del self._known[next(user_id for user_id in self._known if user_id not in self._held)]
         return shopper
 
     def latest_first(self) -> Iterator[tuple[str, Shopper]]:
-        """Shoppers by when they were last heard of."""
+        """Iterate over the shoppers; those with the latest news come first."""
         return reversed(self._known.items())

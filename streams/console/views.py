@@ -1,4 +1,4 @@
-"""What the page is sent: lists with titles and reasons, the taste, and what others get. Plain text, never markup."""
+"""Makes what the page is sent: lists with titles and reasons, the taste, others' lists. Plain text, never markup."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -13,25 +13,25 @@ from streams.display_text import did, reason_text, safe
 from streams.settings import TypeWeights
 
 LISTED = 10
-"""Places of a list that the page shows."""
+"""Number of items of a list that the page shows."""
 _OTHERS = 4
 _OTHERS_ITEMS = 5
 _MOST_SHOPPERS = 60
-"""Names of shoppers to choose from."""
+"""Most shoppers that can be chosen."""
 
 
 class Part(Struct, frozen=True, kw_only=True, gc=False):
-    """A part of an item's score that speaks for it."""
+    """A positive part of an item's score."""
 
     label: str
     department: str | None
-    """Of the event's item; None where the part is no single event's."""
+    """Department of the event's item; None if the part is not of a single event."""
     share: float
-    """Of all parts that speak for the item; they add up to 1."""
+    """Share of the sum of all positive parts; the shares of an item add up to 1."""
 
 
 class Recommended(Struct, frozen=True, kw_only=True):
-    """A place of the list."""
+    """An item of the list."""
 
     product: Product
     because: str
@@ -44,36 +44,36 @@ class CauseView(Struct, frozen=True, kw_only=True):
 
     event_id: str
     text: str
-    """Such as "clicked Smoky Lapsang"."""
+    """The event in words, such as "clicked Smoky Lapsang"."""
 
 
 class ListView(Struct, frozen=True, kw_only=True):
-    """All that is shown of one shopper."""
+    """Everything that is shown about one shopper."""
 
     user_id: str
     recommendation_id: str | None
-    """None: there is no list (yet, or any more)."""
+    """Id of the list; None: there is no list (yet, or any more)."""
     cause: CauseView | None
     worker_ms: int | None
-    """From when the worker had the event to when it sent the list."""
+    """Milliseconds from when the worker had the event to when it sent the list."""
     items: list[Recommended]
     taste: list[TasteRow]
     events: int
-    """How many of the shopper's events are known here."""
+    """Number of the shopper's events that are known here."""
 
 
 class OtherView(Struct, frozen=True, kw_only=True):
-    """Another shopper, beside this one."""
+    """Another shopper, shown beside this one."""
 
     user_id: str
     did: str
     items: list[Product]
     common: int
-    """Of the places shown, how many items are also in this shopper's."""
+    """Number of items that are in both shoppers' lists, among the items that the page shows."""
 
 
 class ShopView(Struct, frozen=True, kw_only=True):
-    """What there is to choose from."""
+    """The shop as a whole: what can be chosen on the page."""
 
     namespace: str
     products: int
@@ -82,13 +82,13 @@ class ShopView(Struct, frozen=True, kw_only=True):
 
 
 class Views:
-    """Makes them of what the topics told."""
+    """Makes the views from the catalog and the shoppers."""
 
     def __init__(self, namespace: str, shelves: Shelves, shoppers: Shoppers, weights: TypeWeights) -> None:
         self._namespace, self._shelves, self._shoppers, self._weights = namespace, shelves, shoppers, weights
 
     def shop(self) -> ShopView:
-        """The shop as a whole."""
+        """Make the view of the whole shop."""
         names = [user_id for user_id, _ in self._shoppers.latest_first()]
         return ShopView(
             namespace=self._namespace,
@@ -98,7 +98,7 @@ class Views:
         )
 
     def list_of(self, user_id: str) -> ListView:
-        """A shopper's list and taste; empty for one that nothing is known of."""
+        """Make the view of a shopper's list and taste; it is empty for an unknown shopper."""
         shopper = self._shoppers.get(user_id) or Shopper()
         latest = shopper.latest
         cause = None
@@ -116,7 +116,7 @@ class Views:
         )
 
     def others(self, user_id: str, before: Iterable[str] = ()) -> list[OtherView]:
-        """Some shoppers beside this one: those shown ``before`` while they have a list, then who acted last."""
+        """Choose other shoppers: those shown ``before`` who still have a list, then those with the latest news."""
         mine = set(self._top(user_id))
         names = [name for name, _ in self._shoppers.latest_first()]
         wanted = (name for name in dict.fromkeys([*before, *names]) if name != user_id and self._top(name))
@@ -124,8 +124,8 @@ class Views:
 
     def _other(self, user_id: str, mine: set[str]) -> OtherView:
         shopper = self._shoppers.get(user_id)
-        assert shopper is not None, "one with a list"
-        assert shopper.latest is not None, "one with a list"
+        assert shopper is not None, "a chosen shopper has a list"
+        assert shopper.latest is not None, "a chosen shopper has a list"
         cause, top = shopper.latest.cause, self._top(user_id)
         return OtherView(
             user_id=user_id,
@@ -151,21 +151,21 @@ class Views:
 
     def _parts(self, item: RecommendedItem) -> list[Part]:
         reason = item.reason
-        found: list[tuple[str, str | None, float]] = []
+        parts: list[tuple[str, str | None, float]] = []
         for share in reason.recents:
             product = self._shelves.get(share.item_id)
             label = f"{did(share.event_type)} {self._title(share.item_id)}"
-            found.append((label, None if product is None else product.department, share.share))
-        found += [
+            parts.append((label, None if product is None else product.department, share.share))
+        parts += [
             ("other recent events", None, reason.other_recents),
             ("everything before", None, reason.older),
             ("rules of the shop", None, reason.bonus),
             ("for every shopper", None, reason.bias),
         ]
-        total = sum(part for _, _, part in found if part > 0)
+        total = sum(part for _, _, part in parts if part > 0)
         return [
             Part(label=label, department=department, share=part / total)
-            for label, department, part in found
+            for label, department, part in parts
             if part > 0
         ]
 

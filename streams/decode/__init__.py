@@ -1,5 +1,5 @@
 """Stage 2, from ``RecordBatch`` to ``EventBatch``.
 
-Records become arrays, and a record that can't be used a dead letter. May import ``schemas``, ``fetch.record_batch``
-and ``kafka``.
+Records become arrays. A record that can't be used becomes a dead letter, and a record on the wrong partition is
+rerouted. May import ``schemas``, ``encoders``, ``kafka`` and ``fetch.record_batch``.
 """

@@ -1,4 +1,4 @@
-"""A record that can't be used, and the letter that goes with it."""
+"""Records that can't be used, and their dead letters."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +9,14 @@ from schemas.errors import DecodeError
 
 @dataclass(frozen=True)
 class Refused:
-    """A record and why it is a dead letter."""
+    """A record that can't be used, and its dead letter."""
 
     record: Any
     letter: DeadLetter
 
 
 def dead_letter(record: Any, error: DecodeError) -> DeadLetter:
-    """The letter that goes with a refused record."""
+    """Return the dead letter of a record that ``error`` makes unusable."""
     return DeadLetter(
         reason=str(error.reason),
         field=error.field,

@@ -1,4 +1,4 @@
-"""Records to arrays: what is broken goes to the dead letters, what came to the wrong partition is sent on."""
+"""Turns records into arrays; broken records become dead letters, records on the wrong partition are rerouted."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,11 +24,12 @@ from streams.kafka.topics import COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
 _DECADE_MS = 10 * 365 * 86_400_000
 
 TopicIdOf = Callable[[str], str]
+"""Returns the id of a topic, given its full name."""
 
 
 @dataclass(frozen=True)
 class Misplaced:
-    """A record and the partition of `rerouted` that its user belongs to."""
+    """A record on the wrong partition, and the partition of `rerouted` that its user belongs to."""
 
     record: Any
     user_id: str
@@ -38,24 +39,24 @@ class Misplaced:
 
 @dataclass
 class Decoded:
-    """What a group of batches holds."""
+    """The decoded contents of a micro-batch."""
 
     batches: Sequence[RecordBatch]
     events: EventBatch | None = None
     event_records: list[Any] = field(default_factory=list)
     """The record of each event."""
     event_batch: IntpArray = field(default_factory=lambda: np.empty(0, np.intp))
-    """Place in ``batches`` of the one that each event came in."""
+    """For each event, the index in ``batches`` of the batch that it came in."""
     commands: CommandBatch | None = None
     command_batch: list[int] = field(default_factory=list)
-    """The same of each command."""
+    """The same for each command."""
     refused: list[Refused] = field(default_factory=list)
     misplaced: list[Misplaced] = field(default_factory=list)
 
 
 @dataclass
 class _Columns:
-    """Valid records of a group, a list a column."""
+    """The valid records of a micro-batch, one list a column."""
 
     values: list[Any] = field(default_factory=list)
     types: list[int] = field(default_factory=list)
@@ -64,24 +65,24 @@ class _Columns:
     source: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     written: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
-    """Kafka timestamps of the records, UTC ms, below 0 = unknown; there once all records are."""
+    """Kafka timestamps of the records, UTC ms, below 0 = unknown; empty until `note_written` is called."""
 
     def note_written(self) -> None:
-        """Fill ``written``."""
+        """Fill ``written``, once all records are there."""
         times = [record.timestamp for record in self.records]
         self.written = np.array([-1 if time is None else time for time in times] if None in times else times, np.int64)
 
-    def keep(self, places: IntpArray) -> None:
-        """Drop all but these."""
-        self.written = self.written[places]
-        chosen = places.tolist()
+    def keep(self, indices: IntpArray) -> None:
+        """Keep the records at these indices and drop the others."""
+        self.written = self.written[indices]
+        chosen = indices.tolist()
         for name in ("values", "types", "records", "batch", "source", "offsets"):
             column = getattr(self, name)
-            column[:] = [column[place] for place in chosen]
+            column[:] = [column[index] for index in chosen]
 
 
 class Decoder:
-    """Decodes batches of the five inputs. A verdict depends on the record alone, so it is the same on replay."""
+    """Decodes batches of the five inputs. A verdict depends on the record alone, so a replay gives the same one."""
 
     def __init__(
         self, names: TopicNames, topic_id: TopicIdOf, partitioner: Partitioner, max_future_s: float = 300.0
@@ -94,19 +95,19 @@ class Decoder:
         self._rerouted = names.full(REROUTED)
 
     def decode(self, batches: Sequence[RecordBatch], partitions: int) -> Decoded:
-        """Decode batches one behind the other, given the inputs' partition count."""
+        """Decode the batches in their order; ``partitions`` is the number of partitions of each input."""
         decoded = Decoded(batches)
         events, commands = _Columns(), _Columns()
         sources: dict[LogId, int] = {}
-        for place, batch in enumerate(batches):
-            if not self._read_all(place, batch, events, sources):
-                self._read_each(place, batch, events, commands, sources, decoded.refused)
-        for found in (events, commands):
-            found.note_written()
+        for index, batch in enumerate(batches):
+            if not self._read_all(index, batch, events, sources):
+                self._read_each(index, batch, events, commands, sources, decoded.refused)
+        for columns in (events, commands):
+            columns.note_written()
         self._refuse_wrong_times(events, decoded.refused)
         logs = list(sources)
-        for found in (events, commands):
-            self._separate_misplaced(found, logs, batches, partitions, decoded.misplaced)
+        for columns in (events, commands):
+            self._separate_misplaced(columns, logs, batches, partitions, decoded.misplaced)
         if events.values:
             decoded.event_batch = np.array(events.batch, np.intp)
             decoded.events = _event_batch(events, logs, batches, decoded.event_batch)
@@ -115,15 +116,16 @@ class Decoder:
             decoded.commands = CommandBatch(
                 user_ids=[command.user_id for command in commands.values],
                 commands=[command.command for command in commands.values],
-                sources=[logs[place] for place in commands.source],
+                sources=[logs[index] for index in commands.source],
                 offsets=commands.offsets,
                 written=np.maximum(commands.written, 0).tolist(),
             )
             decoded.command_batch = commands.batch
         return decoded
 
-    def _read_all(self, place: int, batch: RecordBatch, columns: _Columns, sources: dict[LogId, int]) -> bool:
-        """Events without a fault, a third of the cost of one by one; False where a record needs a look of its own."""
+    def _read_all(self, index: int, batch: RecordBatch, columns: _Columns, sources: dict[LogId, int]) -> bool:
+        """Decode a batch of events in one go; return False, and add nothing, if they must be decoded one by one."""
+        # a third of the cost of decoding one by one
         kind, records = self._types.get(batch.topic), batch.records
         types = {content_type(record.headers) if record.headers else None for record in records}
         if kind is None or len(types) > 1:
@@ -136,20 +138,21 @@ class Decoder:
         columns.values += values
         columns.types += [kind] * len(values)
         columns.records += records
-        columns.batch += [place] * len(values)
+        columns.batch += [index] * len(values)
         columns.source += [sources.setdefault(self._own(batch), len(sources))] * len(values)
         columns.offsets += [record.offset for record in records]
         return True
 
     def _read_each(
         self,
-        place: int,
+        index: int,
         batch: RecordBatch,
         events: _Columns,
         commands: _Columns,
         sources: dict[LogId, int],
         refused: list[Refused],
     ) -> None:
+        """Decode a batch record by record; broken records are added to ``refused``."""
         own = self._own(batch)
         for record in batch.records:
             try:
@@ -167,7 +170,7 @@ class Decoder:
             target.values.append(value)
             target.types.append(kind)
             target.records.append(record)
-            target.batch.append(place)
+            target.batch.append(index)
             target.source.append(sources.setdefault(source, len(sources)))
             target.offsets.append(offset)
 
@@ -175,7 +178,10 @@ class Decoder:
         return LogId(batch.topic, self._topic_id(batch.topic), batch.partition)
 
     def _refuse_wrong_times(self, columns: _Columns, refused: list[Refused]) -> None:
-        """Judged by the record's own timestamp, never by a clock: a replay must come to the same verdict."""
+        """Refuse events whose time is in the future or in seconds.
+
+        The record's own timestamp decides, never a clock: a replay must come to the same verdict.
+        """
         if not columns.values:
             return
         times = np.array([value.event_time_ms for value in columns.values], np.int64)
@@ -185,23 +191,23 @@ class Decoder:
         wrong = early | in_seconds
         if not wrong.any():
             return
-        for place in np.flatnonzero(wrong).tolist():
-            if early[place]:
+        for index in np.flatnonzero(wrong).tolist():
+            if early[index]:
                 detail = (
-                    f"event_time_ms {times[place]} is {(times[place] - written[place]) / 1000:.0f} s after the record "
+                    f"event_time_ms {times[index]} is {(times[index] - written[index]) / 1000:.0f} s after the record "
                     f"was written; at most {self._max_future_ms / 1000:.0f} s are allowed (profiles.max_future_s)"
                 )
                 error = DecodeError(DecodeReason.TIME_IN_FUTURE, "event_time_ms", detail)
             else:
-                detail = f"event_time_ms {times[place]} looks like seconds since 1970: multiply it by 1000"
+                detail = f"event_time_ms {times[index]} looks like seconds since 1970: multiply it by 1000"
                 error = DecodeError(DecodeReason.OUT_OF_RANGE, "event_time_ms", detail)
-            refused.append(Refused(columns.records[place], dead_letter(columns.records[place], error)))
+            refused.append(Refused(columns.records[index], dead_letter(columns.records[index], error)))
         columns.keep(np.flatnonzero(~wrong))
 
     def _kind(self, topic: str) -> int:
         kind = self._types.get(topic)
         if kind is None:
-            detail = f"the record says that it was first written to {topic!r}, which is no topic of events"
+            detail = f"the record says that it was first written to {topic!r}, which is no event or command topic"
             raise DecodeError(DecodeReason.MALFORMED, None, detail)
         return kind
 
@@ -226,8 +232,8 @@ class Decoder:
         for i in np.flatnonzero(wrong).tolist():
             source, batch = logs[columns.source[i]], batches[columns.batch[i]]
             if batch.topic == self._rerouted:
-                # topics grew while it was under way. Later records of its log may overtake it on the direct path, so
-                # this path gets fences of its own
+                # The topics grew while this record was being rerouted. Later records of its log may overtake it on
+                # the direct path, so records on this path get applied offsets of their own.
                 source = source.by(batch.partition)
             origin = Rerouted(
                 topic=source.topic, topic_id=source.topic_id, partition=source.partition, offset=columns.offsets[i]

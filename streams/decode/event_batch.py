@@ -1,4 +1,4 @@
-"""A batch of events as arrays: what decoding makes of records, and all that the update and the ranking see."""
+"""Events as arrays: the result of decoding, and all that the update of profiles and the ranking know of events."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from streams.arrays import Int64Array, IntpArray, UInt64Array
 from streams.kafka.log_id import LogId
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EventBatch:
     """B events in order of arrival; every array has shape (B,)."""
 
@@ -18,25 +18,25 @@ class EventBatch:
     event_ids: list[str]
     items: UInt64Array  # hashes of item_ids
     ids: UInt64Array  # hashes of event_ids
-    types: NDArray[np.uint8]  # places in EVENT_TYPES
+    types: NDArray[np.uint8]  # indices in EVENT_TYPES
     times: Int64Array  # event times, UTC ms
     written: Int64Array  # Kafka timestamps of the records, UTC ms
-    received: Int64Array  # when this process had them, UTC ms
+    received: Int64Array  # when this process received the records, UTC ms
     sources: list[LogId]
-    source: IntpArray  # place in sources: the log each event was first written to
+    source: IntpArray  # indices in sources: the log that each event was first written to
     offsets: Int64Array  # offset in that log
     recommendations: UInt64Array  # hashes of the recommendation_ids that events carry, 0 = none
 
     def __len__(self) -> int:
         return len(self.user_ids)
 
-    def take(self, places: list[int]) -> "EventBatch":
-        """The events at these places."""
-        chosen = np.array(places, np.intp)
+    def take(self, indices: list[int]) -> "EventBatch":
+        """Return the events at these indices."""
+        chosen = np.array(indices, np.intp)
         return EventBatch(
-            user_ids=[self.user_ids[i] for i in places],
-            item_ids=[self.item_ids[i] for i in places],
-            event_ids=[self.event_ids[i] for i in places],
+            user_ids=[self.user_ids[i] for i in indices],
+            item_ids=[self.item_ids[i] for i in indices],
+            event_ids=[self.event_ids[i] for i in indices],
             items=self.items[chosen],
             ids=self.ids[chosen],
             types=self.types[chosen],
@@ -50,7 +50,7 @@ class EventBatch:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CommandBatch:
     """Profile commands in order of arrival."""
 

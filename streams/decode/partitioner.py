@@ -1,4 +1,4 @@
-"""Which partition a user's events belong to: the hashes of the two families of Kafka producers."""
+"""Computes a user's partition, with the hash functions of the two families of Kafka producers."""
 
 import zlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ Partitioner = Literal["murmur2", "crc32"]
 
 
 def partitions_of(user_ids: Sequence[str], count: int, partitioner: Partitioner) -> NDArray[np.int32]:
-    """The partition of each user among ``count``.
+    """Return the partition of each user, out of ``count`` partitions.
 
     ``murmur2`` is the default of the Java clients (and ``murmur2_random`` of librdkafka), ``crc32`` the default of
     librdkafka (``consistent_random``).
@@ -32,7 +32,7 @@ def partitions_of(user_ids: Sequence[str], count: int, partitioner: Partitioner)
 
 
 def murmur2(keys: Sequence[bytes]) -> NDArray[np.uint32]:
-    """MurmurHash2 as in org.apache.kafka.common.utils.Utils, all keys at once.
+    """Hash all keys at once by MurmurHash2, as org.apache.kafka.common.utils.Utils does.
 
     Examples
     --------
@@ -47,25 +47,25 @@ def murmur2(keys: Sequence[bytes]) -> NDArray[np.uint32]:
 
 @compiled("void(Array(uint8, 1, 'C', readonly=True), int64[::1], uint32[::1])")
 def _murmur2(data: NDArray[np.uint8], lengths: NDArray[np.int64], hashes: NDArray[np.uint32]) -> None:
-    """Fill ``hashes`` (n,) with those of keys of so many bytes, one behind the other."""
+    """Fill ``hashes`` (n,) with the hashes of the keys, which follow each other in ``data``; ``lengths`` in bytes."""
     m = np.uint32(0x5BD1E995)
-    at = 0
+    offset = 0
     for key in range(len(lengths)):
-        end = at + lengths[key]
+        end = offset + lengths[key]
         h = np.uint32(np.uint32(0x9747B28C) ^ np.uint32(lengths[key]))
-        while at + 4 <= end:
+        while offset + 4 <= end:
             k = np.uint32(0)
-            for place in range(4):
-                k |= np.uint32(data[at + place]) << np.uint32(8 * place)
+            for byte in range(4):
+                k |= np.uint32(data[offset + byte]) << np.uint32(8 * byte)
             k = np.uint32(k * m)
             k ^= k >> np.uint32(24)
             h = np.uint32(np.uint32(h * m) ^ np.uint32(k * m))
-            at += 4
-        if at < end:
-            for place in range(end - at):
-                h ^= np.uint32(data[at + place]) << np.uint32(8 * place)
+            offset += 4
+        if offset < end:
+            for byte in range(end - offset):
+                h ^= np.uint32(data[offset + byte]) << np.uint32(8 * byte)
             h = np.uint32(h * m)
-            at = end
+            offset = end
         h ^= h >> np.uint32(13)
         h = np.uint32(h * m)
         h ^= h >> np.uint32(15)

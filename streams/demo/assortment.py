@@ -1,4 +1,4 @@
-"""What the demo's shop is made of: its shelves, and the words that its products are named and described with."""
+"""The assortment of the demo's shop: its shelves, and the words that name and describe its products."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ BRANDS = {
 
 @dataclass(frozen=True)
 class Shelf:
-    """One category: a product is named by a word of each list, such as "Merino Trail Socks"."""
+    """The products of one category. A product's name has a word of each list, such as "Merino Trail Socks"."""
 
     department: str
     category: str
@@ -28,7 +28,7 @@ class Shelf:
 
     @property
     def path(self) -> tuple[str, str]:
-        """The category path, the widest first."""
+        """The category path, the widest category first."""
         return self.department, self.category
 
 

@@ -1,4 +1,4 @@
-"""The run of the demo without a clock or a client: who acts next, what they were shown, and how it is scored."""
+"""Runs the shoppers of the demo, without a clock or a client: who acts next, what they see, how lists are scored."""
 
 import heapq
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from streams.demo.shop import Shop
 from streams.demo.shoppers import Shopper, Shown, Step, Taste
 
 K = 10
-"""Places of a list that are scored."""
+"""Number of items at the top of a list that are scored."""
 _OPENING_S = 1.5
-"""Within which the shoppers come in, or within one pause where that is longer."""
+"""All shoppers come in within this time, or within one pause if a pause is longer."""
 
 
 @dataclass
 class Visitor:
-    """A shopper, with what the storefront knows of them."""
+    """A shopper, and what the storefront knows about the shopper."""
 
     shopper: Shopper
     steps: int = 0
@@ -28,15 +28,15 @@ class Visitor:
     """Events since the taste began."""
     last: Event | None = None
     latency_ms: float | None = None
-    """Of the last list."""
+    """Time from an event to its list, for the last list."""
     revision: Revision | None = None
     shown: Shown | None = None
     listed: list[RecommendedItem] = field(default_factory=list)
     unanswered: "dict[str, _Sent]" = field(default_factory=dict)
-    """Events that no list has followed yet, by id, oldest first."""
+    """Events that are not answered by a list yet, by id, oldest first."""
 
     def answer(self, event_id: str) -> "list[_Sent]":
-        """The events that a list caused by this one answers: it and all before it."""
+        """Remove and return the events that a list answers: the event that caused the list, and all before it."""
         if event_id not in self.unanswered:
             return []
         number = self.unanswered[event_id].number
@@ -45,7 +45,7 @@ class Visitor:
         return answered
 
     def fitting(self, shop: Shop, taste: Taste | None = None) -> list[bool]:
-        """Of the first K listed items, whether each fits the taste (the present one)."""
+        """Tell for each of the first K items of the list whether it fits the taste (None: the present taste)."""
         taste = taste or self.shopper.taste
         items = (shop.by_id.get(listed.item_id) for listed in self.listed[:K])
         return [item is not None and taste.fits(item) for item in items]
@@ -53,14 +53,16 @@ class Visitor:
 
 @dataclass(frozen=True)
 class _Sent:
+    """An event that was sent."""
+
     number: int
-    """Which of the shopper's events it is, from 1."""
+    """Number of the event among those of its shopper, from 1."""
     taste: Taste
     time_s: float
 
 
 class Mall:
-    """All shoppers. Times are seconds of a clock of the caller's choice."""
+    """All shoppers. Times are in seconds, of a clock that the caller chooses."""
 
     def __init__(
         self, shop: Shop, shoppers: int, seed: int, pause_s: float, lifetime: tuple[int, int] = (8, 14)
@@ -79,17 +81,17 @@ class Mall:
         self._rng = np.random.default_rng([seed, 3])
 
     def open(self, now_s: float) -> None:
-        """Let the shoppers in, spread over the first moments."""
+        """Let the shoppers in, one after the other, within the first moments."""
         delays = self._rng.uniform(0, max(_OPENING_S, self.pause_s), len(self.visitors)).tolist()
         self._due = [(now_s + delay, user) for user, delay in zip(self.visitors, delays, strict=True)]
         heapq.heapify(self._due)
 
     def next_due_s(self) -> float:
-        """When the next shopper acts."""
+        """The time at which the next shopper acts."""
         return self._due[0][0]
 
     def act(self, now_s: float, now_ms: int) -> list[Step]:
-        """What the shoppers whose time has come do, scored against the lists they have."""
+        """Let every shopper act whose time has come, and score each step against the list that the shopper has."""
         steps = []
         while self._due and self._due[0][0] <= now_s:
             _, user = self._due[0]
@@ -114,7 +116,7 @@ class Mall:
         return step
 
     def receive(self, recommendation: Recommendation, now_s: float) -> None:
-        """Take in a refreshed list that came at ``now_s``; an older revision than the one in hand changes nothing."""
+        """Receive a list that arrived at ``now_s``; a list that is not newer than the shopper's own is ignored."""
         visitor = self.visitors.get(recommendation.user_id)
         if visitor is None or (visitor.revision is not None and recommendation.revision <= visitor.revision):
             return

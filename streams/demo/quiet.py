@@ -12,18 +12,18 @@ from streams.settings import Logging
 
 
 class KeptLines(io.TextIOBase):
-    """A stream that holds back the last hundred pieces written to it."""
+    """A stream that keeps the last hundred texts that were written to it."""
 
     def __init__(self) -> None:
         self._kept: deque[str] = deque(maxlen=100)
 
     def write(self, text: str) -> int:
-        """Hold a piece back; the oldest goes when there are too many."""
+        """Keep a text; if there are too many, the oldest is dropped."""
         self._kept.append(text)
         return len(text)
 
     def take(self) -> str:
-        """What was held back; it is held no longer."""
+        """Return the texts that were kept, and empty the stream."""
         text = "".join(self._kept)
         self._kept.clear()
         return text
@@ -31,7 +31,7 @@ class KeptLines(io.TextIOBase):
 
 @contextlib.contextmanager
 def quiet_logs(hold_back: bool) -> Iterator[None]:
-    """Log warnings and errors only; held back until the end where they would tear a screen."""
+    """Log only warnings and errors; ``hold_back`` prints them at the end, so that they don't disturb the live table."""
     set_up_logging(Logging(level="warning"))
     kept = KeptLines()
     if hold_back:

@@ -1,4 +1,4 @@
-"""`prefstream demo`: a worker as in production, a broker and a store that need no server, and a shop around them."""
+"""Runs `prefstream demo`: a worker as in production, a broker and a store without servers, and a shop around them."""
 
 import asyncio
 import contextlib
@@ -30,9 +30,9 @@ from streams.worker.worker import Worker
 
 PRODUCTS = 300
 PLAIN_SECONDS = 20.0
-"""How long the shop is open where nobody can watch and end it."""
+"""Seconds that the shop is open when nobody watches who could end it."""
 PAUSE_S = 1.0
-"""Mean time between two events of a shopper, longer where there are very many."""
+"""Mean time between two events of a shopper; with very many shoppers it is longer."""
 MOST_EVENTS_A_SECOND = 200
 
 _START_S = 60.0
@@ -40,15 +40,15 @@ _LAST_ANSWERS_S = 10.0
 _TICK_S = 0.02
 _REFRESH_S = 0.25
 _REPORT_S = 5.0
-_INTERRUPTED = 130  # what a shell makes of Ctrl-C
+_INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
 class DemoFailed(PrefstreamError):
-    """The demo can't go on; the message says why."""
+    """The demo can't continue; the message says why."""
 
 
 class DemoSettings(Settings):
-    """Nothing from a settings file or the environment: made-up events must never reach somebody's own broker."""
+    """Settings without a settings file and the environment: invented events must never reach a user's own broker."""
 
     @classmethod
     def settings_customise_sources(
@@ -58,16 +58,16 @@ class DemoSettings(Settings):
         *_: PydanticBaseSettingsSource,
         **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The keywords alone."""
+        """Use only the arguments of the constructor."""
         return (init_settings,)
 
 
 def demo_settings(folder: Path) -> Settings:
-    """The embedded default, with everything it writes in ``folder``."""
+    """Make the default settings; everything that the worker writes goes to ``folder``."""
     return DemoSettings(
         data_dir=folder,
         store=Store(path=folder / "profiles.sqlite"),
-        # so few items that a GPU would only start more slowly
+        # with so few items a GPU would only make the start slower
         encoder=Encoder(device="cpu", threads=1),
         server=Server(port=0),
         logging=Logging(level="warning"),
@@ -79,15 +79,15 @@ def run_demo(seconds: float | None, shoppers: int, seed: int, plain: bool, page:
 
     Parameters
     ----------
-    seconds : how long the shop is open; None is until Ctrl-C on a terminal or with the page, and 20 s elsewhere
-    shoppers : how many simulated shoppers there are
-    seed : of the shop, the shoppers and their tastes
-    plain : no live table, also on a terminal
-    page : whether the live page is served, to join the shoppers; None is on a terminal only
+    seconds : how long the shop is open; None: until Ctrl-C if there is a terminal or the page, otherwise 20 s
+    shoppers : number of simulated shoppers
+    seed : seed of the shop, the shoppers and their tastes
+    plain : print lines instead of the live table, even on a terminal
+    page : whether to serve the live page, where you can shop too; None: only on a terminal
 
     Returns
     -------
-    The exit code: 0 if the recommendations hit more often than trending and random lists, else 1.
+    The exit code: 0 if the recommendations have a higher hit rate than trending and random lists, else 1.
     """
     console = Console(highlight=False)
     # a pipe has no width to wrap at
@@ -111,19 +111,21 @@ def _unencoded(known: int) -> str | None:
 
 
 class _Demo:
-    """One run."""
+    """One run of the demo."""
 
     def __init__(
         self, console: Console, live: bool, page: bool, seconds: float | None, shoppers: int, seed: int
     ) -> None:
         self._console, self._live, self._page, self._seconds = console, live, page, seconds
-        seed %= 1 << 63  # numpy takes no negative ones
+        seed %= 1 << 63  # numpy accepts no negative seeds
         self._shop = make_shop(PRODUCTS, seed)
         self._mall = Mall(self._shop, shoppers, seed, max(PAUSE_S, shoppers / MOST_EVENTS_A_SECOND))
         self._began_s = perf_counter()
         self._opened_s = self._closed_s = self._began_s
         self._closing = asyncio.Event()
-        self._recent: deque[tuple[float, int]] = deque(maxlen=int(_REPORT_S / _REFRESH_S))  # for the events a second
+        self._recent: deque[tuple[float, int]] = deque(
+            maxlen=int(_REPORT_S / _REFRESH_S)
+        )  # times and numbers of events, for the rate
 
     async def run(self, settings: Settings) -> int:
         say = self._console.print
@@ -135,7 +137,9 @@ class _Demo:
         storefront = Storefront(worker.settings.kafka)
         working = asyncio.create_task(worker.run())
         try:
-            await asyncio.sleep(0)  # the worker has set its handlers: a signal closes the shop first
+            await asyncio.sleep(
+                0
+            )  # the worker sets its signal handlers now; ours replace them, so that a signal closes the shop first
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, self._closing.set)
             await asyncio.to_thread(storefront.publish, self._shop.items)
@@ -158,18 +162,18 @@ class _Demo:
 
     @contextlib.asynccontextmanager
     async def _served(self, settings: Settings) -> AsyncIterator[str | None]:
-        """The live page, where it is wanted: yields its address, and shows it where there is a display."""
+        """Serve the live page if it is wanted, and open it if there is a display; gives its address."""
         if not self._page:
             yield None
             return
         server = ConsoleServer(settings, simulated=True)
         try:
             port = await server.start(HOST, PORT)
-        except OSError:  # somebody else is there
+        except OSError:  # the port is in use
             port = await server.start(HOST, 0)
         try:
             url = address(HOST, port)
-            self._console.print(f"join the shoppers: {url} (Ctrl-C ends)", style="bold")
+            self._console.print(f"join the shoppers: {url} (Ctrl-C ends it)", style="bold")
             if self._console.is_terminal:
                 await asyncio.to_thread(show, url)
             yield url
@@ -190,13 +194,13 @@ class _Demo:
                 return
             if perf_counter() - self._began_s > _START_S:
                 raise DemoFailed(
-                    f"The worker was not ready after {_START_S:.0f} s ({problem}): is this machine very busy? "
-                    "Run `prefstream demo` again when it is not."
+                    f"The worker was not ready after {_START_S:.0f} s ({problem}): the machine may be too busy. "
+                    "Run `prefstream demo` again when it is less busy."
                 )
             await asyncio.sleep(_TICK_S)
 
     async def _trade(self, storefront: Storefront, working: "asyncio.Task[None]", facts: str) -> None:
-        """Let the shoppers act until the time is over, then wait for the last lists."""
+        """Let the shoppers act until the time is over; then wait for the last lists."""
         self._opened_s = perf_counter()
         self._mall.open(self._opened_s)
         until = self._opened_s + (float("inf") if self._seconds is None else self._seconds)
@@ -223,7 +227,7 @@ class _Demo:
 
     @contextlib.contextmanager
     def _screen(self, facts: str) -> Iterator[Callable[[], None]]:
-        """Yields what shows the present state: the live table, or a line now and then."""
+        """Give a function that shows the present state: in the live table, or as a line."""
         if not self._live:
             yield self._report
             return

@@ -1,7 +1,8 @@
-"""How good the recommendations are: hits against two rivals, how soon they follow a new taste, how fast they come.
+"""Scores the recommendations: their hits beside two other lists, how soon they follow a new taste, and their latency.
 
-A list is judged by what its shopper does next of their own accord: what they pick from a recommendation list says
-nothing about it, and what they saw before is in none of the lists. All three lists know what the shopper has just seen.
+A list is scored by the next item that its shopper chooses freely. Two kinds of events don't count: a pick from the
+recommendations proves nothing, and an item that the shopper has seen before is in no list. All three lists know what
+the shopper has just seen.
 """
 
 from collections import Counter, defaultdict, deque
@@ -14,11 +15,11 @@ from streams.demo.shoppers import REMEMBERED, Step
 
 RECOMMENDED, TRENDING, RANDOM = "recommended", "trending", "random"
 LEAST_CHOICES = 50
-"""Choices below which a comparison of hit rates says nothing."""
+"""With fewer choices than this, a comparison of hit rates says nothing."""
 
 
 class HitRates:
-    """Hits of three lists of ``k`` on the same choices."""
+    """Counts the hits of three lists of ``k`` items on the same choices."""
 
     def __init__(self, item_ids: Sequence[str], k: int, seed: int) -> None:
         self.k = k
@@ -30,7 +31,7 @@ class HitRates:
         self._seen: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
 
     def judge(self, step: Step, recommended: Sequence[str] | None) -> None:
-        """Score one step against the list that its shopper had before it (None: none yet), then learn from it."""
+        """Score a step against the list that its shopper had before (None: no list yet); then count it for trending."""
         user, item = step.event.user_id, step.event.item_id
         seen = self._seen[user]
         if step.organic and recommended is not None and item not in seen:
@@ -47,36 +48,36 @@ class HitRates:
 
     def _random(self, seen: deque[str]) -> list[str]:
         drawn = self._rng.choice(len(self._item_ids), size=min(len(self._item_ids), self.k + len(seen)), replace=False)
-        return [self._item_ids[place] for place in drawn.tolist() if self._item_ids[place] not in seen][: self.k]
+        return [self._item_ids[index] for index in drawn.tolist() if self._item_ids[index] not in seen][: self.k]
 
     def rate(self, name: str) -> float:
-        """Share of the choices that lay in the list; 0 before the first."""
+        """Share of the choices that were in the list; 0 before the first choice."""
         return self.hits[name] / self.choices if self.choices else 0.0
 
 
 class TasteChanges:
-    """Events from a change of taste until most of the list lies in the new taste."""
+    """Counts the events from a change of taste until most of the list fits the new taste."""
 
     def __init__(self) -> None:
         self.followed: Counter[int] = Counter()
-        """Changes by the events that it took."""
+        """Number of changes that were followed, by the events that it took."""
         self.missed = 0
-        """Changes that the next change overtook."""
-        self._open: dict[str, tuple[int, int]] = {}  # shopper -> number of the taste's first event, events in vain
+        """Number of changes that were not followed before the next change."""
+        self._open: dict[str, tuple[int, int]] = {}  # shopper -> number of the taste's first event, events so far
 
     @property
     def count(self) -> int:
-        """Changes of taste so far."""
+        """Number of changes of taste so far."""
         return self.followed.total() + self.missed + len(self._open)
 
     def changed(self, user_id: str, event_number: int) -> None:
-        """A new taste begins with the shopper's ``event_number``-th event."""
+        """Note that a new taste begins with the shopper's ``event_number``-th event."""
         if user_id in self._open:
             self.missed += 1
         self._open[user_id] = event_number, 0
 
     def recommended(self, user_id: str, event_number: int, fitting: int, shown: int) -> None:
-        """The list after an event has ``fitting`` of ``shown`` items in the taste of that time."""
+        """Note that ``fitting`` of ``shown`` items of the list after an event fit the taste at that event."""
         first, _ = self._open.get(user_id, (event_number + 1, 0))
         if event_number < first:
             return
@@ -88,10 +89,10 @@ class TasteChanges:
             self._open[user_id] = first, events
 
     def median(self) -> float | None:
-        """Events after which half of the changes were followed; infinite if too many never are, None if not yet known.
+        """Events after which half of the changes were followed; infinite if too many never are, None if unknown yet.
 
-        The Kaplan-Meier estimate: a change that is still open counts for the events it has had, as leaving it out would
-        count the quick ones alone. One that was overtaken is never followed.
+        This is the Kaplan-Meier estimate. A change that is still open counts for the events that it has had; without
+        it, only the quick changes would count. A change that was not followed before the next one is never followed.
         """
         unfollowed = 1.0
         for events in sorted(self.followed):
@@ -105,14 +106,14 @@ class TasteChanges:
 
 @dataclass
 class Latencies:
-    """Milliseconds from sending an event to having the recommendation that it caused."""
+    """Milliseconds from sending an event to receiving the list that answers it."""
 
     kept: deque[float] = field(default_factory=lambda: deque(maxlen=20_000))
 
     def add(self, ms: float) -> None:
-        """One answered event."""
+        """Add the latency of an answered event."""
         self.kept.append(ms)
 
     def quantile(self, q: float) -> float | None:
-        """The q-quantile; None before the first answer."""
+        """Return the q-quantile; None before the first answer."""
         return float(np.quantile(self.kept, q)) if self.kept else None

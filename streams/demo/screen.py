@@ -1,4 +1,4 @@
-"""The live table: what some shoppers want, what they did last, and what is recommended to them now, and why."""
+"""Draws the live table: what shoppers want, what they did last, what is recommended to them now, and why."""
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -21,17 +21,17 @@ COLOURS = {
 DONE = {"click": "clicked", "browse": "looked at", "purchase": "bought"}
 
 _WIDE = 110
-"""Columns from which every item's reason has room beside it."""
+"""From this width on, the reason of every item fits beside it."""
 _BLOCK_LINES = 4
 _HEAD_LINES = 8
 _TABLE_HEAD_LINES = 2
 _NEW_FOR_EVENTS = 3
 _LEAST_SCALE = 0.5
-"""Hit rate that fills a bar, until one is larger."""
+"""Hit rate of a full bar, unless a hit rate is larger."""
 
 
 def reason_text(reason: Reason, shop: Shop) -> str:
-    """A reason in words: the event that gave the largest part of the score, or what stands in for events.
+    """Say why an item is recommended: the event that contributed most to its score, or another source of the score.
 
     >>> from schemas.recommendation import Share
     >>> from streams.demo.shop import make_shop
@@ -53,17 +53,17 @@ def reason_text(reason: Reason, shop: Shop) -> str:
 
 
 def render(mall: Mall, facts: str, seconds: float, rate: float, width: int, height: int) -> RenderableType:
-    """The whole screen.
+    """Draw the whole screen.
 
     Parameters
     ----------
     mall : what has happened so far
-    facts : one line on what is running
+    facts : one line that says what is running
     seconds : how long the shop has been open
-    rate : events a second, lately
+    rate : recent events per second
     width, height : of the terminal, in characters
     """
-    # a line between two blocks
+    # blocks that fit; + 1 because there are lines only between blocks
     fitting = max(1, (height - _HEAD_LINES - _TABLE_HEAD_LINES + 1) // (_BLOCK_LINES + 1))
     visitors = list(mall.visitors.values())[:fitting]
     return Group(_head(mall, facts, seconds, rate, width), _table(mall.shop, visitors, width >= _WIDE))
@@ -90,7 +90,7 @@ def _head(mall: Mall, facts: str, seconds: float, rate: float, width: int) -> Re
     lines = [
         Text(facts, "dim"),
         pulse,
-        Text(f"Of {hits.choices:,} own choices of new items, so many were in a list of {K} made before:"),
+        Text(f"Of {hits.choices:,} free choices of new items, this share was in a list of {K} made before:"),
         *_hit_rates(mall, width),
         Text(_followed(mall)),
     ]

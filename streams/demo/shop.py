@@ -1,4 +1,4 @@
-"""The demo's shop: some hundred products with plausible names, the same ones for the same seed."""
+"""Makes the demo's shop: a few hundred products with plausible names; the same seed gives the same products."""
 
 from dataclasses import dataclass, field
 from itertools import product
@@ -21,34 +21,34 @@ _FINISHES = (
 
 @dataclass(frozen=True)
 class Shop:
-    """The catalog, and how well known each product is."""
+    """The catalog of the shop, and the popularity of each product."""
 
     items: tuple[CatalogItem, ...]
     popularity: NDArray[np.float64]
-    """float64 array of shape (N,): how often shoppers come upon an item, as odds; a few are far ahead."""
+    """float64 array of shape (N,): odds that a shopper meets an item; a few items have much higher odds."""
     by_id: dict[str, CatalogItem] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_id", {item.item_id: item for item in self.items})
 
     def title(self, item_id: str) -> str:
-        """The product's name, or its id where the shop does not have it."""
+        """Return the product's name; its id if the shop does not have the product."""
         item = self.by_id.get(item_id)
         return item.title if item is not None else item_id
 
 
 def make_shop(size: int = 300, seed: int = 0) -> Shop:
-    """A shop of ``size`` products, shared out evenly over the shelves.
+    """Make a shop of ``size`` products, spread evenly over the shelves.
 
     Raises
     ------
     ValueError
-        More products than the words can name.
+        The words can't name that many products.
     """
     rng = np.random.default_rng([seed, 0])
-    sizes = [size // len(SHELVES) + (place < size % len(SHELVES)) for place in range(len(SHELVES))]
+    sizes = [size // len(SHELVES) + (index < size % len(SHELVES)) for index in range(len(SHELVES))]
     items = [item for shelf, count in zip(SHELVES, sizes, strict=True) for item in _stock(shelf, count, rng)]
-    # Zipf-like, as sales are: the first is ten times as well known as the hundredth
+    # Zipf-like, as real sales are: the most popular item has ten times the odds of the hundredth
     popularity = np.power(1.0 + rng.permutation(len(items)), -0.5, dtype=np.float64)
     return Shop(tuple(items), popularity)
 
@@ -58,7 +58,7 @@ def _stock(shelf: Shelf, count: int, rng: np.random.Generator) -> list[CatalogIt
     if count > len(names):
         raise ValueError(f"the words of {shelf.category} name {len(names)} products, {count} were wanted")
     chosen = rng.choice(len(names), size=count, replace=False)
-    return [_item(shelf, names[place], rng) for place in chosen.tolist()]
+    return [_item(shelf, names[index], rng) for index in chosen.tolist()]
 
 
 def _item(shelf: Shelf, name: tuple[str, str, str], rng: np.random.Generator) -> CatalogItem:

@@ -1,4 +1,4 @@
-"""Simulated shoppers: each has a taste, looks at what fits it, and every now and then wants something else."""
+"""Simulates shoppers: each has a taste, looks at items that fit it, and from time to time gets a new taste."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -23,9 +23,9 @@ NAMES = (
 
 TOPICS = {Click: "clicks", Browse: "browses", Purchase: "purchases"}
 REMEMBERED = 20
-"""Events whose items are not new to a shopper."""
+"""The items of this many latest events are not new to a shopper."""
 OWNED = 32
-"""Purchases after which a shopper would buy an item again."""
+"""A shopper does not buy the items of this many latest purchases again."""
 
 _P_BUY = 0.12
 _P_FOLLOW = 0.25
@@ -34,12 +34,12 @@ _P_STRAY = 0.08
 _SECOND_CATEGORY = 0.6
 _FAVOURITE_BRAND = 3.0
 _FOLLOWED = 6
-"""Items at the top of a recommendation list that shoppers look at."""
+"""Number of items at the top of a recommendation list that shoppers look at."""
 
 
 @dataclass(frozen=True)
 class Taste:
-    """What a shopper is after: two categories of a department, and the brands to find there first."""
+    """What a shopper wants: two categories of a department, and the brands that the shopper prefers."""
 
     department: str
     categories: tuple[str, ...]
@@ -49,7 +49,7 @@ class Taste:
         return f"{self.department}: {', '.join(self.categories)}"
 
     def fits(self, item: CatalogItem) -> bool:
-        """Whether an item lies in the taste."""
+        """Tell whether an item fits the taste."""
         return item.category == [self.department, item.category[-1]] and item.category[-1] in self.categories
 
 
@@ -63,32 +63,32 @@ class Shown:
 
 @dataclass(frozen=True)
 class Step:
-    """What a shopper did."""
+    """An event of a shopper, and how it came about."""
 
     event: Event
     new_taste: bool
-    """The first event of a new taste."""
+    """Whether it is the first event of a new taste."""
     organic: bool
-    """The shopper's own choice, whatever was recommended, of an item that was new to them."""
+    """Whether the shopper chose the item freely, regardless of recommendations; such an item is new to the shopper."""
 
     @property
     def topic(self) -> str:
-        """Topic of the event, without the namespace."""
+        """The topic of the event, without the namespace."""
         return TOPICS[type(self.event)]
 
 
 class Shopper:
-    """One shopper. The same number and seed, shown the same lists, do the same things."""
+    """One shopper. The same number, seed and lists always lead to the same events."""
 
     def __init__(self, shop: Shop, number: int, seed: int, lifetime: tuple[int, int] = (8, 14)) -> None:
-        """``lifetime``: the least and the most events until the taste changes."""
+        """``lifetime``: the least and the greatest number of events until the taste changes."""
         self.name = NAMES[number % len(NAMES)] + (f" {number // len(NAMES) + 1}" if number >= len(NAMES) else "")
         self.user_id = self.name.lower().replace(" ", "-")
         self._shop, self._lifetime = shop, lifetime
         self._rng = np.random.default_rng([seed, 1, number])
         self._events = 0
         self._seen: deque[str] = deque(maxlen=REMEMBERED)
-        self._bought: deque[str] = deque(maxlen=OWNED)
+        self._purchased: deque[str] = deque(maxlen=OWNED)
         self._visit = 0
         self._turn_to(None)
 
@@ -99,8 +99,8 @@ class Shopper:
         categories = [shelf.category for shelf in SHELVES if shelf.department == department]
         self.taste = Taste(
             department,
-            tuple(str(one) for one in rng.permutation(categories)[:2]),
-            tuple(str(one) for one in rng.permutation(BRANDS[department])[:2]),
+            tuple(str(category) for category in rng.permutation(categories)[:2]),
+            tuple(str(brand) for brand in rng.permutation(BRANDS[department])[:2]),
         )
         self._left = int(rng.integers(self._lifetime[0], self._lifetime[1], endpoint=True))
         self._odds = self._shop.popularity * np.array([self._affinity(item) for item in self._shop.items])
@@ -113,11 +113,11 @@ class Shopper:
         return brand * (1.0 if item.category[-1] == self.taste.categories[0] else _SECOND_CATEGORY)
 
     def pause_s(self, mean_s: float) -> float:
-        """Seconds until the next step; never so short that two steps are one."""
+        """Draw the seconds until the next step; at least 0.4 of the mean, so that two steps don't coincide."""
         return float(mean_s * (0.4 + 0.6 * self._rng.exponential()))
 
     def step(self, now_ms: int, shown: Shown | None) -> Step:
-        """The next event, at ``now_ms`` (UTC), before a page with the list ``shown``."""
+        """Do the next event at ``now_ms`` (UTC); the shopper sees a page with the list ``shown``."""
         new_taste = self._left == 0
         if new_taste:
             self._turn_to(self.taste)
@@ -135,7 +135,7 @@ class Shopper:
 
     def _choose(self, common: dict[str, object], shown: Shown | None, new_taste: bool) -> tuple[Event, bool]:
         chance = self._rng.random()
-        if not new_taste and chance < _P_BUY and self._seen and self._seen[-1] not in self._bought:
+        if not new_taste and chance < _P_BUY and self._seen and self._seen[-1] not in self._purchased:
             return self._buy(common, self._seen[-1]), False
         if shown is not None and chance < _P_BUY + _P_FOLLOW:
             event = self._follow(common, shown)
@@ -148,12 +148,12 @@ class Shopper:
         return self._look(common, item_id), True
 
     def _draw(self, odds: NDArray[np.float64]) -> str:
-        fresh = odds * self._unlike([*self._seen, *self._bought])
-        # one who owns the rest of a taste buys again
-        odds = fresh if fresh.any() else odds * self._unlike(self._seen)
+        fresh = odds * self._not_in([*self._seen, *self._purchased])
+        # a shopper who owns everything else of the taste buys again
+        odds = fresh if fresh.any() else odds * self._not_in(self._seen)
         return self._shop.items[int(self._rng.choice(len(odds), p=odds / odds.sum()))].item_id
 
-    def _unlike(self, known: Iterable[str]) -> NDArray[np.bool_]:
+    def _not_in(self, known: Iterable[str]) -> NDArray[np.bool_]:
         known = set(known)
         return np.array([item.item_id not in known for item in self._shop.items])
 
@@ -165,25 +165,25 @@ class Shopper:
         return Browse(**common, dwell_ms=int(self._rng.exponential(20_000)))  # type: ignore[arg-type]
 
     def _buy(self, common: dict[str, object], item_id: str) -> Event:
-        self._bought.append(item_id)
+        self._purchased.append(item_id)
         item = self._shop.by_id[item_id]
         return Purchase(**common, item_id=item_id, price=item.price, currency=item.currency)  # type: ignore[arg-type]
 
     def _follow(self, common: dict[str, object], shown: Shown) -> Event | None:
-        """A click on something of the list that is to the shopper's taste, if anything is."""
-        known = {*self._seen, *self._bought}
+        """Click on an item of the list that fits the shopper's taste; None if no item does."""
+        known = {*self._seen, *self._purchased}
         tempting = [
-            place
-            for place, item_id in enumerate(shown.item_ids[:_FOLLOWED])
+            position
+            for position, item_id in enumerate(shown.item_ids[:_FOLLOWED])
             if item_id not in known and item_id in self._shop.by_id and self.taste.fits(self._shop.by_id[item_id])
         ]
         if not tempting:
             return None
-        place = int(self._rng.choice(tempting))
+        position = int(self._rng.choice(tempting))
         return Click(
             **common,  # type: ignore[arg-type]
-            item_id=shown.item_ids[place],
+            item_id=shown.item_ids[position],
             list="recommendations",
-            position=place,
+            position=position,
             recommendation_id=shown.recommendation_id,
         )

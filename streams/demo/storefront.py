@@ -1,4 +1,4 @@
-"""The shop's own side of Kafka: it sends its catalog and events, and reads `recommendations` as any shop would."""
+"""The shop's side of Kafka: sends the catalog and events, and reads `recommendations`, as a real shop does."""
 
 import threading
 from collections.abc import Iterable
@@ -22,15 +22,15 @@ _TIMEOUT_S = 10.0
 
 
 class StorefrontFailed(PrefstreamError):
-    """The storefront lost its broker; the message says how."""
+    """The storefront can't use its broker any more; the message says why."""
 
 
 class Storefront:
-    """Plain Kafka clients around the worker; nothing here knows how recommendations are made."""
+    """Plain Kafka clients; they don't know how recommendations are made."""
 
     def __init__(self, kafka: Kafka) -> None:
         self._producer = make_producer(kafka, **{"linger.ms": 0})
-        # the simulator keeps an empty fetch waiting for all of this time, whatever arrives meanwhile
+        # the simulator lets an empty fetch wait for all of this time, even if records arrive meanwhile
         self._consumer = make_tail_consumer(kafka, **{"fetch.wait.max.ms": 5})
         self._arrived: SimpleQueue[tuple[Recommendation, float]] = SimpleQueue()
         self._stopping = threading.Event()
@@ -38,32 +38,32 @@ class Storefront:
         self._reader = threading.Thread(target=self._read, name="storefront", daemon=True)
 
     def publish(self, items: Iterable[CatalogItem]) -> None:
-        """Put products on the `catalog` topic; returns once the broker has them."""
+        """Send products to the topic `catalog`, and wait until the broker has them."""
         for item in items:
             self._producer.produce(CATALOG, encode(item), item.item_id, on_delivery=self._delivered)
         self._producer.flush(_TIMEOUT_S)
 
     def start(self) -> None:
-        """Start reading recommendations, from the first one."""
+        """Start to read recommendations, from the first of the topic."""
         self._reader.start()
 
     def send(self, step: Step) -> None:
-        """Put a shopper's event on its topic."""
+        """Send a shopper's event to its topic."""
         event = step.event
         self._producer.produce(step.topic, encode(event), event.user_id, on_delivery=self._delivered)
         self._producer.poll(0)
 
     def take(self) -> list[tuple[Recommendation, float]]:
-        """Recommendations that came since the last call, each with the `perf_counter` time of its arrival.
+        """Take the recommendations that arrived since the last call, each with the `perf_counter` time of arrival.
 
-        Raises `StorefrontFailed` when there is no hope of any more.
+        Raises `StorefrontFailed` if no more recommendations can arrive.
         """
         if self._problem is not None:
             raise StorefrontFailed(self._problem)
         return [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
 
     def stop(self) -> None:
-        """Send what is left and close the clients."""
+        """Send the remaining events and close the clients."""
         self._producer.flush(_TIMEOUT_S)
         self._stopping.set()
         if self._reader.is_alive():
@@ -84,15 +84,15 @@ class Storefront:
                 if message.error() is not None:
                     if not message.error().retriable():
                         self._problem = f"Recommendations can't be read: {message.error().str()}."
-                elif message.value() is not None:  # not a tombstone: a user who was forgotten
+                elif message.value() is not None:  # None is a tombstone: the user was forgotten
                     self._arrived.put((decode(Recommendation, message.value()), perf_counter()))
         except Exception as error:
             self._problem = f"Recommendations can't be read: {error}."
 
     def _partitions(self) -> list[Any]:
-        """Every partition of the topic, at its beginning; asking for a topic makes the simulator create it."""
+        """All partitions of the topic, at their beginnings; the simulator creates a topic when it is asked for it."""
         while not self._stopping.wait(_POLL_S):
-            found = self._consumer.list_topics(RECOMMENDATIONS, timeout=_TIMEOUT_S).topics[RECOMMENDATIONS]
-            if found.error is None and found.partitions:
-                return [TopicPartition(RECOMMENDATIONS, number, 0) for number in found.partitions]
+            topic = self._consumer.list_topics(RECOMMENDATIONS, timeout=_TIMEOUT_S).topics[RECOMMENDATIONS]
+            if topic.error is None and topic.partitions:
+                return [TopicPartition(RECOMMENDATIONS, number, 0) for number in topic.partitions]
         return []

@@ -1,14 +1,14 @@
-"""What the demo has shown, in words: the figures at the end, and whether they hold what the project promises."""
+"""Sums up a run of the demo in words: its figures, and whether the recommendations beat simple lists."""
 
 from streams.demo.mall import Mall
 from streams.demo.score import LEAST_CHOICES, RANDOM, RECOMMENDED, TRENDING
 
 _BAR = 40
-"""Characters of a bar of 100 %."""
+"""Width of a bar of 100 %, in characters."""
 
 
 def bar(share: float, width: int = _BAR) -> str:
-    """A share as a bar of at most ``width`` characters.
+    """Draw a share as a bar of at most ``width`` characters.
 
     >>> bar(0.5, 4), bar(0.0, 4)
     ('██', '')
@@ -18,12 +18,12 @@ def bar(share: float, width: int = _BAR) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """A latency to be read by people."""
+    """Write a latency for people."""
     return "–" if value is None else f"{value:.0f} ms"
 
 
 def summary(mall: Mall, seconds: float) -> str:
-    """The figures of a run that took ``seconds``."""
+    """Write the figures of a run that took ``seconds``."""
     hits, changes = mall.hits, mall.changes
     lines = [
         f"{mall.events:,} events in {seconds:.1f} s ({mall.events / max(seconds, 0.1):.0f}/s); "
@@ -31,7 +31,7 @@ def summary(mall: Mall, seconds: float) -> str:
         f"from an event to its list: {milliseconds(mall.latencies.quantile(0.5))} (median), "
         f"{milliseconds(mall.latencies.quantile(0.99))} (p99)",
         "",
-        f"Hit rate@{hits.k}: how often a shopper's next own choice was in a list made before it",
+        f"Hit rate@{hits.k}: share of the shoppers' free choices that were in the list before",
         f"({hits.choices:,} choices of items new to them; picks from the recommendations don't count)",
         *(
             f"  {name:<12} {100 * hits.rate(name):5.1f} %  {bar(hits.rate(name))}".rstrip()
@@ -48,31 +48,31 @@ def summary(mall: Mall, seconds: float) -> str:
 def _followed(mall: Mall) -> str:
     median = mall.changes.median()
     if median is None:
-        return "the run was too short to see one followed"
+        return "the run was too short to see the lists follow a change"
     if median == float("inf"):
-        return f"most were over before most of the top {mall.hits.k} fitted"
+        return f"most tastes ended before most of the top {mall.hits.k} fitted them"
     events = "1 event" if median == 1 else f"{median:g} events"
-    late = f"; {mall.changes.missed} came before the last was followed" if mall.changes.missed else ""
+    late = f"; {mall.changes.missed} were never followed" if mall.changes.missed else ""
     return f"most of the top {mall.hits.k} fits after {events} (median){late}"
 
 
 def verdict(mall: Mall) -> tuple[bool, str]:
-    """Whether the recommendations beat both rivals, and a sentence that says so."""
+    """Tell whether the recommendations beat both other lists, and say so in a sentence."""
     hits = mall.hits
     if not mall.answered:
         return False, "No recommendation came for any event: the demo is broken on this machine; please report it."
     if hits.choices < LEAST_CHOICES:
         return False, (
-            f"Only {hits.choices} choices could be scored, too few to compare hit rates: give the demo more --seconds "
-            f"or more --shoppers (at least {LEAST_CHOICES} choices are needed)."
+            f"Only {hits.choices} choices could be scored, too few to compare hit rates: run the demo with more "
+            f"--seconds or more --shoppers (at least {LEAST_CHOICES} choices are needed)."
         )
     recommended, trending, random = (hits.rate(name) for name in (RECOMMENDED, TRENDING, RANDOM))
     if recommended > max(trending, random):
         return True, f"The recommendations follow the taste: {_times(recommended, trending, random)}."
     return False, (
         f"The recommendations do not beat trending and random here ({recommended:.1%} against {trending:.1%} and "
-        f"{random:.1%}): the worker was too slow for these shoppers, or ranks wrongly. "
-        "Run it again on a quieter machine."
+        f"{random:.1%}): the worker was too slow for so many shoppers, or its ranking is wrong. "
+        "Run the demo again when the machine is less busy."
     )
 
 

@@ -1,8 +1,10 @@
-"""What stands around the lists of a batch in their messages: ids, revision, cause and times, as JSON.
+"""Writes the JSON before and after the list in each message of a batch: ids, revision, cause and times.
 
-The bytes are those of `schemas.recommendation.Recommendation`. A struct for each user, and its encoding, would cost as
-much as the list in it; here each field of all users is encoded at once, and a compiled loop takes them apart.
+The bytes are those of an encoded `schemas.recommendation.Recommendation`. Each field is encoded for all users at once,
+and a compiled loop takes the values apart.
 """
+
+# a struct for each user, and its encoding, would cost as much as the list in it
 
 from dataclasses import dataclass
 from itertools import accumulate
@@ -25,20 +27,20 @@ _BEFORE_LIST = 3
 
 @dataclass(frozen=True)
 class Frames:
-    """JSON of B messages but for their lists: of each what comes before its list, then what comes behind it."""
+    """The JSON of B messages without their lists: for each message the part before its list, then the part after it."""
 
     text: NDArray[np.uint8]
-    at: Int64Array
-    """(2 B + 1,), where each part starts in ``text``; one entry more, the end."""
+    starts: Int64Array
+    """(2 B + 1,): where each part starts in ``text``; the last entry is the end."""
 
     def around(self, message: int, items: bytes) -> bytes:
-        """The message with this list."""
-        start, middle, end = self.at[2 * message : 2 * message + 3].tolist()
+        """Return a message with ``items`` as its list."""
+        start, middle, end = self.starts[2 * message : 2 * message + 3].tolist()
         return self.text[start:middle].tobytes() + items + self.text[middle:end].tobytes()
 
 
 def no_frames(count: int) -> Frames:
-    """For lists that stand alone."""
+    """Return empty frames, for ``count`` lists without a message."""
     return Frames(np.empty(0, np.uint8), np.zeros(2 * count + 1, np.int64))
 
 
@@ -52,58 +54,58 @@ def frames(
     version: str,
     emitted_ms: int,
 ) -> Frames:
-    """Frames of the messages of B users.
+    """Return the frames of the messages of B users.
 
     Parameters
     ----------
-    events : the batch that touched them
-    causes : intp array of shape (B,), the place in ``events`` of the last event of each
+    events : the batch with the users' events
+    causes : intp array of shape (B,), the index in ``events`` of the last event of each user
     ids : B recommendation ids
-    term, sequences : of the revisions
+    term, sequences : the term of all revisions, and the sequence of each
     newest_ms : int64 array of shape (B,), each user's largest event time
-    version : the encoder version that ranked
-    emitted_ms : when the batch is produced
+    version : the encoder version that ranked the lists
+    emitted_ms : when the batch is produced, UTC ms
     """
-    places = causes.tolist()
+    indices = causes.tolist()
     fields: tuple[tuple[bytes, list[Any]], ...] = (
         (b'{"recommendation_id":', ids),
-        (b',"user_id":', [events.user_ids[place] for place in places]),
+        (b',"user_id":', [events.user_ids[index] for index in indices]),
         (b',"revision":{"term":%d,"sequence":' % term, list(sequences)),
-        (b',"cause":{"event_id":', [events.event_ids[place] for place in places]),
+        (b',"cause":{"event_id":', [events.event_ids[index] for index in indices]),
         (b',"event_type":', [EVENT_TYPES[kind] for kind in events.types[causes].tolist()]),
-        (b',"item_id":', [events.item_ids[place] for place in places]),
+        (b',"item_id":', [events.item_ids[index] for index in indices]),
         (b',"event_time_ms":', events.times[causes].tolist()),
         (b'},"encoder_version":%b,"event_time_ms":' % encode(version), newest_ms.tolist()),
         (b',"received_ms":', events.received[causes].tolist()),
     )
     names = [name for name, _ in fields]
     names[_BEFORE_LIST:_BEFORE_LIST] = [b'},"items":']
-    parts, parts_at = _joined([*names, b',"emitted_ms":%d}' % emitted_ms])
-    values, values_at = _joined([encode(column) for _, column in fields])
+    parts, part_starts = _joined([*names, b',"emitted_ms":%d}' % emitted_ms])
+    values, value_starts = _joined([encode(column) for _, column in fields])
     text = np.empty(len(values) + len(parts) * len(ids), np.uint8)
-    at = np.zeros(2 * len(ids) + 1, np.int64)
-    arguments: list[Any] = [text, at, parts, parts_at, values, values_at[:-1] + 1]
+    starts = np.zeros(2 * len(ids) + 1, np.int64)
+    arguments: list[Any] = [text, starts, parts, part_starts, values, value_starts[:-1] + 1]
     _interleave(*arguments)
-    return Frames(text, at)
+    return Frames(text, starts)
 
 
 def _joined(texts: list[bytes]) -> tuple[NDArray[np.uint8], Int64Array]:
-    """Texts one behind the other, and where each starts; one entry more, the end."""
+    """Return the texts as one array, and where each starts in it; the last entry is the end."""
     return np.frombuffer(b"".join(texts), np.uint8).copy(), np.array([0, *accumulate(map(len, texts))], np.int64)
 
 
 @compiled()
 def _value_end(text: NDArray[np.uint8], start: int) -> int:
-    """Where the JSON string or number ends that starts there, in an array without spaces."""
-    at = start
-    if text[at] == _QUOTE:
-        at += 1
-        while text[at] != _QUOTE:
-            at += 2 if text[at] == _BACKSLASH else 1
-        return at + 1
-    while text[at] != _COMMA and text[at] != _END:
-        at += 1
-    return at
+    """Return the end of the JSON string or number that begins at ``start``, in a JSON array without spaces."""
+    offset = start
+    if text[offset] == _QUOTE:
+        offset += 1
+        while text[offset] != _QUOTE:
+            offset += 2 if text[offset] == _BACKSLASH else 1
+        return offset + 1
+    while text[offset] != _COMMA and text[offset] != _END:
+        offset += 1
+    return offset
 
 
 @compiled("void(uint8[::1], int64[::1], uint8[::1], int64[::1], uint8[::1], int64[::1])")
@@ -111,32 +113,32 @@ def _interleave(
     out: NDArray[np.uint8],
     bounds: Int64Array,
     parts: NDArray[np.uint8],
-    parts_at: Int64Array,
+    part_starts: Int64Array,
     values: NDArray[np.uint8],
-    value_at: Int64Array,
+    value_starts: Int64Array,
 ) -> None:
-    """Write what is the same in all messages and each message's values by turns.
+    """Write for each message, by turns, the parts that all messages share and the values of this message.
 
     Parameters
     ----------
-    out, bounds : of `Frames`; the first bound is 0 already
-    parts, parts_at : texts and where each starts: one before each value, one more before the list, one at the end
-    values : JSON arrays of B values, one behind the other
-    value_at : where the first value of each starts; is moved on
+    out, bounds : ``text`` and ``starts`` of `Frames`; the first bound is 0 already
+    parts, part_starts : shared parts and where each starts; a part before each value, before the list, and at the end
+    values : JSON arrays of B values, one after another
+    value_starts : where the next value of each array starts; begins at its first value, and ends behind its last
     """
-    at = 0
+    offset = 0
     for message in range(len(bounds) // 2):
         part = 0
-        for column in range(len(value_at)):
-            at = put(out, at, parts, parts_at[part], parts_at[part + 1])
+        for column in range(len(value_starts)):
+            offset = put(out, offset, parts, part_starts[part], part_starts[part + 1])
             part += 1
-            start = value_at[column]
+            start = value_starts[column]
             end = _value_end(values, start)
-            at = put(out, at, values, start, end)
-            value_at[column] = end + 1
+            offset = put(out, offset, values, start, end)
+            value_starts[column] = end + 1
             if part == _BEFORE_LIST:
-                at = put(out, at, parts, parts_at[part], parts_at[part + 1])
+                offset = put(out, offset, parts, part_starts[part], part_starts[part + 1])
                 part += 1
-                bounds[2 * message + 1] = at
-        at = put(out, at, parts, parts_at[part], parts_at[part + 1])
-        bounds[2 * message + 2] = at
+                bounds[2 * message + 1] = offset
+        offset = put(out, offset, parts, part_starts[part], part_starts[part + 1])
+        bounds[2 * message + 2] = offset

@@ -1,6 +1,6 @@
-"""Recommended items as JSON, a batch of users at a time.
+"""Writes recommended items as JSON, for a batch of users at a time.
 
-The bytes are those of `schemas.recommendation.RecommendedItem`, with fields that have their default left out.
+The bytes are those of an encoded `schemas.recommendation.RecommendedItem`: fields that have their default are left out.
 """
 
 from typing import Any
@@ -17,49 +17,49 @@ from streams.emit.list_json_kernel import (
     KIND_CODES,
     MAX_ITEM_BYTES,
     NAMED_RECENTS,
+    REASON_STARTS,
     REASONS,
-    REASONS_AT,
+    TYPE_STARTS,
     TYPES,
-    TYPES_AT,
     note_reasons,
     write_lists,
 )
 
-_AT_ONCE = 128
-"""Users whose lists are written into one buffer: it stays in the processor's cache."""
+_USERS_AT_ONCE = 128
+"""Users whose lists are written into one buffer, small enough for the processor's cache."""
 
 
 class ItemTexts:
-    """The ids of an index's items as JSON strings, one behind the other."""
+    """The ids of an index's items as JSON strings, one after another."""
 
     def __init__(self, index: ItemIndex) -> None:
         self._index = index
         self._bytes = np.empty(0, np.uint8)
-        self._at = np.zeros(1, np.int64)
+        self._starts = np.zeros(1, np.int64)
         self._count = 0
         self.longest = 0
-        """Bytes of the longest."""
+        """Bytes of the longest JSON string."""
 
     def update(self) -> tuple[NDArray[np.uint8], Int64Array]:
-        """All texts, and where each row's starts; what is new in the index is added first."""
+        """Add the new items of the index; return all texts, and where the text of each row starts."""
         new = self._index.item_ids[self._count :]
         if new:
             texts = [msgspec.json.encode(item) for item in new]
             lengths = np.array([len(text) for text in texts], np.int64)
-            count, size = self._count + len(new), int(self._at[self._count])
+            count, size = self._count + len(new), int(self._starts[self._count])
             end = size + int(lengths.sum())
-            if end > len(self._bytes) or count >= len(self._at):
+            if end > len(self._bytes) or count >= len(self._starts):
                 self._bytes = np.concatenate([self._bytes, np.empty(end, np.uint8)])
-                self._at = np.concatenate([self._at, np.zeros(count, np.int64)])
+                self._starts = np.concatenate([self._starts, np.zeros(count, np.int64)])
             self._bytes[size:end] = np.frombuffer(b"".join(texts), np.uint8)
-            self._at[self._count + 1 : count + 1] = size + lengths.cumsum()
+            self._starts[self._count + 1 : count + 1] = size + lengths.cumsum()
             self._count = count
             self.longest = max(self.longest, int(lengths.max()))
-        return self._bytes, self._at
+        return self._bytes, self._starts
 
 
 class ListEncoder:
-    """Writes the items of a recommendation with their scores and reasons."""
+    """Writes the items of recommendations, with their scores and reasons."""
 
     def __init__(self, index: ItemIndex) -> None:
         self.index = index
@@ -73,21 +73,21 @@ class ListEncoder:
         reasons: NDArray[np.uint8],
         frames: Frames | None = None,
     ) -> list[bytes]:
-        """A JSON array of items for each of B users, best first; what may not be recommended is cut.
+        """Return a JSON array of items for each of B users, best first; items that may not be recommended are left out.
 
         Parameters
         ----------
         event_rows : int64 array of shape (B, L), the items of the users' recents in the index, -1 where unknown
-        event_types : uint8 array of shape (B, L), places in EVENT_TYPES
-        ranked : of the same users
-        reasons : uint8 array of shape (B, k), of ``reason_codes``
-        frames : of B messages that the arrays stand in; none: they stand alone
+        event_types : uint8 array of shape (B, L), indices in EVENT_TYPES
+        ranked : the result of ranking the same users
+        reasons : uint8 array of shape (B, k), the result of `reason_codes`
+        frames : the B messages to write the arrays into; None: the arrays alone are returned
         """
-        texts, text_at = self._texts.update()
+        texts, text_starts = self._texts.update()
         if frames is None:
             frames = no_frames(len(event_rows))
         item_bytes = MAX_ITEM_BYTES + (1 + NAMED_RECENTS) * self._texts.longest
-        size = min(len(event_rows), _AT_ONCE) * (2 + ranked.rows.shape[1] * item_bytes) + len(frames.text)
+        size = min(len(event_rows), _USERS_AT_ONCE) * (2 + ranked.rows.shape[1] * item_bytes) + len(frames.text)
         buffer = np.empty(size, np.uint8)
         columns = (
             *(ranked.rows, ranked.scores, reasons),
@@ -101,22 +101,22 @@ class ListEncoder:
         )
         written = buffer.data
         lists: list[bytes] = []
-        for start in range(0, len(event_rows), _AT_ONCE):
-            some = [np.ascontiguousarray(column[start : start + _AT_ONCE]) for column in columns]
-            frames_at = frames.at[2 * start : 2 * (start + _AT_ONCE) + 1]
-            ends = np.empty(len(some[0]), np.int64)
+        for start in range(0, len(event_rows), _USERS_AT_ONCE):
+            chunk = [np.ascontiguousarray(column[start : start + _USERS_AT_ONCE]) for column in columns]
+            frame_starts = frames.starts[2 * start : 2 * (start + _USERS_AT_ONCE) + 1]
+            ends = np.empty(len(chunk[0]), np.int64)
             arguments: list[Any] = [
                 buffer,
                 ends,
-                *some,
+                *chunk,
                 texts,
-                text_at,
+                text_starts,
                 REASONS,
-                REASONS_AT,
+                REASON_STARTS,
                 TYPES,
-                TYPES_AT,
+                TYPE_STARTS,
                 frames.text,
-                frames_at,
+                frame_starts,
                 ranked.exact,
             ]
             write_lists(*arguments)
@@ -128,7 +128,10 @@ class ListEncoder:
 
 
 def reason_codes(ranked: Ranked) -> NDArray[np.uint8]:
-    """The largest part of each score: uint8 array of shape (B, k), as stored; 0 where nothing may be recommended."""
+    """Return the code of the largest part of each score: uint8 array of shape (B, k).
+
+    The code is 0 where no item may be recommended. Profiles are stored with these codes.
+    """
     codes = np.empty(ranked.rows.shape, np.uint8)
     parts = (
         ranked.scores,

@@ -1,4 +1,4 @@
-"""The loops that write recommended items as JSON bytes; see `streams.emit.list_json` for what calls them."""
+"""Compiled loops that write recommended items as JSON bytes; `streams.emit.list_json` calls them."""
 
 import numpy as np
 
@@ -8,32 +8,32 @@ from schemas.recommendation import REASON_KINDS, ReasonKind
 from streams.arrays import Float32Array, Int64Array, UInt8Array
 
 DECIMALS = 6
-"""Of scores and shares as sent: what lies beyond is rounding of float32."""
+"""Decimals of scores and attributions in a message: further ones are rounding errors of float32."""
 NAMED_RECENTS = 3
-"""Recent events that a reason names; the others' shares are added up."""
+"""Recent events that a reason names; the attributions of the others are added up."""
 
 MAX_NUMBER_BYTES = 26
-"""Minus, 12 digits, point, 6 decimals, and the exponent of what is larger."""
+"""Minus, 12 digits, point, 6 decimals, and the exponent of a larger number."""
 MAX_ITEM_BYTES = 220 + NAMED_RECENTS * 60 + (5 + NAMED_RECENTS) * MAX_NUMBER_BYTES
-"""That an item takes at most, beside the ids in it (its own and those of the named events)."""
+"""Largest size of an item, without the ids in it (its own and those of the named events)."""
 
 _ONE = 10**DECIMALS
-_LEAST_SHARE = 0.5 / _ONE
-_LARGE = 1e12  # beyond, numbers get an exponent: their whole part must fit an int64 in units of 1e-6
+_LEAST_ATTRIBUTION = 0.5 / _ONE
+_LARGE = 1e12  # larger numbers get an exponent: their whole part must fit into an int64 in units of 1e-6
 
 
 def _texts(*texts: str) -> tuple[UInt8Array, Int64Array]:
-    """ASCII texts one behind the other, and where each starts; one entry more, the end."""
+    """Return the ASCII texts as one array, and where each starts in it; the last entry is the end."""
     return np.frombuffer("".join(texts).encode(), np.uint8).copy(), np.cumsum([0, *map(len, texts)])
 
 
 _KINDS: tuple[ReasonKind, ...] = ("recent", "older", "bonus", "bias")
 
-# What comes from other modules is handed to the loops as arguments: the compiled code that is kept on disk holds this
-# module's constants, and would not see a change elsewhere.
+# The loops get values of other modules as arguments. The compiled code on disk holds the constants of this module, and
+# would not notice a change in another one.
 KIND_CODES = np.array([REASON_KINDS.index(kind) + 1 for kind in _KINDS], np.uint8)
-# by code, 0 is of what is cut; first those of reasons that do not add up, then those that do
-REASONS, REASONS_AT = _texts(
+# by code (0 is never written): first the texts of reasons that do not add up to the score, then of those that do
+REASONS, REASON_STARTS = _texts(
     *(
         f',"reason":{{"kind":"{kind}","exact":{exact},"recents":['
         for exact in ("false", "true")
@@ -41,9 +41,9 @@ REASONS, REASONS_AT = _texts(
     )
 )
 _THOUSANDS, _ = _texts(*(f"{number:03d}" for number in range(1000)))
-TYPES, TYPES_AT = _texts(*(f',"event_type":"{kind}","share":' for kind in EVENT_TYPES))
+TYPES, TYPE_STARTS = _texts(*(f',"event_type":"{kind}","share":' for kind in EVENT_TYPES))
 _REST, _OLDER, _BONUS, _BIAS, _SCORE, _ITEM, _NEXT_ITEM, _NULL = range(8)
-_PARTS, _PARTS_AT = _texts(
+_PARTS, _PART_STARTS = _texts(
     ',"other_recents":', ',"older":', ',"bonus":', ',"bias":', '},"score":', '{"item_id":', ',{"item_id":', "null"
 )
 
@@ -52,37 +52,37 @@ _CLOSE, _OPEN_LIST, _CLOSE_LIST = (ord(sign) for sign in "}[]")
 
 
 @compiled()
-def put(out: UInt8Array, at: int, text: UInt8Array, start: int, end: int) -> int:
-    """Write ``text[start:end]``; returns where it ends."""
-    copy_bytes(out, at, text, start, end - start)
-    return at + end - start
+def put(out: UInt8Array, offset: int, text: UInt8Array, start: int, end: int) -> int:
+    """Write ``text[start:end]`` at ``out[offset:]``; return the offset after it."""
+    copy_bytes(out, offset, text, start, end - start)
+    return offset + end - start
 
 
 @compiled()
-def _put_part(out: UInt8Array, at: int, part: int) -> int:
-    return put(out, at, _PARTS, _PARTS_AT[part], _PARTS_AT[part + 1])
+def _put_part(out: UInt8Array, offset: int, part: int) -> int:
+    return put(out, offset, _PARTS, _PART_STARTS[part], _PART_STARTS[part + 1])
 
 
 @compiled()
-def _put_whole(out: UInt8Array, at: int, whole: int) -> int:
+def _put_whole(out: UInt8Array, offset: int, whole: int) -> int:
     if whole < 10:
-        out[at] = _ZERO + whole
-        return at + 1
+        out[offset] = _ZERO + whole
+        return offset + 1
     digits = 1
     bound = 10
     while whole >= bound:
         bound *= 10
         digits += 1
-    for place in range(at + digits - 1, at - 1, -1):
-        out[place] = _ZERO + whole % 10
+    for position in range(offset + digits - 1, offset - 1, -1):
+        out[position] = _ZERO + whole % 10
         whole //= 10
-    return at + digits
+    return offset + digits
 
 
 @compiled()
-def _put_number(out: UInt8Array, at: int, value: float) -> int:
+def _put_number(out: UInt8Array, offset: int, value: float) -> int:
     if not abs(value) < np.inf:
-        return _put_part(out, at, _NULL)
+        return _put_part(out, offset, _NULL)
     exponent = 0
     size = abs(value)
     while size >= _LARGE:
@@ -90,49 +90,52 @@ def _put_number(out: UInt8Array, at: int, value: float) -> int:
         exponent += 1
     units: int = np.int64(np.rint(size * _ONE))  # type: ignore[assignment]
     if value < 0 and units:
-        out[at] = _MINUS
-        at += 1
+        out[offset] = _MINUS
+        offset += 1
     whole = units // _ONE
-    at = _put_whole(out, at, whole)
+    offset = _put_whole(out, offset, whole)
     units -= whole * _ONE
-    out[at] = _POINT
-    copy_bytes(out, at + 1, _THOUSANDS, 3 * (units // 1000), 3)
-    copy_bytes(out, at + 4, _THOUSANDS, 3 * (units % 1000), 3)
-    end = at + DECIMALS
-    while end > at + 1 and out[end] == _ZERO:
+    out[offset] = _POINT
+    copy_bytes(out, offset + 1, _THOUSANDS, 3 * (units // 1000), 3)
+    copy_bytes(out, offset + 4, _THOUSANDS, 3 * (units % 1000), 3)
+    end = offset + DECIMALS
+    while end > offset + 1 and out[end] == _ZERO:
         end -= 1
-    at = end + 1
+    offset = end + 1
     if exponent:
-        out[at] = _E
-        at = _put_whole(out, at + 1, exponent)
-    return at
+        out[offset] = _E
+        offset = _put_whole(out, offset + 1, exponent)
+    return offset
 
 
 @compiled("int64(uint8[::1], int64, float64)")
-def put_number(out: UInt8Array, at: int, value: float) -> int:
-    """Write a number with up to six decimals at ``out[at:]``; returns where it ends. What is not finite is null."""
-    return _put_number(out, at, value)
+def put_number(out: UInt8Array, offset: int, value: float) -> int:
+    """Write a number with up to six decimals at ``out[offset:]``; return the offset after it.
+
+    NaN and infinities are written as null.
+    """
+    return _put_number(out, offset, value)
 
 
 @compiled()
-def _put_share(out: UInt8Array, at: int, part: int, value: float) -> int:
-    """A field of a reason, left out where it is zero, its default."""
-    if abs(value) < _LEAST_SHARE:
-        return at
-    return _put_number(out, _put_part(out, at, part), np.float64(value))
+def _put_attribution(out: UInt8Array, offset: int, part: int, value: float) -> int:
+    """Write an attribution as a field of a reason; leave it out if it is zero, its default."""
+    if abs(value) < _LEAST_ATTRIBUTION:
+        return offset
+    return _put_number(out, _put_part(out, offset, part), np.float64(value))
 
 
 @compiled()
-def _largest(shares: Float32Array, chosen: Int64Array) -> None:
-    """Fill ``chosen``, of length NAMED_RECENTS, with the places of the largest, the largest first."""
-    for place in range(len(shares)):
-        at = min(place, NAMED_RECENTS)
-        while at > 0 and shares[place] > shares[chosen[at - 1]]:
-            if at < NAMED_RECENTS:
-                chosen[at] = chosen[at - 1]
-            at -= 1
-        if at < NAMED_RECENTS:
-            chosen[at] = place
+def _largest(attributions: Float32Array, chosen: Int64Array) -> None:
+    """Fill ``chosen``, of length NAMED_RECENTS, with the indices of the largest attributions, the largest first."""
+    for event in range(len(attributions)):
+        rank = min(event, NAMED_RECENTS)
+        while rank > 0 and attributions[event] > attributions[chosen[rank - 1]]:
+            if rank < NAMED_RECENTS:
+                chosen[rank] = chosen[rank - 1]
+            rank -= 1
+        if rank < NAMED_RECENTS:
+            chosen[rank] = event
 
 
 @compiled(
@@ -153,81 +156,81 @@ def write_lists(
     event_rows: Int64Array,
     event_types: UInt8Array,
     texts: UInt8Array,
-    text_at: Int64Array,
+    text_starts: Int64Array,
     reason_texts: UInt8Array,
-    reasons_at: Int64Array,
+    reason_starts: Int64Array,
     type_texts: UInt8Array,
-    types_at: Int64Array,
+    type_starts: Int64Array,
     frames: UInt8Array,
-    frames_at: Int64Array,
+    frame_starts: Int64Array,
     exact: bool,
 ) -> None:
-    """Write the lists of B users, each in its frame, one behind the other.
+    """Write the lists of B users, each in its frame, one after another.
 
     Parameters
     ----------
-    out : where to; large enough (``MAX_ITEM_BYTES``)
-    ends : (B,), is filled with where each list's frame ends
+    out : the buffer to write into; must be large enough (``MAX_ITEM_BYTES``)
+    ends : (B,), is filled with the offset at which the frame of each list ends
     rows, scores, older_attributions, adjustment_attributions, bias_attributions : (B, k), of `ranking_io.Ranked`
-    reasons : (B, k), codes; the first 0 is where a list ends
+    reasons : (B, k), codes; a list ends before its first 0
     recent_attributions : (B, k, h)
-    event_rows, event_types : (B, L), the items of the recents in the index (-1 unknown) and what was done with them
-    texts, text_at : the JSON strings of the items' ids, and where each row's starts; one entry more, the end
-    reason_texts, reasons_at, type_texts, types_at : REASONS, REASONS_AT, TYPES, TYPES_AT
-    frames, frames_at : what comes before and behind each list, of `streams.emit.envelope_json.Frames`; (2 B + 1,)
+    event_rows, event_types : (B, L), for each recent: its item's row in the index (-1 = unknown), and its event type
+    texts, text_starts : the JSON strings of the items' ids, and where each row's starts; the last entry is the end
+    reason_texts, reason_starts, type_texts, type_starts : REASONS, REASON_STARTS, TYPES, TYPE_STARTS
+    frames, frame_starts : (2 B + 1,), of `streams.emit.envelope_json.Frames`: the parts before and after each list
     exact : whether the parts of a reason add up to the score
     """
     users, history = event_rows.shape
     width = recent_attributions.shape[2]
     names = min(NAMED_RECENTS, width)
     chosen = np.empty(NAMED_RECENTS, np.int64)
-    at = 0
+    offset = 0
     for user in range(users):
-        at = put(out, at, frames, frames_at[2 * user], frames_at[2 * user + 1])
-        out[at] = _OPEN_LIST
-        at += 1
-        for place in range(rows.shape[1]):
-            if reasons[user, place] == 0:
+        offset = put(out, offset, frames, frame_starts[2 * user], frame_starts[2 * user + 1])
+        out[offset] = _OPEN_LIST
+        offset += 1
+        for item in range(rows.shape[1]):
+            if reasons[user, item] == 0:
                 break
-            row = rows[user, place]
-            at = _put_part(out, at, _NEXT_ITEM if place else _ITEM)
-            at = put(out, at, texts, text_at[row], text_at[row + 1])
-            reason = reasons[user, place] + (len(reasons_at) // 2 if exact else 0)
-            at = put(out, at, reason_texts, reasons_at[reason], reasons_at[reason + 1])
-            shares = recent_attributions[user, place]
+            row = rows[user, item]
+            offset = _put_part(out, offset, _NEXT_ITEM if item else _ITEM)
+            offset = put(out, offset, texts, text_starts[row], text_starts[row + 1])
+            reason = reasons[user, item] + (len(reason_starts) // 2 if exact else 0)
+            offset = put(out, offset, reason_texts, reason_starts[reason], reason_starts[reason + 1])
+            attributions = recent_attributions[user, item]
             rest = 0.0
             for event in range(width):
-                rest += shares[event]
+                rest += attributions[event]
             first = True
-            _largest(shares, chosen)
+            _largest(attributions, chosen)
             for number in range(names):
                 best = chosen[number]
-                # a head may take more recents than are kept: those are zero
-                if best >= history or event_rows[user, best] < 0 or not abs(shares[best]) >= _LEAST_SHARE:
+                # a user head may take more recents than are kept: the others are zero
+                if best >= history or event_rows[user, best] < 0 or not abs(attributions[best]) >= _LEAST_ATTRIBUTION:
                     continue
-                at = _put_part(out, at, _ITEM if first else _NEXT_ITEM)
+                offset = _put_part(out, offset, _ITEM if first else _NEXT_ITEM)
                 first = False
                 event_row, kind = event_rows[user, best], event_types[user, best]
-                at = put(out, at, texts, text_at[event_row], text_at[event_row + 1])
-                at = put(out, at, type_texts, types_at[kind], types_at[kind + 1])
-                at = _put_number(out, at, np.float64(shares[best]))
-                out[at] = _CLOSE
-                at += 1
-                # what is sent adds up: the rest takes the rounding along
-                rest -= np.rint(np.float64(shares[best]) * _ONE) / _ONE
-            out[at] = _CLOSE_LIST
-            at += 1
-            at = _put_share(out, at, _REST, rest)
-            at = _put_share(out, at, _OLDER, older_attributions[user, place])
-            at = _put_share(out, at, _BONUS, adjustment_attributions[user, place])
-            at = _put_share(out, at, _BIAS, bias_attributions[user, place])
-            at = _put_part(out, at, _SCORE)
-            at = _put_number(out, at, np.float64(scores[user, place]))
-            out[at] = _CLOSE
-            at += 1
-        out[at] = _CLOSE_LIST
-        at = put(out, at + 1, frames, frames_at[2 * user + 1], frames_at[2 * user + 2])
-        ends[user] = at
+                offset = put(out, offset, texts, text_starts[event_row], text_starts[event_row + 1])
+                offset = put(out, offset, type_texts, type_starts[kind], type_starts[kind + 1])
+                offset = _put_number(out, offset, np.float64(attributions[best]))
+                out[offset] = _CLOSE
+                offset += 1
+                # the rest includes the rounding errors, so the numbers in a message add up
+                rest -= np.rint(np.float64(attributions[best]) * _ONE) / _ONE
+            out[offset] = _CLOSE_LIST
+            offset += 1
+            offset = _put_attribution(out, offset, _REST, rest)
+            offset = _put_attribution(out, offset, _OLDER, older_attributions[user, item])
+            offset = _put_attribution(out, offset, _BONUS, adjustment_attributions[user, item])
+            offset = _put_attribution(out, offset, _BIAS, bias_attributions[user, item])
+            offset = _put_part(out, offset, _SCORE)
+            offset = _put_number(out, offset, np.float64(scores[user, item]))
+            out[offset] = _CLOSE
+            offset += 1
+        out[offset] = _CLOSE_LIST
+        offset = put(out, offset + 1, frames, frame_starts[2 * user + 1], frame_starts[2 * user + 2])
+        ends[user] = offset
 
 
 @compiled(
@@ -244,25 +247,25 @@ def note_reasons(
     least_score: float,
     kind_codes: UInt8Array,
 ) -> None:
-    """Fill ``reasons`` (B, k) with the code of the largest part of each score, 0 where it is not above the least."""
+    """Fill ``reasons`` (B, k) with the code of the largest part of each score, 0 if it is not above ``least_score``."""
     users, k = reasons.shape
     for user in range(users):
-        for place in range(k):
-            if not scores[user, place] > least_score:
-                reasons[user, place] = 0
+        for item in range(k):
+            if not scores[user, item] > least_score:
+                reasons[user, item] = 0
                 continue
             recent = np.float32(0.0)
             for event in range(recent_attributions.shape[2]):
-                recent += recent_attributions[user, place, event]
-            best, most = 0, np.float32(-np.inf)
+                recent += recent_attributions[user, item, event]
+            best, largest = 0, np.float32(-np.inf)
             parts = (
                 recent,
-                older_attributions[user, place],
-                adjustment_attributions[user, place],
-                bias_attributions[user, place],
+                older_attributions[user, item],
+                adjustment_attributions[user, item],
+                bias_attributions[user, item],
             )
             for number in range(4):
-                # what is not there at all is no reason, even where all that is there speaks against the item
-                if parts[number] > most and abs(parts[number]) >= _LEAST_SHARE:
-                    best, most = number, parts[number]
-            reasons[user, place] = kind_codes[best]
+                # a part that is zero is no reason, even if all other parts are negative
+                if parts[number] > largest and abs(parts[number]) >= _LEAST_ATTRIBUTION:
+                    best, largest = number, parts[number]
+            reasons[user, item] = kind_codes[best]

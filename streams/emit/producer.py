@@ -1,4 +1,4 @@
-"""Everything the worker produces: recommendations, dead letters, re-routed records, trending counts, item vectors."""
+"""Produces all records of a worker: recommendations, dead letters, rerouted records, trending counts, item vectors."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from schemas.errors import MAX_DETAIL_CHARS
 from streams.decode.dead_letter import Refused
 from streams.decode.decoder import Misplaced
-from streams.emit.deliveries import Deliveries, DeliveryFailed, Receipt, _refused
+from streams.emit.deliveries import Deliveries, DeliveryFailed, Receipt, refusal_text
 from streams.kafka.clients import make_producer
 from streams.kafka.topics import DEAD_LETTERS, RECOMMENDATIONS, REROUTED, TRENDING, TopicNames
 from streams.settings import Kafka
@@ -22,16 +22,17 @@ from streams.settings import Kafka
 log = structlog.get_logger(__name__)
 
 _REPORTS_EVERY_S = 0.05
-"""A thread that waits for reports would be woken for each partition that each small group is sent to, which costs as
-much as a sixth of sending it; nobody but a checkpoint asks for them."""
+"""How often delivery reports are collected; only a checkpoint needs them."""
+# a thread that waited for reports would wake up for each partition that a small batch is sent to, which costs a sixth
+# of sending the batch
 
 
 class TopicRecord(Protocol):
-    """A record for a topic of the namespace."""
+    """A record of a feature, for a topic of the namespace."""
 
     @property
     def topic(self) -> str:
-        """Without the namespace."""
+        """The topic's name without the namespace."""
         ...
 
     @property
@@ -41,16 +42,16 @@ class TopicRecord(Protocol):
 
     @property
     def value(self) -> bytes | None:
-        """None is a tombstone."""
+        """The record's value; None is a tombstone."""
         ...
 
 
 class Emitter:
-    """Produces by librdkafka; a thread of its own collects the delivery reports."""
+    """Produces records by librdkafka; a thread of its own collects the delivery reports."""
 
     @classmethod
     def connect(cls, kafka: Kafka, names: TopicNames, **extra: Any) -> "Emitter":
-        """An emitter with a producer of its own; ``extra`` are settings of librdkafka."""
+        """Make an emitter with a producer of its own; ``extra`` are settings of librdkafka."""
         return cls(make_producer(kafka, **{"delivery.report.only.error": True}, **extra), names)
 
     def __init__(self, producer: Producer, names: TopicNames) -> None:
@@ -69,7 +70,10 @@ class Emitter:
             self._send_shortened()
 
     def _send_shortened(self) -> None:
-        """Dead letters that were too large, without their values; not from a report, as the queue may be full."""
+        """Send dead letters that were too large again, without their values.
+
+        Not called from a delivery report: the queue may be full there.
+        """
         while self._shortened:
             topic, key, headers, receipt = self._shortened[0]
             try:
@@ -83,7 +87,7 @@ class Emitter:
             del receipt
 
     def swap(self) -> Deliveries:
-        """What was produced up to now; what comes next is counted anew."""
+        """Close and return the count of the records produced so far; later records are counted anew."""
         done, self._deliveries = self._deliveries, Deliveries()
         done.close()
         return done
@@ -93,7 +97,7 @@ class Emitter:
         self._send(self._recommendations, user_id, value)
 
     def recommend_all(self, lists: Sequence[tuple[str, bytes]]) -> None:
-        """Send the refreshed lists of users, each user once: one call for all of them."""
+        """Send the refreshed lists of many users in one call; each user occurs once."""
         if not lists:
             return
         receipt = Receipt(self._open_count(len(lists)), len(lists))
@@ -102,25 +106,25 @@ class Emitter:
             try:
                 self._producer.produce_batch(self._recommendations, messages, on_delivery=receipt)
             except KafkaException as error:
-                raise DeliveryFailed(_refused(self._recommendations, error.args[0].str())) from None
+                raise DeliveryFailed(refusal_text(self._recommendations, error.args[0].str())) from None
             messages = [message for message in messages if "_error" in message]
             for message in messages:
                 refusal = message.pop("_error")
                 if refusal.code() != KafkaError._QUEUE_FULL:
-                    raise DeliveryFailed(_refused(self._recommendations, refusal.str()))
+                    raise DeliveryFailed(refusal_text(self._recommendations, refusal.str()))
             if messages:
                 self._wait_for_room(self._recommendations)
         receipt.taken = True
 
     def _open_count(self, records: int) -> Deliveries:
-        """The deliveries that these records count to."""
+        """Count the records, and return the open count that they were added to."""
         deliveries = self._deliveries
-        while not deliveries.add(records):  # a checkpoint swapped it meanwhile
+        while not deliveries.add(records):  # a checkpoint swapped the count meanwhile
             deliveries = self._deliveries
         return deliveries
 
     def _wait_for_room(self, topic: str) -> None:
-        """The queue is full: Kafka is slow or away, and so must we be."""
+        """Wait a moment for room in the queue, which is full because Kafka is slow or away."""
         if self._stopping.is_set():
             raise DeliveryFailed(f"The worker ended before Kafka took a record for {topic}.")
         time.sleep(0.01)  # the polling thread makes room
@@ -128,37 +132,40 @@ class Emitter:
     def refuse(self, refused: Sequence[Refused]) -> None:
         """Send records to the dead letters, byte for byte."""
         topic = self._names.full(DEAD_LETTERS)
-        for one in refused:
-            record = one.record
-            headers = one.letter.to_headers(record.headers or ())
-            self._send(topic, record.key, record.value, headers, on_refusal=partial(self._shorten, topic, one))
+        for entry in refused:
+            record = entry.record
+            headers = entry.letter.to_headers(record.headers or ())
+            self._send(topic, record.key, record.value, headers, on_refusal=partial(self._shorten, topic, entry))
 
-    def _shorten(self, topic: str, one: Refused, deliveries: Deliveries) -> None:
-        """A record too large for the dead letters goes there without its value, and holds up nobody: it stays in its
-        own topic as long as that keeps it."""
-        deliveries.add(late=True)  # first: should anything fail here, the count stays open
-        size = len(one.record.value or b"")
-        log.error("a dead letter is too large for its topic and goes without its value", topic=topic, bytes=size)
-        detail = f"{size} bytes are left out, as {topic} takes no record of that size; {one.letter.detail}"
-        letter = msgspec.structs.replace(one.letter, detail=detail[:MAX_DETAIL_CHARS])
-        self._shortened.append((topic, one.record.key, letter.to_headers(), Receipt(deliveries)))
+    def _shorten(self, topic: str, refused: Refused, deliveries: Deliveries) -> None:
+        """Send a record that is too large for the dead letters there without its value.
+
+        So it holds up no other record. Its value stays in its own topic as long as that keeps it.
+        """
+        deliveries.add(late=True)  # comes first: if the rest fails, the count stays open
+        size = len(refused.record.value or b"")
+        log.error("a dead letter is too large for its topic and is sent without its value", topic=topic, bytes=size)
+        detail = f"the value of {size} bytes is left out: {topic} takes no record of that size; {refused.letter.detail}"
+        letter = msgspec.structs.replace(refused.letter, detail=detail[:MAX_DETAIL_CHARS])
+        self._shortened.append((topic, refused.record.key, letter.to_headers(), Receipt(deliveries)))
 
     def reroute(self, misplaced: Sequence[Misplaced]) -> None:
-        """Send records on to the partition of their user, in order."""
+        """Reroute records to the partition of their user, in order."""
         topic = self._names.full(REROUTED)
-        for one in misplaced:
-            headers = one.origin.to_headers(one.record.headers or ())
-            # the record's own time goes along: the verdict on its event time must stay the same
-            extra = {"timestamp": one.record.timestamp} if one.record.timestamp and one.record.timestamp > 0 else {}
-            self._send(topic, one.user_id, one.record.value, headers, partition=one.partition, **extra)
+        for entry in misplaced:
+            record = entry.record
+            headers = entry.origin.to_headers(record.headers or ())
+            # the record keeps its own timestamp, by which its event time is judged
+            extra = {"timestamp": record.timestamp} if record.timestamp and record.timestamp > 0 else {}
+            self._send(topic, entry.user_id, record.value, headers, partition=entry.partition, **extra)
 
     def trending(self, counts: Mapping[int, bytes]) -> None:
-        """Publish the counts of partitions."""
+        """Publish the trending counts of partitions."""
         for partition, value in counts.items():
             self._send(self._names.full(TRENDING), str(partition), value)
 
     def write(self, records: Sequence[TopicRecord]) -> None:
-        """Send records of features to their topics."""
+        """Send the records of features to their topics."""
         for record in records:
             self._send(self._names.full(record.topic), record.key, record.value)
 
@@ -182,13 +189,13 @@ class Emitter:
             except BufferError:
                 self._wait_for_room(topic)
             except KafkaException as error:
-                raise DeliveryFailed(_refused(topic, error.args[0].str())) from None
+                raise DeliveryFailed(refusal_text(topic, error.args[0].str())) from None
             else:
                 receipt.taken = True
                 return
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Send what is left and stop the polling thread."""
+        """Send the records that are still queued, and stop the polling thread."""
         left = self._producer.flush(timeout_s)
         self._stopping.set()
         self._poller.join(1.0)
@@ -196,4 +203,4 @@ class Emitter:
             self._send_shortened()
             left = self._producer.flush(timeout_s)
         if left:
-            log.warning("records not delivered at close: they are produced again on replay", records=left)
+            log.warning("records were not delivered before the end: a replay produces them again", records=left)

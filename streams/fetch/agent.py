@@ -1,4 +1,4 @@
-"""The Faust agent: events and commands of the five inputs."""
+"""The Faust agent that receives the events and commands of the five inputs."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,13 +13,11 @@ Put = Callable[[RecordBatch], Awaitable[None]]
 
 
 def add_agent(app: faust.App, names: TopicNames, put: Put) -> None:
-    """Subscribe ``put`` to the inputs.
-
-    ``noack``: a batch is acked once all that follows from it is safe, by the checkpoint.
-    """
+    """Subscribe to the inputs; ``put`` is awaited with each batch, in order."""
 
     @app.agent(batch_topic(app, names.inputs), name="events")  # type: ignore[untyped-decorator]
     async def _events(stream: Any) -> None:
+        # Faust must not ack: the checkpoint acks a batch once all its results are saved and delivered
         async for event in stream.noack().events():
             for batch in event.value:
                 await put(batch)

@@ -1,8 +1,8 @@
-"""Changes to aiokafka's consumer, which its settings don't offer: lighter records, and a pause between fetches.
+"""Changes aiokafka's consumer where its settings do not suffice: lighter records, and a pause between fetches.
 
-They replace two classes of `aiokafka.consumer`. ``REPLACED`` names the source that they override or rely on, and
-``TESTED_VERSIONS`` the releases whose source was read. A test compares the installed source with ``SOURCE_DIGEST``: if
-it fails, read what aiokafka changed, adapt this file, and renew both.
+The changes replace two classes of `aiokafka.consumer`. ``REPLACED`` lists the source code that they override or rely
+on, and ``TESTED_VERSIONS`` the releases whose source code was read. A test compares the installed source code with
+``SOURCE_DIGEST``. If the test fails, read the changes in aiokafka, adapt this file, and renew both constants.
 """
 
 import asyncio
@@ -29,19 +29,20 @@ LONGEST_PAUSE_S = 0.020
 
 
 class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka ships no types
-    """Pauses before it sends a fetch, while a few records come at a time; never while a backlog waits.
+    """Pauses before it sends a fetch, as long as few records arrive at a time; never pauses while a backlog waits.
 
-    Each fetch costs the broker and this process some milliseconds of CPU, whatever it brings. Without a pause, a few
-    hundred records a second keep both busy, and every record waits for that. After a fetch that brought nothing the
-    next one waits at the broker anyway.
+    Each fetch costs the broker and this process some milliseconds of CPU, however few records it brings. Without a
+    pause, a few hundred records a second keep both busy, and every record waits for that. After an empty fetch no pause
+    is needed: the next fetch waits at the broker anyway.
 
-    The pause is before the fetch is sent, so the fetch brings all that came meanwhile. A pause before records are
-    taken would delay them, and leave later records to the fetch after the next.
+    The pause comes before the fetch is sent, so the fetch brings all records that arrived during the pause. A pause
+    between a fetch and its hand-over would delay the fetched records, and leave later records to the fetch after the
+    next.
     """
 
     pause_a_record_s = PAUSE_A_RECORD_S
     longest_pause_s = LONGEST_PAUSE_S
-    _not_before = 0.0  # of time.monotonic
+    _not_before = 0.0  # time.monotonic before which no fetch is sent
 
     async def fetched_records(
         self, partitions: Collection[TopicPartition], timeout: float = 0, max_records: int | None = None
@@ -53,7 +54,7 @@ class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka ships no type
         return taken
 
     def _more_waits(self, tp: TopicPartition, records: list[Any]) -> bool:
-        """Whether the broker has told of records behind these, as when the size of a fetch cuts a backlog."""
+        """Tell whether the broker has later records, as when the size limit of a fetch cuts a backlog."""
         subscription = self._subscriptions.subscription
         assignment = subscription.assignment if subscription is not None else None
         state = assignment.state_value(tp) if assignment is not None else None
@@ -63,12 +64,14 @@ class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka ships no type
         try:
             await asyncio.sleep(self._not_before - time.monotonic())
         except asyncio.CancelledError:
-            return False  # as aiokafka's own does: the assignment is over, or the consumer
+            return False  # the same answer as aiokafka's own method: the assignment or the consumer has ended
         return bool(await super()._proc_fetch_request(assignment, node_id, request))
 
 
 class _LightRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """Makes `Record`s, which cost half the CPU of aiokafka's own ConsumerRecord."""
+    """Makes `Record`s instead of aiokafka's own ConsumerRecord."""
+
+    # a Record costs half the CPU of a ConsumerRecord
 
     def _consumer_record(self, tp: Any, record: Any) -> Record:
         return Record(
@@ -84,14 +87,14 @@ class _LightRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 def patch_consumers(pause_a_record_s: float = PAUSE_A_RECORD_S, longest_pause_s: float = LONGEST_PAUSE_S) -> None:
-    """Let aiokafka's consumers of this process make `Record`s and pause between small fetches.
+    """Make aiokafka's consumers in this process return `Record`s and pause between small fetches.
 
-    Such consumers must not have deserializers.
+    These consumers must not have deserializers.
 
     Parameters
     ----------
-    pause_a_record_s : seconds that the next fetch waits for each record that was taken
-    longest_pause_s : seconds that it waits at most
+    pause_a_record_s : seconds of pause for each record of the last fetch
+    longest_pause_s : the longest pause, in seconds
     """
     pauses = {"pause_a_record_s": pause_a_record_s, "longest_pause_s": longest_pause_s}
     fetcher.PartitionRecords = _LightRecords

@@ -1,4 +1,4 @@
-"""The aiokafka consumer of Faust, a batch at a time, and the thread in which it talks to the broker."""
+"""Faust's aiokafka consumer, changed to deliver batches, and the thread in which it talks to the broker."""
 
 import asyncio
 import contextlib
@@ -18,27 +18,31 @@ from streams.fetch.record_batch import NO_EPOCH, RecordBatch
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """The thread that talks to the broker."""
+    """The thread in which the aiokafka consumer talks to the broker."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         patch_consumers()
         consumer = super()._create_worker_consumer(transport)
-        # Faust has 1.5 s there. A broker answers as soon as a record comes; the simulator waits to the end, and every
-        # broker does for partitions that were paused when the fetch was sent.
+        # Faust sets 1.5 s. A broker answers as soon as a record comes. But the simulator always waits the whole time,
+        # and so does every broker for partitions that were paused when the fetch was sent.
         wait_ms = self.app.fetch_hooks.fetch_max_wait_ms
         if wait_ms is not None:
             consumer._fetch_max_wait_ms = wait_ms
         return consumer
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Faust looks for partitions without progress; aiokafka asserts that one which is being sought has a place."""
+        """Check a partition for missing progress, as Faust does, but not during a seek.
+
+        A partition has no position during a seek, and an assertion of aiokafka fails.
+        """
         with contextlib.suppress(AssertionError):
             super().verify_event_path(now, tp)
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
-        """Go back to the committed offsets, and to the beginning where nothing is committed; returns the former.
+        """Go back to the committed offsets, and return them; a partition without one goes back to its beginning.
 
-        aiokafka's own leaves a partition without a commit where it is, beyond records that were fetched and dropped.
+        aiokafka's own method does not move a partition without a committed offset: records that were fetched and then
+        dropped would not be read again.
         """
         offsets: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
         return offsets
@@ -56,15 +60,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return {TP(partition.topic, partition.partition): offset for partition, offset in offsets.items()}
 
     async def ends(self, partitions: Collection[TP]) -> dict[TP, int]:
-        """Where these partitions end now."""
+        """Return the present end offset of each partition."""
         consumer = self._ensure_consumer()
-        found = await self.call_thread(consumer.end_offsets, [TopicPartition(*tp) for tp in partitions])
-        return {tp: found[tp] for tp in partitions}
+        end_offsets = await self.call_thread(consumer.end_offsets, [TopicPartition(*tp) for tp in partitions])
+        return {tp: end_offsets[tp] for tp in partitions}
 
     async def behind(self, ends: Mapping[TP, int]) -> set[TP]:
-        """Those of the partitions that are not read up to these ends yet."""
-        found: set[TP] = await self.call_thread(self._behind, dict(ends))
-        return found
+        """Return the partitions that are not read up to these end offsets yet."""
+        partitions: set[TP] = await self.call_thread(self._behind, dict(ends))
+        return partitions
 
     async def _behind(self, ends: Mapping[TP, int]) -> set[TP]:
         consumer = self._ensure_consumer()
@@ -72,7 +76,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 class _NothingRead(dict[TP, None]):
-    """Faust's note of what was read, by which it would drop messages: here every message that was fetched counts."""
+    """Stands in for the offsets that Faust remembers to drop messages it has read: here no message is ever dropped."""
 
     def __missing__(self, tp: TP) -> None:
         return None
@@ -85,14 +89,14 @@ class _NothingRead(dict[TP, None]):
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
-    """Delivers batches and commits what is acked of them; ``app.fetch_hooks`` are its `FetchHooks`."""
+    """Delivers batches, and commits the offsets of acked batches; its `FetchHooks` are ``app.fetch_hooks``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._read_offset = _NothingRead()
         self._in_flight: dict[TP, deque[RecordBatch]] = {}
         self._delivered: dict[TP, int] = {}  # largest offset fetched since the last seek
-        self._first: dict[TP, int] = {}  # partitions to be read up to these ends before any other
+        self._first: dict[TP, int] = {}  # partitions to read up to these end offsets before all others
         self._handing_over = False
         self._hooks: FetchHooks = self.app.fetch_hooks
 
@@ -121,9 +125,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         batch = RecordBatch(tp, records, self._hooks.epoch, self._look_at)
         delivered = self._delivered.get(tp, -1)
         if batch.first_offset <= delivered and (self.highwater(tp) or 0) <= delivered:
-            # The log starts over, and is no log read again after a seek, which would end beyond what was delivered: the
-            # topic was deleted and made again. Under its former id its events would look counted, so nothing of it is
-            # taken before a new assignment has asked for the ids
+            # The offsets start over, and the log ends before the last delivered offset: so this is no second reading
+            # after a seek, but the topic was deleted and created again. Under the former topic id its events would look
+            # as if they were applied already. So they are not processed until a new assignment has asked for the ids.
             batch.epoch = NO_EPOCH
             self.rejoin()
         self._delivered[tp] = batch.last_offset
@@ -131,10 +135,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return batch
 
     def _look_at(self, tp: TP) -> None:
-        self._acked[tp]  # the key alone tells Faust's commit to look at this partition
+        self._acked[tp]  # adds the key, which is enough for Faust's commit to look at this partition
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """All that a fetch brought as one message, whose value is the list of its batches."""
+        """Yield all batches of a fetch as one message, whose value is the list of the batches."""
         messages = [message async for _, message in super().getmany(timeout)]
         if messages:
             first = messages[0]
@@ -143,7 +147,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     def _to_message(self, tp: TP, batch: RecordBatch) -> ConsumerMessage:
         if batch not in self._in_flight.get(tp, ()):
-            batch.epoch = NO_EPOCH  # a seek came between: it is fetched again
+            batch.epoch = NO_EPOCH  # a seek came in between: these records are fetched again
         last = batch.records[-1]
         return ConsumerMessage(
             tp.topic,
@@ -162,14 +166,15 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         )
 
     def ack(self, message: Message) -> bool:
-        """Batches are acked, not messages: nothing that Faust does to one may commit an offset."""
+        """Forget the message and ack nothing: only batches are acked, so Faust can't commit an offset by a message."""
         self._unacked_messages.discard(message)
         return False
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Gaps need no book-keeping: see the module."""
+        """Do nothing: gaps need no book-keeping, see `streams.fetch.transport`."""
 
     def _new_offset(self, tp: TP) -> int | None:
+        """Remove the acked batches at the front, and return the offset after them; None if there are none."""
         batches = self._in_flight.get(tp)
         offset = None
         while batches and batches[0].acked:
@@ -177,10 +182,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return offset
 
     async def perform_seek(self) -> None:
-        """Go back to the committed offsets: what was read beyond them will be read again, under new batches.
+        """Go back to the committed offsets: later records are read again, in new batches.
 
-        Faust also does this when a fetch comes back while the flow is stopped, and so in the midst of a hand-over: its
-        acks would find no batch any more. The next assignment seeks in any case.
+        Does nothing during a hand-over. Faust calls this when a fetch returns while the flow is stopped, which happens
+        during a hand-over too; then the acks of the hand-over would find no batch. The next assignment seeks anyway.
         """
         if self._handing_over:
             return
@@ -191,7 +196,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         except IllegalStateError:
             raise  # another rebalance is under way
         except Exception:
-            # Faust goes on without a seek; what it dropped would stay in flight for ever
+            # Faust goes on without the seek, and the batches that it dropped would stay in flight for ever
             if not self.should_stop:
                 self.rejoin()
             raise
@@ -199,12 +204,15 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         self._delivered.clear()
 
     async def commit_now(self) -> None:
-        """Commit what is acked by now: Faust's ``commit`` does nothing while an earlier one is under way."""
+        """Commit the offsets of all batches acked so far.
+
+        Waits for a commit that is under way: Faust's ``commit`` does nothing meanwhile.
+        """
         await self.maybe_wait_for_commit_to_finish()
         await self.commit()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Hand over cleanly: let the app drain, checkpoint and ack, commit, and only then drop the ack state."""
+        """Hand partitions over: let the app drain, checkpoint and ack; then commit; only then drop the ack state."""
         if revoked:
             self.stop_flow()
             self._handing_over = True
@@ -219,12 +227,12 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Tell the app what it owns now, then let Faust go on."""
+        """Tell the app which partitions it owns now, then let Faust go on."""
         await self._hooks.after_assign({*assigned})
         await super().on_partitions_assigned(assigned, generation_id)
 
     def lags(self) -> dict[TP, int]:
-        """Records of each assigned partition that are not handed to an agent and done yet."""
+        """Return the number of records not processed yet, for each assigned partition whose end offset is known."""
         lags = {}
         for tp in self.assignment():
             end = self.highwater(tp)
@@ -235,7 +243,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return lags
 
     def rejoin(self) -> None:
-        """Ask the group for a new assignment, as a member whose partitions another one has taken must."""
+        """Ask the consumer group for a new assignment, e.g. after another member took the partitions of this one."""
         thread = self._thread
         consumer = thread._ensure_consumer()
         thread.thread_loop.call_soon_threadsafe(consumer._coordinator.request_rejoin)

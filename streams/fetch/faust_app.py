@@ -1,4 +1,4 @@
-"""The Faust app of a worker: the group's consumer, and the agent that hands on what it fetches."""
+"""The Faust app of a worker: its consumer in the consumer group, and the agent that hands on the fetched batches."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ from streams.kafka.topics import TopicNames
 from streams.settings import Settings
 
 App = Any
-"""`faust.App`, which ships no types."""
+"""`faust.App`; Any, because Faust ships no types."""
 
 
 def make_app(settings: Settings, names: TopicNames, hooks: FetchHooks, put: Put) -> App:
-    """Make an app that isn't started yet.
+    """Make an app that is not started yet.
 
     Parameters
     ----------
     names : topics of the namespace; the app subscribes to all inputs
-    hooks : what the consumer is told, and whom it tells
-    put : awaited with each batch that is fetched, in order
+    hooks : settings and callbacks of the consumer
+    put : awaited with each fetched batch, in order
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     app = faust.App(

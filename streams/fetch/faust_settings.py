@@ -1,4 +1,4 @@
-"""Faust's settings for the group's consumer, from those of prefstream."""
+"""Translates prefstream's Kafka settings into Faust's."""
 
 import ssl
 from typing import Any
@@ -9,7 +9,7 @@ from streams.settings import Kafka
 
 
 def faust_options(kafka: Kafka) -> dict[str, Any]:
-    """Faust's settings for the group's consumer."""
+    """Return Faust's settings for the consumer of the consumer group."""
     servers = [server.strip() for server in kafka.bootstrap_servers.split(",")]
     options: dict[str, Any] = {
         "broker": [f"kafkabatch://{server}" for server in servers],

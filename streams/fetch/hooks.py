@@ -1,32 +1,32 @@
-"""What a worker tells the consumer of its Faust app, and is told by it."""
+"""The settings and callbacks by which a worker and the consumer of its Faust app work together."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 Partitions = set[tuple[str, int]]
-"""Topics and partitions."""
+"""Pairs of topic and partition."""
 
 Hook = Callable[[Partitions], Awaitable[None]]
 
 
 async def _nothing(_: Partitions) -> None:
-    """Where nobody wants to be told."""
+    """Do nothing: the default of a hook."""
 
 
 @dataclass(kw_only=True)
 class FetchHooks:
-    """The consumer reads these at each fetch and at both ends of an assignment."""
+    """Settings and callbacks that the consumer reads at each fetch, and when an assignment begins or ends."""
 
     before_revoke: Hook = _nothing
-    """Awaited with the partitions that are taken away, while acks still count: it drains, checkpoints and acks. The
-    consumer commits the offsets after it, and only then lets Faust drop its state."""
+    """Awaited with the partitions that are taken away. It drains, checkpoints and acks, and its acks still count: the
+    consumer commits the offsets afterwards, and only then lets Faust drop its state."""
     after_assign: Hook = _nothing
-    """Awaited with the partitions that this worker has now, before Faust fetches them."""
+    """Awaited with the partitions that this worker owns now, before Faust fetches from them."""
     epoch: int = 0
-    """The assignment that fetched batches are stamped with."""
+    """Number of the assignment, stamped on each fetched batch."""
     max_batch_records: int = 2_000
-    """Records of a batch at most."""
+    """Largest number of records in a batch."""
     fetch_max_wait_ms: int | None = None
-    """How long the broker may hold back a fetch that finds no record; None: as long as Faust says."""
+    """How long the broker may hold back the answer to a fetch while it has no record; None: Faust's own value."""
     read_first: frozenset[str] = frozenset()
-    """Topics whose records, as of an assignment, are delivered before those of all others."""
+    """Topics to read first: their records at the time of an assignment are delivered before those of other topics."""

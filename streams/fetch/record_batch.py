@@ -1,4 +1,7 @@
-"""What a fetch brings: consecutive records of one topic-partition, undecoded. Without Faust and aiokafka."""
+"""The result of a fetch: consecutive records of one topic-partition, undecoded.
+
+Does not import Faust or aiokafka.
+"""
 
 import time
 from collections.abc import Callable
@@ -10,7 +13,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class Record(msgspec.Struct, gc=False):
-    """A record of a topic-partition, undecoded: those fields of `aiokafka.ConsumerRecord` that prefstream reads."""
+    """A lighter `aiokafka.ConsumerRecord`, undecoded: only the fields that prefstream reads."""
 
     topic: str
     partition: int
@@ -23,25 +26,27 @@ class Record(msgspec.Struct, gc=False):
 
 
 NO_EPOCH = -1
-"""Stamped on a batch that must not be processed."""
+"""The epoch of a batch that must not be processed."""
 
 
 @dataclass(eq=False)
 class RecordBatch:
-    """Consecutive records of one topic-partition, undecoded, at least one."""
+    """One or more consecutive records of one topic-partition, undecoded."""
 
     tp: tuple[str, int]
     """Topic and partition of every record."""
     records: list[Record]
     epoch: int = 0
-    """The assignment under which it was fetched: its work is worth nothing under another one."""
+    """The assignment under which the batch was fetched; its results must not be used under another assignment."""
     on_ack: Callable[[tuple[str, int]], None] | None = None
+    """Called with ``tp`` when the batch is acked."""
     received_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
-    """When this process had it, UTC."""
+    """When this process received the batch, UTC ms."""
     acked: bool = field(default=False, init=False)
+    """Whether `ack` was called."""
 
     def ack(self) -> None:
-        """Mark it as done; its offsets are committed once every earlier batch of the partition is done too."""
+        """Mark the batch as done; its offsets are committed once all earlier batches of the partition are done too."""
         self.acked = True
         if self.on_ack is not None:
             self.on_ack(self.tp)

@@ -1,4 +1,4 @@
-"""Kafka as such: clients, topics, the ends of logs, readers of compacted topics, a simulator for tests and the demo.
+"""Kafka itself: clients, topics and their ids, the ends of logs, a reader of compacted topics, and a simulator.
 
-May import ``settings``, ``arrays``, ``retry``, ``errors`` and ``monitoring``; nothing of the stages.
+May import the modules that lie directly in ``streams`` (``settings``, ``errors`` and the like), and no other folder.
 """

@@ -1,4 +1,4 @@
-"""How the Kafka clients are set up from the settings: for producing, tailing and administration."""
+"""Makes Kafka clients from the settings: producers, consumers that read a whole topic, and admin clients."""
 
 import logging
 import time
@@ -11,23 +11,23 @@ from confluent_kafka.admin import AdminClient
 from streams.errors import PrefstreamError
 from streams.settings import Kafka
 
-_AGAIN_S = 0.3
+_RETRY_AFTER_S = 0.3
 _NO_LIMIT_BYTES = 1_000_000_000
 _librdkafka = logging.getLogger("librdkafka")
 
 
 class BrokerUnavailable(PrefstreamError):
-    """The broker doesn't answer; the message says where it was looked for."""
+    """Raised when the broker does not answer in time; the message says what was asked and what to check."""
 
 
 def client_config(kafka: Kafka) -> dict[str, Any]:
-    """librdkafka's settings that every client shares."""
+    """Return the librdkafka settings that all clients share."""
     config: dict[str, Any] = {
         "bootstrap.servers": kafka.bootstrap_servers,
         "client.id": "prefstream",
         "topic.metadata.refresh.interval.ms": int(kafka.metadata_max_age_s * 1000),
         "log.connection.close": False,
-        # tried again soon after an outage: the default backs off to 10 s
+        # reconnect soon after an outage: by default librdkafka waits up to 10 s
         "reconnect.backoff.max.ms": 2_000,
     }
     tls = kafka.tls
@@ -51,7 +51,7 @@ def client_config(kafka: Kafka) -> dict[str, Any]:
 
 
 def make_producer(kafka: Kafka, **extra: Any) -> Producer:
-    """An idempotent producer that retries for ever: an outage delays what is sent, it loses nothing."""
+    """Make an idempotent producer that retries for ever: an outage delays records, and loses none."""
     return Producer(
         client_config(kafka)
         | {
@@ -60,7 +60,7 @@ def make_producer(kafka: Kafka, **extra: Any) -> Producer:
             "compression.type": "lz4",
             "linger.ms": 2,
             "message.timeout.ms": 0,
-            # the topic decides what it takes: a dead letter is its record, of whatever size, plus headers
+            # only the topic limits the size: a dead letter is the refused record, of any size, plus headers
             "message.max.bytes": _NO_LIMIT_BYTES,
             "queue.buffering.max.kbytes": 256 << 10,
         }
@@ -70,11 +70,11 @@ def make_producer(kafka: Kafka, **extra: Any) -> Producer:
 
 
 def make_tail_consumer(kafka: Kafka, **extra: Any) -> Consumer:
-    """A consumer without a group that is assigned partitions by hand: it reads a whole topic."""
+    """Make a consumer that joins no consumer group: the caller assigns its partitions, to read a whole topic."""
     return Consumer(
         client_config(kafka)
         | {
-            "group.id": "prefstream-tail",  # librdkafka wants one even where none is joined
+            "group.id": "prefstream-tail",  # librdkafka needs a name even if no group is joined
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "enable.partition.eof": False,
@@ -86,34 +86,37 @@ def make_tail_consumer(kafka: Kafka, **extra: Any) -> Consumer:
 
 
 def make_admin(kafka: Kafka) -> AdminClient:
-    """An admin client for metadata and topics."""
+    """Make an admin client for metadata and topics."""
     return AdminClient(client_config(kafka), logger=_librdkafka)
 
 
 def committed_partitions(kafka: Kafka, group: str, counts: Mapping[str, int], timeout_s: float = 30.0) -> set[int]:
-    """Partitions for which a group has committed offsets, of topics with these partition counts."""
-    parts = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    # not the admin client, which was seen to crash while a broker that has just started is loading its groups
+    """Return the partition numbers for which a consumer group has committed an offset in any of the topics.
+
+    ``counts`` maps each topic to its number of partitions.
+    """
+    partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+    # no admin client here: it was seen to crash while a broker that has just started loads its consumer groups
     consumer = make_tail_consumer(kafka, **{"group.id": group})
     deadline = time.monotonic() + timeout_s
     try:
         while True:
             try:
-                found = consumer.committed(parts, timeout=timeout_s)
-                return {part.partition for part in found if part.offset >= 0}
+                committed = consumer.committed(partitions, timeout=timeout_s)
+                return {part.partition for part in committed if part.offset >= 0}
             except KafkaException as error:
                 if time.monotonic() > deadline:
                     raise BrokerUnavailable(
-                        f"The broker did not tell the offsets of the consumer group {group!r} within {timeout_s:.0f} s "
-                        f"({error.args[0].str()}): see whether all brokers are up."
+                        f"The broker did not return the offsets of consumer group {group!r} within {timeout_s:.0f} s "
+                        f"({error.args[0].str()}): check that all brokers are running."
                     ) from None
-                time.sleep(_AGAIN_S)
+                time.sleep(_RETRY_AFTER_S)
     finally:
         consumer.close()
 
 
 def check_broker(admin: AdminClient, kafka: Kafka, timeout_s: float = 10.0) -> None:
-    """`BrokerUnavailable` if no broker answers a metadata request in time."""
+    """Raise `BrokerUnavailable` if no broker answers a metadata request within ``timeout_s``."""
     try:
         admin.list_topics(timeout=timeout_s)
     except Exception as error:

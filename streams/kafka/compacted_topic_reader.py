@@ -1,4 +1,7 @@
-"""Reads a compacted topic, all of it or what is latest, and goes on reading it: item vectors, trending counts."""
+"""Reads a compacted topic, from its beginning or only its latest records, and then follows it.
+
+Used for item vectors, trending counts and the like.
+"""
 
 import threading
 import time
@@ -12,12 +15,16 @@ log = structlog.get_logger(__name__)
 
 _POLL_S = 0.05
 _MAX_RECORDS = 2_000
-_AGAIN_S = 1.0
+_RETRY_AFTER_S = 1.0
 _LAG_EVERY_S = 1.0
 
 
 class CompactedTopicReader:
-    """A thread with a plain consumer, no group: every worker reads everything, from the beginning."""
+    """Reads all partitions of a topic in a thread of its own.
+
+    There is no consumer group: every worker reads every record. A record may be delivered more than once: after an
+    error the reader starts again where it started first.
+    """
 
     def __init__(
         self,
@@ -26,9 +33,9 @@ class CompactedTopicReader:
         on_records: Callable[[list[Message]], None],
         last: int | None = None,
     ) -> None:
-        """``on_records`` is called in this thread with what a poll brought; it may block to slow the reading down.
+        """``on_records`` is called in the reader's thread with the records of a poll; it may block, to slow the reader.
 
-        ``last``: begin so many offsets before the end of each partition; None: at the beginning.
+        ``last``: start this many offsets before the end of each partition; None: start at the beginning.
         """
         self.topic = topic
         self._make_consumer = make_consumer
@@ -36,17 +43,17 @@ class CompactedTopicReader:
         self._last = last
         self._stopping = threading.Event()
         self.caught_up = threading.Event()
-        """Set once everything that was in the topic at the start has been read."""
+        """Set once all records that were in the topic at the start have been read."""
         self.lag = 0
-        """Records that are in the topic and not read yet, as of the last second."""
+        """Number of records in the topic that are not read yet; renewed every second."""
         self._thread = threading.Thread(target=self._run, name=f"tail-{topic}", daemon=True)
 
     def start(self) -> None:
-        """Start reading."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop reading and wait for the thread."""
+        """Stop reading and wait up to 5 s for the thread to end."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(5.0)
@@ -56,46 +63,49 @@ class CompactedTopicReader:
             try:
                 self._read()
             except Exception as error:
-                # read again from the beginning: what is read twice changes nothing
-                log.warning("reading a topic broke off and begins again", topic=self.topic, problem=str(error))
-                self._stopping.wait(_AGAIN_S)
+                # start over: a record that is read twice changes nothing
+                log.warning("reading a topic failed and starts again", topic=self.topic, problem=str(error))
+                self._stopping.wait(_RETRY_AFTER_S)
 
     def _read(self) -> None:
         consumer = self._make_consumer()
         try:
             ends = self._assign(consumer)
-            look_again = 0.0
+            next_lag_at = 0.0
             while not self._stopping.is_set():
-                # the first as soon as it comes: `consume` with a timeout would wait it out for more
+                # `poll` returns as soon as a record comes; `consume` with a timeout would wait the whole time for more
                 first = consumer.poll(_POLL_S)
                 messages = [] if first is None else [first, *consumer.consume(_MAX_RECORDS, timeout=0)]
                 records = [message for message in messages if message.error() is None]
                 for message in messages:
                     if message.error() is not None and not message.error().retriable():
-                        log.warning("tail", topic=self.topic, problem=message.error().str())
+                        log.warning("error while reading a topic", topic=self.topic, problem=message.error().str())
                 if records:
                     self._on_records(records)
                 if ends is not None and self._reached(consumer, ends):
                     self.caught_up.set()
                     ends = None
-                if time.monotonic() >= look_again:
-                    look_again = time.monotonic() + _LAG_EVERY_S
+                if time.monotonic() >= next_lag_at:
+                    next_lag_at = time.monotonic() + _LAG_EVERY_S
                     self.lag = _lag(consumer)
         finally:
             consumer.close()
 
     def _assign(self, consumer: Consumer) -> dict[int, int] | None:
-        """Assign every partition from where reading begins; returns the ends to reach before we are caught up."""
+        """Assign every partition at its start offset; return the end offsets at which the reader is caught up.
+
+        Waits until the topic exists. Returns None if the reader is stopped meanwhile.
+        """
         while not self._stopping.is_set():
             try:
-                found = consumer.list_topics(self.topic, timeout=5.0).topics[self.topic]
-                if found.error is None and found.partitions:
-                    parts = [TopicPartition(self.topic, number) for number in found.partitions]
-                    marks = {part.partition: consumer.get_watermark_offsets(part, timeout=5.0) for part in parts}
-                    starts = {number: self._start(*span) for number, span in marks.items()}
+                metadata = consumer.list_topics(self.topic, timeout=5.0).topics[self.topic]
+                if metadata.error is None and metadata.partitions:
+                    parts = [TopicPartition(self.topic, number) for number in metadata.partitions]
+                    spans = {part.partition: consumer.get_watermark_offsets(part, timeout=5.0) for part in parts}
+                    starts = {number: self._start(*span) for number, span in spans.items()}
                     consumer.assign([TopicPartition(self.topic, number, start) for number, start in starts.items()])
-                    return {number: high for number, (_, high) in marks.items() if high > starts[number]}
-                problem: Any = found.error or "it does not exist: create it with `prefstream topics create`"
+                    return {number: high for number, (_, high) in spans.items() if high > starts[number]}
+                problem: Any = metadata.error or "it does not exist: create it with `prefstream topics create`"
             except Exception as error:
                 problem = error
             log.warning("waiting for a topic", topic=self.topic, problem=str(problem))
@@ -113,7 +123,7 @@ class CompactedTopicReader:
 def _lag(consumer: Consumer) -> int:
     lag = 0
     for part in consumer.position(consumer.assignment()):
-        low, high = consumer.get_watermark_offsets(part, cached=True)  # of the last fetch: asks nobody
-        # before the first record there is no position
+        low, high = consumer.get_watermark_offsets(part, cached=True)  # as of the last fetch: no request
+        # before the first record the position is a negative number
         lag += max(0, high - max(part.offset, low)) if high >= 0 else 0
     return lag

@@ -1,4 +1,7 @@
-"""Where the logs end, to tell a profile that is ahead of its log (which was cut) from one that is just up to date."""
+"""Asks for the end offsets of logs, to recognise a profile that is ahead of its log: then the log was cut.
+
+Without the end offset such a profile looks like a profile that is up to date.
+"""
 
 import time
 
@@ -10,11 +13,11 @@ from streams.kafka.log_id import LogId
 log = structlog.get_logger(__name__)
 
 _TIMEOUT_S = 2.0
-_QUIET_S = 10.0  # how long a broker that did not answer is not asked again
+_QUIET_S = 10.0  # after a broker did not answer, it is not asked again for so long
 
 
 class LogEnds:
-    """End offsets, asked for only when the last answer is too small to settle the question."""
+    """Remembers end offsets, and asks the broker only if the remembered offset is too small for the caller."""
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
@@ -22,7 +25,10 @@ class LogEnds:
         self._quiet_until = 0.0
 
     def __call__(self, source: LogId, at_least: int) -> int:
-        """The end offset of a log, fresh if the one known is below ``at_least``."""
+        """Return the end offset of a log, or an earlier answer if that is at least ``at_least``.
+
+        Returns ``at_least`` if the broker does not answer.
+        """
         known = self._ends.get(source, -1)
         if known >= at_least:
             return known
@@ -32,13 +38,13 @@ class LogEnds:
             _, end = self._consumer.get_watermark_offsets(
                 TopicPartition(source.topic, source.partition), timeout=_TIMEOUT_S
             )
-        except Exception as error:  # a broker that is away proves nothing: the next load asks again
-            log.warning("the end of a log is not known", topic=source.topic, problem=str(error))
+        except Exception as error:  # an unreachable broker proves nothing: a later load asks again
+            log.warning("could not read the end offset of a log", topic=source.topic, problem=str(error))
             self._quiet_until = time.monotonic() + _QUIET_S
             return at_least
         self._ends[source] = end
         return int(end)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._consumer.close()

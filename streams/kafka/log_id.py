@@ -1,13 +1,14 @@
-"""What names a log that events come from."""
+"""The identity of a log that events come from."""
 
 from typing import NamedTuple
 
 
 class LogId(NamedTuple):
-    """A log that events come from: a partition of one life of a topic (a recreated topic has a new id).
+    """Identifies a log that events come from: one partition of a topic with one topic id.
 
-    Events that were sent on twice come by a path of their own, with another order: ``topic_id`` then ends with ``>``
-    and the partition in between.
+    A topic that was deleted and created again has a new id, so its partitions are other logs. Events that were rerouted
+    twice count as a log of their own, because they arrive in another order: their ``topic_id`` ends with ``>`` and the
+    partition of ``rerouted`` that they passed in between.
     """
 
     topic: str
@@ -15,10 +16,10 @@ class LogId(NamedTuple):
     partition: int
 
     def by(self, partition: int) -> "LogId":
-        """The path over a partition of ``rerouted`` that was not the last."""
+        """Return the log of those events that came over this partition of ``rerouted`` and were rerouted again."""
         return self._replace(topic_id=f"{self.topic_id}>{partition}")
 
     @property
     def origin(self) -> "LogId":
-        """The log that the events were first written to, whatever their path."""
+        """The log that the events were first written to, however often they were rerouted."""
         return self._replace(topic_id=self.topic_id.partition(">")[0])

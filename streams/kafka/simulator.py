@@ -1,5 +1,8 @@
-"""librdkafka's in-process protocol simulator, for a first look without a server: it speaks Kafka's protocol, is lost
-with the process, makes topics of four partitions on first use, and is no Kafka."""
+"""Runs librdkafka's in-process protocol simulator, for a first look without a server.
+
+The simulator speaks Kafka's protocol, but it is not Kafka. Its records are lost when the process ends. It creates a
+topic, of four partitions, on first use.
+"""
 
 import uuid
 from collections.abc import Iterable
@@ -10,7 +13,7 @@ from streams.settings import SIMULATOR, Settings
 
 
 class Simulator:
-    """Runs as long as this object lives."""
+    """A simulator that runs as long as this object lives."""
 
     def __init__(self) -> None:
         self._host = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "simulator:1", "log_level": 0})
@@ -18,15 +21,15 @@ class Simulator:
         self.address = f"{broker.host}:{broker.port}"
         """``host:port`` for any Kafka client on this machine."""
         self.id = uuid.uuid4().hex
-        """Stands in for the topic ids that the simulator lacks: one life of all its topics."""
+        """One id for all topics, because the simulator has no topic ids; a new simulator has a new one."""
 
     def create_topics(self, names: Iterable[str]) -> None:
-        """Make topics by asking for them: the simulator has no CreateTopics."""
+        """Create topics by asking for their metadata: the simulator has no CreateTopics request."""
         client = Producer({"bootstrap.servers": self.address, "log_level": 0})
         for name in names:
             client.list_topics(name, timeout=10)
 
 
 def uses_simulator(settings: Settings) -> bool:
-    """Whether the worker brings its own broker, the simulator."""
+    """Tell whether the worker runs its own broker, the simulator."""
     return settings.kafka.bootstrap_servers == SIMULATOR

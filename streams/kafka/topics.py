@@ -1,4 +1,4 @@
-"""Names of the topics, and what is needed to create, grow and check them."""
+"""The names of the topics, and functions that create, grow and check the topics."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,30 +18,30 @@ REROUTED = "rerouted"
 COMMANDS = "profile-commands"
 EVENT_TOPICS = {"clicks": "click", "browses": "browse", "purchases": "purchase"}
 INPUTS = (*EVENT_TOPICS, REROUTED, COMMANDS)
-"""The topics that share one partition count: they give one user's records to one worker."""
+"""The topics that must have one partition count, so that all records of a user reach one worker."""
 
 LARGEST_INPUT_BYTES = 1 << 20
-"""Records of the inputs are at most this large (Kafka's own default); dead letters may be larger, by their headers."""
+"""Size limit of a record of the inputs (Kafka's own default). A dead letter may be larger, because of its headers."""
 
 _TIMEOUT_S = 30.0
 
 
 class TopicsError(PrefstreamError):
-    """Topics that are missing or don't fit together; the message says what to do."""
+    """Raised when topics are missing or do not fit together; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class TopicNames:
-    """Full names of the topics of a namespace."""
+    """Translates between the short and the full names of the topics of a namespace."""
 
     namespace: str = ""
 
     def full(self, name: str) -> str:
-        """The topic's name on the broker."""
+        """Return the topic's name on the broker."""
         return f"{self.namespace}.{name}" if self.namespace else name
 
     def short(self, full: str) -> str:
-        """The name without the namespace."""
+        """Return the name without the namespace."""
         return full.removeprefix(f"{self.namespace}.") if self.namespace else full
 
     @property
@@ -51,16 +51,19 @@ class TopicNames:
 
     @property
     def events(self) -> list[str]:
-        """Full names of the inputs that hold events alone, each user's in the user's own partition."""
+        """Full names of the inputs that hold only events; a user's events are in the user's own partition."""
         return [self.full(name) for name in EVENT_TOPICS]
 
     def item_vectors(self, encoder_version: str) -> str:
-        """The topic of one encoder version's item vectors."""
+        """Return the full name of the topic with one encoder version's item vectors."""
         return self.full(f"item-vectors-{encoder_version}")
 
 
 def wanted_topics(settings: Settings, encoder_version: str, of_features: Iterable[str] = ()) -> list[NewTopic]:
-    """Every topic of the namespace, as it should be created; ``of_features`` are those of features, compacted."""
+    """Return every topic of the namespace, as it should be created.
+
+    ``of_features`` are the short names of the features' topics, which are compacted.
+    """
     names = TopicNames(settings.namespace)
     partitions, replicas = settings.kafka.partitions, settings.kafka.replication_factor
     retention = {"retention.ms": str(int(settings.kafka.input_retention_h * 3_600_000))}
@@ -77,7 +80,7 @@ def wanted_topics(settings: Settings, encoder_version: str, of_features: Iterabl
 
 
 def create_topics(admin: AdminClient, topics: list[NewTopic]) -> list[str]:
-    """Create the topics that don't exist yet; returns their names."""
+    """Create the topics that do not exist yet; return their names, sorted."""
     created = []
     for name, future in admin.create_topics(topics, operation_timeout=_TIMEOUT_S).items():
         try:
@@ -90,7 +93,7 @@ def create_topics(admin: AdminClient, topics: list[NewTopic]) -> list[str]:
 
 
 def grow_topics(admin: AdminClient, names: TopicNames, partitions: int) -> None:
-    """Give all five inputs ``partitions`` partitions, in one request: they must never differ for long."""
+    """Give all five inputs ``partitions`` partitions, in one request: workers wait while the counts differ."""
     counts = partition_counts(admin, names.inputs)
     check_present(counts, names.inputs)
     largest = max(counts.values())
@@ -111,14 +114,14 @@ def grow_topics(admin: AdminClient, names: TopicNames, partitions: int) -> None:
 
 
 def partition_counts(admin: AdminClient, topics: list[str]) -> dict[str, int]:
-    """Partitions of each topic; a topic that doesn't exist is absent."""
-    # all topics, not these by name: asking by name makes a topic on brokers that create them on first use
+    """Return the number of partitions of each topic; a topic that does not exist is absent."""
+    # asks for all topics: some brokers create a topic when a client asks for it by name
     known = admin.list_topics(timeout=_TIMEOUT_S).topics
     return {topic: len(known[topic].partitions) for topic in topics if topic in known and known[topic].partitions}
 
 
 def check_inputs(counts: Mapping[str, int], names: TopicNames) -> int:
-    """The one partition count of the inputs; `TopicsError` where one is missing or they differ."""
+    """Return the partition count of the inputs; raise `TopicsError` if an input is missing or the counts differ."""
     check_present(counts, names.inputs)
     if len({counts[name] for name in names.inputs}) > 1:
         shown = ", ".join(f"{name} {counts[name]}" for name in names.inputs)
@@ -130,7 +133,7 @@ def check_inputs(counts: Mapping[str, int], names: TopicNames) -> int:
 
 
 def check_present(counts: Mapping[str, int], topics: list[str]) -> None:
-    """`TopicsError` where one of the topics is missing."""
+    """Raise `TopicsError` if one of the topics is missing."""
     missing = [name for name in topics if name not in counts]
     if missing:
         raise TopicsError(

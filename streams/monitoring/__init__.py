@@ -1,4 +1,5 @@
-"""What operators see: metrics, the health server, logs.
+"""Shows operators what a worker does: metrics, the health server and logs.
 
-May import ``settings``, ``arrays``, ``retry`` and ``errors`` alone.
+May import ``schemas`` and the modules that lie directly in ``streams`` (``settings``, ``errors`` and the like), and no
+other folder.
 """

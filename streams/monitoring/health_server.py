@@ -1,4 +1,4 @@
-"""The worker's HTTP port: /healthz (alive), /readyz (serving), /metrics (Prometheus)."""
+"""The worker's HTTP port: /healthz (is it alive?), /readyz (does it serve?), /metrics (for Prometheus)."""
 
 from collections.abc import Callable
 
@@ -9,16 +9,16 @@ from streams.monitoring.metrics import Metrics
 
 
 class HealthServer:
-    """Answers on one port."""
+    """Answers the health checks and the scrapes of metrics on one port."""
 
     def __init__(self, host: str, port: int, metrics: Metrics, problem: Callable[[], str | None]) -> None:
-        """``problem`` says why the worker is not ready, or None if it is."""
+        """``problem`` returns the reason why the worker is not ready, or None if it is ready."""
         self._host, self._port = host, port
         self._metrics, self._problem = metrics, problem
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
-        """Listen; returns the port, which the system chose if it was 0."""
+        """Start to listen and return the port; for port 0 the system chooses a free port."""
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)

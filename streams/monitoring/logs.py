@@ -1,4 +1,7 @@
-"""Structured logs: text with colours on a terminal, JSON lines elsewhere; the libraries' own records join in."""
+"""Structured logs: coloured text on a terminal, JSON lines elsewhere.
+
+The log records of the libraries are written in the same format.
+"""
 
 import logging
 import re
@@ -13,30 +16,30 @@ _REPEAT_AFTER_S = 30.0
 _CHILDREN = {
     "aiokafka": ["aiokafka.conn", "aiokafka.client", "aiokafka.cluster", "aiokafka.consumer.group_coordinator"],
     "cassandra": ["cassandra.cluster", "cassandra.pool", "cassandra.connection"],
-}  # a logger's filter does not reach its children
+}  # a logger's filter does not apply to its children, so each child gets one too
 
 
 class _Throttle(logging.Filter):
-    """Lets a library say the same thing again only after a while: clients repeat themselves while a server is away."""
+    """Drops a message that was logged less than 30 s ago: clients repeat their messages while a server is away."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: dict[tuple[str, str], float] = {}
+        self._logged_at: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # what differs between repeats (ports, times, attempts) is digits
+        # repeats of a message differ only in digits (ports, times, attempts)
         kind = (record.name, re.sub(r"\d+", "", record.getMessage())[:80])
         now = time.monotonic()
-        if now - self._said.get(kind, -_REPEAT_AFTER_S) < _REPEAT_AFTER_S:
+        if now - self._logged_at.get(kind, -_REPEAT_AFTER_S) < _REPEAT_AFTER_S:
             return False
-        if len(self._said) > 1_000:
-            self._said.clear()
-        self._said[kind] = now
+        if len(self._logged_at) > 1_000:
+            self._logged_at.clear()
+        self._logged_at[kind] = now
         return True
 
 
 def set_up_logging(settings: Logging) -> None:
-    """Send prefstream's and the libraries' logs to stderr in one format."""
+    """Write the logs of prefstream and of the libraries to stderr, in one format."""
     text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -66,7 +69,7 @@ def set_up_logging(settings: Logging) -> None:
     for name in ("librdkafka", "aiokafka", "cassandra"):
         for child in (name, *_CHILDREN.get(name, ())):
             logging.getLogger(child).addFilter(_Throttle())
-    # their info is an operator's debug
+    # to an operator the libraries' INFO messages are debugging details
     for name in ("aiokafka", "faust", "mode", "cassandra", "streams.fetch.transport"):
         if settings.level != "debug":
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What a worker counts, for Prometheus. Every metric carries the namespace as a label."""
+"""The metrics of a worker, for Prometheus. Every metric has the namespace as a label."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 
 
 class Waiting(Protocol):
-    """Work that waits on purpose now and then."""
+    """Work that sometimes waits on purpose."""
 
     @property
     def waited_s(self) -> float:
@@ -26,7 +26,9 @@ class Waiting(Protocol):
 
 
 class _Children(dict[tuple[str, ...], Any]):
-    """A metric by its labels: the metric itself looks a child up in 2 us, six times as long."""
+    """The series of one metric by their label values."""
+
+    # the metric's own `labels` takes 2 us, six times as long as this lookup
 
     def __init__(self, metric: Any, namespace: str) -> None:
         self._metric, self._namespace = metric, namespace
@@ -37,7 +39,7 @@ class _Children(dict[tuple[str, ...], Any]):
 
 
 class Metrics:
-    """One worker's metrics in a registry of their own, so that several workers fit into one test process."""
+    """The metrics of one worker, in a registry of their own: several workers can run in one test process."""
 
     def __init__(self, namespace: str = "") -> None:
         self.registry = CollectorRegistry()
@@ -57,38 +59,46 @@ class Metrics:
         def children(metric: Any) -> _Children:
             return _Children(metric, namespace)
 
-        events = counter("events", "Records read, by topic and what became of them.", "topic", "outcome")
+        events = counter("events", "Records read, by topic and outcome.", "topic", "outcome")
         self._events = children(events)
-        self._rerouted = counter("rerouted", "Records sent on to their user's partition.", "topic")
-        self._dead = counter("dead_letters", "Records refused, by reason.", "topic", "reason")
+        self._rerouted = counter("rerouted", "Records rerouted to their user's partition.", "topic")
+        self._dead = counter("dead_letters", "Records refused as dead letters, by reason.", "topic", "reason")
         self._batch = children(histogram("batch_records", "Records in a batch.", _SIZES, "topic"))
         self._stage = children(histogram("stage_seconds", "Seconds a batch spends in a stage.", _FAST, "stage"))
         self._latency = BatchHistogram(
-            "prefstream_event_to_recommendation_seconds",
-            "From a record's Kafka timestamp to its recommendation.",
-            _LATENCY,
-            {"namespace": namespace},
-            self.registry,
+            name="prefstream_event_to_recommendation_seconds",
+            text="Seconds from a record's Kafka timestamp to its recommendation.",
+            buckets=_LATENCY,
+            labels={"namespace": namespace},
+            registry=self.registry,
         )
-        self._lag = gauge("consumer_lag", "Records not read yet.", "topic", "partition")
-        self._cache = children(counter("cache_lookups", "Users of a batch by where they were found.", "result"))
+        self._lag = gauge("consumer_lag", "Records not processed yet.", "topic", "partition")
+        self._cache = children(
+            counter("cache_lookups", "Users looked up: hit = in memory, miss = in the store.", "result")
+        )
         self._hot = gauge("hot_users", "Users in memory.")
         self._dirty = gauge("dirty_users", "Users whose state is not saved yet.")
-        self._checkpoint = histogram("checkpoint_seconds", "Seconds of a checkpoint.", _FAST)
-        self._checkpoint_time = gauge("last_checkpoint_timestamp_seconds", "Unix time of the last good checkpoint.")
+        self._checkpoint = histogram("checkpoint_seconds", "Seconds that a checkpoint takes.", _FAST)
+        self._checkpoint_time = gauge(
+            "last_checkpoint_timestamp_seconds", "Unix time of the last successful checkpoint."
+        )
         self._saved = counter("profiles_saved", "Rows written to the store.")
-        self._store_errors = counter("store_errors", "Calls of the store that failed.", "operation")
+        self._store_errors = counter("store_errors", "Calls to the store that failed.", "operation")
         self._recommendations = children(counter("recommendations", "Recommendations emitted.", "kind"))
         self._items = gauge("index_items", "Items whose vector is known.")
-        self._probes = gauge("candidate_probes", "Clusters of items that a user is ranked from; 0 where all are.")
-        self._recall = gauge("candidate_recall", "Share of the exact top-k among the candidates; 1 where all are.")
-        self._encoded = counter("items_encoded", "Catalog items by what became of them.", "outcome")
-        self._partitions = gauge("assigned_partitions", "Input partitions this worker owns.")
-        self._waits = counter("waits", "Times the worker had to wait, by why.", "reason")
+        self._probes = gauge(
+            "candidate_probes", "IVF lists of items that are searched for a user; 0 if all items are ranked."
+        )
+        self._recall = gauge(
+            "candidate_recall", "Share of the exact top-k among the candidates; 1 if all items are ranked."
+        )
+        self._encoded = counter("items_encoded", "Catalog items, by outcome.", "outcome")
+        self._partitions = gauge("assigned_partitions", "Input partitions that this worker owns.")
+        self._waits = counter("waits", "Times that the worker had to wait, by reason.", "reason")
         self._encoder = gauge("encoder_info", "1 for the encoder version that serves.", "version")
-        self._index_lag = gauge("index_lag_records", "Item vectors written to the topic and not in the index yet.")
+        self._index_lag = gauge("index_lag_records", "Item vectors in the topic that are not in the index yet.")
         self._broker_errors = counter("broker_errors", "Errors that Kafka clients report.", "error")
-        # a rate needs a zero to rise from, and an operator a line that shows that all is well
+        # show these at 0 from the start: `rate` needs a first value, and 0 tells an operator that nothing failed
         for operation in ("load", "save", "read"):
             self._store_errors.labels(namespace, operation)
         for error in ("_TRANSPORT", "_ALL_BROKERS_DOWN"):
@@ -98,25 +108,28 @@ class Metrics:
         self._provider = gauge("onnx_provider_info", "1 for the ONNX Runtime provider that really runs.", "provider")
 
     def events(self, topic: str, outcome: str, count: int = 1) -> None:
-        """Records of a topic by ``outcome``: applied, forgotten, replayed, duplicate, rerouted, dead, command."""
+        """Count records of a topic by ``outcome``: applied, forgotten, replayed, duplicate, rerouted, dead, command."""
         if count:
             self._events[topic, outcome].inc(count)
 
     def rerouted(self, topic: str, count: int) -> None:
-        """Records sent on."""
+        """Count records that were rerouted."""
         self._rerouted.labels(self._namespace, topic).inc(count)
 
     def dead_letter(self, topic: str, reason: str) -> None:
-        """A record refused."""
+        """Count a record that was refused."""
         self._dead.labels(self._namespace, topic, reason).inc()
 
     def batch(self, topic: str, records: int) -> None:
-        """Size of a batch."""
+        """Note the size of a batch."""
         self._batch[topic,].observe(records)
 
     @contextmanager
     def stage(self, name: str, pace: Waiting | None = None) -> Iterator[None]:
-        """Time a stage: decode, load, quality, update, rank, encode, produce, save; without its waits for ``pace``."""
+        """Time a stage: decode, load, quality, update, rank, encode, produce, save.
+
+        The seconds that ``pace`` waits meanwhile do not count.
+        """
         start = perf_counter() - (pace.waited_s if pace else 0.0)
         try:
             yield
@@ -124,11 +137,11 @@ class Metrics:
             self._stage[name,].observe(perf_counter() - start - (pace.waited_s if pace else 0.0))
 
     def latency(self, seconds: ArrayLike) -> None:
-        """Event to recommendation, an observation a recommendation."""
+        """Note the seconds from event to recommendation, one value a recommendation."""
         self._latency.observe(seconds)
 
     def lag(self, topic: str, partition: int, records: int) -> None:
-        """Records of a partition that are not processed yet."""
+        """Set the number of records of a partition that are not processed yet."""
         self._lag.labels(self._namespace, topic, str(partition)).set(records)
 
     def forget_lags(self) -> None:
@@ -136,70 +149,70 @@ class Metrics:
         self._lag.clear()
 
     def cache(self, hits: int, misses: int) -> None:
-        """Users found in memory, and users looked up in the store."""
+        """Count users that were found in memory, and users that were looked up in the store."""
         self._cache["hit",].inc(hits)
         self._cache["miss",].inc(misses)
 
     def users(self, hot: Callable[[], int], dirty: Callable[[], int]) -> None:
-        """How to count users in memory and those not saved yet, whenever somebody asks."""
+        """Give two functions, called at each scrape: they count the users in memory, and those not saved yet."""
         self._hot.labels(self._namespace).set_function(hot)
         self._dirty.labels(self._namespace).set_function(dirty)
 
     def checkpoint(self, seconds: float, saved: int, unix_time: float) -> None:
-        """A checkpoint that went through."""
+        """Note a checkpoint that succeeded."""
         self._checkpoint.labels(self._namespace).observe(seconds)
         self._saved.labels(self._namespace).inc(saved)
         self._checkpoint_time.labels(self._namespace).set(unix_time)
 
     def store_error(self, operation: str) -> None:
-        """A call of the store that failed."""
+        """Count a call to the store that failed."""
         self._store_errors.labels(self._namespace, operation).inc()
 
     def recommendations(self, kind: str, count: int) -> None:
-        """Recommendations emitted: personal or trending."""
+        """Count emitted recommendations; ``kind`` is personal or trending."""
         if count:
             self._recommendations[kind,].inc(count)
 
     def items(self, known: int) -> None:
-        """Items in the index."""
+        """Set the number of items in the index."""
         self._items.labels(self._namespace).set(known)
 
     def candidates(self, probes: int, recall: float) -> None:
-        """How users are ranked where the catalog is large."""
+        """Set how the candidates of a large catalog are searched: IVF lists searched, and recall."""
         self._probes.labels(self._namespace).set(probes)
         self._recall.labels(self._namespace).set(recall)
 
     def encoded(self, outcome: str, count: int) -> None:
-        """Catalog items: encoded, withdrawn, removed, unknown (no vector)."""
+        """Count catalog items by ``outcome``: encoded, withdrawn, removed, unknown (no vector)."""
         if count:
             self._encoded.labels(self._namespace, outcome).inc(count)
 
     def partitions(self, count: int) -> None:
-        """Input partitions owned."""
+        """Set the number of input partitions that this worker owns."""
         self._partitions.labels(self._namespace).set(count)
 
     def wait(self, reason: str) -> None:
-        """The worker had to wait: unequal-partitions, dirty-budget, store, term."""
+        """Count a wait of the worker by ``reason``: unequal-partitions, dirty-budget, store, term."""
         self._waits.labels(self._namespace, reason).inc()
 
     def encoder(self, version: str) -> None:
-        """The encoder version that serves."""
+        """Set the encoder version that serves."""
         self._encoder.clear()
         self._encoder.labels(self._namespace, version).set(1)
         self.quality.begin(version)
 
     def provider(self, name: str) -> None:
-        """The ONNX Runtime provider that really runs."""
+        """Set the ONNX Runtime provider that really runs."""
         self._provider.labels(self._namespace, name).set(1)
 
     def index_lag(self, records: int) -> None:
-        """Item vectors that are not in the index yet."""
+        """Set the number of item vectors that are not in the index yet."""
         self._index_lag.labels(self._namespace).set(records)
 
     def broker_error(self, name: str) -> None:
-        """An error that a Kafka client reports, by librdkafka's name; called from the clients' threads."""
+        """Count an error of a Kafka client by librdkafka's name for it; called in the clients' threads."""
         self._broker_errors.labels(self._namespace, name).inc()
 
     def render(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

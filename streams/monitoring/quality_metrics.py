@@ -1,4 +1,4 @@
-"""The counters of online quality, for Prometheus: what was scored, what hit, and what lists are made of."""
+"""The metrics of online quality, for Prometheus: scored events, hits, and the contents of the lists."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from schemas.recommendation import REASON_KINDS
 
 
 class QualityMetrics:
-    """Rates are left to the reader: hits, reciprocal ranks and events are counters with the same labels.
+    """Counts events, hits and reciprocal ranks under the same labels; a reader divides them to get rates.
 
-    ``model`` is the encoder version that made the list which was scored, ``user`` is ``new`` or ``known``, ``reason``
-    the kind of reason with which the item was recommended.
+    The label ``model`` is the encoder version that made the scored list. ``user`` is ``new`` or ``known``.
+    ``reason`` is the kind of reason with which the item was recommended.
     """
 
     def __init__(self, registry: CollectorRegistry, namespace: str) -> None:
@@ -23,36 +23,41 @@ class QualityMetrics:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"prefstream_{name}", text, ["namespace", *labels], registry=registry)
 
-        self._scored = counter(
-            "online_events", "Events scored against the list that their user was last given.", "model", "user"
-        )
-        self._hits = counter("online_hits", "Of these, those whose item was in the list.", "model", "user", "reason")
+        self._scored = counter("online_events", "Events scored against the last list of their user.", "model", "user")
+        self._hits = counter("online_hits", "Scored events whose item was in the list.", "model", "user", "reason")
         self._ranks = counter(
-            "online_reciprocal_rank", "Sum of 1/rank of the hits; the first place is 1.", "model", "user", "reason"
+            "online_reciprocal_rank", "Sum of 1/rank of the hits; the first item has rank 1.", "model", "user", "reason"
         )
         self._trend_hits = counter(
-            "online_baseline_hits", "Of the same events, those whose item was in the trending top-k.", "model", "user"
+            "online_baseline_hits", "Scored events whose item was in the trending top-k.", "model", "user"
         )
-        self._trend_ranks = counter("online_baseline_reciprocal_rank", "Sum of 1/rank of those.", "model", "user")
-        self._unscored = counter("online_unscored_events", "Events applied, but not scored, by why.", "why")
+        self._trend_ranks = counter(
+            "online_baseline_reciprocal_rank", "Sum of 1/rank of the hits in the trending top-k.", "model", "user"
+        )
+        self._unscored = counter("online_unscored_events", "Events applied but not scored, by reason.", "why")
         self._unknown = counter("unknown_item_events", "Events of items that have no vector.")
         self._purchases = counter("purchases", "Purchases applied.")
         self._conversions = counter(
-            "conversions", "Purchases that followed from a recommendation, by how that is known.", "via", "reason"
+            "conversions", "Purchases that followed from a recommendation, by the evidence for it.", "via", "reason"
         )
         self._attributed = counter(
-            "attributed_events", "Events that name the recommendation they came from, by which it is.", "type", "list"
+            "attributed_events", "Events that carry a recommendation id, by which list it names.", "type", "list"
         )
         self._items = counter("recommended_items", "Items in recommendations, by reason.", "reason")
         self._bits = counter("recommended_self_information_bits", "Sum of the items' self-information.")
         self._distinct = gauge("recommended_items_distinct", "Items that this worker recommended in the last hour.")
-        self._coverage = gauge("catalog_coverage_ratio", "Those, of all items whose vector is known.")
+        self._coverage = gauge(
+            "catalog_coverage_ratio",
+            "Items recommended in the last hour, as a share of all items whose vector is known.",
+        )
         self._drift = gauge(
-            "vector_drift_ratio", "Cosine distance of the mean vector: the last minutes to the last hours.", "of"
+            "vector_drift_ratio",
+            "Cosine distance between the mean vectors of the last minutes and the last hours.",
+            "of",
         )
 
     def begin(self, model: str) -> None:
-        """Show every series of a model from the start: a rate needs a zero to rise from."""
+        """Show every series of a model at 0 from the start: `rate` needs a first value."""
         for user in ("known", "new"):
             self.scored(model, user, 0)
             self.trending_hits(model, user, 0, 0.0)
@@ -67,50 +72,50 @@ class QualityMetrics:
         self.recommended([0] * (len(REASON_KINDS) + 1), 0.0)
 
     def scored(self, model: str, user: str, events: int) -> None:
-        """Events that were looked for in a list."""
+        """Count events that were compared with a list."""
         self._scored.labels(self._namespace, model, user).inc(events)
 
     def hits(self, model: str, user: str, reason: str, hits: int, reciprocal_ranks: float) -> None:
-        """Events whose item was in the list."""
+        """Count events whose item was in the list, and add the sum of their 1/rank."""
         self._hits.labels(self._namespace, model, user, reason).inc(hits)
         self._ranks.labels(self._namespace, model, user, reason).inc(reciprocal_ranks)
 
     def trending_hits(self, model: str, user: str, hits: int, reciprocal_ranks: float) -> None:
-        """Events whose item was in what is trending: the popularity baseline."""
+        """Count events whose item was in the trending top-k, the popularity baseline."""
         self._trend_hits.labels(self._namespace, model, user).inc(hits)
         self._trend_ranks.labels(self._namespace, model, user).inc(reciprocal_ranks)
 
     def unscored(self, why: str, events: int) -> None:
-        """Events that no list could have been right about: no-list, or left-out by the rules."""
+        """Count events that no list could have hit: no-list, or left-out (the item was excluded)."""
         self._unscored.labels(self._namespace, why).inc(events)
 
     def unknown_items(self, events: int) -> None:
-        """Events of items that are not in the index."""
+        """Count events of items that are not in the index."""
         self._unknown.labels(self._namespace).inc(events)
 
     def purchases(self, events: int) -> None:
-        """Purchases applied."""
+        """Count purchases that were applied."""
         self._purchases.labels(self._namespace).inc(events)
 
     def conversions(self, via: str, reason: str, purchases: int) -> None:
-        """Purchases that followed from a recommendation: by list, by visit, or by the id that the event carries."""
+        """Count purchases that followed from a recommendation; ``via`` is list, visit, or id (the event carries it)."""
         self._conversions.labels(self._namespace, via, reason).inc(purchases)
 
     def attributed(self, event_type: str, which: str, events: int) -> None:
-        """Events that carry a recommendation_id: of their user's last list, or of an earlier one."""
+        """Count events that carry a recommendation_id: of their user's last list, or of an earlier list."""
         self._attributed.labels(self._namespace, event_type, which).inc(events)
 
     def recommended(self, by_reason: Sequence[int], bits: float) -> None:
-        """Items given, by reason code (0 is no item), and the sum of their self-information."""
+        """Count recommended items by reason code (0 is no item), and add the sum of their self-information."""
         for reason, items in zip(REASON_KINDS, by_reason[1:], strict=False):
             self._items.labels(self._namespace, reason).inc(items)
         self._bits.labels(self._namespace).inc(bits)
 
     def coverage(self, distinct: int, items: int) -> None:
-        """Items recommended within the window, of those known."""
+        """Set how many different items were recommended within the window, out of ``items`` known."""
         self._distinct.labels(self._namespace).set(distinct)
         self._coverage.labels(self._namespace).set(distinct / items if items else 0.0)
 
     def drift(self, of: str, distance: float) -> None:
-        """Drift of the vectors of items or users."""
+        """Set the drift of the vectors; ``of`` says whose: items or users."""
         self._drift.labels(self._namespace, of).set(distance)

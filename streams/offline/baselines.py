@@ -1,7 +1,7 @@
-"""What a trained encoder has to beat: popularity, item-to-item counts, nearest sessions, matrix factorisation.
+"""Baselines that a trained encoder has to beat: popularity, item-to-item, nearest sessions, matrix factorisation.
 
-Each learns from sequences of item ids and answers with the k best items after a history. None updates itself: they
-stand beside the stream in an evaluation, not in a worker.
+A baseline learns from sequences of item ids, and recommends the k best items after a history. Baselines don't learn
+from new events: they are for evaluations, not for workers.
 """
 
 from collections import Counter, defaultdict
@@ -19,11 +19,11 @@ class Baseline(Protocol):
     """A model of the next item."""
 
     def recommend(self, history: Items, k: int) -> list[str]:
-        """The k best items after a history, best first; fewer where it knows no more."""
+        """Return the k best items after a history, best first; fewer if the baseline knows fewer."""
 
 
 class Popularity:
-    """The same for all: what was seen most often."""
+    """Recommends the same items to all users: those with the most events."""
 
     def __init__(self, train: Sequence[Items]) -> None:
         counts = Counter(item for sequence in train for item in sequence)
@@ -34,7 +34,7 @@ class Popularity:
 
 
 class ItemToItem:
-    """What came next after the last item most often: first-order counts."""
+    """Recommends the items that most often came directly after the last item (first-order counts)."""
 
     def __init__(self, train: Sequence[Items]) -> None:
         following: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -44,8 +44,8 @@ class ItemToItem:
         self._following = following
 
     def recommend(self, history: Items, k: int) -> list[str]:
-        found = self._following.get(history[-1]) if history else None
-        return [] if found is None else [item for item, _ in found.most_common(k)]
+        counts = self._following.get(history[-1]) if history else None
+        return [] if counts is None else [item for item, _ in counts.most_common(k)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +53,18 @@ class Vsknn:
     """Settings of VSKNN: Ludewig and Jannach, Evaluation of session-based recommendation algorithms (2018)."""
 
     neighbours: int = 100
-    sample: int = 1_000  # latest sessions with an item of the history that are compared
+    sample: int = 1_000  # for each item of the history this many sessions with it, the latest, are compared
 
     def position_weight(self, rank: int, length: int) -> float:
-        """Of an item of the history, the newest being rank 0: linear in the position."""
+        """Weight of an item of the history; the newest has rank 0. The weight falls linearly with the rank."""
         return 1.0 - rank / length
 
     def match_weight(self, distance: int) -> float:
-        """Of an item of a neighbour, so many places after (or before) the newest common item."""
+        """Weight of a neighbour's item that is ``distance`` positions after (or before) the newest common item."""
         return 1.0
 
     def similarity(self, weight: float, history: int, neighbour: int) -> float:
-        """Of sessions of so many items each, whose common items weigh so much."""
+        """Similarity of two sessions of ``history`` and ``neighbour`` items; ``weight``: of the items in common."""
         return weight
 
 
@@ -86,7 +86,7 @@ class Vstan(Vsknn):
 
 
 class NearestSessions:
-    """Items of the sessions that share most with this one."""
+    """Recommends the items of the sessions that have most in common with the history."""
 
     def __init__(self, train: Sequence[Items], settings: Vsknn) -> None:
         self._settings = settings
@@ -116,15 +116,18 @@ class NearestSessions:
         scores: defaultdict[str, float] = defaultdict(float)
         for similarity, number in near:
             session = self._sessions[number]
-            place = max(at for at, item in enumerate(session) if item in weights)
-            factor = similarity * weights[session[place]]
-            for at, item in enumerate(session):
-                scores[item] += factor * settings.match_weight(abs(at - place))
-        return [item for item, _ in sorted(scores.items(), key=lambda one: -one[1])[:k]]
+            newest_common = max(index for index, item in enumerate(session) if item in weights)
+            factor = similarity * weights[session[newest_common]]
+            for index, item in enumerate(session):
+                scores[item] += factor * settings.match_weight(abs(index - newest_common))
+        return [item for item, _ in sorted(scores.items(), key=lambda item_score: -item_score[1])[:k]]
 
 
 class MatrixFactorisation:
-    """Implicit ALS (Hu, Koren and Volinsky, ICDM 2008) by the library ``implicit``, the history folded in as a user."""
+    """Implicit ALS (Hu, Koren and Volinsky, ICDM 2008) of the library ``implicit``.
+
+    A history is folded in as a new user.
+    """
 
     def __init__(self, train: Sequence[Items], factors: int = 64, iterations: int = 15, seed: int = 0) -> None:
         from implicit.cpu.als import AlternatingLeastSquares
@@ -137,7 +140,9 @@ class MatrixFactorisation:
         rows = np.repeat(np.arange(len(train)), [len(sequence) for sequence in train])
         columns = np.array([self._numbers[item] for sequence in train for item in sequence])
         seen = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (len(train), len(self._ids)))
-        with threadpool_limits(1, user_api="blas"):  # its own threads and those of BLAS would fight
+        with threadpool_limits(
+            1, user_api="blas"
+        ):  # the threads of `implicit` and those of BLAS would slow each other down
             self._model = AlternatingLeastSquares(factors=factors, iterations=iterations, random_state=seed)
             self._model.fit(seen, show_progress=False)
 
@@ -148,8 +153,8 @@ class MatrixFactorisation:
         row = self._matrix(
             (np.ones(len(known), np.float32), (np.zeros(len(known), np.int64), known)), (1, len(self._ids))
         )
-        found, _ = self._model.recommend(0, row, N=k, filter_already_liked_items=False, recalculate_user=True)
-        return [self._ids[number] for number in found.tolist()]
+        numbers, _ = self._model.recommend(0, row, N=k, filter_already_liked_items=False, recalculate_user=True)
+        return [self._ids[number] for number in numbers.tolist()]
 
 
 BASELINES: dict[str, Callable[[Sequence[Items]], Baseline]] = {
@@ -159,4 +164,4 @@ BASELINES: dict[str, Callable[[Sequence[Items]], Baseline]] = {
     "vstan": lambda train: NearestSessions(train, Vstan()),
     "matrix-factorisation": MatrixFactorisation,
 }
-"""Name of each baseline, and how it is made from training sequences."""
+"""Each baseline by its name, as a function that makes it from training sequences."""

@@ -1,4 +1,4 @@
-"""Recorded events and items, a line each: the project's JSON lines and Taobao's UserBehavior.csv, plain or gzip."""
+"""Reads recorded events and items, one a line: JSON lines, or Taobao's UserBehavior.csv, plain or gzip."""
 
 import gzip
 import itertools
@@ -19,7 +19,7 @@ from schemas.explain import explain
 from streams.errors import PrefstreamError
 
 LONGEST_LINE_BYTES = 1 << 20
-_HEAD_LINES = 20  # looked at to recognise the format: the first ones may be broken
+_HEAD_LINES = 20  # lines that are read to recognise the format: the first ones may be broken
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 
@@ -32,14 +32,14 @@ Line = tuple[int, bytes | None]
 
 
 class EventFileError(PrefstreamError):
-    """A file that can't be read or isn't what it should be; the message says what was expected."""
+    """A file can't be read, or has another format; the message says what was expected."""
 
 
 class LineFile:
-    """The lines of a file with their numbers, from 1; None for a line that is too long to be an event or item."""
+    """The lines of a file with their numbers, from 1; None stands for a line longer than ``LONGEST_LINE_BYTES``."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file; `EventFileError` if that fails."""
+        """Open the file; raises `EventFileError` if that fails."""
         self.path = path
         self.name = path.name.removesuffix(".gz")
         try:
@@ -51,7 +51,7 @@ class LineFile:
         self._lines: Any = gzip.GzipFile(fileobj=self._file) if packed else self._file
         self._rest = self._read()
         self.head = list(itertools.islice(self._rest, _HEAD_LINES))
-        """The first lines, which come again when the file is iterated."""
+        """The first lines; iterating over the file gives them again."""
 
     def __enter__(self) -> "LineFile":
         return self
@@ -66,7 +66,7 @@ class LineFile:
 
     @property
     def position(self) -> int:
-        """Bytes of the file that were read so far, as they lie on the disk."""
+        """Bytes of the file on disk (compressed, if it is gzip) that were read so far."""
         return self._file.tell()
 
     def _read(self) -> Iterator[Line]:
@@ -84,23 +84,23 @@ class LineFile:
                     yield number, None
                 elif not line.isspace():
                     yield number, line
-        except (OSError, EOFError, zlib.error) as error:  # the latter two: gzip that is cut or damaged
+        except (OSError, EOFError, zlib.error) as error:  # EOFError, zlib.error: a gzip file that is cut off or damaged
             raise EventFileError(f"Reading {str(self.path)!r} failed after line {number - 1}: {error}.") from None
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether a file is gzipped, whatever its name says."""
+    """Tell by its content whether a file is gzip."""
     with path.open("rb") as file:
         return file.read(len(_GZIP)) == _GZIP
 
 
 def read_events(lines: LineFile) -> Iterator[tuple[int, Event | DecodeError]]:
-    """Line number and event of each line, or why it is none; empty lines are left out.
+    """Yield each line's number, and its event or the reason why it is none; empty lines are skipped.
 
     Raises
     ------
     EventFileError
-        The file is in none of the formats, or reading it failed.
+        The file has none of the known formats, or reading it failed.
     """
     read = _reader(lines)
     for number, line in lines:
@@ -111,10 +111,10 @@ def read_events(lines: LineFile) -> Iterator[tuple[int, Event | DecodeError]]:
 
 
 def read_items(lines: LineFile) -> Iterator[tuple[int, CatalogItem | DecodeError]]:
-    """Line number and catalog item of each line, or why it is none; empty lines are left out."""
+    """Yield each line's number, and its catalog item or the reason why it is none; empty lines are skipped."""
     if lines.head and not any(_is_json(line) for _, line in lines.head):
         raise EventFileError(
-            f"{str(lines.path)!r} holds no catalog: an item a line was expected, such as "
+            f"{str(lines.path)!r} holds no catalog: expected was one item a line, such as "
             f'{{"item_id": "i1", "title": "Blue boots"}}; the first line is {_shown(lines)}.'
         )
     for number, line in lines:
@@ -159,7 +159,7 @@ def _is_taobao(line: bytes | None) -> bool:
 
 
 def is_taobao_header(line: bytes) -> bool:
-    """Whether a line names the columns of Taobao's UserBehavior.csv."""
+    """Tell whether a line is the header of Taobao's UserBehavior.csv."""
     columns = line.lower().split(b",")
     return len(columns) == 5 and all(word in column for word, column in zip(_TAOBAO_HEADER, columns, strict=True))
 

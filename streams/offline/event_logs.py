@@ -1,4 +1,7 @@
-"""Whole event logs in memory, for training and evaluation: JSON lines, Taobao's CSV, CSV with a header, Parquet."""
+"""Reads whole event logs into memory, for training and evaluation.
+
+The formats are JSON lines, Taobao's CSV, CSV with a header, and Parquet.
+"""
 
 import csv
 import gzip
@@ -26,25 +29,25 @@ _TYPE_CODES: dict[str, int] = {kind: code for code, kind in enumerate(EVENT_TYPE
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
-    """Histories, one a user, each in order of time; the user with the earliest last event first."""
+    """Histories of users, each in order of time. The user whose last event is the earliest comes first."""
 
     histories: list[History]
     skipped: int
-    """Lines or rows that are no event."""
+    """Number of lines or rows that are no event."""
 
 
 def read_log(path: Path) -> EventLog:
     """Read a file of events.
 
-    A table (CSV with a header, Parquet) has the columns ``user_id`` (or ``session_id``) and ``item_id``; it may have
-    ``type`` (click, browse or purchase; a click, if not) and ``event_time_ms``, or ``event_time`` as a timestamp
-    (Parquet) or ISO 8601 (UTC where it names no zone). Without times the order of the rows is the order of time. A file
-    may be gzipped, but for Parquet.
+    A table (CSV with a header, or Parquet) has the columns ``user_id`` (or ``session_id``) and ``item_id``. It may have
+    the column ``type`` (click, browse or purchase); without it every event is a click. It may have ``event_time_ms``,
+    or ``event_time`` as a timestamp (Parquet) or in ISO 8601 (UTC, if it names no zone). Without times the rows must be
+    in the order of time. A file may be gzip, except for Parquet.
 
     Raises
     ------
     EventFileError
-        A file that can't be read, in none of the formats, or without one event.
+        The file can't be read, has none of these formats, or holds no event.
     """
     if path.suffix == ".parquet":
         rows = _parquet(path)
@@ -64,12 +67,12 @@ def read_log(path: Path) -> EventLog:
         users.setdefault(user, []).append((time_ms or 0, item, kind))
     if not users:
         raise EventFileError(
-            f"{str(path)!r} holds no event ({skipped} lines were none): see `prefstream train --help`."
+            f"{str(path)!r} holds no event ({skipped} lines are no events): see `prefstream train --help`."
         )
     if not timed:
         return EventLog([_history(events, timed=False) for events in users.values()], skipped)
     for events in users.values():
-        events.sort(key=lambda event: event[0])  # stable: a tie keeps the order of the file
+        events.sort(key=lambda event: event[0])  # the sort is stable: events of one time keep the order of the file
     ordered = sorted(users.values(), key=lambda events: events[-1][0])
     return EventLog([_history(events, timed=True) for events in ordered], skipped)
 
@@ -93,7 +96,7 @@ def _row(event: Event) -> Row:
 
 
 def _has_header(path: Path) -> bool:
-    if not path.is_file():  # a pipe can be read once only; what is not there is said where it is read
+    if not path.is_file():  # a pipe can be read only once; a missing file is reported when it is read
         return False
     with LineFile(path) as lines:
         first = (lines.head[0][1] or b"") if lines.head else b""
@@ -134,7 +137,7 @@ def _parquet(path: Path) -> Iterator[Row | None]:
 
 
 def _whole_ms(batch: Any, name: str | None) -> Any:
-    """A batch with timestamps of any unit as milliseconds."""
+    """Convert timestamps of any unit to milliseconds."""
     import pyarrow
 
     if name is None or not pyarrow.types.is_timestamp(batch.schema.field(name).type):
@@ -143,16 +146,16 @@ def _whole_ms(batch: Any, name: str | None) -> Any:
     return batch.set_column(batch.schema.get_field_index(name), name, whole)
 
 
-def _columns(path: Path, found: Sequence[str]) -> dict[str, str | None]:
-    """Name in the table of each column that is used."""
+def _columns(path: Path, present: Sequence[str]) -> dict[str, str | None]:
+    """Name of each column that is used, as the table has it."""
     names = {
-        wanted: next((name for name in known if name in found), None)
+        wanted: next((name for name in known if name in present), None)
         for wanted, known in (("user", _USER), ("item", _ITEM), ("type", _TYPE), ("time", _TIME))
     }
     if names["user"] is None or names["item"] is None:
         raise EventFileError(
-            f"{str(path)!r} has the columns {', '.join(found)}; expected were user_id (or session_id) and item_id, "
-            "and where there are any type and event_time_ms (or event_time)."
+            f"{str(path)!r} has the columns {', '.join(present)}; expected were user_id (or session_id) and item_id, "
+            "and, if the log has them, type and event_time_ms (or event_time)."
         )
     return names
 
@@ -178,12 +181,12 @@ def _time_ms(value: Any) -> int:
 
 
 def questions(log: Sequence[History], limit: int, seed: int = 0) -> Questions:
-    """Every event but each user's first, to be predicted; of more than ``limit`` a random choice."""
+    """Ask for every event except each user's first; if that is more than ``limit``, for a random sample of them."""
     counts = np.array([max(len(history.items) - 1, 0) for history in log], np.int64)
     users = np.repeat(np.arange(len(log)), counts)
     seen = 1 + np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
     if len(users) > limit:
         chosen = np.sort(np.random.default_rng(seed).choice(len(users), limit, replace=False))
         users, seen = users[chosen], seen[chosen]
-    targets = [log[user].items[place] for user, place in zip(users.tolist(), seen.tolist(), strict=True)]
+    targets = [log[user].items[index] for user, index in zip(users.tolist(), seen.tolist(), strict=True)]
     return Questions(log, users, seen, targets)

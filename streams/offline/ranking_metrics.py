@@ -1,4 +1,4 @@
-"""Figures of recommendation lists, from the place of the item that came next; with bootstrap intervals."""
+"""Measures recommendation lists by the rank of the item that came next, with bootstrap intervals."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,8 +10,9 @@ from encoders.index.item_index import ItemIndex
 from streams.arrays import Float64Array, Int64Array
 
 AT = (5, 10, 20)
+"""Lengths of lists that are measured."""
 LENGTHS = ((1, 1), (2, 4), (5, 9), (10, 19), (20, None))
-"""Groups of history lengths, first and last."""
+"""Groups of history lengths: the shortest and the longest of each; None: without limit."""
 _RESAMPLES = 200
 
 
@@ -24,43 +25,48 @@ class Figure(NamedTuple):
 
 
 def rank_of(lists: Sequence[Sequence[str]], targets: Sequence[str]) -> Int64Array:
-    """Place of each target in its list, from 0; -1 where it is not in it: int64 (B,).
+    """Find the rank of each target in its list, from 0; -1 if the list does not hold it: int64 (B,).
 
     >>> rank_of([["a", "b"], ["a"]], ["b", "c"]).tolist()
     [1, -1]
     """
-    places = [found.index(target) if target in found else -1 for found, target in zip(lists, targets, strict=True)]
-    return np.array(places, np.int64)
+    ranks = [items.index(target) if target in items else -1 for items, target in zip(lists, targets, strict=True)]
+    return np.array(ranks, np.int64)
 
 
-def gains_at(places: Int64Array, k: int) -> dict[str, Float64Array]:
-    """Recall (with one target a list it is the hit rate), reciprocal rank and NDCG of each list at k: float64 (B,).
+def metrics_at(ranks: Int64Array, k: int) -> dict[str, Float64Array]:
+    """Recall, reciprocal rank and NDCG of each list, cut at k: float64 (B,) by name.
 
-    >>> {name: each.tolist() for name, each in gains_at(np.array([0, 2, -1]), 2).items()}
+    Each list has one target, so recall is the hit rate. The arguments are the results of ``rank_of``.
+
+    >>> {name: each.tolist() for name, each in metrics_at(np.array([0, 2, -1]), 2).items()}
     {'recall': [1.0, 0.0, 0.0], 'mrr': [1.0, 0.0, 0.0], 'ndcg': [1.0, 0.0, 0.0]}
     """
-    hit = (places >= 0) & (places < k)
-    place = np.where(hit, places, 0)
+    hit = (ranks >= 0) & (ranks < k)
+    rank = np.where(hit, ranks, 0)
     return {
         "recall": hit.astype(np.float64),
-        "mrr": np.where(hit, 1.0 / (place + 1), 0.0),
-        "ndcg": np.where(hit, 1.0 / np.log2(place + 2.0), 0.0),
+        "mrr": np.where(hit, 1.0 / (rank + 1), 0.0),
+        "ndcg": np.where(hit, 1.0 / np.log2(rank + 2.0), 0.0),
     }
 
 
-def accuracy(places: Int64Array, seed: int = 0) -> dict[str, Figure]:
-    """Recall, MRR and NDCG at 5, 10 and 20; nothing for no lists."""
-    return _figures({f"{name}@{k}": each for k in AT for name, each in gains_at(places, k).items()}, seed)
+def accuracy(ranks: Int64Array, seed: int = 0) -> dict[str, Figure]:
+    """Mean recall, MRR and NDCG at 5, 10 and 20, with intervals; an empty dict if there are no lists."""
+    return _figures({f"{name}@{k}": each for k in AT for name, each in metrics_at(ranks, k).items()}, seed)
 
 
 def lost(before: Int64Array, after: Int64Array, seed: int = 0) -> dict[str, Figure]:
-    """What ``accuracy`` falls by between two sets of lists for the same questions, asked of both each time.
+    """How much lower ``accuracy`` is for ``after`` than for ``before``, two sets of lists for the same questions.
+
+    Each resample draws the same questions from both sets.
 
     >>> lost(np.array([0, 0, 7]), np.array([0, -1, 7]))["recall@5"].mean
     0.3333333333333333
     """
     return _figures(
-        {f"{name}@{k}": each - gains_at(after, k)[name] for k in AT for name, each in gains_at(before, k).items()}, seed
+        {f"{name}@{k}": each - metrics_at(after, k)[name] for k in AT for name, each in metrics_at(before, k).items()},
+        seed,
     )
 
 
@@ -70,7 +76,7 @@ def _figures(columns: Mapping[str, Float64Array], seed: int) -> dict[str, Figure
     if not size:
         return {}
     rng = np.random.default_rng(seed)
-    # how often each list is drawn: one product instead of a gather a resample
+    # how often each resample draws each list; one matrix product gives the means of all resamples
     counts = rng.multinomial(size, np.full(size, 1 / size), _RESAMPLES)
     low, high = np.quantile(values @ counts.T / size, (0.025, 0.975), axis=1)
     return {
@@ -80,7 +86,7 @@ def _figures(columns: Mapping[str, Float64Array], seed: int) -> dict[str, Figure
 
 
 def groups(lengths: Int64Array, cold: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
-    """Which lists belong to each group: by length of the history, and those whose target was never trained on."""
+    """Masks of the lists in each group: by length of the history, and lists whose target was not trained on."""
     named = {}
     for first, last in LENGTHS:
         name = f"{first}" if first == last else f"{first}+" if last is None else f"{first}-{last}"
@@ -91,21 +97,21 @@ def groups(lengths: Int64Array, cold: NDArray[np.bool_]) -> dict[str, NDArray[np
 def beyond(
     lists: Sequence[Sequence[str]], popularity: Mapping[str, int], index: ItemIndex, k: int = 20
 ) -> dict[str, float]:
-    """Coverage, novelty and diversity of the first k of each list.
+    """Coverage, novelty and diversity of the first k items of each list.
 
-    Coverage: the share of the index that some list shows. Novelty: mean of ``-log2`` of the share of events that an
-    item has (one event more for each, so that none is infinite). Diversity: 1 minus the mean cosine of two items of a
-    list.
+    Coverage is the share of the index's items that at least one list shows. Novelty is the mean, over the items shown,
+    of ``-log2`` of the item's share of all events; one event is added to each item, so that no value is infinite.
+    Diversity is 1 minus the mean cosine of two items of a list.
     """
-    shown = [list(found[:k]) for found in lists]
-    distinct = {item for found in shown for item in found}
+    shown = [list(items[:k]) for items in lists]
+    distinct = {item for items in shown for item in items}
     total = sum(popularity.values()) + len(index)
     bits = {item: -np.log2((popularity.get(item, 0) + 1) / total) for item in distinct}
-    novelty = [bits[item] for found in shown for item in found]
+    novelty = [bits[item] for items in shown for item in items]
     rows = {item: index.row(item) for item in distinct}
     spread = []
-    for found in shown:
-        vectors = index.gather(np.array([rows[item] for item in found if rows[item] >= 0], np.int64))
+    for items in shown:
+        vectors = index.gather(np.array([rows[item] for item in items if rows[item] >= 0], np.int64))
         n = len(vectors)
         if n > 1:
             total_vector = vectors.sum(axis=0, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The report of an evaluation as one HTML file: tables, and plots as inline SVG."""
+"""Makes the report of an evaluation as one HTML file, with tables, and plots as inline SVG."""
 
 from collections.abc import Sequence
 from html import escape
@@ -19,9 +19,9 @@ svg text { fill: #dbe4ee } line { stroke: #dbe4ee } tr + tr { border-color: #2b3
 
 
 def page(encoder: str, data: str, reports: Sequence[Report], remarks: Sequence[tuple[str, str]] = ()) -> str:
-    """The whole page; the first report is the encoder's, the others are baselines or variants.
+    """Make the whole page. The first report is that of the encoder; the others are of baselines or variants.
 
-    ``remarks`` are names and values that stand above the plots.
+    ``remarks`` are names and values that are shown above the plots.
     """
     first = reports[0]
     parts = [
@@ -43,7 +43,7 @@ def page(encoder: str, data: str, reports: Sequence[Report], remarks: Sequence[t
     parts.append("<h2>All figures</h2>" + _table(reports))
     if first.cost is not None:
         parts.append(
-            f"<p>Update {first.cost.update_us:.1f} us an event, ranking {first.cost.rank_us:.0f} us a user.</p>"
+            f"<p>Update {first.cost.update_us:.1f} us per event, ranking {first.cost.rank_us:.0f} us per user.</p>"
         )
     return "\n".join(parts) + "\n"
 
@@ -52,9 +52,9 @@ def _bars(rows: Sequence[tuple[str, Figure]], *, all_ours: bool = False) -> str:
     most = max((figure.high for _, figure in rows), default=0.0) or 1.0
     scale = (_WIDTH - _LEFT - _RIGHT) / most
     drawn = []
-    for place, (name, figure) in enumerate(rows):
-        top, middle = place * (_BAR + 8), place * (_BAR + 8) + _BAR / 2
-        kind = "ours" if all_ours or place == 0 else "other"
+    for index, (name, figure) in enumerate(rows):
+        top, middle = index * (_BAR + 8), index * (_BAR + 8) + _BAR / 2
+        kind = "ours" if all_ours or index == 0 else "other"
         low, high = _LEFT + figure.low * scale, _LEFT + figure.high * scale
         text = f"{100 * figure.mean:.2f} ({100 * figure.low:.2f} to {100 * figure.high:.2f})"
         drawn.append(

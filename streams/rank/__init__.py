@@ -1,4 +1,4 @@
-"""Stage 4, from users to their top-k: preference vectors, exclusions, the loaded encoder and the search.
+"""Stage 4, from users to their top-k: the loaded encoder, its inputs, the candidate search, exclusions, popular items.
 
 May import ``state``, ``monitoring`` and ``encoders``.
 """

@@ -1,6 +1,6 @@
-"""Items that a user may not be given, as rows of the index, and the score adjustments that take them out.
+"""Exclusions: items that must not be recommended to a user, and the score adjustments that exclude them.
 
-The rankers add an adjustment to the score of any (user, item): a bonus would raise it, and lists name it `bonus`.
+The rankers add an adjustment to the score of a user for an item. Recommended lists show it as `bonus`.
 """
 
 from dataclasses import dataclass
@@ -18,18 +18,27 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Exclusions:
-    """The settings of the exclusions."""
+    """The settings of exclusions."""
 
     exclude_purchased_days: float = 30.0
     """Days for which a purchased item is excluded; 0 excludes no purchase."""
     exclude_seen_events: int = 20
-    """The items of this many latest events are excluded; 0 excludes none."""
+    """Number of latest events whose items are excluded; 0 excludes none."""
 
 
 def excluded_rows(table: ProfileTable, slots: IntpArray, index: ItemIndex, exclusions: Exclusions) -> Int64Array:
-    """Rows of the index that B users may not be given: int64 array of shape (B, A), -1 where there is none.
+    """Find the rows of the index that are excluded for B users.
 
-    "Now" is the time of the user's latest event or purchase, so the result depends on the events alone.
+    A purchase's age is counted up to the time of the user's latest event or purchase, so the result depends on the
+    events alone, not on a clock.
+
+    Parameters
+    ----------
+    slots : intp array of shape (B,)
+
+    Returns
+    -------
+    int64 array of shape (B, A), -1 in unused entries.
     """
     parts = []
     if exclusions.exclude_seen_events:
@@ -40,7 +49,7 @@ def excluded_rows(table: ProfileTable, slots: IntpArray, index: ItemIndex, exclu
         recent = (times != NO_TIME) & (now - times <= exclusions.exclude_purchased_days * DAY_MS)
         width = int(recent.sum(axis=1).max(initial=0))
         if width:
-            # purchases are newest first, so those within the time stand to the left
+            # purchases are sorted newest first, so the recent ones are in the first columns
             items = table.purchased_items[slots, :width]
             rows = np.full(items.shape, -1, np.int64)
             rows[recent[:, :width]] = index.rows(items[recent[:, :width]])
@@ -51,5 +60,5 @@ def excluded_rows(table: ProfileTable, slots: IntpArray, index: ItemIndex, exclu
 
 
 def adjustments(rows: Int64Array) -> Float32Array:
-    """The score adjustments that take excluded rows out of a list; 0 where the row is -1."""
+    """Compute the score adjustments, float32 array of shape (B, A), that exclude rows (B, A); 0 where the row is -1."""
     return np.where(rows >= 0, EXCLUDED_SCORE, np.float32(0)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The head's inputs of users: recents' vectors and decayed sums, as arrays."""
+"""The inputs of the user head: recents' vectors and decayed sums, as arrays."""
 
 from typing import Any
 
@@ -20,21 +20,21 @@ def head_inputs(
     Parameters
     ----------
     slots : intp array of shape (B,)
-    history : recents that the head reads (h): further ones are cut off, missing ones are padded
-    half_life_s : float64 array of shape (T,). With it, sums of other encoder versions are added as far as they are
-        mapped into this one's space; without it, only the encoder's own sums are read.
+    history : number of recents that the head reads (h). Further recents are cut off, missing ones are padded.
+    half_life_s : float64 array of shape (T,). With it, the mapped sums of other encoder versions are added.
+        Without it, only the encoder's own sums are read.
     """
     refresh_rows(table, slots, index)
-    sums, mass = table.sums[slots], table.total_weight[slots]
+    sums, total_weight = table.sums[slots], table.total_weight[slots]
     if half_life_s is not None:
-        sums, mass, _ = table.older(slots, half_life_s)
+        sums, total_weight, _ = table.older(slots, half_life_s)
     times = _widen(table.times[slots], history, NO_TIME)  # (B, h)
     present = times != NO_TIME
     rows = _widen(table.rows[slots], history, -1)
     ages = np.where(present, times[:, :1] - times, 0) / 1000.0
     return HeadInputs(
         sums=sums.astype(np.float32),
-        mass=mass.astype(np.float32),
+        mass=total_weight.astype(np.float32),
         recent_vectors=index.gather(np.where(present, rows, -1)),
         recent_types=np.where(present, _widen(table.types[slots], history, 0).astype(np.int64), -1),
         recent_ages=ages.astype(np.float32),
@@ -43,7 +43,7 @@ def head_inputs(
 
 
 def refresh_rows(table: ProfileTable, slots: IntpArray, index: ItemIndex) -> None:
-    """Look recents up again whose item was not in the index when they arrived."""
+    """Look up again the recents whose item was not in the index when they arrived."""
     rows = table.rows[slots]
     unknown = (rows < 0) & (table.times[slots] != NO_TIME)
     if unknown.any():

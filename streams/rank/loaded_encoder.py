@@ -1,4 +1,4 @@
-"""An encoder version in memory, and the one that serves: ranker, item index, maps from other versions' sums."""
+"""The loaded encoder: ranker, item index and embedding maps of one version. The active encoder ranks the users."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -23,32 +23,32 @@ if TYPE_CHECKING:  # see streams.rank.candidate_search
 
 @dataclass
 class Candidates:
-    """The search that users are ranked by."""
+    """The candidate search of a loaded encoder, with its ranker."""
 
     ranking: "CandidateRanker"
     search: "TileSearch"
     nprobe: int = 0
-    """Clusters that a user looks into; 0 where the items are not divided."""
+    """Number of IVF lists that a search reads for each user; 0 if the items are not divided into lists."""
     recall: float = 1.0
-    """Share of the exact top-k that was found when it was measured last."""
+    """Share of the exact top-k that the last measurement found."""
 
     def refresh(self, index: ItemIndex) -> None:
-        """Let the search follow the index."""
+        """Apply the changes of the index to the search."""
         self.search.refresh(index)
 
 
 class LoadedEncoder:
-    """One encoder version in memory: its ranker, its item index, and the embedding maps that lead to it."""
+    """One encoder version in memory: its ranker, its item index, and the embedding maps into its vector space."""
 
     def __init__(self, *, version: str, index: ItemIndex, ranker: ExactRanker, sums: SumsConfig) -> None:
         self.version = version
         self.index, self.ranker, self.sums = index, ranker, sums
         self.maps: dict[str, EmbeddingMap] = {}
-        """From other versions' spaces into the space of this one."""
+        """Embedding maps by version: each leads from that version's vector space into this one's."""
         self.unmapped: set[str] = set()
-        """Versions that users have sums of and no map is known for."""
+        """Versions of which users have sums, but from which no map is known."""
         self.candidates: Candidates | None = None
-        """None: users are ranked by the exact ranker."""
+        """None if the exact ranker ranks the users."""
 
     @classmethod
     def load(cls, encoder: Encoder, runtime: Runtime) -> "LoadedEncoder":
@@ -68,7 +68,7 @@ class LoadedEncoder:
         return self.ranker.encoder
 
     def rank(self, inputs: HeadInputs, excluded: Int64Array, k: int) -> Ranked:
-        """Rank the k best items of each of B users, but for the rows ``excluded`` (B, A), -1 in unused places."""
+        """Rank the k best items of each of B users, except the rows ``excluded``: int64 (B, A), -1 where unused."""
         snapshot, candidates = self.index.snapshot(), self.candidates
         if candidates is None:
             return self.ranker.rank(inputs, snapshot, excluded, adjustments(excluded), k)
@@ -83,16 +83,16 @@ class IndexFeed(Protocol):
 
     @property
     def lags(self) -> dict[int, int]:
-        """Records of the catalog that are not encoded yet, by partition of this worker's share."""
+        """Records of the catalog that are not encoded yet, for each catalog partition of this worker."""
         ...
 
     @property
     def index_lag(self) -> int:
-        """Item vectors that are written and not in the index yet."""
+        """Number of item vectors that are written to the topic but not in the index yet."""
         ...
 
     def apply(self) -> set[int]:
-        """Put a bounded number of vectors that have come into the index; returns the hashes of the items."""
+        """Put received vectors into the index, up to a limit per call; returns the hashes of their items."""
         ...
 
     def close(self) -> None:
@@ -101,9 +101,9 @@ class IndexFeed(Protocol):
 
 
 class ActiveEncoder:
-    """The encoder that serves and the feed that fills its index: read and swapped with the state lock held.
+    """The active encoder and the feed of its index. Hold the state lock to read or swap them.
 
-    Both are one value, so a micro-batch sees one of them from its begin to its end.
+    Both are swapped as one value, so a micro-batch uses one encoder and its own feed from begin to end.
     """
 
     def __init__(self, encoder: LoadedEncoder, feed: IndexFeed) -> None:
@@ -111,15 +111,15 @@ class ActiveEncoder:
 
     @property
     def encoder(self) -> LoadedEncoder:
-        """The encoder that serves."""
+        """The active encoder."""
         return self._value[0]
 
     @property
     def feed(self) -> IndexFeed:
-        """The feed of its index."""
+        """The feed of the active encoder's index."""
         return self._value[1]
 
     def swap(self, encoder: LoadedEncoder, feed: IndexFeed) -> IndexFeed:
-        """Let another encoder serve; returns the former one's feed, which is to be closed."""
+        """Make another encoder the active one. Returns the former encoder's feed, which the caller has to close."""
         former, self._value = self._value[1], (encoder, feed)
         return former

@@ -1,4 +1,4 @@
-"""Preference vectors of users who are not ranked at the moment, and the head's inputs of those who are."""
+"""Preference vectors: computes them for users who are not ranked, and gives the head's inputs of users who are."""
 
 import numpy as np
 
@@ -9,22 +9,22 @@ from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.state.profile_table import ProfileTable
 
 _USERS_AT_ONCE = 4_096
-"""Users whose preference vectors are computed in one go: some 25 MB of recents' vectors."""
+"""Users whose preference vectors are computed at once: some 25 MB of recents' vectors."""
 
 
 class PreferenceVectors:
-    """Computes what the head makes of users in the table."""
+    """Computes the preference vectors of users in the table, with the user head."""
 
     def __init__(self, table: ProfileTable, active: ActiveEncoder) -> None:
         self._table, self._active = table, active
 
     def head_inputs(self, encoder: LoadedEncoder, slots: IntpArray) -> HeadInputs:
-        """The head's inputs of B users, sums of other versions included."""
+        """Gather the head's inputs of B users, with the mapped sums of other versions; ``slots`` is (B,)."""
         history = encoder.artifact.manifest.history
         return head_inputs(self._table, slots, encoder.index, history, encoder.sums.half_life_s)
 
     def note(self, slots: IntpArray) -> None:
-        """Compute the vectors of users by the encoder that serves, and keep them in the table."""
+        """Compute the vectors of users (B,) with the active encoder, and write them to the table."""
         for start in range(0, len(slots), _USERS_AT_ONCE):
             chunk = slots[start : start + _USERS_AT_ONCE]
             encoder = self._active.encoder

@@ -1,4 +1,7 @@
-"""Which records are in a profile already: for each log the next offset, below which nothing counts again."""
+"""Applied offsets: which records a profile contains already.
+
+The applied offset of a log is the next offset to apply. Records below it are in the profile and never count again.
+"""
 
 from collections import defaultdict
 from typing import Any, Protocol
@@ -9,11 +12,11 @@ from streams.arrays import Int64Array
 from streams.kafka.log_id import LogId
 
 REROUTED_OFFSETS = 64
-"""Offsets remembered one by one of a user's events that were rerouted, for each log that they were first written to."""
+"""Offsets of rerouted events that are remembered for each user and each log to which the events were first written."""
 
 
 class _Slots(Protocol):
-    """The columns of the table that applied offsets live in."""
+    """The columns of the table that `AppliedOffsets` reads and writes."""
 
     applied_offsets: Int64Array  # (capacity, logs)
     partition: NDArray[Any]  # (capacity,)
@@ -22,8 +25,8 @@ class _Slots(Protocol):
 class AppliedOffsets:
     """The applied offsets of all slots.
 
-    Those of the logs that a slot's own partition reads now are a column of the table. All others (of grown or recreated
-    topics, of rerouted events) are few and live in dictionaries.
+    Each log that a slot's own partition reads now has a column of the table. All other logs (of grown or recreated
+    topics, of rerouted events) are few, so dictionaries hold their offsets.
     """
 
     def __init__(self, slots: _Slots) -> None:
@@ -31,27 +34,30 @@ class AppliedOffsets:
         self.logs: list[tuple[str, str]] = []
         """(topic, topic id) of each column."""
         self.others: defaultdict[int, dict[LogId, int]] = defaultdict(dict)
-        """By slot, the next offset of logs that have no column."""
+        """For each slot, the applied offsets of logs that have no column."""
         self.rerouted: dict[int, dict[LogId, list[int]]] = {}
-        """By slot and original log, the offsets counted lately of events that were rerouted: an event that is rerouted
-        again after a crash may take another path than before, if topics have grown in between."""
+        """For each slot and original log, the offsets of the rerouted events that were applied last.
+
+        After a crash an event may be rerouted again. If topics have grown in between, it takes another path, whose
+        applied offset does not know the event: only its original offset tells that it was applied before.
+        """
 
     def column(self, slot: int, log: LogId) -> int | None:
-        """The column that ``log`` has for a slot, if it is one of the slot's own logs."""
+        """Return the column of ``log`` for a slot; None if the slot's own partition does not read this log."""
         if log.partition != self._slots.partition[slot]:
             return None
         name = (log.topic, log.topic_id)
         return self.logs.index(name) if name in self.logs else None
 
     def get(self, slot: int, log: LogId) -> int:
-        """The next offset of ``log``: events below it are in the profile already; 0 if none is."""
+        """Return the applied offset of ``log``: events below it are in the profile. 0 if no event is."""
         column = self.column(slot, log)
         if column is not None:
             return int(self._slots.applied_offsets[slot, column])
         return self.others.get(slot, {}).get(log, 0)
 
     def set(self, slot: int, log: LogId, next_offset: int) -> None:
-        """Note that events of ``log`` below ``next_offset`` are in the profile."""
+        """Record that all events of ``log`` below ``next_offset`` are in the profile."""
         column = self.column(slot, log)
         if column is not None:
             self._slots.applied_offsets[slot, column] = next_offset
@@ -59,7 +65,7 @@ class AppliedOffsets:
             self.others[slot][log] = next_offset
 
     def apply_once(self, slot: int, log: LogId, offset: int) -> bool:
-        """Return whether a record is new to a slot, and note that it is not from now on."""
+        """Return whether a record is new to a slot, and record that it is applied now."""
         if offset < self.get(slot, log):
             return False
         self.set(slot, log, offset + 1)
@@ -73,6 +79,6 @@ class AppliedOffsets:
         return True
 
     def drop(self, slot: int) -> None:
-        """Forget all that has no column."""
+        """Forget the offsets of a slot that have no column."""
         self.others.pop(slot, None)
         self.rerouted.pop(slot, None)

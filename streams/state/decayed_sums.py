@@ -1,7 +1,7 @@
-"""The maths of a profile: recents, which hold the latest events, and sums, which hold everything older.
+"""The maths of a profile: recents hold the latest events, and decayed sums hold all older events.
 
-Pure functions on arrays. Neither depends on the order in which events arrive: the recents are a set chosen by
-(event time, event id), and a sum of decayed vectors commutes.
+Pure functions on arrays. Recents and sums do not depend on the order in which events arrive: the recents are a set
+chosen by (event time, event id), and the addition of decayed vectors commutes.
 """
 
 from typing import NamedTuple
@@ -11,19 +11,19 @@ import numpy as np
 from streams.arrays import Float32Array, Float64Array, Int64Array, IntpArray
 
 NO_TIME = -1
-"""Event time of an empty place; every real time is >= 0, so empty places sort behind all events."""
+"""Event time of an empty entry. Every real time is >= 0, so empty entries sort behind all events."""
 
 
 class Sums(NamedTuple):
-    """Decayed sums of S users: what has left their recents."""
+    """Decayed sums of S users: the events that have left their recents."""
 
     sums: Float64Array  # (S, T, d)
     total_weight: Float64Array  # (S, T)
-    time_ms: Int64Array  # (S,) the largest event time folded, NO_TIME for an empty sum
+    time_ms: Int64Array  # (S,) UTC ms, the largest event time in the sum; NO_TIME for an empty sum
 
 
 def decay(age_s: Float64Array, half_life_s: Float64Array) -> Float64Array:
-    """Weight left of an event after ``age_s`` seconds: ``2 ** (-age / half_life)``.
+    """Compute the weight left of an event after ``age_s`` seconds: ``2 ** (-age / half_life)``.
 
     Parameters
     ----------
@@ -55,32 +55,34 @@ def fold(
 ) -> Sums:
     """Add events to the decayed sums of their users.
 
-    ``sums_t(t0) = sum_i weight_it * 2 ** (-(t0 - time_i) / half_life_t) * vector_i`` with ``t0`` the largest time
-    folded: sums that are older than a new event decay to its time, an event older than the sums arrives decayed.
+    ``sums_t(t0) = sum_i weight_it * 2 ** (-(t0 - time_i) / half_life_t) * vector_i``, where
+    ``t0`` is the largest event time in the sum. Sums that are older than a new event decay to its time. An event that
+    is older than the sums decays before it is added.
 
     Parameters
     ----------
     state : Sums of S users; not changed
     owner : intp array of shape (E,)
-        Which user, in [0, S), each event belongs to.
+        Index, in [0, S), of each event's user.
     times_ms : int64 array of shape (E,)
         Event times in UTC milliseconds, >= 0.
     weights : float32 array of shape (E, T)
-        Weight of each event (of its type) in each sum.
+        Weight of each event in each sum; it depends on the event's type.
     vectors : float32 array of shape (E, d)
-        The items' vectors.
+        Vectors of the events' items.
     half_life_s : float64 array of shape (T,)
+        Seconds after which half the weight is left; > 0.
 
     Returns
     -------
     Sums
-        New arrays; equal to the input where a user has no event or ``E == 0``.
+        New arrays, equal to the input where a user has no event; ``state`` itself if ``E == 0``.
     """
     if len(owner) == 0:
         return state
     newest = state.time_ms.copy()
     np.maximum.at(newest, owner, times_ms)
-    # an empty sum has nothing to decay: its age is taken as 0
+    # an empty sum has nothing to decay: its age counts as 0
     age_s = np.where(state.time_ms == NO_TIME, 0, newest - state.time_ms) / 1000.0
     kept = decay(age_s, half_life_s)  # (S, T)
     sums = state.sums * kept[:, :, None]
@@ -92,7 +94,19 @@ def fold(
 
 
 def merge(a: Sums, b: Sums, half_life_s: Float64Array) -> Sums:
-    """Sums of the union of two sets of events: both decayed to the later time, then added. Exact."""
+    """Add the sums of two disjoint sets of events. The result is exact: it equals the sums of their union.
+
+    Parameters
+    ----------
+    a, b : Sums of the same S users; not changed
+    half_life_s : float64 array of shape (T,)
+        Seconds after which half the weight is left; > 0.
+
+    Returns
+    -------
+    Sums
+        New arrays: each user's sums decayed to the later of the two times, then added.
+    """
     newest = np.maximum(a.time_ms, b.time_ms)
     total_sums = np.zeros_like(a.sums)
     whole_weight = np.zeros_like(a.total_weight)
@@ -104,7 +118,15 @@ def merge(a: Sums, b: Sums, half_life_s: Float64Array) -> Sums:
 
 
 def rank_in_group(groups: IntpArray) -> IntpArray:
-    """How many earlier places of ``groups`` hold the same value, for each place.
+    """Count, for each entry of ``groups``, the earlier entries with the same value.
+
+    Parameters
+    ----------
+    groups : intp array of shape (N,)
+
+    Returns
+    -------
+    intp array of shape (N,).
 
     Examples
     --------

@@ -1,4 +1,7 @@
-"""From one encoder version's space to another's: a linear map fitted on the items that both know. Numpy only."""
+"""Embedding maps: from the vector space of one encoder version to that of another.
+
+A map is linear and is fitted on the items that both versions know. Numpy only.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,34 +14,49 @@ from streams.arrays import Float64Array, Int64Array, IntpArray, UInt64Array
 from streams.state.decayed_sums import Sums
 
 RIDGE = 1e-6
-"""Of the mean eigenvalue of the items' scatter: what keeps directions that hardly any item has from being blown up."""
+"""Ridge penalty, relative to the mean eigenvalue of the items' scatter matrix.
+
+It stops the map from amplifying directions that hardly any item uses.
+"""
 
 _CHUNK = 65_536
 
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """Moves decayed sums of item vectors: a linear map moves a sum exactly as it moves the sum's parts."""
+    """Maps decayed sums of item vectors. The map is linear, so a mapped sum equals the sum of the mapped vectors."""
 
     matrix: Float64Array  # (d, d')
-    half_lives: int  # T, of the former
-    half_life: IntpArray  # (T',) which of the former half-lives stands in for each: the nearest by ratio
+    half_lives: int  # T of the former encoder
+    half_life: IntpArray  # (T',) for each half-life, the index of the nearest former one (by ratio)
     explained: float
-    """Share of the common items' squared length that the map meets: 1 for spaces that are linearly related."""
+    """Share of the common items' squared length that the map reproduces: 1 for linearly related vector spaces."""
     common: int
-    """Items that it was fitted on."""
+    """Number of items that the map was fitted on."""
 
     def apply(self, sums: Float64Array, total_weight: Float64Array, time_ms: Int64Array) -> Sums:
-        """Sums (S, T, d) and total_weight (S, T) as of ``time_ms`` (S,) in the other space: (S, T', d') and (S, T').
+        """Map the sums of S users into the other vector space.
 
-        The total weight stays as it is, so a user vector, which depends on sums by their total weight, keeps its
-        length. Where the half-lives differ, a sum goes on under the nearest one; what has decayed stays decayed.
+        The total weights are not scaled. A user vector depends on the ratio of sums to total weights, so it keeps its
+        length. Where the half-lives differ, a sum continues with the nearest half-life, and its decay up to now stays.
+
+        Parameters
+        ----------
+        sums : float64 array of shape (S, T, d)
+        total_weight : float64 array of shape (S, T)
+        time_ms : int64 array of shape (S,), UTC milliseconds, the time of each user's sums
+
+        Returns
+        -------
+        Sums of shapes (S, T', d'), (S, T') and (S,), as of the same times.
         """
         return Sums(sums[:, self.half_life] @ self.matrix, total_weight[:, self.half_life], time_ms)
 
 
 def nearest_half_lives(former_s: Sequence[float], present_s: Sequence[float]) -> IntpArray:
-    """Place in ``former_s`` of the half-life nearest (by ratio) to each of ``present_s``.
+    """Find, for each half-life of ``present_s``, the index of the nearest one (by ratio) in ``former_s``.
+
+    Both are in seconds. Returns an intp array of shape (T',).
 
     >>> nearest_half_lives([60.0, 3_600.0], [3_600.0, 100.0, 1e6]).tolist()
     [1, 0, 1]
@@ -51,11 +69,11 @@ def nearest_half_lives(former_s: Sequence[float], present_s: Sequence[float]) ->
 def fit(
     former: ItemIndex, present: ItemIndex, former_half_lives_s: Sequence[float], half_lives_s: Sequence[float]
 ) -> EmbeddingMap | None:
-    """The map from ``former`` to ``present``: ``argmin_W |X W - Y|^2 + ridge |W|^2`` over the items that both know.
+    """Fit the map from ``former`` to ``present``: ``argmin_W |X W - Y|^2 + ridge |W|^2`` over their common items.
 
-    ``X`` (n, d) and ``Y`` (n, d') are the items' vectors; the solution is ``(X'X + ridge I)^-1 X'Y`` (Hoerl and
-    Kennard, Ridge regression, Technometrics 1970). None if there is no such item. May run in a thread while others
-    put items into ``former``.
+    ``X`` (n, d) and ``Y`` (n, d') are the vectors of the items that both indexes know. The solution is
+    ``(X'X + ridge I)^-1 X'Y`` (Hoerl and Kennard, Ridge regression, Technometrics 1970). Half-lives are in seconds.
+    Returns None if the indexes have no common item. May run in a thread while other threads put items into ``former``.
     """
     snapshot = former.snapshot()
     ids = former.item_ids[: len(snapshot.bias)]
@@ -76,7 +94,7 @@ def fit(
     if common == 0:
         return None
     matrix: Float64Array = np.linalg.solve(scatter + RIDGE * length / d * np.eye(d), across).astype(np.float64)
-    # |XW - Y|^2 from the moments, so that the vectors need not be read twice
+    # |XW - Y|^2 follows from the moments, so the vectors are read only once
     missed = target_length - 2 * float((matrix * across).sum()) + float((matrix * (scatter @ matrix)).sum())
     return EmbeddingMap(
         matrix,
@@ -88,5 +106,5 @@ def fit(
 
 
 def _vectors(index: ItemIndex, hashes: UInt64Array) -> Float64Array:
-    """Vectors of items, zeros where the index does not know one."""
+    """Gather the vectors of n items (n, d); zeros for an item that the index does not know."""
     return index.gather(index.rows(hashes)).astype(np.float64)

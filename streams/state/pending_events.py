@@ -16,18 +16,18 @@ class PendingEvent(NamedTuple):
 
 
 class PendingEvents:
-    """The pending events of all slots. Few users have any, so they live in a dictionary."""
+    """The pending events of all slots. Few users have pending events, so a dictionary holds them, not a column."""
 
     def __init__(self, limit: int, dropped: Int64Array) -> None:
-        """``limit`` is the most events that a slot holds; ``dropped`` counts, by slot, those beyond it."""
+        """A slot holds up to ``limit`` events; ``dropped`` (capacity,) counts the dropped events of each slot."""
         self._limit = limit
         self._dropped = dropped
         self.by_slot: dict[int, list[PendingEvent]] = {}
         self.slots_by_item: defaultdict[int, set[int]] = defaultdict(set)
-        """Item hash to the slots with an event that waits for it."""
+        """For each item hash, the slots with an event that waits for this item's vector."""
 
     def add(self, slot: int, event: PendingEvent) -> None:
-        """Let an event wait; of more than the limit the oldest is dropped and counted."""
+        """Add an event. If the slot then holds more than the limit, its oldest event is dropped and counted."""
         events = self.by_slot.setdefault(slot, [])
         events.append(event)
         self.slots_by_item[event.item].add(slot)
@@ -41,17 +41,17 @@ class PendingEvents:
     def take(self, slot: int, item: int) -> list[PendingEvent]:
         """Remove and return the events of a slot that waited for ``item``."""
         events = self.by_slot.get(slot, [])
-        taken = [event for event in events if event.item == item]
-        left = [event for event in events if event.item != item]
-        if left:
-            self.by_slot[slot] = left
+        removed = [event for event in events if event.item == item]
+        remaining = [event for event in events if event.item != item]
+        if remaining:
+            self.by_slot[slot] = remaining
         else:
             self.by_slot.pop(slot, None)
         self._forget(item, slot)
-        return taken
+        return removed
 
     def drop(self, slot: int) -> None:
-        """Let no event of a slot wait any longer."""
+        """Remove all pending events of a slot."""
         for event in self.by_slot.pop(slot, ()):
             self._forget(event.item, slot)
 

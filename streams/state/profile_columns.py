@@ -1,4 +1,4 @@
-"""The columns of a profile, each declared once: the table's arrays, their size, what is cleared, saved and forgotten.
+"""The columns of a profile. Each is declared once, with its size and when it is cleared, saved and forgotten.
 
 A feature adds columns of its own (see `streams.features`). A column with a ``field`` is stored in the row by that name.
 The core's columns have none: `streams.checkpoint.profile_rows` stores them in the fields of `ProfileState`.
@@ -15,10 +15,10 @@ from streams.state.decayed_sums import NO_TIME
 from streams.state.profile_shape import ProfileShape
 
 _BYTES_BESIDE_COLUMNS = 321
-"""Memory of a user that no column holds: the id, its entry in the table's dictionary, applied offsets."""
+"""Bytes of a user outside the columns: the id, its entry in the table's dictionary, applied offsets."""
 
 
-def _one(_: ProfileShape) -> tuple[int, ...]:
+def _scalar(_: ProfileShape) -> tuple[int, ...]:
     return ()
 
 
@@ -28,28 +28,31 @@ class ProfileColumn:
 
     name: str
     dtype: Any
-    shape: Callable[[ProfileShape], tuple[int, ...]] = _one
-    """Shape of one user's entry."""
+    shape: Callable[[ProfileShape], tuple[int, ...]] = _scalar
+    """Returns the shape of a user's entry."""
     blank: int = 0
-    """The value of a user of whom nothing is known."""
+    """The value for a user without events."""
     saved: bool = True
-    """Whether a snapshot copies it. What is to be stored must be copied."""
+    """Whether a snapshot copies the column. A column that is stored must be copied."""
     kept_when_forgotten: bool = False
-    """Whether it stays when a user is forgotten."""
+    """Whether the column keeps its value when a user is forgotten."""
     of_encoder: bool = False
-    """Whether it holds vectors or sums of the encoder that serves: another encoder begins with blank ones."""
+    """Whether the column holds vectors or sums of the active encoder: another encoder begins with a blank column."""
     marker: str | None = None
-    """Another column: where that is blank, this one is blank too, and is not cleared (which would cost memory)."""
+    """Name of another column. Where the marker is blank, this column is blank too and need not be cleared.
+
+    Memory is allocated by the first write, so a column that is not cleared costs none.
+    """
     field: str | None = None
-    """The row's field that holds it, as little-endian bytes; for columns that no field of the core's row holds."""
+    """The row's field that stores the column as little-endian bytes. None for the columns of the core."""
     ring_count: str | None = None
-    """For a ring: the name of the column that counts its entries. It is stored from the oldest to the newest."""
+    """For a ring: name of the column that counts its entries. A ring is stored from the oldest entry to the newest."""
     largest: int | None = None
     """The largest value that this release knows; a larger one in a row counts as blank."""
 
 
 def _column(
-    name: str, dtype: Any, shape: Callable[[ProfileShape], tuple[int, ...]] = _one, **more: Any
+    name: str, dtype: Any, shape: Callable[[ProfileShape], tuple[int, ...]] = _scalar, **more: Any
 ) -> ProfileColumn:
     return ProfileColumn(name=name, dtype=dtype, shape=shape, **more)
 
@@ -93,7 +96,7 @@ CORE_COLUMNS: tuple[ProfileColumn, ...] = (
     _column("seen_count", np.int64),
     _column("purchased_items", np.uint64, _purchases),
     _column("purchased_times", np.int64, _purchases, blank=NO_TIME),
-    # the last list that the user was given
+    # the list that was recommended to the user last
     _column("recommended_items", np.uint64, _recommended),
     _column("recommended_reasons", np.uint8, _recommended),
     _column("recommendation_id_hash", np.uint64),
@@ -112,12 +115,12 @@ CORE_COLUMNS: tuple[ProfileColumn, ...] = (
 
 
 def bytes_per_user(shape: ProfileShape, feature_columns: Iterable[ProfileColumn] = ()) -> int:
-    """Memory of a user in the table, in bytes.
+    """Compute the memory of a user in the table, in bytes.
 
     >>> bytes_per_user(ProfileShape(history=20, dimension=64, half_lives=2))
     4610
     """
-    held = _BYTES_BESIDE_COLUMNS
+    total = _BYTES_BESIDE_COLUMNS
     for column in (*CORE_COLUMNS, *feature_columns):
-        held += math.prod(column.shape(shape)) * np.dtype(column.dtype).itemsize
-    return held
+        total += math.prod(column.shape(shape)) * np.dtype(column.dtype).itemsize
+    return total

@@ -1,25 +1,25 @@
-"""Sizes of one profile."""
+"""The sizes of a profile."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ProfileShape:
-    """Sizes of one profile, which decide how much memory a user takes."""
+    """The sizes of a profile. They decide how much memory a user needs."""
 
     history: int = 20
-    """Events kept one by one (L)."""
+    """Recents: the latest events, which are kept individually (L)."""
     dimension: int = 64
     """Length of an item vector (d)."""
     half_lives: int = 2
-    """Decayed sums (T)."""
+    """Half-lives, each with a decayed sum (T)."""
     duplicate_window: int = 64
-    """Event ids remembered (D): a repeat within the user's last D events is recognised."""
+    """Event ids remembered (D). An id that repeats within the user's last D events is recognised as a duplicate."""
     purchases: int = 32
     """Purchases remembered (M)."""
     pending: int = 64
-    """Events that wait for their item's vector (P)."""
+    """Most events that wait for their item's vector (P)."""
     recommended: int = 20
     """Items remembered of the last recommendation (k)."""
     logs: int = 0
-    """Logs that a user's own partition reads, each with an applied offset."""
+    """Logs that a user's own partition reads. Each has a column of applied offsets."""

@@ -1,11 +1,14 @@
-"""The hot profiles: arrays with a slot for each user. The least recently used go out first, dirty ones never.
+"""The profiles in memory: arrays with a slot for each user.
 
-A slot belongs to the partition that its user hashes to, and carries the term (a fencing token, as in Raft) under which
-it was loaded; state of another term is never saved.
+A full table evicts the least recently used users first. It never evicts dirty users to make room.
 
-The older events of a user are parts, one for each encoder version that folded events of the user. Each is in its own
-space, and no other version changes it. `sums` is the part of the version that serves; `other_sums` holds the others as
-they are stored, and `mapped_sums` is what `streams.state.version_sums.map_into` makes of those in the present space.
+A slot belongs to the partition that its user's id hashes to. The slot carries the term (a fencing token, as in Raft)
+under which it was loaded. State of another term is never saved.
+
+The sums of a user's older events have parts, one for each encoder version that folded events of the user. Each part is
+in the vector space of its version, and no other version changes it. `sums` is the part of the active encoder.
+`other_sums` holds the other parts as they are stored. `mapped_sums` holds these parts in the vector space of the active
+encoder, as mapped by `streams.state.version_sums.map_into`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,26 +29,26 @@ from streams.state.profile_shape import ProfileShape
 
 
 class OtherSums(NamedTuple):
-    """Sums in another encoder version's space, as they are stored."""
+    """Sums in the vector space of another encoder version, as they are stored."""
 
     encoder: str
-    sums: bytes
-    total_weight: bytes
+    sums: bytes  # float32 (T, d)
+    total_weight: bytes  # float32 (T,)
     time_ms: int
 
 
 class TableFull(PrefstreamError):
-    """No clean slot is left to evict: a checkpoint has to come first."""
+    """Too few clean slots are left to evict: a checkpoint must save dirty slots first."""
 
 
 class ProfileTable:
-    """Slots for ``capacity`` users. Not thread-safe: one micro-batch or checkpoint at a time.
+    """Slots for ``capacity`` users. Not thread-safe: one micro-batch or checkpoint uses it at a time.
 
-    ``arrays`` holds the columns by name; those of the core are attributes too.
+    ``arrays`` holds the columns by name. The columns of the core are attributes too.
     """
 
     items: UInt64Array  # newest first, hashes of item ids
-    rows: Int64Array  # of the items in the index, -1 = not known yet
+    rows: Int64Array  # rows of the items in the index, -1 = not known yet
     types: NDArray[np.uint8]
     times: Int64Array
     ids: UInt64Array
@@ -56,14 +59,14 @@ class ProfileTable:
     mapped_total_weight: Float32Array
     mapped_time: Int64Array
     preferences: Float32Array  # short-term, long-term, mixed
-    seen: UInt64Array  # a ring
+    seen: UInt64Array  # a ring of hashes of event ids
     seen_count: Int64Array
     purchased_items: UInt64Array
     purchased_times: Int64Array
     recommended_items: UInt64Array  # best first, 0 = none
     recommended_reasons: NDArray[np.uint8]  # codes, 0 = no item
     recommendation_id_hash: UInt64Array
-    recommended_by: NDArray[np.uint16]  # place in encoder_versions
+    recommended_by: NDArray[np.uint16]  # index in encoder_versions
     applied: Int64Array  # events by type
     duplicates: Int64Array
     pending_dropped: Int64Array
@@ -71,15 +74,15 @@ class ProfileTable:
     partition: NDArray[np.int32]
     term: Int64Array
     dirty: NDArray[np.bool_]
-    saving: NDArray[np.bool_]  # a row is on its way: not to be evicted, as a reload could read the row before it
+    saving: NDArray[np.bool_]  # being written: not to be evicted, because a reload could read the older row
     forgotten: NDArray[np.bool_]
-    forgotten_ms: Int64Array  # events written up to then only count
+    forgotten_ms: Int64Array  # events written up to this time are only counted
 
     def __init__(self, capacity: int, shape: ProfileShape, feature_columns: Iterable[ProfileColumn] = ()) -> None:
         self.capacity = capacity
         self.columns = (*CORE_COLUMNS, *feature_columns)
         self.field_columns = tuple(column for column in self.columns if column.field is not None)
-        """Columns that name their own field of the row."""
+        """Columns that have their own field in the row."""
         self.fields = frozenset(str(column.field) for column in self.field_columns)
         self.arrays: dict[str, NDArray[Any]] = {}
         self._blanks = {column.name: column.blank for column in self.columns}
@@ -87,7 +90,7 @@ class ProfileTable:
         for column in self.columns:
             self._lay_out(column)
         self.encoder_versions: list[str] = [""]
-        """Encoder versions that recommended; `recommended_by` says which one."""
+        """Encoder versions that ranked recommendations; `recommended_by` holds an index of this list."""
         self.user_ids: list[str | None] = [None] * capacity
         self.slot_of: dict[str, int] = {}
         self.pending = PendingEvents(shape.pending, self.pending_dropped)
@@ -98,10 +101,10 @@ class ProfileTable:
         self._free = list(range(capacity - 1, -1, -1))
 
     def _lay_out(self, column: ProfileColumn) -> None:
-        """Make a column's array, blank in all slots."""
+        """Allocate a column's array. A marker is blank in all slots; another column is blank only in cleared slots."""
         size = (self.capacity, *column.shape(self.shape))
-        # untouched pages of zeros cost nothing, so the whole budget is laid out at once; slots are cleared when they
-        # are allocated, but a marker is looked at before that
+        # untouched pages of zeros cost no memory, so the whole budget is allocated at once; slots are cleared when
+        # they are given to users, but a marker is read before that
         is_marker = any(other.marker == column.name for other in self.columns)
         array = np.full(size, column.blank, column.dtype) if is_marker else np.zeros(size, column.dtype)
         self.arrays[column.name] = array
@@ -109,7 +112,7 @@ class ProfileTable:
             setattr(self, column.name, array)
 
     def resize_vectors(self, shape: ProfileShape) -> None:
-        """Blank sums and preferences for another encoder's dimension and number of half-lives."""
+        """Make sums and preferences blank, in the sizes of another encoder: its dimension and number of half-lives."""
         self.shape = replace(shape, logs=self.shape.logs)
         for column in self.columns:
             if column.of_encoder:
@@ -117,7 +120,13 @@ class ProfileTable:
                 self._clear(self.all_slots(), (column,))
 
     def older(self, slots: IntpArray, half_life_s: Float64Array) -> Sums:
-        """Add up all that has left the recents of B users, in the space that serves: own sums and mapped ones."""
+        """Add own and mapped sums of B users: all events that have left the recents, for the active encoder.
+
+        Parameters
+        ----------
+        slots : intp array of shape (B,)
+        half_life_s : float64 array of shape (T,), the active encoder's half-lives
+        """
         own = Sums(self.sums[slots], self.total_weight[slots], self.sums_time[slots])
         if (self.mapped_time[slots] == NO_TIME).all():
             return own
@@ -133,11 +142,11 @@ class ProfileTable:
 
     @property
     def dirty_count(self) -> int:
-        """Users whose state is newer than their stored row."""
+        """Number of users whose state is newer than their stored row."""
         return int(np.count_nonzero(self.dirty | self.saving))
 
     def find(self, user_ids: Sequence[str]) -> IntpArray:
-        """Slots of users, -1 for those not in the table; marks the found ones as used."""
+        """Return the slots of n users, intp array of shape (n,), -1 for users not in the table. Marks slots as used."""
         get = self.slot_of.get
         slots = np.fromiter((get(user, -1) for user in user_ids), np.intp, len(user_ids))
         self._tick += 1
@@ -145,15 +154,16 @@ class ProfileTable:
         return slots
 
     def allocate(self, user_ids: Sequence[str], partition: int | NDArray[np.int32], term: int) -> IntpArray:
-        """Blank slots for users that are not in the table; `TableFull` if too few can be evicted.
+        """Give blank slots to n users that are not in the table.
 
-        ``partition`` is theirs, or an int32 array of shape (n,) of each one's.
+        ``partition`` is the partition of all users, or an int32 array of shape (n,) with the partition of each user.
+        Returns an intp array of shape (n,). Raises `TableFull` if too few slots can be evicted.
         """
         self._make_room(len(user_ids))
         slots = np.fromiter((self._free.pop() for _ in user_ids), np.intp, len(user_ids))
         self._clear(slots, self.columns)
         for slot, user in zip(slots.tolist(), user_ids, strict=True):
-            # whoever had the slot may have been written to after it was evicted in mid-batch
+            # the former user of the slot may have been written to after the eviction in the middle of a batch
             self.pending.drop(slot)
             self.other_sums.pop(slot, None)
             self.offsets.drop(slot)
@@ -171,7 +181,7 @@ class ProfileTable:
         clean = np.flatnonzero((self._used > 0) & (self._used < self._tick) & ~self.dirty & ~self.saving)
         if len(clean) < lacking:
             raise TableFull(
-                f"{wanted} users more than fit: {self.dirty_count} of {self.capacity} slots are not saved yet, "
+                f"no room for {wanted} more users: {self.dirty_count} of {self.capacity} slots are not saved yet, "
                 f"{len(clean)} can be evicted"
             )
         # evicting a sixteenth at once spreads the cost of the selection
@@ -188,11 +198,11 @@ class ProfileTable:
             self.arrays[column.name][cleared] = column.blank
 
     def drop_mapped(self, slots: IntpArray) -> None:
-        """Show nothing of other versions' sums in the space that serves."""
+        """Clear the mapped sums of these slots."""
         self._clear(slots, (column for column in self.columns if column.name.startswith("mapped_")))
 
     def evict(self, slots: IntpArray) -> None:
-        """Free slots, saved or not: what is not saved is lost here, and replayed from Kafka by whoever owns it."""
+        """Free slots, saved or not. Unsaved state is lost here; the owner of its partition replays it from Kafka."""
         for slot in slots.tolist():
             user = self.user_ids[slot]
             if user is None:
@@ -207,10 +217,10 @@ class ProfileTable:
         self.dirty[slots] = self.saving[slots] = False
 
     def wipe(self, slot: int, written_ms: int) -> None:
-        """Forget a user: only applied offsets and counters stay, so that no replay brings the user back.
+        """Forget a user. Only applied offsets and counters stay, so that no replay brings the user back.
 
-        ``written_ms`` is Kafka's time of the command. Between topics there is no order, so an event that was written
-        before it may be read after it.
+        ``written_ms`` is Kafka's time of the command (UTC milliseconds). Topics have no common order, so an event that
+        was written before the command may be read after it.
         """
         self.forgotten_ms[slot] = max(int(self.forgotten_ms[slot]), written_ms)
         self._clear(np.array([slot], np.intp), (column for column in self.columns if not column.kept_when_forgotten))
@@ -219,7 +229,7 @@ class ProfileTable:
         self.dirty[slot] = self.forgotten[slot] = True
 
     def version_number(self, version: str) -> int:
-        """Place of an encoder version in ``encoder_versions``."""
+        """Return the index of an encoder version in ``encoder_versions``; a new version is appended."""
         if version not in self.encoder_versions:
             self.encoder_versions.append(version)
         return self.encoder_versions.index(version)
@@ -227,7 +237,7 @@ class ProfileTable:
     def note_recommended(
         self, slots: IntpArray, items: UInt64Array, reasons: NDArray[np.uint8], ids: UInt64Array, version: str
     ) -> None:
-        """Note the lists that B users are given now.
+        """Record the lists that are recommended to B users now.
 
         Parameters
         ----------
@@ -237,7 +247,7 @@ class ProfileTable:
         ids : uint64 array of shape (B,), hashes of the recommendation ids
         version : the encoder version that ranked
         """
-        k = items.shape[1]  # fewer than the table has place for while the catalog is small
+        k = items.shape[1]  # shorter than the table's columns while the catalog is small
         self.recommended_items[slots, :k] = items
         self.recommended_items[slots, k:] = 0
         self.recommended_reasons[slots, :k] = reasons
@@ -246,7 +256,7 @@ class ProfileTable:
         self.recommended_by[slots] = self.version_number(version)
 
     def set_logs(self, logs: list[tuple[str, str]]) -> None:
-        """Name the (topic, topic id) logs that users' own partitions read now; offsets of former logs are kept."""
+        """Set the (topic, topic id) logs that users' own partitions read now. Offsets of former logs are kept."""
         offsets = self.offsets
         if logs == offsets.logs:
             return
@@ -265,9 +275,9 @@ class ProfileTable:
                     offsets.set(slot, log, next_offset)
 
     def slots_of_partition(self, partition: int) -> IntpArray:
-        """Slots of the users of a partition."""
+        """Return the slots of a partition's users."""
         return np.flatnonzero((self._used > 0) & (self.partition == partition))
 
     def all_slots(self) -> IntpArray:
-        """Slots in use."""
+        """Return the slots in use."""
         return np.flatnonzero(self._used > 0)

@@ -1,4 +1,7 @@
-"""A batch of events into the profiles: applied_offsets, duplicates, recents, sums; one compiled pass for all users."""
+"""Applies a batch of events to the profiles: applied offsets, duplicates, recents and sums.
+
+One compiled pass applies the events of all users.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,16 +17,16 @@ from streams.decode.event_batch import EventBatch
 from streams.state.decayed_sums import NO_TIME, Sums, fold
 from streams.state.pending_events import PendingEvent
 from streams.state.profile_table import ProfileTable
-from streams.state.profile_update_kernel import APPLIED, count_events
+from streams.state.profile_update_kernel import APPLIED, Events, Gone, Profiles, count_events
 
 PURCHASE = EVENT_TYPES.index("purchase")
 
 
 @dataclass(frozen=True)
 class SumsConfig:
-    """What the encoder's manifest says of the sums."""
+    """Parameters of the sums, from the encoder's manifest."""
 
-    half_life_s: NDArray[np.float64]  # (T,)
+    half_life_s: NDArray[np.float64]  # (T,) seconds after which half the weight is left
     type_weights: Float32Array  # (3, T) weight of an event type in each sum
 
 
@@ -40,14 +43,14 @@ _NO_COLUMN = -1
 
 @dataclass(frozen=True)
 class Applied:
-    """What became of a batch."""
+    """The result of applying a batch of B events."""
 
     outcome: NDArray[np.uint8]
-    """Of each of its B events, a place in OUTCOMES."""
+    """(B,), for each event an index in OUTCOMES."""
 
     @property
     def events(self) -> IntpArray:
-        """Places of those that were applied, in order of arrival."""
+        """Indexes of the applied events, in order of arrival."""
         return np.flatnonzero(self.outcome == APPLIED)
 
 
@@ -61,53 +64,52 @@ def apply_batch(
     table : ProfileTable that holds all users of the batch
     batch : EventBatch of B events
     slots : intp array of shape (B,), the slot of each event's user
-    index : ItemIndex, for the vectors of what leaves the recents
+    index : ItemIndex, for the vectors of events that leave the recents
     config : SumsConfig
     """
     count = len(batch)
     columns, fresh = _applied_offsets(table, batch, slots)
     outcome = np.empty(count, np.uint8)
-    gone: dict[str, NDArray[Any]] = {
-        "slots": np.empty(count, np.int64),
-        "items": np.empty(count, np.uint64),
-        "rows": np.empty(count, np.int64),
-        "types": np.empty(count, np.uint8),
-        "times": np.empty(count, np.int64),
-        "ids": np.empty(count, np.uint64),
-    }
-    left = count_events(
-        NO_TIME,
-        PURCHASE,
-        slots,
-        columns,
-        fresh,
-        batch.offsets,
-        batch.ids,
-        batch.items,
-        index.rows(batch.items),
-        batch.types,
-        batch.times,
-        batch.written,
-        table.applied_offsets,
-        table.seen,
-        table.seen_count,
-        table.duplicates,
-        table.applied,
-        table.forgotten_ms,
-        table.forgotten,
-        table.dirty,
-        table.items,
-        table.rows,
-        table.types,
-        table.times,
-        table.ids,
-        table.purchased_items,
-        table.purchased_times,
-        outcome,
-        *gone.values(),
+    gone = Gone(
+        slots=np.empty(count, np.int64),
+        items=np.empty(count, np.uint64),
+        rows=np.empty(count, np.int64),
+        types=np.empty(count, np.uint8),
+        times=np.empty(count, np.int64),
+        ids=np.empty(count, np.uint64),
     )
+    events = Events(
+        slots=slots,
+        columns=columns,
+        fresh=fresh,
+        offsets=batch.offsets,
+        ids=batch.ids,
+        items=batch.items,
+        rows=index.rows(batch.items),
+        types=batch.types,
+        times=batch.times,
+        written=batch.written,
+    )
+    profiles = Profiles(
+        applied_offsets=table.applied_offsets,
+        seen=table.seen,
+        seen_count=table.seen_count,
+        duplicates=table.duplicates,
+        applied=table.applied,
+        forgotten_ms=table.forgotten_ms,
+        forgotten=table.forgotten,
+        dirty=table.dirty,
+        items=table.items,
+        rows=table.rows,
+        types=table.types,
+        times=table.times,
+        ids=table.ids,
+        purchased_items=table.purchased_items,
+        purchased_times=table.purchased_times,
+    )
+    left = count_events(NO_TIME, PURCHASE, events, profiles, gone, outcome)
     if left:
-        leaving = {name: values[:left] for name, values in gone.items()}
+        leaving = {name: values[:left] for name, values in gone._asdict().items()}
         _fold_or_wait(table, leaving.pop("slots"), leaving, index, config)
     return Applied(outcome)
 
@@ -116,16 +118,16 @@ def _applied_offsets(table: ProfileTable, batch: EventBatch, slots: IntpArray) -
     """Find the column of each event's applied offset; for events without one (-1), whether they are new."""
     source = batch.source
     own = [
-        table.offsets.logs.index(log) if (log := (one.topic, one.topic_id)) in table.offsets.logs else _NO_COLUMN
-        for one in batch.sources
+        table.offsets.logs.index(log) if (log := (origin.topic, origin.topic_id)) in table.offsets.logs else _NO_COLUMN
+        for origin in batch.sources
     ]
-    partitions = np.array([one.partition for one in batch.sources], np.int32)
+    partitions = np.array([origin.partition for origin in batch.sources], np.int32)
     if _NO_COLUMN not in own and (table.partition[slots] == partitions[source]).all():
         return np.array(own, np.int64)[source], np.empty(len(batch), np.bool_)
-    # re-routed events come from other logs, whose applied offsets are few and kept aside
+    # rerouted events come from other logs: few events, whose applied offsets have no column
     fresh = [
-        table.offsets.apply_once(slot, batch.sources[place], offset)
-        for slot, place, offset in zip(slots.tolist(), source.tolist(), batch.offsets.tolist(), strict=True)
+        table.offsets.apply_once(slot, batch.sources[number], offset)
+        for slot, number, offset in zip(slots.tolist(), source.tolist(), batch.offsets.tolist(), strict=True)
     ]
     return np.full(len(batch), _NO_COLUMN, np.int64), np.array(fresh, np.bool_)
 
@@ -137,7 +139,7 @@ def _fold_or_wait(
     if unknown.any():
         gone["rows"][unknown] = index.rows(gone["items"][unknown])
     vectors = index.gather(gone["rows"])
-    # an item whose vector was taken back is as unknown as one that never had any
+    # an item whose vector was withdrawn counts as unknown
     known = (gone["rows"] >= 0) & vectors.any(axis=1)
     _fold(table, slots[known], gone["times"][known], gone["types"][known], vectors[known], config)
     waiting = np.flatnonzero(~known)
@@ -168,7 +170,7 @@ def _fold(
 def fold_spilled(
     table: ProfileTable, slot: int, events: list[PendingEvent], index: ItemIndex, config: SumsConfig
 ) -> None:
-    """Fold events that a slot has no place for any more, or let them wait for their item's vector."""
+    """Fold events for which a slot's history is too short. Without a vector of their item they become pending."""
     if not events:
         return
     _fold_or_wait(table, np.full(len(events), slot, np.intp), _columns(events), index, config)
@@ -176,16 +178,16 @@ def fold_spilled(
 
 
 def fold_pending(table: ProfileTable, items: Iterable[int], index: ItemIndex, config: SumsConfig) -> int:
-    """Fold the events that waited for these items (hashes), where the vector is known now; returns how many."""
+    """Fold the pending events of these items (hashes) whose vectors are known now. Returns the number of events."""
     slots: list[int] = []
     events: list[PendingEvent] = []
     for item in items:
         if item not in table.pending.slots_by_item or not _has_vector(index, item):
             continue
         for slot in list(table.pending.slots_by_item[item]):
-            taken = table.pending.take(slot, item)
-            slots += [slot] * len(taken)
-            events += taken
+            pending = table.pending.take(slot, item)
+            slots += [slot] * len(pending)
+            events += pending
     if events:
         _fold_or_wait(table, np.array(slots, np.intp), _columns(events), index, config)
         table.dirty[slots] = True
@@ -193,7 +195,7 @@ def fold_pending(table: ProfileTable, items: Iterable[int], index: ItemIndex, co
 
 
 def _columns(events: list[PendingEvent]) -> dict[str, NDArray[Any]]:
-    """Events as the arrays of a slot hold them, their items' rows to be looked up."""
+    """Return events as arrays, with the dtypes of the table's columns. Their rows (-1) have to be looked up."""
     return {
         "items": np.array([event.item for event in events], np.uint64),
         "rows": np.full(len(events), -1, np.int64),

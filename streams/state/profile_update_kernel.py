@@ -1,149 +1,192 @@
-"""The loop that counts events in the profiles' arrays, one after the other; `profile_update` says what it does."""
+"""The compiled loop that applies events to the profiles' arrays, one event after the other.
 
-import numpy as np
-from numpy.typing import NDArray
+`profile_update.OUTCOMES` defines the outcomes.
+"""
+
+from typing import Any, NamedTuple
+
+from numba import types
 
 from encoders.compiled import compiled
-
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
-Hashes = NDArray[np.uint64]
-Flags = NDArray[np.bool_]
+from streams.arrays import BoolArray, Int64Array, UInt8Array, UInt64Array
 
 APPLIED, FORGOTTEN, REPLAYED, DUPLICATE = range(4)
 
 
+class Events(NamedTuple):
+    """B events in order of arrival. Each array has shape (B,)."""
+
+    slots: Int64Array
+    columns: Int64Array
+    """Which column of ``Profiles.applied_offsets`` belongs to the event's log; -1 if none does."""
+    fresh: BoolArray
+    """Whether the event is new to the profile. It is read only where the column is -1."""
+    offsets: Int64Array
+    ids: UInt64Array
+    items: UInt64Array
+    rows: Int64Array
+    types: UInt8Array
+    times: Int64Array
+    written: Int64Array
+
+
+class Profiles(NamedTuple):
+    """Columns of the `ProfileTable`, by slot. The loop writes to all but ``forgotten_ms``."""
+
+    applied_offsets: Int64Array
+    seen: UInt64Array
+    seen_count: Int64Array
+    duplicates: Int64Array
+    applied: Int64Array
+    forgotten_ms: Int64Array
+    forgotten: BoolArray
+    dirty: BoolArray
+    items: UInt64Array
+    rows: Int64Array
+    types: UInt8Array
+    times: Int64Array
+    ids: UInt64Array
+    purchased_items: UInt64Array
+    purchased_times: Int64Array
+
+
+class Gone(NamedTuple):
+    """Events that left the recents, in the order in which they left. Each array has room for B of them."""
+
+    slots: Int64Array
+    items: UInt64Array
+    rows: Int64Array
+    types: UInt8Array
+    times: Int64Array
+    ids: UInt64Array
+
+
+def _signature() -> Any:
+    flags, bytes_, ints, hashes = types.boolean[::1], types.uint8[::1], types.int64[::1], types.uint64[::1]
+    int_rows, hash_rows = types.int64[:, ::1], types.uint64[:, ::1]
+    events = Events(
+        slots=ints,
+        columns=ints,
+        fresh=flags,
+        offsets=ints,
+        ids=hashes,
+        items=hashes,
+        rows=ints,
+        types=bytes_,
+        times=ints,
+        written=ints,
+    )
+    profiles = Profiles(
+        applied_offsets=int_rows,
+        seen=hash_rows,
+        seen_count=ints,
+        duplicates=ints,
+        applied=int_rows,
+        forgotten_ms=ints,
+        forgotten=flags,
+        dirty=flags,
+        items=hash_rows,
+        rows=int_rows,
+        types=types.uint8[:, ::1],
+        times=int_rows,
+        ids=hash_rows,
+        purchased_items=hash_rows,
+        purchased_times=int_rows,
+    )
+    gone = Gone(slots=ints, items=hashes, rows=ints, types=bytes_, times=ints, ids=hashes)
+    groups = [types.NamedTuple(group, type(group)) for group in (events, profiles, gone)]
+    return types.int64(types.int64, types.uint8, *groups, bytes_)
+
+
 @compiled()
-def _place(times: Ints, ties: Hashes, time: int, tie: int, empty: int) -> int:
-    """Where something belongs in a row that is sorted by (time, tie), largest first; its length if behind all."""
+def _place(times: Int64Array, ties: UInt64Array, time: int, tie: int, empty: int) -> int:
+    """Return the index at which (time, tie) belongs in a row sorted largest first; its length if behind all."""
     for place in range(len(times)):
         if times[place] == empty or time > times[place] or (time == times[place] and tie > ties[place]):
             return place
     return len(times)
 
 
-@compiled(
-    "int64(int64, uint8, "
-    "int64[::1], int64[::1], boolean[::1], int64[::1], uint64[::1], uint64[::1], int64[::1], uint8[::1], int64[::1], "
-    "int64[::1], int64[:, ::1], uint64[:, ::1], int64[::1], int64[::1], int64[:, ::1], int64[::1], boolean[::1], "
-    "boolean[::1], uint64[:, ::1], int64[:, ::1], uint8[:, ::1], int64[:, ::1], uint64[:, ::1], uint64[:, ::1], "
-    "int64[:, ::1], uint8[::1], int64[::1], uint64[::1], int64[::1], uint8[::1], int64[::1], uint64[::1])"
-)
-def count_events(
-    empty: int,
-    purchase: int,
-    slots: Ints,
-    columns: Ints,
-    fresh: Flags,
-    offsets: Ints,
-    ids: Hashes,
-    items: Hashes,
-    rows: Ints,
-    types: Bytes,
-    times: Ints,
-    written: Ints,
-    applied_offsets: Ints,
-    seen: Hashes,
-    seen_count: Ints,
-    duplicates: Ints,
-    applied: Ints,
-    forgotten_ms: Ints,
-    forgotten: Flags,
-    dirty: Flags,
-    held_items: Hashes,
-    held_rows: Ints,
-    held_types: Bytes,
-    held_times: Ints,
-    held_ids: Hashes,
-    purchased_items: Hashes,
-    purchased_times: Ints,
-    outcome: Bytes,
-    gone_slots: Ints,
-    gone_items: Hashes,
-    gone_rows: Ints,
-    gone_types: Bytes,
-    gone_times: Ints,
-    gone_ids: Hashes,
-) -> int:
-    """Count B events; returns how many events left the recents, whose columns are in ``gone_...``.
+@compiled(_signature)
+def count_events(empty: int, purchase: int, events: Events, profiles: Profiles, gone: Gone, outcome: UInt8Array) -> int:
+    """Count B events in the profiles. Returns how many events left the recents.
 
     Parameters
     ----------
-    empty : the time that says that a place holds nothing
-    purchase : the event type that is remembered as bought
-    slots, offsets, ids, items, rows, types, times, written : arrays of shape (B,), the events in order of arrival
-    columns : of ``applied_offsets``, of the log of each event; -1 where ``fresh`` says whether it is above its fence
-    applied_offsets, ..., purchased_times : arrays of the table, by slot
-    outcome : uint8 array of shape (B,), written to
-    gone_... : arrays of shape (B,), written to
+    empty : the time of an entry without an event
+    purchase : the event type of purchases
+    events : the events
+    profiles : the profiles of their users, written to
+    gone : written to; entries behind the last event that left stay as they are
+    outcome : uint8 array of shape (B,), filled with codes of this module
     """
-    window, length, kept = seen.shape[1], held_times.shape[1], purchased_times.shape[1]
-    gone = 0
-    for event in range(len(slots)):
-        slot, column = slots[event], columns[event]
+    window, length, kept = profiles.seen.shape[1], profiles.times.shape[1], profiles.purchased_times.shape[1]
+    left = 0
+    for event in range(len(events.slots)):
+        slot, column = events.slots[event], events.columns[event]
         if column >= 0:
-            passes = offsets[event] >= applied_offsets[slot, column]
+            passes = events.offsets[event] >= profiles.applied_offsets[slot, column]
             if passes:
-                applied_offsets[slot, column] = offsets[event] + 1
+                profiles.applied_offsets[slot, column] = events.offsets[event] + 1
         else:
-            passes = fresh[event]
+            passes = events.fresh[event]
         if not passes:
             outcome[event] = REPLAYED
             continue
-        dirty[slot] = True
-        id_, count = ids[event], seen_count[slot]
+        profiles.dirty[slot] = True
+        id_, count = events.ids[event], profiles.seen_count[slot]
         repeated = False
-        # a blank place of the ring is 0, which is also a possible (if unlikely) id
+        # a blank entry of the ring is 0, which is also a possible (if unlikely) id
         for place in range(min(count, window)):
-            repeated |= seen[slot, place] == id_
+            repeated |= profiles.seen[slot, place] == id_
         if repeated:
-            duplicates[slot] += 1
+            profiles.duplicates[slot] += 1
             outcome[event] = DUPLICATE
             continue
-        seen[slot, count % window] = id_
-        seen_count[slot] = count + 1
-        kind, time = types[event], times[event]
-        applied[slot, kind] += 1
+        profiles.seen[slot, count % window] = id_
+        profiles.seen_count[slot] = count + 1
+        kind, time = events.types[event], events.times[event]
+        profiles.applied[slot, kind] += 1
         # an event without a time counts as written after the command
-        if written[event] != 0 and written[event] <= forgotten_ms[slot]:
+        if events.written[event] != 0 and events.written[event] <= profiles.forgotten_ms[slot]:
             outcome[event] = FORGOTTEN
             continue
         outcome[event] = APPLIED
-        forgotten[slot] = False
+        profiles.forgotten[slot] = False
         if kind == purchase:
-            item = items[event]
-            place = _place(purchased_times[slot], purchased_items[slot], time, item, empty)
+            item = events.items[event]
+            place = _place(profiles.purchased_times[slot], profiles.purchased_items[slot], time, item, empty)
             if place < kept:
                 for later in range(kept - 1, place, -1):
-                    purchased_items[slot, later] = purchased_items[slot, later - 1]
-                    purchased_times[slot, later] = purchased_times[slot, later - 1]
-                purchased_items[slot, place] = item
-                purchased_times[slot, place] = time
-        place = _place(held_times[slot], held_ids[slot], time, id_, empty)
+                    profiles.purchased_items[slot, later] = profiles.purchased_items[slot, later - 1]
+                    profiles.purchased_times[slot, later] = profiles.purchased_times[slot, later - 1]
+                profiles.purchased_items[slot, place] = item
+                profiles.purchased_times[slot, place] = time
+        place = _place(profiles.times[slot], profiles.ids[slot], time, id_, empty)
         last = length - 1
         if place == length:
-            leaves = (items[event], rows[event], kind, time, id_)
+            leaves = (events.items[event], events.rows[event], kind, time, id_)
         else:
             leaves = (
-                held_items[slot, last],
-                held_rows[slot, last],
-                held_types[slot, last],
-                held_times[slot, last],
-                held_ids[slot, last],
+                profiles.items[slot, last],
+                profiles.rows[slot, last],
+                profiles.types[slot, last],
+                profiles.times[slot, last],
+                profiles.ids[slot, last],
             )
             for later in range(last, place, -1):
-                held_items[slot, later] = held_items[slot, later - 1]
-                held_rows[slot, later] = held_rows[slot, later - 1]
-                held_types[slot, later] = held_types[slot, later - 1]
-                held_times[slot, later] = held_times[slot, later - 1]
-                held_ids[slot, later] = held_ids[slot, later - 1]
-            held_items[slot, place] = items[event]
-            held_rows[slot, place] = rows[event]
-            held_types[slot, place] = kind
-            held_times[slot, place] = time
-            held_ids[slot, place] = id_
+                profiles.items[slot, later] = profiles.items[slot, later - 1]
+                profiles.rows[slot, later] = profiles.rows[slot, later - 1]
+                profiles.types[slot, later] = profiles.types[slot, later - 1]
+                profiles.times[slot, later] = profiles.times[slot, later - 1]
+                profiles.ids[slot, later] = profiles.ids[slot, later - 1]
+            profiles.items[slot, place] = events.items[event]
+            profiles.rows[slot, place] = events.rows[event]
+            profiles.types[slot, place] = kind
+            profiles.times[slot, place] = time
+            profiles.ids[slot, place] = id_
         if leaves[3] != empty:
-            gone_slots[gone] = slot
-            gone_items[gone], gone_rows[gone], gone_types[gone], gone_times[gone], gone_ids[gone] = leaves
-            gone += 1
-    return gone
+            gone.slots[left] = slot
+            gone.items[left], gone.rows[left], gone.types[left], gone.times[left], gone.ids[left] = leaves
+            left += 1
+    return left

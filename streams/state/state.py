@@ -1,4 +1,4 @@
-"""The state of a worker: what it remembers of users, what is trending, and the lock that guards both."""
+"""The state of a worker: the profiles, the trending counts, and the lock that guards both."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -9,9 +9,12 @@ from streams.state.trending import Trending
 
 @dataclass(frozen=True)
 class State:
-    """Travels as one: who changes the table or the counts holds the lock."""
+    """The table, the counts and their lock. Hold the lock to change the table or the counts."""
 
     table: ProfileTable
     trending: Trending
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a micro-batch changes the state: a checkpoint freezes, and an encoder is swapped, between two."""
+    """The state lock: a micro-batch holds it while it changes the state.
+
+    So a checkpoint copies the state, and the active encoder is switched, between two micro-batches.
+    """

@@ -1,7 +1,7 @@
-"""What is popular now: decayed counts per partition, kept by the partition's owner, summed by everybody.
+"""Trending items: decayed counts for each partition, kept by the partition's owner and summed by every worker.
 
-An owner counts every item, and knows of the others' partitions what they publish: their largest counts. So the sum is
-exact for one worker, and nearly so for several.
+An owner counts every item of its own partitions. Of other partitions it knows only the largest counts, which their
+owners publish. So the sum is exact with one worker and nearly exact with several.
 """
 
 import heapq
@@ -18,31 +18,31 @@ from streams.arrays import Float64Array, Int32Array, Int64Array, IntpArray, UInt
 
 @dataclass(frozen=True, kw_only=True)
 class TrendingLimits:
-    """How much is counted, kept and told."""
+    """How many items are counted, kept, ranked and published."""
 
     published: int = 500
     """Items of a partition that are saved and published."""
     ranked: int = 1_100
-    """Items that are ranked: as many as the longest list holds, and some that may be excluded from it."""
+    """Items that are ranked: as many as the longest list holds, plus items that may be excluded from it."""
     prune_at: int = 200_000
-    """Items counted at which the rarest are dropped: they cost some 200 bytes each, and 8 more a partition."""
+    """Counted items above which the rarest are dropped. An item costs some 200 bytes, and 8 more a partition."""
     kept: int = 100_000
-    """Items that stay then."""
+    """Items that are kept when the rarest are dropped."""
     top_every_ms: int = 1_000
-    """How long a ranking is good for."""
+    """Milliseconds for which a ranking is reused."""
 
 
 _MOST_WAITING = 1_000
-"""Groups of events that wait to be counted."""
+"""Calls of `Trending.count` whose events may wait to be counted."""
 _LEAD_MS = 3_600_000
-"""Counts of a time so far ahead come from a wrong clock: they would outweigh everything for years."""
+"""Counts whose time is further ahead come from a wrong clock, and would outweigh all others for years: ignored."""
 
 _REBASE_AT = 32.0
 """Half-lives after which counts are decayed to a newer reference time."""
 
 
 class Trending:
-    """Counts of the partitions owned here, and the sum of all partitions' published counts."""
+    """Counts the items of owned partitions, and ranks items by their counts over all partitions."""
 
     def __init__(
         self,
@@ -51,21 +51,21 @@ class Trending:
         now_ms: Callable[[], int],
         limits: TrendingLimits | None = None,
     ) -> None:
-        """``type_weights`` are by the places of EVENT_TYPES; ``now_ms`` tells UTC milliseconds."""
+        """Take weights in the order of EVENT_TYPES, and a clock: ``now_ms`` returns UTC milliseconds."""
         self._now_ms = now_ms
         self._limits = limits or TrendingLimits()
         self._half_life_ms = half_life_s * 1000
         self._weights = np.asarray(type_weights, np.float64)
-        self._items: list[str] = []  # counted here, in any partition
-        self._number: dict[str, int] = {}  # of each of them: its place in the arrays of counts
-        self._counts: dict[int, Float64Array] = {}  # by partition: at least as long as the largest number it counted
-        self._reference: dict[int, int] = {}  # the time (UTC ms) at which an event counts 1
-        self._newest: dict[int, int] = {}  # the largest event time (UTC ms) counted
+        self._items: list[str] = []  # items counted in any owned partition
+        self._number: dict[str, int] = {}  # the index of each item in the arrays of counts
+        self._counts: dict[int, Float64Array] = {}  # by partition; may be shorter than _items
+        self._reference: dict[int, int] = {}  # by partition: the time (UTC ms) at which an event counts 1
+        self._newest: dict[int, int] = {}  # by partition: the largest event time (UTC ms) counted
         self._changed: set[int] = set()
         self._waiting: list[tuple[Int32Array, Sequence[str], UInt8Array, Int64Array]] = []
         self._published: dict[int, TrendingCounts] = {}
         self._top: list[tuple[str, float]] = []
-        self._top_ms = 0  # when it was ranked
+        self._top_ms = 0  # when _top was ranked
 
     def count(
         self,
@@ -74,13 +74,13 @@ class Trending:
         types: UInt8Array,
         times: Int64Array,
     ) -> None:
-        """Take note of events; they are counted when somebody asks.
+        """Add B events. They wait, and are counted before the counts are read next.
 
         Parameters
         ----------
-        partitions : int32 array of shape (B,), those of the users
-        item_ids : B items
-        types : uint8 array of shape (B,), places in EVENT_TYPES
+        partitions : int32 array of shape (B,), the partitions of the users
+        item_ids : B item ids
+        types : uint8 array of shape (B,), indexes in EVENT_TYPES
         times : int64 array of shape (B,), UTC milliseconds
         """
         if item_ids:
@@ -89,12 +89,12 @@ class Trending:
                 self._settle()
 
     def _settle(self) -> None:
-        """Count what waits."""
+        """Count the events that wait."""
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
         columns = list(zip(*waiting, strict=True))
-        partitions, types, times = (np.concatenate(columns[place]) for place in (0, 2, 3))
+        partitions, types, times = (np.concatenate(columns[index]) for index in (0, 2, 3))
         numbers = self._numbers([item for items in columns[1] for item in items])
         weights = self._weights[types]
         for partition in set(partitions.tolist()):
@@ -122,7 +122,7 @@ class Trending:
         return np.fromiter(map(known.__getitem__, item_ids), np.intp, len(item_ids))
 
     def _with_room(self, partition: int) -> Float64Array:
-        """The counts of a partition, with a place for every item."""
+        """Return the counts of a partition, with an entry for every item."""
         counts = self._counts.setdefault(partition, np.empty(0))
         if len(counts) < len(self._items):
             wider = np.zeros(max(len(self._items), 2 * len(counts)))
@@ -131,7 +131,7 @@ class Trending:
         return counts
 
     def _prune(self) -> None:
-        """Drop the items that count least, over all partitions."""
+        """Drop the items with the smallest counts over all owned partitions."""
         total = self._own_sum(max(self._newest.values()))
         kept = np.sort(np.argpartition(total, -self._limits.kept)[-self._limits.kept :])
         self._counts = {partition: self._with_room(partition)[kept] for partition in list(self._counts)}
@@ -145,13 +145,13 @@ class Trending:
         return time_ms
 
     def _left(self, then_ms: int, now_ms: int) -> float:
-        """What is left of a count after that time."""
+        """Return the share of a count of ``then_ms`` that is left at ``now_ms``."""
         return float(2.0 ** (-(now_ms - then_ms) / self._half_life_ms))
 
     def take_changed(self) -> dict[int, "TakenCounts"]:
-        """Counts of partitions that changed since the last call: what is saved and published."""
+        """Return the counts of partitions that changed since the last call, to be saved and published."""
         self._settle()
-        taken = {
+        changed = {
             partition: TakenCounts(
                 partition, self._newest[partition], self._as_of_newest(partition), self._items, self._limits.published
             )
@@ -159,18 +159,18 @@ class Trending:
             if partition in self._counts
         }
         self._changed.clear()
-        return taken
+        return changed
 
     def _as_of_newest(self, partition: int) -> Float64Array:
-        """A copy."""
+        """Copy the counts of a partition, decayed to its newest event time."""
         return self._counts[partition] * self._left(self._reference[partition], self._newest[partition])
 
     def mark_changed(self, partitions: Iterable[int]) -> None:
-        """Take a failed save back: these have to be saved again."""
+        """Mark partitions as changed again, after a save of their counts has failed."""
         self._changed.update(partition for partition in partitions if partition in self._counts)
 
     def _own_sum(self, time_ms: int) -> Float64Array:
-        """The counts by number of all partitions owned here, as of a time."""
+        """Add the counts of all owned partitions, decayed to ``time_ms``: one for each item of ``_items``."""
         total = np.zeros(len(self._items))
         for partition, counts in self._counts.items():
             counted = counts[: len(total)]
@@ -178,7 +178,7 @@ class Trending:
         return total
 
     def adopt(self, partition: int, state: bytes) -> None:
-        """Go on from a saved state: the partition is owned here now. One that can't be read is counted anew."""
+        """Continue from the saved counts of a newly owned partition. A saved state that can't be read is ignored."""
         self._settle()
         counts = decode_published(state)
         if counts is not None and counts.time_ms <= self._now_ms() + _LEAD_MS:
@@ -188,19 +188,19 @@ class Trending:
             self._reference[partition] = self._newest[partition] = counts.time_ms
 
     def release_all_but(self, partitions: Collection[int]) -> None:
-        """Forget the counts of partitions that are owned elsewhere now."""
+        """Forget the counts of all partitions except these, which are owned here."""
         self._settle()
         for partition in self._counts.keys() - set(partitions):
             del self._counts[partition], self._reference[partition], self._newest[partition]
             self._changed.discard(partition)
 
     def publish_seen(self, counts: TrendingCounts) -> None:
-        """Take in what some owner published."""
+        """Accept the counts that the owner of another partition published."""
         if counts.time_ms <= self._now_ms() + _LEAD_MS:
             self._published[counts.partition] = counts
 
     def top(self) -> list[tuple[str, float]]:
-        """Of ``ranked``, as of the last second."""
+        """Return the result of `ranked`, which is computed anew every ``top_every_ms``."""
         now_ms = self._now_ms()
         if not self._top or not 0 <= now_ms - self._top_ms < self._limits.top_every_ms:
             self._top_ms = now_ms
@@ -208,9 +208,9 @@ class Trending:
         return self._top
 
     def ranked(self) -> list[tuple[str, float]]:
-        """Items by their count over all partitions, the largest first; counts are shares of the largest.
+        """Rank items by their counts over all partitions: pairs of item id and share of the largest count.
 
-        Partitions owned here count as they stand, the others as they were last published.
+        Owned partitions have their present counts, the others the counts that were published last.
         """
         self._settle()
         others = [counts for partition, counts in {**self._published}.items() if partition not in self._counts]
@@ -231,7 +231,7 @@ class Trending:
 
 @dataclass(frozen=True)
 class TakenCounts:
-    """A partition's counts of all items at a moment. Its largest can be looked for in any thread."""
+    """A copy of a partition's counts of all items. `encode` may run in any thread."""
 
     partition: int
     time_ms: int
@@ -240,19 +240,19 @@ class TakenCounts:
     published: int
 
     def encode(self) -> bytes:
-        """What is saved and published."""
+        """Encode the largest counts, to be saved and published."""
         items = _largest(self.counts, self.items, self.published)
         return encode(TrendingCounts(partition=self.partition, time_ms=self.time_ms, items=items))
 
 
 def _largest(counts: Float64Array, items: Sequence[str], most: int) -> list[tuple[str, float]]:
-    """Of the counts, those of ``items`` by their place, the largest above 0."""
+    """Return up to ``most`` items with the largest counts above 0; ``counts`` has the order of ``items``."""
     numbers = np.flatnonzero(counts > 0)
     if len(numbers) > most:
         at_least = np.partition(counts[numbers], -most)[-most]
-        numbers = numbers[counts[numbers] >= at_least]  # all that share the last place: the id decides
-    found = zip((items[number] for number in numbers.tolist()), counts[numbers].tolist(), strict=True)
-    return _best(found, most)
+        numbers = numbers[counts[numbers] >= at_least]  # keeps all that tie for the last rank: the id decides
+    pairs = zip((items[number] for number in numbers.tolist()), counts[numbers].tolist(), strict=True)
+    return _best(pairs, most)
 
 
 def _best(counts: Iterable[tuple[str, float]], most: int) -> list[tuple[str, float]]:
@@ -261,7 +261,7 @@ def _best(counts: Iterable[tuple[str, float]], most: int) -> list[tuple[str, flo
 
 
 def decode_published(value: bytes) -> TrendingCounts | None:
-    """Counts from the topic, None where the record can't be read (a newer release's, say)."""
+    """Decode published counts; None if the record can't be read, for example because a newer release wrote it."""
     try:
         return msgspec.json.decode(value, type=TrendingCounts)
     except msgspec.MsgspecError:

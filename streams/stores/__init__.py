@@ -1,4 +1,5 @@
-"""Where profiles, terms and trending counts are kept: ``base`` is the contract, the other modules fulfil it.
+"""Stores for profiles, terms and trending counts: ``base`` is their contract, for which there are two stores.
 
-``cassandra.py`` alone imports the Cassandra driver; nothing here imports ``schemas``, ``encoders`` or Faust.
+Only ``cassandra.py`` imports the Cassandra driver. May import the modules that lie directly in ``streams``, and no
+other folder: no ``schemas``, no ``encoders``.
 """

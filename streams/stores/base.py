@@ -1,4 +1,4 @@
-"""The contract of a profile store: what is kept, who may overwrite it, and how it fails."""
+"""The contract of a profile store: what it keeps, who may overwrite a row, and how a call fails."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
@@ -10,7 +10,7 @@ from streams.stores.write_pace import WritePace
 
 
 class StoredProfile(msgspec.Struct, frozen=True):
-    """One user's row. A version names one content: the same version must never carry different bytes."""
+    """One user's row. A version stands for one content: one version must never be saved with different bytes."""
 
     user_id: str
     partition: int
@@ -20,11 +20,11 @@ class StoredProfile(msgspec.Struct, frozen=True):
     long_term: bytes
     mixed: bytes
     encoder: str
-    expires_s: int = 0  # seconds to live, counted from the save; a loaded row says what is left of them; 0 = for ever
+    expires_s: int = 0  # seconds to live after the save; in a loaded row, the seconds left; 0 = for ever
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """The last worker that took a term for a partition."""
+    """The owner of a partition: the worker with the largest term that was taken for it."""
 
     partition: int
     term: int
@@ -32,30 +32,33 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class Term(msgspec.Struct, frozen=True):
-    """A term just taken, and what it replaced as the owner of each partition; a partition's first has no entry."""
+    """A term that was just taken: a fencing token, as in Raft.
+
+    ``replaced`` holds the former owner's term of each partition; a partition without a former owner is absent.
+    """
 
     number: int
     replaced: dict[int, int]
 
 
 class StoreError(PrefstreamError):
-    """The store refused or failed; the message is a sentence for the operator."""
+    """Raised when the store refuses or fails; the message is a sentence for the operator."""
 
 
 class StoreUnavailable(StoreError):
-    """The store can't be reached or didn't answer in time: the same call may succeed later."""
+    """Raised when the store can't be reached or does not answer in time: the same call may succeed later."""
 
 
 class StoreFull(StoreUnavailable):
-    """The disk is full or may not be written: the same call succeeds once somebody has made room."""
+    """Raised when the disk is full or not writable: the same call succeeds once an operator has repaired that."""
 
 
 class StoreMisconfigured(StoreError):
-    """A setting is wrong: a repeat can't help."""
+    """Raised when a setting is wrong: it does not help to repeat the call."""
 
 
 def version(term: int, save: int) -> int:
-    """The version of the ``save``-th write under ``term``: every write of a later term beats it.
+    """Return the version of the ``save``-th write under ``term``; each write of a later term has a larger version.
 
     >>> version(1, 0) < version(1, 1) < version(2, 0)
     True
@@ -68,53 +71,57 @@ def version(term: int, save: int) -> int:
 
 
 class ProfileStore(Protocol):
-    """Used from one event loop; calls may overlap. Every call raises a ``StoreError`` or has fully happened."""
+    """Keeps profiles, the owners of partitions, and trending counts.
+
+    Is used in one event loop; calls may overlap. When a call returns, it has fully happened; else it raises a
+    ``StoreError``.
+    """
 
     async def open(self) -> None:
-        """Connect, and create what is missing. After ``close`` a store may be opened again."""
+        """Connect, and create a missing file, keyspace or table. After ``close`` a store may be opened again."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections and threads; a second call does nothing."""
+        """Close connections and end threads; a second call does nothing."""
         ...
 
     async def take_term(self, worker: str, partitions: Sequence[int]) -> Term:
-        """A number larger than any taken before, recorded as the owner's of each partition that has no larger one.
+        """Take a term, a number larger than all taken before, and make ``worker`` the owner of the partitions.
 
-        Which term it replaced is read in the same atomic step: nobody owned the partition between the two. A partition
-        whose owner has a larger term already is absent from ``replaced``. On ``StoreUnavailable`` a number may be
-        lost; nobody else ever gets it.
+        A partition whose owner already has a larger term keeps its owner, and is absent from ``replaced``. The replaced
+        term is read in the same atomic step as the new one is written: nobody owned the partition in between. On
+        ``StoreUnavailable`` a number may be lost; no other worker ever gets it.
         """
         ...
 
     async def owners(self, partitions: Sequence[int]) -> dict[int, Owner]:
-        """The owners of those partitions that ever had one."""
+        """Return the owner of each partition that ever had one."""
         ...
 
     async def load(self, user_ids: Sequence[str]) -> dict[str, StoredProfile]:
-        """The rows of those users that have one."""
+        """Return the row of each user that has one."""
         ...
 
     async def save(self, rows: Sequence[StoredProfile], pace: WritePace | None = None) -> None:
-        """Write each row where the store holds none of its version or a later one (deleted rows count).
+        """Write each row, unless the store holds the same or a later version of it (deleted rows count).
 
-        A store that needs many requests keeps to ``pace``. After an error some rows may have been written; repeating
-        the call is harmless.
+        A store that needs many requests spreads them by ``pace``. After an error some rows may have been written; it is
+        harmless to repeat the call.
         """
         ...
 
     async def delete(self, user_ids: Sequence[str], version: int) -> None:
-        """Hide every save of this version and of earlier ones, also those that arrive later."""
+        """Hide every save of this version or of an earlier one, even a save that arrives later."""
         ...
 
     async def save_trending(self, states: Mapping[int, bytes], version: int) -> None:
-        """Write partitions' trending counts, under the same rule as ``save``."""
+        """Write the trending counts of partitions, under the same rule as ``save``."""
         ...
 
     async def load_trending(self, partitions: Sequence[int]) -> dict[int, bytes]:
-        """The trending counts of those partitions that have some."""
+        """Return the trending counts of each partition that has any."""
         ...
 
     def scan(self) -> AsyncIterator[StoredProfile]:
-        """Every profile once, in no set order, for audits and tests; writes meanwhile may or may not show."""
+        """Yield every profile once, in any order, for audits and tests; writes during the scan may or may not show."""
         ...

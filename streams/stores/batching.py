@@ -1,4 +1,7 @@
-"""How rows are packed into requests, and requests kept in flight: requests cost the client, rows hardly do."""
+"""Packs rows into requests, and keeps several requests in flight.
+
+A request costs the client much, and a row in it little.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
@@ -18,9 +21,9 @@ def batches(
     items : iterable of (key, bytes, item)
         Items of different keys never share a batch.
     max_items : int
-        Most items of a batch; > 0.
+        Largest number of items in a batch; > 0.
     max_bytes : int, optional
-        Most bytes of a batch; an item larger than that gets a batch of its own.
+        Largest size of a batch; a larger item gets a batch of its own.
 
     Yields
     ------
@@ -42,7 +45,7 @@ def batches(
 
 
 async def in_lanes(work: Callable[[Item], Awaitable[None]], items: Iterable[Item], lanes: int) -> None:
-    """Do ``work`` for every item, at most ``lanes`` of them at a time; the first error ends it."""
+    """Do ``work`` for every item, at most ``lanes`` items at a time; the first error cancels the rest."""
     queue = iter(items)
 
     async def lane(first: Item) -> None:
@@ -54,5 +57,5 @@ async def in_lanes(work: Callable[[Item], Awaitable[None]], items: Iterable[Item
     try:
         await asyncio.gather(*running)
     finally:
-        for one in running:
-            one.cancel()
+        for task in running:
+            task.cancel()

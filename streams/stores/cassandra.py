@@ -1,7 +1,8 @@
 """A session with an Apache Cassandra cluster, for asyncio; the only module that imports the driver.
 
-Protocol version 4 is fixed: every server of today speaks it, naming it spares three downgrades and their warnings at
-each connect, and version 5 takes a quarter more client CPU for checksums that the driver computes in Python.
+The protocol version is fixed to 4, which every server of today speaks. A fixed version avoids three downgrades, and
+their warnings, at each connect. Version 5 takes a quarter more client CPU, for checksums that the driver computes in
+Python.
 """
 
 import asyncio
@@ -29,8 +30,8 @@ from cassandra import (
 try:
     from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 except DependencyException:
-    # Where the driver was built without libev and Python has no asyncore any more (3.12), the driver finds no event
-    # loop and can't even be imported. It has an asyncio one that it does not try by itself; it gets asyncore's place.
+    # A driver that was built without libev uses asyncore, which Python 3.12 no longer has: then the import fails. The
+    # driver also has an event loop for asyncio, but does not try it by itself. So that loop takes asyncore's place.
     from cassandra.io.asyncioreactor import AsyncioConnection
 
     _stand_in = ModuleType("cassandra.io.asyncorereactor")
@@ -54,47 +55,51 @@ from streams.stores.write_pace import WritePace
 RECONNECT_MAX_S = 5.0
 HEARTBEAT_S = 10.0
 WRITES_IN_FLIGHT = 32
-"""With more, a request costs the client less, as more answers come at once; and users that events wait for are loaded
-later, as the servers are busy with the save."""
+"""A larger number makes a request cheaper for the client, because more answers arrive at once. But it keeps the servers
+busy with the save, and the users that events wait for are loaded later."""
 FAILURES = (DriverException, NoHostAvailable, ErrorMessage, ConnectionException, NoConnectionsAvailable, OSError)
 
 
 class ServerTimeout(StoreUnavailable):
-    """A server answered that too few replicas did so in time; what was asked may happen all the same."""
+    """Raised when a server reports that too few replicas answered in time; the request may still take effect."""
 
 
 class _RoutedStatement(BoundStatement):  # type: ignore[misc]
-    """A bound statement that is told where to go: the driver finds no routing key in ``IN ?``."""
+    """A bound statement with a routing key of its own: the driver finds none in ``IN ?``."""
 
     routing_key: bytes | None = None
 
 
 class _Connection(Cluster.connection_class):  # type: ignore[misc]
-    """A request is one send and an answer a few reads; the driver's 4 KiB a time cost a system call each."""
+    """A connection that reads and writes 128 KiB at a time: one send for a request, a few reads for an answer."""
+
+    # the driver's own size is 4 KiB, each of which costs a system call
 
     in_buffer_size = out_buffer_size = 128 << 10
 
 
 class EncodedBatch(BatchStatement):  # type: ignore[misc]
-    """An unlogged batch of writes in the server's own encoding, each of which may be repeated.
+    """An unlogged batch of encoded writes, each of which may be repeated.
 
-    A query is `CassandraSession.query_of` its statement and the values, each behind its length as an int of four bytes.
-    Two microseconds a row; by `CassandraSession.batch` of bound statements it is eight.
+    A query is the result of `CassandraSession.query_of`, followed by the values; before each value stands its length,
+    as an int of four bytes.
     """
+
+    # 2 us a row; bound statements, with `CassandraSession.batch`, take 8 us
 
     def __init__(self, queries: Sequence[bytes], keyspace: str, routing_key: bytes) -> None:
         super().__init__(batch_type=BatchType.UNLOGGED)
         self.is_idempotent = True
         self.keyspace, self.routing_key = keyspace, routing_key
-        self._statements_and_parameters = _Queries(queries)  # the driver hands it on to the message
+        self._statements_and_parameters = _Queries(queries)  # the driver passes this on to the message
 
 
 class _Queries(list[bytes]):
-    """Marks a message whose queries are encoded."""
+    """A list of encoded queries; `_Protocol` recognises the message by this type."""
 
 
 class _EncodedBatchMessage(BatchMessage):  # type: ignore[misc]
-    """A message with queries that are encoded already; what stands around them is the driver's."""
+    """A message whose queries are encoded already; the driver encodes the parts before and after them."""
 
     queries: Sequence[bytes]
 
@@ -108,7 +113,7 @@ class _EncodedBatchMessage(BatchMessage):  # type: ignore[misc]
 
 
 class _Protocol(ProtocolHandler):  # type: ignore[misc]
-    """The driver's, and batches that are encoded."""
+    """The driver's protocol handler, which here also sends encoded batches."""
 
     @classmethod
     def encode_message(cls, msg: Any, *args: Any, **options: Any) -> Any:
@@ -119,10 +124,10 @@ class _Protocol(ProtocolHandler):  # type: ignore[misc]
 
 
 class CassandraSession:
-    """One connection pool and the prepared statements of ``cassandra_cql``.
+    """A connection pool and the prepared statements of ``cassandra_cql``.
 
-    The driver works in threads of its own; only completions reach the event loop. It reconnects by itself within
-    about 5 s of a server's return.
+    The driver works in threads of its own; only finished requests reach the event loop. It reconnects by itself within
+    about 5 s after a server returns.
     """
 
     def __init__(self, options: CassandraOptions) -> None:
@@ -137,7 +142,7 @@ class CassandraSession:
             self._session = await asyncio.to_thread(self._connect)
 
     async def close(self) -> None:
-        if self._writing:  # the driver never answers what is under way when it shuts down
+        if self._writing:  # the driver does not answer requests that are under way when it shuts down
             await asyncio.wait(self._writing, timeout=self._options.request_timeout_s)
         session, self._session = self._session, None
         if session is not None:
@@ -148,21 +153,21 @@ class CassandraSession:
         return self._prepared[statement].bind(values)
 
     def query_of(self, statement: str) -> bytes:
-        """What begins each of the ``EncodedBatch``'s queries of a prepared statement."""
+        """Return the bytes with which an `EncodedBatch` query of this prepared statement begins."""
         self._opened()
         prepared = self._prepared[statement]
         query_id = prepared.query_id
         return struct.pack(f">BH{len(query_id)}sH", 1, len(query_id), query_id, len(prepared.column_metadata))
 
     def bind_keys(self, statement: str, keys: Sequence[str]) -> BoundStatement:
-        """Bind a statement with one ``IN ?``, to be sent to a server that holds the first key."""
+        """Bind a statement with one ``IN ?``, and route it to a server that holds the first key."""
         self._opened()
         bound = _RoutedStatement(self._prepared[statement]).bind((keys,))
         bound.routing_key = keys[0].encode()
         return bound
 
     def batch(self, statements: Sequence[BoundStatement]) -> BoundStatement | BatchStatement:
-        """One request for several writes, each of which may be repeated."""
+        """Combine several writes into one request; each write may be repeated."""
         if len(statements) == 1:
             return statements[0]
         batch = BatchStatement(batch_type=BatchType.UNLOGGED)
@@ -172,7 +177,10 @@ class CassandraSession:
         return batch
 
     def replicas(self) -> Callable[[bytes], Hashable]:
-        """What groups rows: the server that the driver would ask first for a key, so that it holds all of a batch."""
+        """Return a function from a key to the server that the driver would ask first for it; None if none is up.
+
+        Rows that are grouped by this server make batches whose rows all lie on one server.
+        """
         metadata, keyspace, policy = self._opened().cluster.metadata, self._options.keyspace, self._policy
         asked: dict[Any, Hashable] = {
             host: host.endpoint
@@ -189,7 +197,7 @@ class CassandraSession:
         return first
 
     async def execute(self, doing: str, statement: Any, paging_state: bytes | None = None) -> Any:
-        """Send one request; its first page."""
+        """Send one request; return the first page of its answer."""
         session, loop = self._opened(), asyncio.get_running_loop()
         answered = asyncio.Event()
 
@@ -206,29 +214,32 @@ class CassandraSession:
             raise self._translated(doing, error) from error
 
     async def write(self, doing: str, requests: Iterable[Any], pace: WritePace | None = None) -> None:
-        """Send many requests, WRITES_IN_FLIGHT at once, or one by one at a pace; the first failure ends it.
+        """Send many requests, WRITES_IN_FLIGHT at once, or one by one as long as ``pace`` is not hurried.
 
-        In a thread of its own: with answers that wake the event loop one by one, a request costs half as much again.
+        The first failure ends the call.
         """
+        # in a thread: if each answer woke the event loop, a request would cost half as much again
         writing = asyncio.ensure_future(asyncio.to_thread(self._write, doing, requests, pace or WritePace()))
         self._writing.add(writing)
         writing.add_done_callback(self._written)
-        await asyncio.shield(writing)  # the thread goes on where its caller is cancelled
+        await asyncio.shield(writing)  # the thread goes on if the caller is cancelled
 
     def _written(self, writing: asyncio.Future[None]) -> None:
         self._writing.discard(writing)
         if not writing.cancelled():
-            writing.exception()  # perhaps nobody waits for it any more
+            writing.exception()  # marks the error as seen, in case the caller was cancelled
 
     def _write(self, doing: str, requests: Iterable[Any], pace: WritePace) -> None:
         session, unanswered = self._opened(), deque[Any]()
         try:
             for request in requests:
                 if not pace.hurried:
-                    session.execute(request)  # a load waits for no more than this one, and a failure shows at once
+                    # waits for the answer: a load waits for a single request, and a failure shows at once
+                    session.execute(request)
                     continue
                 if len(unanswered) == WRITES_IN_FLIGHT:
-                    # half of them, the last one first: a thread that wakes up for each answer is a tenth of the cost
+                    # waits for half of the answers, beginning with the last: to wake up for each one would be a tenth
+                    # of the whole cost
                     for response in reversed([unanswered.popleft() for _ in range(WRITES_IN_FLIGHT // 2)]):
                         response.result()
                 unanswered.append(session.execute_async(request))
@@ -238,7 +249,7 @@ class CassandraSession:
             raise self._translated(doing, error) from error
 
     async def rows(self, doing: str, statement: BoundStatement) -> list[tuple[Any, ...]]:
-        """The rows of an answer that fits one page."""
+        """Send one request and return all rows of its answer, which must fit into one page."""
         return list((await self.execute(doing, statement)).current_rows)
 
     def _opened(self) -> Session:
@@ -267,13 +278,13 @@ class CassandraSession:
                 execution_profiles={EXEC_PROFILE_DEFAULT: profile},
                 auth_provider=PlainTextAuthProvider(options.username, options.password) if options.username else None,
                 ssl_context=options.tls.context() if options.tls else None,
-                # without an end: the driver's default gives a server up after 64 attempts
+                # for ever: by default the driver gives a server up after 64 attempts
                 reconnection_policy=ExponentialReconnectionPolicy(0.5, RECONNECT_MAX_S, max_attempts=None),
                 connect_timeout=options.request_timeout_s,
                 control_connection_timeout=options.request_timeout_s,
                 idle_heartbeat_interval=HEARTBEAT_S,
                 idle_heartbeat_timeout=options.request_timeout_s,
-                # or the end of a request waits until the server acknowledges its beginning, up to 40 ms
+                # otherwise the end of a request waits, up to 40 ms, until the server acknowledges its beginning
                 sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             )
             session = cluster.connect()
@@ -292,17 +303,18 @@ class CassandraSession:
                 cluster.shutdown()
             if not isinstance(error, FAILURES):
                 raise
-            raise self._refused(error, centres) or self._translated("open the profile store", error) from error
+            raise self._wrong_setting(error, centres) or self._translated("open the profile store", error) from error
         return session
 
-    def _refused(self, error: BaseException, centres: set[str]) -> StoreMisconfigured | None:
-        """The wrong setting that kept the store from opening, if it was one."""
+    def _wrong_setting(self, error: BaseException, centres: set[str]) -> StoreMisconfigured | None:
+        """Return an error that names the wrong setting, or None if the store failed to open for another reason."""
         options, causes = self._options, _causes(error)
         if any(isinstance(cause, AuthenticationFailed) for cause in causes):
             advice = "Set the user name and the password that the servers know."
         elif any("CERTIFICATE_VERIFY_FAILED" in str(cause) for cause in causes):  # the driver keeps the text only
             advice = (
-                "Set the CA file of those who signed the servers' certificates, which must name the servers' addresses."
+                "Set the CA file of the authority that signed the servers' certificates. The certificates must name "
+                "the servers' addresses."
             )
         elif centres and options.local_dc not in (None, *centres):
             advice = f"Set local_dc to one of {', '.join(sorted(centres))}; there is no {options.local_dc!r}."
@@ -311,17 +323,18 @@ class CassandraSession:
         return StoreMisconfigured(f"Could not open the profile store: {options.where}: {_reason(error)}. {advice}")
 
     def _translated(self, doing: str, error: BaseException) -> StoreError:
-        said = f"Could not {doing}: {self._options.where}: {_reason(error)}"
+        message = f"Could not {doing}: {self._options.where}: {_reason(error)}"
         if isinstance(error, RequestValidationException):
-            return StoreMisconfigured(f"{said}. The server refused it, and would refuse the same again.")
+            return StoreMisconfigured(f"{message}. The server refused the request, and would refuse it again.")
         kind = ServerTimeout if isinstance(error, Timeout) else StoreUnavailable
         return kind(
-            f"{said}. See whether the servers run, can be reached from here, and want TLS as set; then try again."
+            f"{message}. Check that the servers are running, that they can be reached from this machine, and that the "
+            "TLS settings fit the servers; then try again."
         )
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error itself, or what each server said if several were tried."""
+    """Return the error itself, or the error of each server if several servers were tried."""
     tried = error.errors if isinstance(error, NoHostAvailable) else None
     return list(tried.values()) if tried and isinstance(tried, dict) else [error]
 
@@ -338,9 +351,9 @@ _protocol_log = logging.getLogger("cassandra.protocol")
 
 
 def _wanted(record: logging.LogRecord) -> bool:
-    """Not the server's two remarks on large unlogged batches, which would be in the log with each batch.
+    """Drop the server's two warnings about unlogged batches, which would be logged with each batch.
 
-    Our batches are what they advise against on purpose: the rows of one have the same first replica.
+    The batches are so large, and have so many keys, on purpose: all rows of a batch have the same first replica.
     """
     text = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
     return not text.startswith(("Batch for [", "Unlogged batch covering"))

@@ -1,8 +1,8 @@
 """The statements of the Cassandra store; ``{}`` stands for the keyspace.
 
-Rows are written ``USING TIMESTAMP`` of their version, all columns each time: the cluster keeps the largest version
-whatever the order of arrival. ``terms`` and ``owners`` are written by lightweight transactions only, which have
-timestamps of their own and must not be mixed with plain writes.
+A row is written ``USING TIMESTAMP`` of its version, with all its columns: so the cluster keeps the row of the largest
+version, in whatever order writes arrive. ``terms`` and ``owners`` are written only by lightweight transactions. These
+have timestamps of their own, and must not be mixed with plain writes.
 """
 
 _COLUMNS = "user_id, partition, version, state, short_term, long_term, mixed, encoder"

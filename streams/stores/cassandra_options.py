@@ -1,4 +1,4 @@
-"""How to reach a Cassandra cluster; free of the driver, so that settings can be read without it."""
+"""Options to reach a Cassandra cluster. Does not import the driver, so that settings can be read without it."""
 
 import re
 import ssl
@@ -7,25 +7,26 @@ import msgspec
 
 from streams.stores.base import StoreMisconfigured
 
-# LOCAL_QUORUM sees every earlier LOCAL_QUORUM write; the weaker ones do so only where there is one copy of a row.
+# A LOCAL_QUORUM read sees every earlier LOCAL_QUORUM write. A weak read does so only if a row has a single copy.
 STRONG = ("LOCAL_QUORUM", "QUORUM", "ALL")
 WEAK = ("LOCAL_ONE", "ONE")
 
 
 class CassandraTls(msgspec.Struct, frozen=True, kw_only=True):
-    """Encryption to the servers, with files in PEM format."""
+    """Encryption of the connections to the servers; all files are in PEM format."""
 
-    ca_file: str | None = None  # None: the system's authorities
+    ca_file: str | None = None  # None: the authorities that the system trusts
     cert_file: str | None = None  # a client certificate, for servers that ask for one
     key_file: str | None = None
     verify_hostname: bool = True  # the certificates must name the servers' addresses as the cluster gives them
 
     def context(self) -> ssl.SSLContext:
+        """Return the SSL context; raise `StoreMisconfigured` if a file can't be used."""
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
             if self.cert_file is not None:
                 context.load_cert_chain(self.cert_file, self.key_file)
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # includes ssl.SSLError
             names = ", ".join(name for name in (self.ca_file, self.cert_file, self.key_file) if name)
             raise StoreMisconfigured(
                 f"The TLS files for Cassandra ({names}) can't be used: {error}. They must be readable PEM files, "
@@ -36,7 +37,7 @@ class CassandraTls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CassandraOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the cluster is and how strictly it is used. The workers of one keyspace must sit in one datacentre."""
+    """Where the cluster is, and with which consistency. All workers of a keyspace must be in one datacentre."""
 
     hosts: list[str]
     port: int = 9042
@@ -45,10 +46,10 @@ class CassandraOptions(msgspec.Struct, frozen=True, kw_only=True):
     username: str | None = None
     password: str | None = None
     tls: CassandraTls | None = None
-    replication: dict[str, int] | int = 1  # copies in each datacentre, or by its name; used when creating only
+    replication: dict[str, int] | int = 1  # copies in each datacentre, or by its name; used only to create the keyspace
     consistency: str = "LOCAL_QUORUM"
     request_timeout_s: float = 5.0
-    create_keyspace: bool = True  # False: it must exist; tables are made in any case
+    create_keyspace: bool = True  # False: the keyspace must exist; tables are created in any case
 
     def __post_init__(self) -> None:
         if not self.hosts:
@@ -65,5 +66,5 @@ class CassandraOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def where(self) -> str:
-        """The cluster as an error names it."""
+        """The cluster, as error messages name it."""
         return f"Cassandra at {', '.join(f'{host}:{self.port}' for host in self.hosts)} (keyspace {self.keyspace})"

@@ -1,11 +1,14 @@
-"""The keyspace and tables of the Cassandra store: made where missing, refused where unsafe. Free of the driver."""
+"""Creates the missing keyspace and tables of the Cassandra store, and refuses an unsafe consistency.
+
+Does not import the driver.
+"""
 
 from typing import Any
 
 from streams.stores.base import StoreMisconfigured
 from streams.stores.cassandra_options import WEAK, CassandraOptions
 
-DDL_TIMEOUT_S = 30.0  # the servers have to agree on it
+DDL_TIMEOUT_S = 30.0  # all servers have to agree on a change of the schema
 TABLES = {
     "profiles": "user_id text PRIMARY KEY, partition int, version bigint, state blob, short_term blob, long_term blob, "
     "mixed blob, encoder text",
@@ -16,7 +19,9 @@ TABLES = {
 
 
 def create_keyspace(keyspace: str, replication: dict[str, int] | int) -> str:
-    """The statement for a new keyspace; one number means that many copies in each datacentre there is now.
+    """Return the statement that creates a keyspace.
+
+    A single number as ``replication`` means: so many copies in each datacentre that the cluster has now.
 
     >>> create_keyspace("shop", {"paris": 3})
     "CREATE KEYSPACE IF NOT EXISTS shop WITH replication = {'class': 'NetworkTopologyStrategy', 'paris': 3}"
@@ -29,27 +34,28 @@ def create_keyspace(keyspace: str, replication: dict[str, int] | int) -> str:
 
 
 def create_table(keyspace: str, table: str) -> str:
+    """Return the statement that creates one of the ``TABLES``."""
     return f"CREATE TABLE IF NOT EXISTS {keyspace}.{table} ({TABLES[table]})"
 
 
 def prepare_schema(session: Any, options: CassandraOptions) -> None:
-    """Create what is missing, through a driver session that may block.
+    """Create the missing keyspace and tables through a driver session; blocks the calling thread.
 
-    What exists is left alone, so that workers need no right to create, and so that several that start at once do not
-    create one table twice, of which Cassandra is not always safe.
+    No statement is sent for a keyspace or table that exists. So workers need no right to create, and workers that start
+    at once rarely create a table twice, which is not always safe in Cassandra.
     """
     keyspaces = session.cluster.metadata.keyspaces
     if options.keyspace not in keyspaces:
         statement = create_keyspace(options.keyspace, options.replication)
         if not options.create_keyspace:
             raise StoreMisconfigured(
-                f"{options.where}: the keyspace does not exist and may not be created by the settings; create it, "
-                f"e.g. with: {statement}"
+                f"{options.where}: the keyspace does not exist, and the settings forbid to create it. Create it "
+                f"yourself, e.g. with: {statement}"
             )
         planned = options.replication
         refuse_weak_consistency(options, planned if isinstance(planned, int) else sum(planned.values()))
         session.execute(statement, timeout=DDL_TIMEOUT_S)
-        session.cluster.refresh_keyspace_metadata(options.keyspace)  # another worker may have been the one to create it
+        session.cluster.refresh_keyspace_metadata(options.keyspace)  # perhaps another worker created it
     refuse_weak_consistency(options, copies_of(keyspaces[options.keyspace].replication_strategy))
     for table in TABLES:
         if table not in keyspaces[options.keyspace].tables:
@@ -57,16 +63,19 @@ def prepare_schema(session: Any, options: CassandraOptions) -> None:
 
 
 def refuse_weak_consistency(options: CassandraOptions, copies: int | None) -> None:
-    """A read that may miss the last save would let a new owner build on an old profile, and lose events."""
+    """Raise `StoreMisconfigured` if a read may miss the last save.
+
+    A new owner would then build on an old profile, and events would be lost.
+    """
     if options.consistency in WEAK and copies != 1:
         raise StoreMisconfigured(
             f"{options.where} keeps {copies or 'an unknown number of'} copies of each row, and consistency "
-            f"{options.consistency} may read one that misses the last save: set LOCAL_QUORUM."
+            f"{options.consistency} may read a copy that lacks the last save: set LOCAL_QUORUM."
         )
 
 
 def copies_of(strategy: Any) -> int | None:
-    """Copies of each row over all datacentres; None if the strategy does not say."""
+    """Return the copies of each row in all datacentres together; None if the strategy does not say."""
     centres = getattr(strategy, "dc_replication_factors", None)
     if centres is not None:
         return int(sum(centres.values()))

@@ -1,4 +1,4 @@
-"""Profiles in Apache Cassandra, for any number of workers."""
+"""A store that keeps profiles in Apache Cassandra, for any number of workers."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ from streams.stores.write_pace import WritePace
 
 BATCH_ROWS = 32
 BATCH_BYTES = 46 * 1024  # the server refuses batches of more than 50 KiB
-ROW_OVERHEAD = 200  # bytes that the server counts for a row's cells, beside their content
+ROW_OVERHEAD = 200  # bytes that the server counts for a row's cells, besides their content
 LOAD_KEYS = 50
 SCAN_ROWS = 100
 IN_FLIGHT = 16
@@ -28,7 +28,7 @@ _tail = struct.Struct(">iqii").pack  # timestamp and time to live
 
 
 class CassandraStore:
-    """A ``ProfileStore`` in one keyspace; the cluster itself keeps the row of the largest version."""
+    """A ``ProfileStore`` in one keyspace; the cluster itself keeps only the row of the largest version."""
 
     def __init__(self, options: CassandraOptions) -> None:
         self._options = options
@@ -50,8 +50,8 @@ class CassandraStore:
                     applied, row = await self._conditional(cql.FIRST_OWNER, partition, term, worker)
                 else:
                     applied, row = await self._conditional(cql.NEXT_OWNER, term, worker, partition, expected)
-                owner = term if applied else row.get("term")  # None: the row is gone, so ours is the first again
-                if owner == term:  # perhaps by a try that the server gave up on, which is repeated as it was
+                owner = term if applied else row.get("term")  # None: the row is gone, so the next try is an insert
+                if owner == term:  # perhaps written by an earlier try, which timed out
                     if expected is not None:
                         replaced[partition] = expected
                     return
@@ -65,32 +65,32 @@ class CassandraStore:
                 await in_lanes(own, partitions, IN_FLIGHT)
         except TimeoutError as error:
             raise StoreUnavailable(
-                f"Could not take a term: {self._options.where}: no success within {TERM_TIMEOUT_S:g} s against other "
-                "workers or timeouts of the servers. See whether they are overloaded, then try again."
+                f"Could not take a term: {self._options.where}: no try succeeded within {TERM_TIMEOUT_S:g} s, because "
+                "of other workers or timeouts of the servers. Check whether the servers are overloaded, then try again."
             ) from error
         return Term(term, replaced)
 
     async def owners(self, partitions: Sequence[int]) -> dict[int, Owner]:
-        found: dict[int, Owner] = {}
+        owners: dict[int, Owner] = {}
 
         async def read(partition: int) -> None:
             for row in await self._session.rows("read owners", self._session.bind(cql.READ_OWNER, partition)):
-                found[row[0]] = Owner(*row)
+                owners[row[0]] = Owner(*row)
 
         await in_lanes(read, partitions, IN_FLIGHT)
-        return found
+        return owners
 
     async def load(self, user_ids: Sequence[str]) -> dict[str, StoredProfile]:
-        found: dict[str, StoredProfile] = {}
+        profiles: dict[str, StoredProfile] = {}
         replica_of = self._session.replicas()
         keyed = ((replica_of(user_id.encode()), 0, user_id) for user_id in dict.fromkeys(user_ids))
 
         async def read(chunk: list[str]) -> None:
             for row in await self._session.rows("load profiles", self._session.bind_keys(cql.LOAD, chunk)):
-                found[row[0]] = _profile(row)
+                profiles[row[0]] = _profile(row)
 
         await in_lanes(read, batches(keyed, LOAD_KEYS), IN_FLIGHT)
-        return found
+        return profiles
 
     async def save(self, rows: Sequence[StoredProfile], pace: WritePace | None = None) -> None:
         replica_of, query, keyspace = self._session.replicas(), self._session.query_of(cql.SAVE), self._options.keyspace
@@ -112,11 +112,11 @@ class CassandraStore:
     async def delete(self, user_ids: Sequence[str], version: int) -> None:
         replica_of = self._session.replicas()
         statements = (self._session.bind(cql.DELETE, version, user) for user in user_ids)
-        keyed = ((replica_of(one.routing_key), 0, one) for one in statements)
+        keyed = ((replica_of(statement.routing_key), 0, statement) for statement in statements)
         await self._session.write("delete profiles", map(self._session.batch, batches(keyed, BATCH_ROWS)))
 
     async def save_trending(self, states: Mapping[int, bytes], version: int) -> None:
-        # each on its own: they may be large
+        # one request a partition: the counts may be large
         writes = (
             self._session.bind(cql.SAVE_TRENDING, part, version, state, version) for part, state in states.items()
         )
@@ -143,7 +143,7 @@ class CassandraStore:
         while True:
             row = (await self._serial(cql.READ_TERM)).one()
             if row is None:
-                # the owners are the floor, in case somebody emptied the counter
+                # never below the term of an owner, in case somebody emptied the table of terms
                 owners = await self._serial(cql.ALL_OWNER_TERMS)
                 term = max((owner[0] for owner in owners.current_rows), default=0) + 1
                 applied, _ = await self._conditional(cql.FIRST_TERM, term)
@@ -154,15 +154,15 @@ class CassandraStore:
                 return int(term)
 
     async def _conditional(self, statement: str, *values: Any) -> tuple[bool, dict[str, Any]]:
-        """Run a lightweight transaction: whether it was applied, and if not, the row in its way."""
+        """Run a lightweight transaction; return whether it was applied, and if not, the row that stood in its way."""
         result = await self._serial(statement, *values)
         row = dict(zip(result.column_names, result.one(), strict=True))
         return row.pop("[applied]"), row
 
     async def _serial(self, statement: str, *values: Any) -> Any:
-        """The result of one step of a race, repeated when the server gives up, as it does if many race at once.
+        """Run one statement of a race between workers; run it again if the server times out, as it does if many race.
 
-        What it gave up on may have been applied all the same: then a conditional write finds its own row in its way.
+        A statement that timed out may have been applied: then its repetition finds its own row in its way.
         """
         while True:
             try:
@@ -172,7 +172,7 @@ class CassandraStore:
 
 
 def _values(query: bytes, key: bytes, row: StoredProfile) -> bytes:
-    """The query and the values of ``cql.SAVE``, each behind its length."""
+    """Return the query of ``cql.SAVE`` and its values; before each value stands its length."""
     state, short_term, long_term, mixed, encoder = (
         *(row.state, row.short_term, row.long_term, row.mixed),
         row.encoder.encode(),
@@ -187,5 +187,5 @@ def _values(query: bytes, key: bytes, row: StoredProfile) -> bytes:
 
 
 def _profile(row: tuple[Any, ...]) -> StoredProfile:
-    columns = (*row[:-1], row[-1] or 0)  # the TTL of a row that has none is null
+    columns = (*row[:-1], row[-1] or 0)  # a row that lives for ever has a null as TTL
     return StoredProfile(*columns)

@@ -1,4 +1,4 @@
-"""The store that the settings name."""
+"""Makes the profile store that the settings name."""
 
 from streams.settings import Settings
 from streams.stores.base import ProfileStore
@@ -6,14 +6,14 @@ from streams.stores.sqlite import SqliteStore
 
 
 def make_store(settings: Settings) -> ProfileStore:
-    """The store that the settings name, not opened yet."""
+    """Make the store that the settings name; it is not opened yet."""
     if settings.store.kind == "sqlite":
         path = settings.store.path
         if settings.namespace:
             path = path.with_name(f"{settings.namespace}-{path.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         return SqliteStore(path)
-    # the driver is heavy: only those who use it wait for it
+    # imported here: the driver takes long to import, and only workers that use Cassandra should wait for it
     from streams.stores.cassandra_options import CassandraOptions, CassandraTls
     from streams.stores.cassandra_store import CassandraStore
 

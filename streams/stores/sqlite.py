@@ -1,8 +1,8 @@
-"""Profiles in one SQLite file: the store of the embedded default and of small shops.
+"""A store that keeps profiles in one SQLite file, for the embedded default and for small shops.
 
-Commits are durable (``synchronous=FULL``): a checkpoint acks the events of a save, and with ``NORMAL``, which may
-lose the last commits at a power cut, Kafka would not bring those events back. A checkpoint is one transaction, so
-the price is one fsync a second.
+Commits are durable (``synchronous=FULL``). A checkpoint acks the events of a save, so Kafka does not deliver them
+again; with ``NORMAL`` a power cut may lose the last commits, and so these events. A checkpoint is one transaction: the
+price is one fsync a second.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from streams.stores.write_pace import WritePace
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
-IN_CHUNK = 500  # SQLite before 3.32 takes at most 999 variables
+IN_CHUNK = 500  # SQLite before 3.32 allows at most 999 variables
 SCAN_ROWS = 200
-# A deleted or expired row keeps its version, so that an older save stays hidden, for as long as Cassandra's default.
+# A deleted or expired row keeps its version so long, to hide older saves: as long as in Cassandra by default.
 TOMBSTONE_S = 10 * 24 * 3600
 
 Row = tuple[Any, ...]
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 class SqliteStore:
-    """A ``ProfileStore`` in one file; several processes may share it, each waits up to 5 s for another's write.
+    """A ``ProfileStore`` in one file. Several processes may share it: each waits up to 5 s for another's write.
 
     One thread owns the connection, so the event loop never waits for the disk.
     """
@@ -110,7 +110,7 @@ class SqliteStore:
 
     async def _write_many(self, statement: str, values: Sequence[tuple[Any, ...]]) -> None:
         def write(db: sqlite3.Connection) -> None:
-            # the cursor dies here: freed in another thread, it would reset the statement under the next call's feet
+            # the cursor is freed in this thread: in another thread it would reset the statement during the next call
             db.executemany(statement, values)
 
         if values:
@@ -125,7 +125,7 @@ class SqliteStore:
 
     async def _read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         def with_connection() -> Result:
-            assert self._db is not None  # the thread disconnects after the last call it was given
+            assert self._db is not None  # the thread disconnects only after its last call
             return work(self._db)
 
         return await self._run(with_connection)
@@ -148,13 +148,13 @@ class SqliteStore:
             db.execute(sql.PURGE, (int(time.time()) - TOMBSTONE_S,))
 
     def _prepare_schema(self, db: sqlite3.Connection) -> None:
-        found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found > SCHEMA_VERSION:
+        schema_version = db.execute("PRAGMA user_version").fetchone()[0]
+        if schema_version > SCHEMA_VERSION:
             raise StoreMisconfigured(
-                f"The SQLite store {self._path} has schema version {found}, and this prefstream knows versions up to "
-                f"{SCHEMA_VERSION}: run the newer prefstream that wrote it, or set another file."
+                f"The SQLite store {self._path} has schema version {schema_version}, and this prefstream knows "
+                f"versions up to {SCHEMA_VERSION}: run the newer prefstream that wrote it, or set another file."
             )
-        if found == 0:
+        if schema_version == 0:
             if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise StoreMisconfigured(
                     f"{self._path} is an SQLite file of another program (it has tables, and no schema version of "
@@ -171,7 +171,7 @@ class SqliteStore:
 
 
 def _select_in(db: sqlite3.Connection, select: str, params: tuple[Any, ...], keys: Sequence[Any]) -> list[Row]:
-    """The rows of ``select``, which ends in a column's name, where that column is one of ``keys``."""
+    """Return the rows of ``select`` whose key is one of ``keys``; ``select`` ends in the name of the key column."""
     rows: list[Row] = []
     for start in range(0, len(keys), IN_CHUNK):
         chunk = keys[start : start + IN_CHUNK]
@@ -181,19 +181,19 @@ def _select_in(db: sqlite3.Connection, select: str, params: tuple[Any, ...], key
 
 @contextmanager
 def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    # IMMEDIATE waits for other writers now; a transaction that began as a reader can't become a writer by waiting
+    # IMMEDIATE waits for other writers now; a transaction that begins as a reader can't wait to become a writer
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
         db.execute("COMMIT")
     except BaseException:
-        if db.in_transaction:  # SQLite has rolled back by itself when the disk was full
+        if db.in_transaction:  # SQLite rolls back by itself if the disk is full
             db.execute("ROLLBACK")
         raise
 
 
 def _use_wal(db: sqlite3.Connection) -> None:
-    """Switch the journal to WAL; SQLite's own busy timeout does not cover two processes doing so at once."""
+    """Switch the journal to WAL; wait if another process does the same, which SQLite's busy timeout does not cover."""
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -206,7 +206,7 @@ def _use_wal(db: sqlite3.Connection) -> None:
 
 
 def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte: the primary code without its detail
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code, without the detail
 
 
 def _translated(error: sqlite3.Error, path: Path) -> StoreError:
@@ -217,8 +217,8 @@ def _translated(error: sqlite3.Error, path: Path) -> StoreError:
         return StoreFull(f"The SQLite store {path} may not be written ({error}): allow it for the file and its folder.")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreUnavailable(
-            f"The SQLite store {path} has been locked by another process for {BUSY_TIMEOUT_S:g} s: see which one "
-            "(e.g. with lsof) and let it finish, or end it."
+            f"The SQLite store {path} has been locked by another process for {BUSY_TIMEOUT_S:g} s: find that "
+            "process (e.g. with lsof) and let it finish, or end it."
         )
     if code == sqlite3.SQLITE_CANTOPEN:
         return StoreUnavailable(
@@ -230,5 +230,5 @@ def _translated(error: sqlite3.Error, path: Path) -> StoreError:
             f"{path} is not an SQLite file: set the path of a prefstream store, or of a new file."
         )
     if code == sqlite3.SQLITE_CORRUPT:
-        return StoreError(f"The SQLite store {path} is damaged ({error}): restore a copy of it.")
-    return StoreUnavailable(f"The SQLite store {path} failed: {error}. See whether its disk is healthy.")
+        return StoreError(f"The SQLite store {path} is damaged ({error}): restore it from a backup.")
+    return StoreUnavailable(f"The SQLite store {path} failed: {error}. Check that its disk is healthy.")

@@ -1,6 +1,9 @@
-"""The tables and statements of the SQLite store; ``LOAD``, ``LOAD_TRENDING`` and ``OWNERS`` end in a key's name."""
+"""The tables and statements of the SQLite store.
 
-# Narrow columns come first: SQLite reads a row's overflow pages only up to the last column that it needs.
+``LOAD``, ``LOAD_TRENDING`` and ``OWNERS`` end in the name of the key column: the store adds ``IN (...)``.
+"""
+
+# Narrow columns come first, because SQLite reads a row's overflow pages only up to the last column that it needs.
 SCHEMA = (
     """CREATE TABLE profiles (
         user_id TEXT PRIMARY KEY, partition INTEGER NOT NULL, version INTEGER NOT NULL,
@@ -36,7 +39,7 @@ FROM profiles WHERE state IS NOT NULL AND (expires_at_s = 0 OR expires_at_s > ?)
 SCAN = f"{LOAD} > ? ORDER BY user_id LIMIT ?"
 LOAD_TRENDING = "SELECT partition, state FROM trending WHERE partition"
 OWNERS = "SELECT partition, term, worker FROM owners WHERE partition"
-# The owners are the floor, in case somebody emptied the counter.
+# Never below the term of an owner, in case somebody emptied the table of terms.
 LAST_TERM = "SELECT max(coalesce((SELECT max(term) FROM owners), 0), coalesce((SELECT term FROM terms), 0))"
 TAKE_TERM = "INSERT OR REPLACE INTO terms (name, term) VALUES ('global', ?)"
 OWN = """

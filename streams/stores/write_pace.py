@@ -1,36 +1,42 @@
-"""Work that is spread over a time, so that what is done beside it does not wait for all of it."""
+"""Spreads work over time, so that other work in between does not have to wait until all of it is done."""
 
 import threading
 import time
 
 
 class WritePace:
-    """Spreads the parts of one piece of work evenly over ``over_s`` seconds, or until somebody is in a hurry."""
+    """Spreads the parts of a piece of work evenly over ``over_s`` seconds, until `hurry` is called.
+
+    With ``over_s`` = 0 it is hurried from the start.
+    """
 
     def __init__(self, over_s: float = 0.0) -> None:
         self._over_s = over_s
         self._parts, self._done, self._start = 1, 0, time.monotonic()
         self.waited_s = 0.0
-        """Seconds spent in ``keep``."""
+        """Seconds that `keep` has waited so far."""
         self._hurried = threading.Event()
         if over_s == 0.0:
             self.hurry()
 
     @property
     def hurried(self) -> bool:
-        """Whether the rest is to be done as fast as it can be."""
+        """Whether the rest of the work is done without waiting."""
         return self._hurried.is_set()
 
     def hurry(self) -> None:
-        """Wait no more; from any thread, and before the work begins too."""
+        """Stop waiting. May be called in any thread, even before the work begins."""
         self._hurried.set()
 
     def begin(self, parts: int) -> None:
-        """The work begins now, of so many parts."""
+        """Begin work that has ``parts`` parts: the time runs from now."""
         self._parts, self._done, self._start = parts, 0, time.monotonic()
 
     def keep(self, parts: int) -> None:
-        """So many more of them are done: wait until the next one is due, if there is one. Blocks the calling thread."""
+        """Note that ``parts`` more parts are done, and wait until the next part is due; after the last one do not wait.
+
+        Blocks the calling thread.
+        """
         self._done += parts
         if self._done >= self._parts:
             return
@@ -40,4 +46,4 @@ class WritePace:
             self._hurried.wait(left_s)
             self.waited_s += time.monotonic() - now
         elif -left_s > self._over_s:
-            self.hurry()  # it takes twice as long as it was to
+            self.hurry()  # late by more than ``over_s``: the rest does not wait any more

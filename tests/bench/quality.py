@@ -37,7 +37,7 @@ from encoders.training.sequences import from_lists
 from streams.offline.baselines import BASELINES, Baseline
 from streams.offline.evaluation import StreamModel
 from streams.offline.questions import History
-from streams.offline.ranking_metrics import gains_at, rank_of
+from streams.offline.ranking_metrics import metrics_at, rank_of
 from tests.bench.datasets import (
     Dataset,
     DatasetError,
@@ -91,7 +91,7 @@ def sessions(folder: Path, work: Path) -> None:
     data = (read_sessions_to_validate if _validates else read_sessions)(folder)
 
     def row(name: str, places: np.ndarray, train_s: float, update_us: float | None) -> Row:
-        found = gains_at(places, 20)
+        found = metrics_at(places, 20)
         return {
             "model": name,
             "p_at_20": round(100 * found["recall"].mean(), 3),
@@ -114,7 +114,7 @@ def amazon(folder: Path, work: Path) -> None:
 
     def row(name: str, lists: Sequence[Sequence[str]]) -> Row:
         places = rank_of(lists, data.targets)
-        found = {k: gains_at(places, k) for k in (5, 10)}
+        found = {k: metrics_at(places, k) for k in (5, 10)}
         return {"model": name} | {
             f"{letter}_at_{k}": round(float(found[k][measure].mean()), 5)
             for k in (5, 10)
@@ -138,10 +138,10 @@ def cold(folder: Path, work: Path) -> None:
     cold_histories, cold_targets = [data.histories[i] for i in asked], [data.targets[i] for i in asked]
 
     def row(name: str, cold_lists: Sequence[Sequence[str]], lists: Sequence[Sequence[str]]) -> Row:
-        found = gains_at(rank_of(lists, data.targets), 10)
+        found = metrics_at(rank_of(lists, data.targets), 10)
         return {
             "model": name,
-            "cold_hr_at_10": round(float(gains_at(rank_of(cold_lists, cold_targets), 10)["recall"].mean()), 5),
+            "cold_hr_at_10": round(float(metrics_at(rank_of(cold_lists, cold_targets), 10)["recall"].mean()), 5),
             "hr_at_10": round(float(found["recall"].mean()), 5),
             "ndcg_at_10": round(float(found["ndcg"].mean()), 5),
         }

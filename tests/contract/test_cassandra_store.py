@@ -192,7 +192,7 @@ async def test_a_host_name_that_is_not_known_is_named(open_store):
 
 async def test_tls_against_a_server_without_it_is_named(cassandra_options, open_store):
     options = msgspec.structs.replace(cassandra_options, tls=CassandraTls(verify_hostname=False), request_timeout_s=2)
-    with pytest.raises(StoreUnavailable, match="want TLS as set"):
+    with pytest.raises(StoreUnavailable, match="TLS settings fit the servers"):
         await open_store(options)
 
 

@@ -332,7 +332,7 @@ async def test_a_cassandra_that_does_not_answer_says_so():
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
     store = CassandraStore(CassandraOptions(hosts=["127.0.0.1"], port=port))
-    with pytest.raises(StoreUnavailable, match=rf"127\.0\.0\.1:{port} .*See whether the servers run"):
+    with pytest.raises(StoreUnavailable, match=rf"127\.0\.0\.1:{port} .*Check that the servers are running"):
         await store.open()
     await store.close()
 

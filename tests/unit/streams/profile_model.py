@@ -170,8 +170,8 @@ def assert_sums(table: ProfileTable, slot: int, model: ProfileModel) -> None:
     assert np.abs(table.sums[slot] - sums).max() <= 1e-4 * 5 * total_weight.max(initial=0.0) + 1e-30
 
 
-def fences_of(table: ProfileTable, slot: int) -> Mapping[LogId, int]:
-    """Every fence of a slot, wherever it is kept."""
+def applied_offsets_of(table: ProfileTable, slot: int) -> Mapping[LogId, int]:
+    """Return every applied offset of a slot, from the table and from the dictionaries."""
     own = {
         LogId(topic, topic_id, int(table.partition[slot])): int(table.applied_offsets[slot, column])
         for column, (topic, topic_id) in enumerate(table.offsets.logs)

@@ -182,7 +182,7 @@ def test_without_a_stack_there_is_nothing_to_show_or_end(folder: Path) -> None:
     assert stack.status(folder).servers == []
     assert not stack.status(folder).running
     assert not folder.exists()
-    with pytest.raises(StackError, match=r"There is no stack in .*, so its Kafka can't be started: bring it up"):
+    with pytest.raises(StackError, match=r"There is no stack in .*, so its Kafka can't be started: start the stack"):
         stack.start_server(folder, "kafka")
 
 

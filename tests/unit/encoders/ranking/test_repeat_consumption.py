@@ -168,7 +168,7 @@ def test_a_head_that_scores_repeats_has_to_take_the_rows(tmp_path: Path, encoder
         {"recent_vectors": (FLOAT, ("B", HISTORY, DIMENSION))},
         {"user": (FLOAT, ("B", DIMENSION)), "recent_scores": (FLOAT, ("B", HISTORY))},
     )
-    with pytest.raises(EncoderError, match="takes recent_vectors and recent_rows"):
+    with pytest.raises(EncoderError, match="must take recent_vectors and recent_rows"):
         reference.replace_head(encoder, tmp_path / "wrong", model, ["recent_vectors"])
 
 

@@ -175,8 +175,8 @@ def test_a_rerouted_event_keeps_its_source_and_its_kind() -> None:
     assert found.events.offsets.tolist() == [42, 7, 42]
 
 
-def test_a_rerouted_event_on_a_partition_that_is_wrong_by_now_is_sent_on_with_a_fence_of_its_own() -> None:
-    """Regression: with its first place alone, a later record on the direct path fenced it off, and it was lost."""
+def test_an_event_that_is_rerouted_twice_gets_an_applied_offset_of_its_own() -> None:
+    """Regression: a later record on the direct path moved the applied offset past this event, and it was lost."""
     origin = Rerouted(topic="clicks", topic_id="a", partition=0, offset=42)
     wrong = (HOME + 1) % PARTITIONS
     found = decode(rerouted(origin, partition=wrong))

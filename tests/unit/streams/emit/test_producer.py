@@ -159,7 +159,7 @@ def test_a_dead_letter_too_large_for_its_topic_goes_without_its_value(emitter: E
     assert done.wait(0)
     assert (short["topic"], short["key"], short["value"]) == ("shop1.dead-letters", b"\xff", None)
     found = DeadLetter.from_headers(short["headers"])
-    assert found.detail == "2 bytes are left out, as shop1.dead-letters takes no record of that size; broken"
+    assert found.detail == "the value of 2 bytes is left out: shop1.dead-letters takes no record of that size; broken"
     assert found.source_offset == 7
 
 

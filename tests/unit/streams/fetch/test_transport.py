@@ -146,7 +146,7 @@ def test_an_ack_from_before_a_seek_does_not_ack_the_batch_read_again(
 
 
 def test_a_log_that_starts_over_is_not_taken_before_a_new_assignment(consumer: Consumer) -> None:
-    """Regression: a topic made anew under a running worker looked counted, by the fences of its former life."""
+    """Regression: a topic created again under a running worker looked applied, by the offsets of its former id."""
     asked: list[str] = []
     consumer.rejoin = lambda: asked.append("rejoin")  # type: ignore[method-assign]
     deliver(consumer, 7, 8)

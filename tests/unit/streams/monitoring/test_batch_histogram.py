@@ -24,7 +24,7 @@ def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
 @given(st.lists(st.lists(st.sampled_from([0.0, 0.05, 0.1, 0.11, 1.0, 2.5, 9.99, 10.0, 11.0, 1e6])), max_size=4))
 def test_it_shows_what_the_clients_own_would(batches: list[list[float]]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    batched = BatchHistogram("waits", "Waits.", BOUNDS, {"namespace": "n"}, ours)
+    batched = BatchHistogram(name="waits", text="Waits.", buckets=BOUNDS, labels={"namespace": "n"}, registry=ours)
     single = Histogram("waits", "Waits.", ["namespace"], buckets=BOUNDS, registry=theirs).labels("n")
     for batch in batches:
         batched.observe(np.array(batch))

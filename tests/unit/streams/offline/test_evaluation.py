@@ -18,7 +18,7 @@ from streams.offline.baselines import ItemToItem, MatrixFactorisation, NearestSe
 from streams.offline.evaluation import StreamModel, evaluate_stream
 from streams.offline.event_logs import questions
 from streams.offline.questions import History, Questions
-from streams.offline.ranking_metrics import accuracy, beyond, gains_at, rank_of
+from streams.offline.ranking_metrics import accuracy, beyond, metrics_at, rank_of
 from streams.offline.report_page import page
 
 ITEMS = 60
@@ -62,7 +62,7 @@ def test_the_stream_scores_as_the_trainer_does(tmp_path: Path, popularity: bool,
     first_s = source.first_half_lives(options.half_lives) if older else None
     params = model.initial(len(sequences.item_ids), options, None, jax.random.key(0), first_s)
     params = {name: value + 0.7 * rng.standard_normal(value.shape).astype(np.float32) for name, value in params.items()}
-    batch = next(Batches(source, len(sequences.item_ids), options).at(sequences.starts[1:] - 1, rng))
+    batch = next(Batches(source, len(sequences.item_ids), options).of_events(sequences.starts[1:] - 1, rng))
     expected = np.asarray(model.logits(params, batch, None, options, None))  # (B, N)
 
     trained = Trained(
@@ -173,7 +173,7 @@ def test_a_report_tells_cold_items_and_lengths_apart(tmp_path: Path) -> None:
 def test_figures_follow_their_definitions() -> None:
     places = rank_of([["x", "y", "z"], ["x"], []], ["z", "x", "x"])
     assert places.tolist() == [2, 0, -1]
-    found = gains_at(places, 3)
+    found = metrics_at(places, 3)
     assert found["recall"].tolist() == [1, 1, 0]
     np.testing.assert_allclose(found["mrr"], [1 / 3, 1, 0])
     np.testing.assert_allclose(found["ndcg"], [1 / 2, 1, 0])

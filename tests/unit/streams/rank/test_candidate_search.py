@@ -24,7 +24,7 @@ ITEMS, USERS, K = 4_000, 80, 10
 
 
 @pytest.fixture
-def space(graph: ExactRanker) -> LoadedEncoder:
+def loaded(graph: ExactRanker) -> LoadedEncoder:
     manifest = graph.encoder.manifest
     rng = np.random.default_rng(3)
     index = ItemIndex(manifest.dimension)
@@ -36,24 +36,24 @@ def space(graph: ExactRanker) -> LoadedEncoder:
     return LoadedEncoder(version="v", index=index, ranker=graph, sums=sums)
 
 
-def table_of(space: LoadedEncoder) -> ProfileTable:
+def table_of(loaded: LoadedEncoder) -> ProfileTable:
     """Users who looked at a few items each, with the preference vectors that they have from it."""
-    manifest = space.artifact.manifest
+    manifest = loaded.artifact.manifest
     shape = ProfileShape(history=4, dimension=manifest.dimension, half_lives=len(manifest.half_lives_s))
     table = ProfileTable(USERS, shape)
     slots = table.allocate([f"u{n}" for n in range(USERS)], 0, 1)
     rng = np.random.default_rng(4)
     table.times[slots] = np.arange(4, 0, -1)
     table.rows[slots] = rng.integers(0, ITEMS, (USERS, 4))
-    table.items[slots] = space.index.hashes(table.rows[slots])
-    user, short, long = space.ranker.vectors(head_inputs(table, slots, space.index, manifest.history))
+    table.items[slots] = loaded.index.hashes(table.rows[slots])
+    user, short, long = loaded.ranker.vectors(head_inputs(table, slots, loaded.index, manifest.history))
     table.preferences[slots] = np.stack([short, long, user], axis=1)
     return table
 
 
-def search_of(space: LoadedEncoder, table: ProfileTable, metrics: Metrics, **settings: float) -> CandidateSearch:
+def search_of(loaded: LoadedEncoder, table: ProfileTable, metrics: Metrics, **settings: float) -> CandidateSearch:
     ranking = Ranking.model_validate({"k": K, "candidates_from": 1_000, **settings})
-    return CandidateSearch(ranking, Runtime("cpu", 1), table, ActiveEncoder(space, StillFeed()), metrics)
+    return CandidateSearch(ranking, Runtime("cpu", 1), table, ActiveEncoder(loaded, StillFeed()), metrics)
 
 
 def sample(metrics: Metrics, name: str) -> float | None:
@@ -61,99 +61,99 @@ def sample(metrics: Metrics, name: str) -> float | None:
 
 
 @pytest.mark.parametrize("recall", [0.8, 0.99])
-def test_the_recall_that_is_asked_for_is_held_and_shown(space: LoadedEncoder, recall: float) -> None:
-    table, metrics = table_of(space), Metrics()
+def test_the_recall_that_is_asked_for_is_held_and_shown(loaded: LoadedEncoder, recall: float) -> None:
+    table, metrics = table_of(loaded), Metrics()
     assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (0, 1)
-    asyncio.run(search_of(space, table, metrics, candidate_recall=recall).prepare(space))
-    found = space.candidates
+    asyncio.run(search_of(loaded, table, metrics, candidate_recall=recall).prepare(loaded))
+    found = loaded.candidates
     assert found is not None
     assert recall <= found.recall <= 1
     assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (found.nprobe, found.recall)
-    inputs = head_inputs(table, table.all_slots(), space.index, space.artifact.manifest.history)
+    inputs = head_inputs(table, table.all_slots(), loaded.index, loaded.artifact.manifest.history)
     excluded = table.rows[table.all_slots()]
-    near = space.rank(inputs, excluded, K)
-    space.candidates = None
-    exact = space.rank(inputs, excluded, K)
+    near = loaded.rank(inputs, excluded, K)
+    loaded.candidates = None
+    exact = loaded.rank(inputs, excluded, K)
     same = np.mean([len(np.intersect1d(a, b)) / K for a, b in zip(near.rows, exact.rows, strict=True)])
     assert same >= recall - 0.05
 
 
-def test_a_higher_recall_looks_into_more_clusters(space: LoadedEncoder) -> None:
-    table, probes = table_of(space), []
+def test_a_higher_recall_reads_more_ivf_lists(loaded: LoadedEncoder) -> None:
+    table, nprobes = table_of(loaded), []
     for recall in (0.7, 0.95, 1.0):
-        asyncio.run(search_of(space, table, Metrics(), candidate_recall=recall).prepare(space))
-        assert space.candidates is not None
-        probes.append(space.candidates.nprobe)
-        space.candidates = None
-    assert probes[0] < probes[1] < probes[2]
+        asyncio.run(search_of(loaded, table, Metrics(), candidate_recall=recall).prepare(loaded))
+        assert loaded.candidates is not None
+        nprobes.append(loaded.candidates.nprobe)
+        loaded.candidates = None
+    assert nprobes[0] < nprobes[1] < nprobes[2]
 
 
-def test_a_catalog_that_shrinks_is_ranked_exactly(space: LoadedEncoder) -> None:
-    table, metrics = table_of(space), Metrics()
-    search = search_of(space, table, metrics, candidates_from=ITEMS)
-    asyncio.run(search.prepare(space))
-    assert space.candidates is not None
-    assert space.candidates.search.divided
+def test_a_catalog_that_shrinks_is_ranked_exactly(loaded: LoadedEncoder) -> None:
+    table, metrics = table_of(loaded), Metrics()
+    search = search_of(loaded, table, metrics, candidates_from=ITEMS)
+    asyncio.run(search.prepare(loaded))
+    assert loaded.candidates is not None
+    assert loaded.candidates.search.divided
     assert sample(metrics, "candidate_probes") != 0
-    space.index.remove(["i7"])
-    asyncio.run(search.prepare(space))
-    assert space.candidates is not None
-    assert not space.candidates.search.divided
+    loaded.index.remove(["i7"])
+    asyncio.run(search.prepare(loaded))
+    assert loaded.candidates is not None
+    assert not loaded.candidates.search.divided
     assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (0, 1)
-    inputs = head_inputs(table, table.all_slots(), space.index, space.artifact.manifest.history)
+    inputs = head_inputs(table, table.all_slots(), loaded.index, loaded.artifact.manifest.history)
     for _ in range(2):
         excluded = table.rows[table.all_slots()]
-        found = space.rank(inputs, excluded, K)
-        by_graph = space.ranker.rank(inputs, space.index.snapshot(), excluded, adjustments(excluded), K)
+        found = loaded.rank(inputs, excluded, K)
+        by_graph = loaded.ranker.rank(inputs, loaded.index.snapshot(), excluded, adjustments(excluded), K)
         np.testing.assert_allclose(found.scores, by_graph.scores, rtol=2e-5, atol=2e-6)
         assert (found.rows == by_graph.rows).mean() > 0.99
-        space.index.withdraw(["i8", "i9"])  # and follows what changes
-        space.index.put(["new"], space.ranker.vectors(inputs)[0][:1])
-    space.index.remove(space.index.item_ids[:3_000])
-    asyncio.run(search.prepare(space))
-    assert space.candidates is None  # for few items the graph is as fast
+        loaded.index.withdraw(["i8", "i9"])  # and follows what changes
+        loaded.index.put(["new"], loaded.ranker.vectors(inputs)[0][:1])
+    loaded.index.remove(loaded.index.item_ids[:3_000])
+    asyncio.run(search.prepare(loaded))
+    assert loaded.candidates is None  # for few items the graph is as fast
 
 
-def test_a_search_is_built_anew_when_it_is_worn_only(space: LoadedEncoder) -> None:
-    search = search_of(space, table_of(space), Metrics())
-    asyncio.run(search.prepare(space))
-    first = space.candidates
-    asyncio.run(search.prepare(space))
-    assert space.candidates is first
+def test_a_search_is_built_anew_when_it_is_worn_only(loaded: LoadedEncoder) -> None:
+    search = search_of(loaded, table_of(loaded), Metrics())
+    asyncio.run(search.prepare(loaded))
+    first = loaded.candidates
+    asyncio.run(search.prepare(loaded))
+    assert loaded.candidates is first
     assert first is not None
     rng = np.random.default_rng(5)
-    space.index.put([f"new{n}" for n in range(40_000)], rng.standard_normal((40_000, space.index.dimension)))
-    first.search.refresh(space.index)
-    asyncio.run(search.prepare(space))
-    assert space.candidates is not first
+    loaded.index.put([f"new{n}" for n in range(40_000)], rng.standard_normal((40_000, loaded.index.dimension)))
+    first.search.refresh(loaded.index)
+    asyncio.run(search.prepare(loaded))
+    assert loaded.candidates is not first
 
 
-def test_without_users_in_memory_items_stand_for_them(space: LoadedEncoder) -> None:
-    empty = ProfileTable(4, table_of(space).shape)
-    asyncio.run(search_of(space, empty, Metrics()).prepare(space))
-    assert space.candidates is not None
-    assert space.candidates.recall >= 0.98
+def test_without_users_in_memory_items_stand_for_them(loaded: LoadedEncoder) -> None:
+    empty = ProfileTable(4, table_of(loaded).shape)
+    asyncio.run(search_of(loaded, empty, Metrics()).prepare(loaded))
+    assert loaded.candidates is not None
+    assert loaded.candidates.recall >= 0.98
 
 
-def test_a_catalog_smaller_than_a_list(space: LoadedEncoder, graph: ExactRanker) -> None:
-    small = ItemIndex(space.index.dimension)
-    small.put(["a", "b", "c"], np.eye(space.index.dimension, dtype=np.float32)[:3])
+def test_a_catalog_smaller_than_a_list(loaded: LoadedEncoder, graph: ExactRanker) -> None:
+    small = ItemIndex(loaded.index.dimension)
+    small.put(["a", "b", "c"], np.eye(loaded.index.dimension, dtype=np.float32)[:3])
     small.withdraw(["b"])
-    few = LoadedEncoder(version="v", index=small, ranker=graph, sums=space.sums)
+    few = LoadedEncoder(version="v", index=small, ranker=graph, sums=loaded.sums)
     metrics = Metrics()
-    asyncio.run(search_of(few, ProfileTable(4, table_of(space).shape), metrics, candidates_from=1).prepare(few))
+    asyncio.run(search_of(few, ProfileTable(4, table_of(loaded).shape), metrics, candidates_from=1).prepare(few))
     assert few.candidates is not None
     assert few.candidates.recall == 1
     small.withdraw(["a", "c"])
-    asyncio.run(search_of(few, ProfileTable(4, table_of(space).shape), metrics, candidates_from=1).prepare(few))
+    asyncio.run(search_of(few, ProfileTable(4, table_of(loaded).shape), metrics, candidates_from=1).prepare(few))
     assert few.candidates is None
     assert (sample(metrics, "candidate_probes"), sample(metrics, "candidate_recall")) == (0, 1)
 
 
-def test_users_never_see_a_try_of_the_measurement(space: LoadedEncoder) -> None:
-    search = search_of(space, table_of(space), Metrics(), candidate_recall=0.99)
-    asyncio.run(search.prepare(space))
-    found = space.candidates
+def test_users_never_see_a_try_of_the_measurement(loaded: LoadedEncoder) -> None:
+    search = search_of(loaded, table_of(loaded), Metrics(), candidate_recall=0.99)
+    asyncio.run(search.prepare(loaded))
+    found = loaded.candidates
     assert found is not None
     seen, tuned = [], found.nprobe
     searched = found.search.search
@@ -163,5 +163,5 @@ def test_users_never_see_a_try_of_the_measurement(space: LoadedEncoder) -> None:
         return searched(*case)
 
     found.search.search = spy  # type: ignore[method-assign]
-    search._measure(space, found)
+    search._measure(loaded, found)
     assert set(seen) == {tuned}

@@ -58,7 +58,7 @@ def events_of(user: str, items: Sequence[int], kind: int = 0, start: int = 0, st
     ]
 
 
-def rows_left_out(table: ProfileTable, index: ItemIndex, rules: Exclusions, user: str = "anna") -> set[int]:
+def rows_excluded(table: ProfileTable, index: ItemIndex, rules: Exclusions, user: str = "anna") -> set[int]:
     slots = np.array([table.slot_of[user]])
     refresh_rows(table, slots, index)
     found = excluded_rows(table, slots, index, rules)
@@ -66,33 +66,33 @@ def rows_left_out(table: ProfileTable, index: ItemIndex, rules: Exclusions, user
     return set(found[0].tolist()) - {-1}
 
 
-def test_what_was_just_seen_is_left_out_as_far_back_as_set_or_kept(index: ItemIndex) -> None:
+def test_what_was_just_seen_is_excluded_as_far_back_as_set_or_kept(index: ItemIndex) -> None:
     table = table_with(index, events_of("anna", [1, 2, 3, 4, 5]))
-    assert rows_left_out(table, index, Exclusions(0, exclude_seen_events=2)) == {4, 5}
-    assert rows_left_out(table, index, Exclusions(0, exclude_seen_events=20)) == {
+    assert rows_excluded(table, index, Exclusions(0, exclude_seen_events=2)) == {4, 5}
+    assert rows_excluded(table, index, Exclusions(0, exclude_seen_events=20)) == {
         2,
         3,
         4,
         5,
     }  # all the recents there are
-    assert rows_left_out(table, index, Exclusions(0, exclude_seen_events=0)) == set()
+    assert rows_excluded(table, index, Exclusions(0, exclude_seen_events=0)) == set()
 
 
 @pytest.mark.parametrize(("age_ms", "out"), [(30 * DAY_MS, True), (30 * DAY_MS + 1, False)])
-def test_a_purchase_is_left_out_for_its_days_by_the_users_own_clock(index: ItemIndex, age_ms: int, out: bool) -> None:
+def test_a_purchase_is_excluded_for_its_days_by_the_users_own_clock(index: ItemIndex, age_ms: int, out: bool) -> None:
     bought = Ev("anna", ITEMS[7], "buy", 2, 1_000, 0)
     table = table_with(index, [bought, Ev("anna", ITEMS[1], "now", 0, 1_000 + age_ms, 1)])
-    assert rows_left_out(table, index, Exclusions(30.0, exclude_seen_events=0)) == ({7} if out else set())
-    assert rows_left_out(table, index, Exclusions(0.0, exclude_seen_events=0)) == set()
+    assert rows_excluded(table, index, Exclusions(30.0, exclude_seen_events=0)) == ({7} if out else set())
+    assert rows_excluded(table, index, Exclusions(0.0, exclude_seen_events=0)) == set()
 
 
-def test_a_purchase_that_left_the_recents_is_still_left_out(index: ItemIndex) -> None:
+def test_a_purchase_that_left_the_recents_is_still_excluded(index: ItemIndex) -> None:
     table = table_with(index, [Ev("anna", ITEMS[9], "buy", 2, 0, 0), *events_of("anna", [1, 2, 3, 4, 5], start=1)])
-    assert rows_left_out(table, index, Exclusions(30.0, exclude_seen_events=0)) == {9}
+    assert rows_excluded(table, index, Exclusions(30.0, exclude_seen_events=0)) == {9}
 
 
-def test_users_of_one_batch_do_not_leave_out_each_others_items(index: ItemIndex) -> None:
-    """Regression: free places named row 0, and item 0 was left out for whoever had fewer events than another."""
+def test_users_of_one_batch_do_not_exclude_each_others_items(index: ItemIndex) -> None:
+    """Regression: unused entries named row 0, and item 0 was excluded for users who had fewer events than another."""
     events = [*events_of("ben", [3]), *events_of("anna", [1, 2, 4, 5, 6]), Ev("cleo", ITEMS[8], "buy", 2, 0, 90)]
     table = table_with(index, events)
     rules = Exclusions(30.0, exclude_seen_events=20)
@@ -100,14 +100,14 @@ def test_users_of_one_batch_do_not_leave_out_each_others_items(index: ItemIndex)
     assert [set(row) - {-1} for row in together.tolist()] == [{3}, {2, 4, 5, 6}, {8}]
 
 
-def test_an_unknown_item_leaves_nothing_out_until_it_is_known(index: ItemIndex) -> None:
+def test_an_unknown_item_excludes_nothing_until_it_is_known(index: ItemIndex) -> None:
     table = table_with(index, [Ev("anna", "new", "e", 2, 0, 0)])
-    assert rows_left_out(table, index, Exclusions()) == set()
+    assert rows_excluded(table, index, Exclusions()) == set()
     index.put(["new"], np.ones((1, DIMENSION), np.float32))
-    assert rows_left_out(table, index, Exclusions()) == {index.row("new")}
+    assert rows_excluded(table, index, Exclusions()) == {index.row("new")}
 
 
-def test_adjustments_leave_out_rows_and_nothing_else() -> None:
+def test_adjustments_exclude_rows_and_nothing_else() -> None:
     rows = np.array([[3, -1], [-1, -1]])
     assert adjustments(rows).tolist() == [[EXCLUDED_SCORE, 0.0], [0.0, 0.0]]
     assert adjustments(np.empty((2, 0), np.int64)).shape == (2, 0)
@@ -208,7 +208,7 @@ def test_coming_back_to_an_item_is_part_of_its_own_events_share(
     assert not {ITEMS[1], ITEMS[2]} & {item.item_id for item in kept_out}
 
 
-def test_nothing_that_is_left_out_or_withdrawn_is_recommended(graph: ExactRanker, index: ItemIndex) -> None:
+def test_nothing_that_is_excluded_or_withdrawn_is_recommended(graph: ExactRanker, index: ItemIndex) -> None:
     index.withdraw(ITEMS[10:20])
     index.remove(ITEMS[20:25])
     table = table_with(index, crowd())
@@ -239,7 +239,7 @@ def test_a_batch_is_ranked_as_its_users_one_by_one(graph: ExactRanker, index: It
         assert [item.reason.kind for item in alone] == [item.reason.kind for item in items]
 
 
-def test_what_is_trending_skips_what_is_left_out_and_ends_at_k(index: ItemIndex) -> None:
+def test_what_is_trending_skips_what_is_excluded_and_ends_at_k(index: ItemIndex) -> None:
     top = popular([(ITEMS[row], score) for row, score in [(4, 1.0), (2, 0.5), (7, 0.25), (1, 0.1)]], index)
     places = trending_places(top.rows, np.array([[2, -1], [-1, -1], [1, 4]]), 2)
     assert places.tolist() == [[0, 2], [0, 1], [1, 2]]

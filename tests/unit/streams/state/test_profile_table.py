@@ -30,9 +30,9 @@ from tests.unit.streams.profile_model import (
     SHAPE,
     Ev,
     Models,
+    applied_offsets_of,
     assert_profile,
     batch_of,
-    fences_of,
     know,
     make_table,
 )
@@ -267,7 +267,7 @@ def test_wiping_keeps_fences_and_counters_alone() -> None:
     know(index, ITEMS[:3])
     fill(table, index, [*clicks(9), Ev("anna", "red", "x", 2, 5, 50, LogId("clicks", "id-0", 7))])
     slot = table.slot_of["anna"]
-    applied_offsets, applied = fences_of(table, slot), table.applied[slot].tolist()
+    applied_offsets, applied = applied_offsets_of(table, slot), table.applied[slot].tolist()
     table.wipe(slot, 0)
     row = rows_of(table)["anna"]
     blank = make_table()
@@ -277,7 +277,7 @@ def test_wiping_keeps_fences_and_counters_alone() -> None:
     for name in ("purchased_items", "purchased_times", "preferences"):
         assert np.array_equal(getattr(table, name)[slot], getattr(blank, name)[0]), name
     assert (table.pending.by_slot, dict(table.pending.slots_by_item), table.other_sums) == ({}, {}, {})
-    assert (fences_of(table, slot), table.applied[slot].tolist()) == (applied_offsets, applied)
+    assert (applied_offsets_of(table, slot), table.applied[slot].tolist()) == (applied_offsets, applied)
     assert row.expires_s == 60
 
 
@@ -336,7 +336,7 @@ def test_a_new_user_of_a_slot_inherits_nothing() -> None:
     table.find([])
     slot = int(table.allocate(["ben"], PARTITION, 1)[0])
     assert_profile(table, slot, Models()["ben"])
-    assert fences_of(table, slot) == {}
+    assert applied_offsets_of(table, slot) == {}
     assert not table.forgotten[slot]
     assert not table.preferences[slot].any()
     assert not any(table.pending.slots_by_item.values())

@@ -20,9 +20,9 @@ from tests.unit.streams.profile_model import (
     SHAPE,
     Ev,
     Models,
+    applied_offsets_of,
     assert_profile,
     batch_of,
-    fences_of,
     know,
     make_table,
 )
@@ -147,7 +147,7 @@ def test_fences_survive_a_change_of_the_topics_ids(drawn: list[tuple], data: st.
     models.take(events, {*ITEMS})
     assert_all(table, models)
     for user, model in models.items():
-        assert fences_of(table, table.slot_of[user]) == model.applied_offsets
+        assert applied_offsets_of(table, table.slot_of[user]) == model.applied_offsets
 
 
 def clicks(count: int, user: str = "anna", first: int = 0, step_ms: int = 1_000) -> list[Ev]:
