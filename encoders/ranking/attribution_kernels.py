@@ -1,6 +1,9 @@
 """Attributions of a linear head's scores, compiled; ``scoring_graph.compose_model`` writes the same as a graph."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
+from numba import types
 
 from encoders.arrays import Float32Array, Int64Array
 from encoders.compiled import compiled
@@ -46,74 +49,98 @@ def _dots(item: Float32Array, vectors: Float32Array, dots: Float32Array) -> None
         dots[number] = a
 
 
-@compiled(
-    "void(int64[:, ::1], float32[:, ::1], float32[::1], float32, float32[:, :, ::1], float32[:, ::1], int64[:, ::1], "
-    "float32[:, ::1], float32[:, :, ::1], float32[:, ::1], int64[:, ::1], float32[:, ::1], float32[:, ::1], "
-    "float32[:, ::1], float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1])"
-)
-def explain(
-    rows: Int64Array,
-    items: Float32Array,
-    bias: Float32Array,
-    scale: float,
-    recent_vectors: Float32Array,
-    recent_weights: Float32Array,
-    recent_rows: Int64Array,
-    recent_scores: Float32Array,
-    sums: Float32Array,
-    sum_weights: Float32Array,
-    adjust_rows: Int64Array,
-    adjust: Float32Array,
-    short_term: Float32Array,
-    long_term: Float32Array,
-    recent_attributions: Float32Array,
-    older_attributions: Float32Array,
-    bias_attributions: Float32Array,
-    adjustment_attributions: Float32Array,
-) -> None:
-    """Fill the last six arrays: the two parts of the users' vectors, and the attributions of the scores of ``rows``.
+class Items(NamedTuple):
+    """The N items of an index."""
 
-    The formulas are those of ``encoders/README.md``. The recents' arrays have h = 0 where the head takes no recents,
-    ``sums`` and ``sum_weights`` T = 0 where it takes no sums, and ``recent_rows`` and ``recent_scores`` h = 0 where it
-    scores no repeats.
+    vectors: Float32Array  # (N, d)
+    bias: Float32Array  # (N,)
+
+
+class Users(NamedTuple):
+    """The inputs and outputs of the head for B users. What the head does not take has h = 0 or T = 0."""
+
+    recent_vectors: Float32Array  # (B, h, d)
+    recent_weights: Float32Array  # (B, h)
+    recent_rows: Int64Array  # (B, h), rows of the recents' items, where the head scores repeats
+    recent_scores: Float32Array  # (B, h), added by each recent to the score of its own item
+    sums: Float32Array  # (B, T, d)
+    sum_weights: Float32Array  # (B, T)
+    adjust_rows: Int64Array  # (B, A), rows whose scores are adjusted
+    adjust: Float32Array  # (B, A), added to these scores
+
+
+class Attributions(NamedTuple):
+    """The output: both parts of the users' vectors, and the attributions of the scores."""
+
+    short_term: Float32Array  # (B, d), of unit length or zero
+    long_term: Float32Array  # (B, d), of unit length or zero
+    recent: Float32Array  # (B, k, h)
+    older: Float32Array  # (B, k)
+    bias: Float32Array  # (B, k)
+    adjustment: Float32Array  # (B, k)
+
+
+def _signature() -> Any:
+    int_rows, float_rows, float_cubes = types.int64[:, ::1], types.float32[:, ::1], types.float32[:, :, ::1]
+    items = Items(vectors=float_rows, bias=types.float32[::1])
+    users = Users(
+        recent_vectors=float_cubes,
+        recent_weights=float_rows,
+        recent_rows=int_rows,
+        recent_scores=float_rows,
+        sums=float_cubes,
+        sum_weights=float_rows,
+        adjust_rows=int_rows,
+        adjust=float_rows,
+    )
+    attributions = Attributions(
+        short_term=float_rows,
+        long_term=float_rows,
+        recent=float_cubes,
+        older=float_rows,
+        bias=float_rows,
+        adjustment=float_rows,
+    )
+    groups = [types.NamedTuple(group, type(group)) for group in (items, users, attributions)]
+    return types.void(int_rows, types.float32, *groups)
+
+
+@compiled(_signature)
+def explain(rows: Int64Array, scale: float, items: Items, heads: Users, parts: Attributions) -> None:
+    """Fill ``parts`` with the attributions of the scores of ``rows``. The formulas are those of ``encoders/README.md``.
 
     Parameters
     ----------
     rows : (B, k), rows of the items, each in [0, N)
-    items, bias : (N, d) and (N,)
     scale : the score scale
-    recent_vectors, recent_weights : (B, h, d) and (B, h)
-    recent_rows, recent_scores : (B, h), what each recent adds to the score of its own item
-    sums, sum_weights : (B, T, d) and (B, T)
-    adjust_rows, adjust : (B, A), what is added to the scores of rows
-    short_term, long_term : (B, d), filled; of unit length or zero
-    recent_attributions : (B, k, h), filled
-    older_attributions, bias_attributions, adjustment_attributions : (B, k), filled
+    items : the items that the rows are of
+    heads : what the head was given and gave
+    parts : filled
     """
     users, k = rows.shape
-    history, half_lives = recent_weights.shape[1], sum_weights.shape[1]
-    total = np.empty(items.shape[1], np.float32)
-    long = np.empty(items.shape[1], np.float32)
+    history, half_lives = heads.recent_weights.shape[1], heads.sum_weights.shape[1]
+    total = np.empty(items.vectors.shape[1], np.float32)
+    long = np.empty(items.vectors.shape[1], np.float32)
     for user in range(users):
-        _weighted_unit(recent_vectors[user], recent_weights[user], total, short_term[user])
-        _weighted_unit(sums[user], sum_weights[user], long, long_term[user])
+        _weighted_unit(heads.recent_vectors[user], heads.recent_weights[user], total, parts.short_term[user])
+        _weighted_unit(heads.sums[user], heads.sum_weights[user], long, parts.long_term[user])
         for rank in range(k):
             row = rows[user, rank]
-            attributions = recent_attributions[user, rank]
-            _dots(items[row], recent_vectors[user], attributions)
+            attributions = parts.recent[user, rank]
+            _dots(items.vectors[row], heads.recent_vectors[user], attributions)
             for number in range(history):
-                attributions[number] *= scale * recent_weights[user, number]
-            for number in range(recent_rows.shape[1]):
-                if recent_rows[user, number] == row:
-                    attributions[number] += recent_scores[user, number]
+                attributions[number] *= scale * heads.recent_weights[user, number]
+            for number in range(heads.recent_rows.shape[1]):
+                if heads.recent_rows[user, number] == row:
+                    attributions[number] += heads.recent_scores[user, number]
             older = np.float32(0.0)
             if half_lives:
                 for axis in range(len(long)):
-                    older += long[axis] * items[row, axis]
-            older_attributions[user, rank] = older * scale
-            bias_attributions[user, rank] = bias[row]
+                    older += long[axis] * items.vectors[row, axis]
+            parts.older[user, rank] = older * scale
+            parts.bias[user, rank] = items.bias[row]
             adjusted = np.float32(0.0)
-            for number in range(adjust_rows.shape[1]):
-                if adjust_rows[user, number] == row:
-                    adjusted += adjust[user, number]
-            adjustment_attributions[user, rank] = adjusted
+            for number in range(heads.adjust_rows.shape[1]):
+                if heads.adjust_rows[user, number] == row:
+                    adjusted += heads.adjust[user, number]
+            parts.adjustment[user, rank] = adjusted

@@ -8,7 +8,7 @@ from encoders.errors import EncoderError
 from encoders.index import tile_search_kernels as kernels
 from encoders.index.item_index import IndexSnapshot
 from encoders.index.tile_search import TileSearch
-from encoders.ranking.attribution_kernels import explain
+from encoders.ranking.attribution_kernels import Attributions, Items, Users, explain
 from encoders.ranking.ranking_io import HeadInputs, Ranked, checked_adjustments, head_feeds, ranked
 from encoders.ranking.scoring_graph import compose_model, compose_user_model
 from encoders.runtime import Array, DeviceArray, Runtime
@@ -113,18 +113,26 @@ class CandidateRanker:
         repeats = "recent_scores" in parts
         explain(
             feeds["rows"],
-            snapshot.items,
-            snapshot.bias,
             manifest.score_scale,
-            given(feeds if h else {}, "recent_vectors", d),
-            given(parts, "recent_weights"),
-            given(feeds if repeats else {}, "recent_rows"),
-            given(parts, "recent_scores"),
-            given(feeds if "sum_weights" in parts else {}, "sums", d),
-            given(parts, "sum_weights"),
-            feeds["adjust_rows"],
-            feeds["adjust"],
-            *filled.values(),
+            Items(vectors=snapshot.items, bias=snapshot.bias),
+            Users(
+                recent_vectors=given(feeds if h else {}, "recent_vectors", d),
+                recent_weights=given(parts, "recent_weights"),
+                recent_rows=given(feeds if repeats else {}, "recent_rows"),
+                recent_scores=given(parts, "recent_scores"),
+                sums=given(feeds if "sum_weights" in parts else {}, "sums", d),
+                sum_weights=given(parts, "sum_weights"),
+                adjust_rows=feeds["adjust_rows"],
+                adjust=feeds["adjust"],
+            ),
+            Attributions(
+                short_term=filled["short_term"],
+                long_term=filled["long_term"],
+                recent=filled["recent_attributions"],
+                older=filled["older_attributions"],
+                bias=filled["bias_attributions"],
+                adjustment=filled["adjustment_attributions"],
+            ),
         )
         if not h:  # left to `ranked`, which fills in zeros of the history's size
             del filled["recent_attributions"]

@@ -21,6 +21,9 @@ from streams.emit.list_json_kernel import (
     REASONS,
     TYPE_STARTS,
     TYPES,
+    Lists,
+    Recents,
+    Texts,
     note_reasons,
     write_lists,
 )
@@ -89,42 +92,37 @@ class ListEncoder:
         item_bytes = MAX_ITEM_BYTES + (1 + NAMED_RECENTS) * self._texts.longest
         size = min(len(event_rows), _USERS_AT_ONCE) * (2 + ranked.rows.shape[1] * item_bytes) + len(frames.text)
         buffer = np.empty(size, np.uint8)
-        columns = (
-            *(ranked.rows, ranked.scores, reasons),
-            *(
-                ranked.recent_attributions,
-                ranked.older_attributions,
-                ranked.adjustment_attributions,
-                ranked.bias_attributions,
-            ),
-            *(event_rows, event_types),
+        lists = Lists(
+            rows=ranked.rows,
+            scores=ranked.scores,
+            reasons=reasons,
+            recent=ranked.recent_attributions,
+            older=ranked.older_attributions,
+            adjustment=ranked.adjustment_attributions,
+            bias=ranked.bias_attributions,
         )
+        recents = Recents(rows=event_rows, types=event_types)
         written = buffer.data
-        lists: list[bytes] = []
+        encoded: list[bytes] = []
         for start in range(0, len(event_rows), _USERS_AT_ONCE):
-            chunk = [np.ascontiguousarray(column[start : start + _USERS_AT_ONCE]) for column in columns]
-            frame_starts = frames.starts[2 * start : 2 * (start + _USERS_AT_ONCE) + 1]
-            ends = np.empty(len(chunk[0]), np.int64)
-            arguments: list[Any] = [
+            users = slice(start, start + _USERS_AT_ONCE)
+            ends = np.empty(len(event_rows[users]), np.int64)
+            write_lists(
                 buffer,
                 ends,
-                *chunk,
-                texts,
-                text_starts,
-                REASONS,
-                REASON_STARTS,
-                TYPES,
-                TYPE_STARTS,
-                frames.text,
-                frame_starts,
+                Lists._make(np.ascontiguousarray(column[users]) for column in lists),
+                Recents._make(np.ascontiguousarray(column[users]) for column in recents),
+                Texts(texts, text_starts),
+                Texts(REASONS, REASON_STARTS),
+                Texts(TYPES, TYPE_STARTS),
+                Texts(frames.text, frames.starts[2 * start : 2 * (start + _USERS_AT_ONCE) + 1]),
                 ranked.exact,
-            ]
-            write_lists(*arguments)
+            )
             begin = 0
             for end in ends.tolist():
-                lists.append(written[begin:end].tobytes())
+                encoded.append(written[begin:end].tobytes())
                 begin = end
-        return lists
+        return encoded
 
 
 def reason_codes(ranked: Ranked) -> NDArray[np.uint8]:

@@ -1,6 +1,9 @@
 """Compiled loops that write recommended items as JSON bytes; `streams.emit.list_json` calls them."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
+from numba import types
 
 from encoders.compiled import compiled, copy_bytes
 from schemas.events import EVENT_TYPES
@@ -138,31 +141,60 @@ def _largest(attributions: Float32Array, chosen: Int64Array) -> None:
             chosen[rank] = event
 
 
-@compiled(
-    "void(uint8[::1], int64[::1], int64[:, ::1], float32[:, ::1], uint8[:, ::1], float32[:, :, ::1], "
-    "float32[:, ::1], float32[:, ::1], float32[:, ::1], int64[:, ::1], uint8[:, ::1], uint8[::1], int64[::1], "
-    "uint8[::1], int64[::1], uint8[::1], int64[::1], uint8[::1], int64[::1], boolean)"
-)
+class Lists(NamedTuple):
+    """The lists of B users: k items each, with the attributions of their scores. See `ranking_io.Ranked`."""
+
+    rows: Int64Array  # (B, k)
+    scores: Float32Array  # (B, k)
+    reasons: UInt8Array  # (B, k), codes; a list ends before its first 0
+    recent: Float32Array  # (B, k, h), attributions to each recent
+    older: Float32Array  # (B, k), attributions to older events
+    adjustment: Float32Array  # (B, k)
+    bias: Float32Array  # (B, k)
+
+
+class Recents(NamedTuple):
+    """The L recents of B users."""
+
+    rows: Int64Array  # (B, L), of the items in the index, -1 = unknown
+    types: UInt8Array  # (B, L)
+
+
+class Texts(NamedTuple):
+    """Texts one after another, and where each starts; one entry more, the end."""
+
+    text: UInt8Array
+    starts: Int64Array
+
+
+def _signature() -> Any:
+    bytes_, ints = types.uint8[::1], types.int64[::1]
+    int_rows, byte_rows, float_rows = types.int64[:, ::1], types.uint8[:, ::1], types.float32[:, ::1]
+    lists = Lists(
+        rows=int_rows,
+        scores=float_rows,
+        reasons=byte_rows,
+        recent=types.float32[:, :, ::1],
+        older=float_rows,
+        adjustment=float_rows,
+        bias=float_rows,
+    )
+    recents = Recents(rows=int_rows, types=byte_rows)
+    texts = types.NamedTuple((bytes_, ints), Texts)
+    groups = [types.NamedTuple(group, type(group)) for group in (lists, recents)]
+    return types.void(bytes_, ints, *groups, texts, texts, texts, texts, types.boolean)
+
+
+@compiled(_signature)
 def write_lists(
     out: UInt8Array,
     ends: Int64Array,
-    rows: Int64Array,
-    scores: Float32Array,
-    reasons: UInt8Array,
-    recent_attributions: Float32Array,
-    older_attributions: Float32Array,
-    adjustment_attributions: Float32Array,
-    bias_attributions: Float32Array,
-    event_rows: Int64Array,
-    event_types: UInt8Array,
-    texts: UInt8Array,
-    text_starts: Int64Array,
-    reason_texts: UInt8Array,
-    reason_starts: Int64Array,
-    type_texts: UInt8Array,
-    type_starts: Int64Array,
-    frames: UInt8Array,
-    frame_starts: Int64Array,
+    lists: Lists,
+    recents: Recents,
+    items: Texts,
+    reasons: Texts,
+    event_types: Texts,
+    frames: Texts,
     exact: bool,
 ) -> None:
     """Write the lists of B users, each in its frame, one after another.
@@ -171,33 +203,29 @@ def write_lists(
     ----------
     out : the buffer to write into; must be large enough (``MAX_ITEM_BYTES``)
     ends : (B,), is filled with the offset at which the frame of each list ends
-    rows, scores, older_attributions, adjustment_attributions, bias_attributions : (B, k), of `ranking_io.Ranked`
-    reasons : (B, k), codes; a list ends before its first 0
-    recent_attributions : (B, k, h)
-    event_rows, event_types : (B, L), for each recent: its item's row in the index (-1 = unknown), and its event type
-    texts, text_starts : the JSON strings of the items' ids, and where each row's starts; the last entry is the end
-    reason_texts, reason_starts, type_texts, type_starts : REASONS, REASON_STARTS, TYPES, TYPE_STARTS
-    frames, frame_starts : (2 B + 1,), of `streams.emit.envelope_json.Frames`: the parts before and after each list
+    items : the JSON strings of the items' ids, by row of the index
+    reasons, event_types : REASONS and TYPES
+    frames : of `streams.emit.envelope_json.Frames`: the parts before and after each list, by turns
     exact : whether the parts of a reason add up to the score
     """
-    users, history = event_rows.shape
-    width = recent_attributions.shape[2]
+    users, history = recents.rows.shape
+    width = lists.recent.shape[2]
     names = min(NAMED_RECENTS, width)
     chosen = np.empty(NAMED_RECENTS, np.int64)
     offset = 0
     for user in range(users):
-        offset = put(out, offset, frames, frame_starts[2 * user], frame_starts[2 * user + 1])
+        offset = put(out, offset, frames.text, frames.starts[2 * user], frames.starts[2 * user + 1])
         out[offset] = _OPEN_LIST
         offset += 1
-        for item in range(rows.shape[1]):
-            if reasons[user, item] == 0:
+        for item in range(lists.rows.shape[1]):
+            if lists.reasons[user, item] == 0:
                 break
-            row = rows[user, item]
+            row = lists.rows[user, item]
             offset = _put_part(out, offset, _NEXT_ITEM if item else _ITEM)
-            offset = put(out, offset, texts, text_starts[row], text_starts[row + 1])
-            reason = reasons[user, item] + (len(reason_starts) // 2 if exact else 0)
-            offset = put(out, offset, reason_texts, reason_starts[reason], reason_starts[reason + 1])
-            attributions = recent_attributions[user, item]
+            offset = put(out, offset, items.text, items.starts[row], items.starts[row + 1])
+            reason = lists.reasons[user, item] + (len(reasons.starts) // 2 if exact else 0)
+            offset = put(out, offset, reasons.text, reasons.starts[reason], reasons.starts[reason + 1])
+            attributions = lists.recent[user, item]
             rest = 0.0
             for event in range(width):
                 rest += attributions[event]
@@ -206,13 +234,13 @@ def write_lists(
             for number in range(names):
                 best = chosen[number]
                 # a user head may take more recents than are kept: the others are zero
-                if best >= history or event_rows[user, best] < 0 or not abs(attributions[best]) >= _LEAST_ATTRIBUTION:
+                if best >= history or recents.rows[user, best] < 0 or not abs(attributions[best]) >= _LEAST_ATTRIBUTION:
                     continue
                 offset = _put_part(out, offset, _ITEM if first else _NEXT_ITEM)
                 first = False
-                event_row, kind = event_rows[user, best], event_types[user, best]
-                offset = put(out, offset, texts, text_starts[event_row], text_starts[event_row + 1])
-                offset = put(out, offset, type_texts, type_starts[kind], type_starts[kind + 1])
+                event_row, kind = recents.rows[user, best], recents.types[user, best]
+                offset = put(out, offset, items.text, items.starts[event_row], items.starts[event_row + 1])
+                offset = put(out, offset, event_types.text, event_types.starts[kind], event_types.starts[kind + 1])
                 offset = _put_number(out, offset, np.float64(attributions[best]))
                 out[offset] = _CLOSE
                 offset += 1
@@ -221,15 +249,15 @@ def write_lists(
             out[offset] = _CLOSE_LIST
             offset += 1
             offset = _put_attribution(out, offset, _REST, rest)
-            offset = _put_attribution(out, offset, _OLDER, older_attributions[user, item])
-            offset = _put_attribution(out, offset, _BONUS, adjustment_attributions[user, item])
-            offset = _put_attribution(out, offset, _BIAS, bias_attributions[user, item])
+            offset = _put_attribution(out, offset, _OLDER, lists.older[user, item])
+            offset = _put_attribution(out, offset, _BONUS, lists.adjustment[user, item])
+            offset = _put_attribution(out, offset, _BIAS, lists.bias[user, item])
             offset = _put_part(out, offset, _SCORE)
-            offset = _put_number(out, offset, np.float64(scores[user, item]))
+            offset = _put_number(out, offset, np.float64(lists.scores[user, item]))
             out[offset] = _CLOSE
             offset += 1
         out[offset] = _CLOSE_LIST
-        offset = put(out, offset + 1, frames, frame_starts[2 * user + 1], frame_starts[2 * user + 2])
+        offset = put(out, offset + 1, frames.text, frames.starts[2 * user + 1], frames.starts[2 * user + 2])
         ends[user] = offset
 
 

@@ -21,7 +21,16 @@ from schemas.recommendation import REASON_KINDS
 from streams.arrays import Float64Array, Int64Array, IntpArray, UInt64Array
 from streams.decode.event_batch import EventBatch
 from streams.monitoring.quality_metrics import QualityMetrics
-from streams.quality.online_quality_kernel import LAST, NONE, check_events
+from streams.quality.online_quality_kernel import (
+    LAST,
+    NONE,
+    Events,
+    Limits,
+    Profiles,
+    Scores,
+    TrendingItems,
+    check_events,
+)
 from streams.rank.exclusions import DAY_MS, Exclusions
 from streams.rank.loaded_encoder import ActiveEncoder
 from streams.rank.popular_items import popular
@@ -125,23 +134,40 @@ class OnlineQuality:
             visited=np.empty(n, np.uint8),
             names=np.empty(n, np.uint8),
         )
-        arrays: list[Any] = [
-            *(NO_TIME, _PURCHASE, NEW_USER_EVENTS),
-            *(exclusions.exclude_seen_events, exclusions.exclude_purchased_days * DAY_MS, table.shape.recommended),
-            *(slots, batch.items, rows, batch.types, batch.recommendations),
-            *(
-                table.recommended_items,
-                table.recommended_reasons,
-                table.recommendation_id_hash,
-                table.arrays["visited_items"],
-                table.arrays["visited_reasons"],
+        check_events(
+            Limits(
+                no_time=NO_TIME,
+                purchase=_PURCHASE,
+                new_user_events=NEW_USER_EVENTS,
+                seen_events=exclusions.exclude_seen_events,
+                purchased_ms=float(exclusions.exclude_purchased_days * DAY_MS),
+                k=table.shape.recommended,
             ),
-            *(table.applied, table.times, table.rows, table.purchased_items, table.purchased_times),
-            *(self._top_rows, self._top_items, self._top_rank),
-            *(checked.has_list, checked.allowed, checked.rank, checked.reason, checked.trending_rank, checked.new),
-            *(checked.visited, checked.names),
-        ]
-        check_events(*arrays)
+            Events(slots=slots, items=batch.items, rows=rows, types=batch.types, recommendations=batch.recommendations),
+            Profiles(
+                recommended_items=table.recommended_items,
+                recommended_reasons=table.recommended_reasons,
+                recommendation_id_hash=table.recommendation_id_hash,
+                visited_items=table.arrays["visited_items"],
+                visited_reasons=table.arrays["visited_reasons"],
+                applied=table.applied,
+                times=table.times,
+                rows=table.rows,
+                purchased_items=table.purchased_items,
+                purchased_times=table.purchased_times,
+            ),
+            TrendingItems(rows=self._top_rows, items=self._top_items, ranks=self._top_rank),
+            Scores(
+                has_list=checked.has_list,
+                allowed=checked.allowed,
+                rank=checked.rank,
+                reason=checked.reason,
+                trending_rank=checked.trending_rank,
+                new=checked.new,
+                visited=checked.visited,
+                names=checked.names,
+            ),
+        )
         return checked
 
     def record(self, checked: Checked, batch: EventBatch, slots: IntpArray, applied: IntpArray) -> None:

@@ -1,5 +1,9 @@
 """Compiled loop that scores events against their users' lists; `online_quality` explains the scores."""
 
+from typing import Any, NamedTuple
+
+from numba import types
+
 from encoders.compiled import compiled
 from streams.arrays import BoolArray, Int64Array, UInt8Array, UInt64Array
 
@@ -23,115 +27,181 @@ def _is_purchased(
     return False
 
 
-@compiled(
-    "void(int64, uint8, int64, int64, float64, int64, "
-    "int64[::1], uint64[::1], int64[::1], uint8[::1], uint64[::1], "
-    "uint64[:, ::1], uint8[:, ::1], uint64[::1], uint64[:, ::1], uint8[:, ::1], int64[:, ::1], int64[:, ::1], "
-    "int64[:, ::1], uint64[:, ::1], int64[:, ::1], int64[::1], uint64[::1], int64[::1], "
-    "boolean[::1], boolean[::1], int64[::1], uint8[::1], int64[::1], boolean[::1], uint8[::1], uint8[::1])"
-)
-def check_events(
-    empty: int,
-    purchase: int,
-    new_user_events: int,
-    seen_events: int,
-    bought_ms: float,
-    k: int,
-    slots: Int64Array,
-    items: UInt64Array,
-    rows: Int64Array,
-    types: UInt8Array,
-    recommendations: UInt64Array,
-    recommended_items: UInt64Array,
-    recommended_reasons: UInt8Array,
-    recommendation_id_hash: UInt64Array,
-    visited_items: UInt64Array,
-    visited_reasons: UInt8Array,
-    applied: Int64Array,
-    times: Int64Array,
-    recent_rows: Int64Array,
-    purchased_items: UInt64Array,
-    purchased_times: Int64Array,
-    top_rows: Int64Array,
-    top_items: UInt64Array,
-    top_place: Int64Array,
-    has_list: BoolArray,
-    allowed: BoolArray,
-    rank: Int64Array,
-    reason: UInt8Array,
-    trending_rank: Int64Array,
-    new: BoolArray,
-    visited: UInt8Array,
-    names: UInt8Array,
-) -> None:
-    """Score B events.
+class Limits(NamedTuple):
+    """Numbers that are the same for all events."""
 
-    Parameters
-    ----------
-    empty : NO_TIME
-    purchase : code of that event type
-    new_user_events : a user with fewer applied events is new
-    seen_events, bought_ms : limits of `streams.rank.exclusions.Exclusions`, in events and ms; 0 = no exclusion
-    k : number of items in a list
-    slots, items, rows, types, recommendations : (B,), of the events; rows of the index, -1 = unknown
-    recommended_items to purchased_times : columns of the table, by slot
-    top_rows, top_items : (P,), the trending items, best first: rows of the index and hashes of the ids
-    top_place : (N,), the rank of each row of the index among them, -1 = not trending; rows from N on are not trending
-    has_list to names : (B,), output; see `streams.quality.online_quality.Checked`
-    """
-    for event in range(len(slots)):
-        slot, item, row = slots[event], items[event], rows[event]
-        reasons = recommended_reasons[slot]
-        has_list[event] = reasons[0] > 0
-        rank[event], reason[event] = -1, 0
+    no_time: int
+    """The time of an unused place."""
+    purchase: int
+    """Code of that event type."""
+    new_user_events: int
+    """A user with fewer applied events is new."""
+    seen_events: int
+    """Latest events whose items are excluded; 0 = none."""
+    purchased_ms: float
+    """Milliseconds for which a purchased item is excluded; 0 = none."""
+    k: int
+    """Items of a list."""
+
+
+class Events(NamedTuple):
+    """B events. Each array has shape (B,)."""
+
+    slots: Int64Array
+    items: UInt64Array
+    rows: Int64Array
+    """Of the items in the index, -1 = unknown."""
+    types: UInt8Array
+    recommendations: UInt64Array
+
+
+class Profiles(NamedTuple):
+    """Columns of the `ProfileTable`, by slot."""
+
+    recommended_items: UInt64Array
+    recommended_reasons: UInt8Array
+    recommendation_id_hash: UInt64Array
+    visited_items: UInt64Array
+    visited_reasons: UInt8Array
+    applied: Int64Array
+    times: Int64Array
+    rows: Int64Array
+    purchased_items: UInt64Array
+    purchased_times: Int64Array
+
+
+class TrendingItems(NamedTuple):
+    """The P trending items, best first."""
+
+    rows: Int64Array
+    """(P,), rows of the index."""
+    items: UInt64Array
+    """(P,), hashes of the item ids."""
+    ranks: Int64Array
+    """(N,), the rank of each row of the index among them, -1 = not trending; rows from N on are not trending."""
+
+
+class Scores(NamedTuple):
+    """The output, by event; see `streams.quality.online_quality.Checked`. Each array has shape (B,)."""
+
+    has_list: BoolArray
+    allowed: BoolArray
+    rank: Int64Array
+    reason: UInt8Array
+    trending_rank: Int64Array
+    new: BoolArray
+    visited: UInt8Array
+    names: UInt8Array
+
+
+def _signature() -> Any:
+    integer, flags, bytes_ = types.int64, types.boolean[::1], types.uint8[::1]
+    ints, hashes = types.int64[::1], types.uint64[::1]
+    int_rows, hash_rows, byte_rows = types.int64[:, ::1], types.uint64[:, ::1], types.uint8[:, ::1]
+    limits = Limits(
+        no_time=integer,
+        purchase=integer,
+        new_user_events=integer,
+        seen_events=integer,
+        purchased_ms=types.float64,
+        k=integer,
+    )
+    events = Events(slots=ints, items=hashes, rows=ints, types=bytes_, recommendations=hashes)
+    profiles = Profiles(
+        recommended_items=hash_rows,
+        recommended_reasons=byte_rows,
+        recommendation_id_hash=hashes,
+        visited_items=hash_rows,
+        visited_reasons=byte_rows,
+        applied=int_rows,
+        times=int_rows,
+        rows=int_rows,
+        purchased_items=hash_rows,
+        purchased_times=int_rows,
+    )
+    trending = TrendingItems(rows=ints, items=hashes, ranks=ints)
+    scores = Scores(
+        has_list=flags,
+        allowed=flags,
+        rank=ints,
+        reason=bytes_,
+        trending_rank=ints,
+        new=flags,
+        visited=bytes_,
+        names=bytes_,
+    )
+    groups = (limits, events, profiles, trending, scores)
+    return types.void(*(types.NamedTuple(group, type(group)) for group in groups))
+
+
+@compiled(_signature)
+def check_events(limits: Limits, events: Events, profiles: Profiles, trending: TrendingItems, scores: Scores) -> None:
+    """Score B events against the lists that their users had, and fill ``scores``."""
+    for event in range(len(events.slots)):
+        slot, item, row = events.slots[event], events.items[event], events.rows[event]
+        reasons = profiles.recommended_reasons[slot]
+        scores.has_list[event] = reasons[0] > 0
+        scores.rank[event], scores.reason[event] = -1, 0
         for list_rank in range(len(reasons)):
-            if recommended_items[slot, list_rank] == item:
+            if profiles.recommended_items[slot, list_rank] == item:
                 # an unused place of a list has hash 0 and reason 0
                 if reasons[list_rank] > 0:
-                    rank[event], reason[event] = list_rank, reasons[list_rank]
+                    scores.rank[event], scores.reason[event] = list_rank, reasons[list_rank]
                 break
 
         excluded = False
-        for recent in range(min(seen_events, recent_rows.shape[1])):
-            excluded |= recent_rows[slot, recent] == row
-        if bought_ms > 0 and not excluded:
+        for recent in range(min(limits.seen_events, profiles.rows.shape[1])):
+            excluded |= profiles.rows[slot, recent] == row
+        if limits.purchased_ms > 0 and not excluded:
             excluded = _is_purchased(
-                item, purchased_items[slot], purchased_times[slot], times[slot, 0], bought_ms, empty
+                item,
+                profiles.purchased_items[slot],
+                profiles.purchased_times[slot],
+                profiles.times[slot, 0],
+                limits.purchased_ms,
+                limits.no_time,
             )
-        allowed[event] = row < 0 or not excluded
+        scores.allowed[event] = row < 0 or not excluded
 
-        visited[event] = 0
-        if types[event] == purchase:
-            for visit in range(visited_items.shape[1]):
-                if visited_items[slot, visit] == item:
-                    visited[event] = max(visited[event], visited_reasons[slot, visit])
-        names[event] = NONE
-        if recommendations[event] != 0:
-            names[event] = LAST if recommendations[event] == recommendation_id_hash[slot] else EARLIER
+        scores.visited[event] = 0
+        if events.types[event] == limits.purchase:
+            for visit in range(profiles.visited_items.shape[1]):
+                if profiles.visited_items[slot, visit] == item:
+                    scores.visited[event] = max(scores.visited[event], profiles.visited_reasons[slot, visit])
+        scores.names[event] = NONE
+        if events.recommendations[event] != 0:
+            scores.names[event] = (
+                LAST if events.recommendations[event] == profiles.recommendation_id_hash[slot] else EARLIER
+            )
         applied_events = 0
-        for kind in range(applied.shape[1]):
-            applied_events += applied[slot, kind]
-        new[event] = applied_events < new_user_events
+        for kind in range(profiles.applied.shape[1]):
+            applied_events += profiles.applied[slot, kind]
+        scores.new[event] = applied_events < limits.new_user_events
 
         # rank of the item in a list of trending items, without those that are excluded for the user
-        trending_rank[event] = -1
-        if has_list[event] and allowed[event] and 0 <= row < len(top_place) and top_place[row] >= 0:
+        scores.trending_rank[event] = -1
+        if (
+            scores.has_list[event]
+            and scores.allowed[event]
+            and 0 <= row < len(trending.ranks)
+            and trending.ranks[row] >= 0
+        ):
             above = 0
-            for better in range(top_place[row]):
+            for better in range(trending.ranks[row]):
                 is_excluded = False
-                for recent in range(min(seen_events, recent_rows.shape[1])):
-                    is_excluded |= recent_rows[slot, recent] == top_rows[better]
-                if bought_ms > 0 and not is_excluded:
+                for recent in range(min(limits.seen_events, profiles.rows.shape[1])):
+                    is_excluded |= profiles.rows[slot, recent] == trending.rows[better]
+                if limits.purchased_ms > 0 and not is_excluded:
                     is_excluded = _is_purchased(
-                        top_items[better],
-                        purchased_items[slot],
-                        purchased_times[slot],
-                        times[slot, 0],
-                        bought_ms,
-                        empty,
+                        trending.items[better],
+                        profiles.purchased_items[slot],
+                        profiles.purchased_times[slot],
+                        profiles.times[slot, 0],
+                        limits.purchased_ms,
+                        limits.no_time,
                     )
                 above += not is_excluded
-                if above >= k:
+                if above >= limits.k:
                     break
-            if above < k:
-                trending_rank[event] = above
+            if above < limits.k:
+                scores.trending_rank[event] = above
