@@ -106,6 +106,11 @@ def compiled(signature: str | Callable[[], Any] | None = None) -> Callable[[Func
     return make
 
 
+def tuple_types(*groups: Any) -> list[Any]:
+    """Numba's types of NamedTuples, for a signature: each group is a NamedTuple whose fields hold numba's types."""
+    return [numba.types.NamedTuple(group, type(group)) for group in groups]
+
+
 def warm_up(*prefixes: str) -> None:
     """Compile every kernel whose module's name starts with one of the prefixes, or every kernel if none is given.
 

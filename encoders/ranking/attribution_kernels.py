@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 
 from encoders.arrays import Float32Array, Int64Array
-from encoders.compiled import compiled
+from encoders.compiled import compiled, tuple_types
 from encoders.onnx_builder import TINY
 
 _TINY = np.float32(TINY)
@@ -101,8 +101,7 @@ def _signature() -> Any:
         bias=float_rows,
         adjustment=float_rows,
     )
-    groups = [types.NamedTuple(group, type(group)) for group in (items, users, attributions)]
-    return types.void(int_rows, types.float32, *groups)
+    return types.void(int_rows, types.float32, *tuple_types(items, users, attributions))
 
 
 @compiled(_signature)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from encoders.compiled import compiled, copy_bytes
+from encoders.compiled import compiled, copy_bytes, tuple_types
 from schemas.events import EVENT_TYPES
 from schemas.recommendation import REASON_KINDS, ReasonKind
 from streams.arrays import Float32Array, Int64Array, UInt8Array
@@ -180,9 +180,8 @@ def _signature() -> Any:
         bias=float_rows,
     )
     recents = Recents(rows=int_rows, types=byte_rows)
-    texts = types.NamedTuple((bytes_, ints), Texts)
-    groups = [types.NamedTuple(group, type(group)) for group in (lists, recents)]
-    return types.void(bytes_, ints, *groups, texts, texts, texts, texts, types.boolean)
+    texts = Texts(text=bytes_, starts=ints)
+    return types.void(bytes_, ints, *tuple_types(lists, recents, texts, texts, texts, texts), types.boolean)
 
 
 @compiled(_signature)

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-from encoders.compiled import compiled
+from encoders.compiled import compiled, tuple_types
 from streams.arrays import BoolArray, Int64Array, UInt8Array, UInt64Array
 
 NONE, EARLIER, LAST = range(3)
@@ -130,8 +130,7 @@ def _signature() -> Any:
         visited=bytes_,
         names=bytes_,
     )
-    groups = (limits, events, profiles, trending, scores)
-    return types.void(*(types.NamedTuple(group, type(group)) for group in groups))
+    return types.void(*tuple_types(limits, events, profiles, trending, scores))
 
 
 @compiled(_signature)

@@ -86,6 +86,7 @@ class ProfileTable:
         self.fields = frozenset(str(column.field) for column in self.field_columns)
         self.arrays: dict[str, NDArray[Any]] = {}
         self._blanks = {column.name: column.blank for column in self.columns}
+        self._mapped_columns = [column for column in self.columns if "mapped_time" in (column.marker, column.name)]
         self.shape = shape
         for column in self.columns:
             self._lay_out(column)
@@ -199,7 +200,7 @@ class ProfileTable:
 
     def drop_mapped(self, slots: IntpArray) -> None:
         """Clear the mapped sums of these slots."""
-        self._clear(slots, (column for column in self.columns if column.name.startswith("mapped_")))
+        self._clear(slots, self._mapped_columns)
 
     def evict(self, slots: IntpArray) -> None:
         """Free slots, saved or not. Unsaved state is lost here; the owner of its partition replays it from Kafka."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-from encoders.compiled import compiled
+from encoders.compiled import compiled, tuple_types
 from streams.arrays import BoolArray, Int64Array, UInt8Array, UInt64Array
 
 APPLIED, FORGOTTEN, REPLAYED, DUPLICATE = range(4)
@@ -94,8 +94,7 @@ def _signature() -> Any:
         purchased_times=int_rows,
     )
     gone = Gone(slots=ints, items=hashes, rows=ints, types=bytes_, times=ints, ids=hashes)
-    groups = [types.NamedTuple(group, type(group)) for group in (events, profiles, gone)]
-    return types.int64(types.int64, types.uint8, *groups, bytes_)
+    return types.int64(types.int64, types.uint8, *tuple_types(events, profiles, gone), bytes_)
 
 
 @compiled()

@@ -40,7 +40,7 @@ from streams.versions.activations import Activations
 from streams.versions.builtin_encoder import load_encoder
 from streams.versions.encoder_catalogue import EncoderCatalogue
 from streams.versions.initial_version import choose
-from streams.worker.feature_table import features_of
+from streams.worker.feature_table import feature_topics, features_of
 from streams.worker.process_tuning import collect_rarely, one_blas_thread
 from streams.worker.startup_checks import check_store, check_topics
 from streams.worker.wiring import Wiring
@@ -191,7 +191,7 @@ class Worker:
             settings,
             self._admin,
             self.encoder.manifest.version,
-            [topic for feature in self._features for topic in feature.topics],
+            feature_topics(settings),
             self.simulator,
         )
         self.encoder = await self._choose_encoder()
