@@ -1,6 +1,7 @@
 """Turns ids, titles, bytes, times and reasons into text that is safe to show in a terminal."""
 
 import unicodedata
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from schemas.events import EventType
@@ -62,17 +63,22 @@ def did(event_type: EventType) -> str:
     return _DID[event_type]
 
 
-def reason_text(reason: Reason, named: str) -> str:
-    """Say why an item is recommended; ``named`` is the name of the recent item that contributed most to its score."""
-    if reason.kind == "recent":
-        return (
-            f"because you {did(reason.recents[0].event_type)} {named}"
-            if reason.recents
-            else "because of the last visits"
-        )
+def reason_text(reason: Reason, title: Callable[[str], str]) -> str:
+    """Say why an item is recommended: the event that contributed most to its score, or another source of the score.
+
+    ``title`` gives the title of an item id.
+
+    >>> from schemas.recommendation import Share
+    >>> share = Share(item_id="lamp-1", event_type="purchase", share=0.5)
+    >>> reason_text(Reason(kind="recent", exact=True, recents=[share]), {"lamp-1": "Blue Lamp"}.__getitem__)
+    'because you bought Blue Lamp'
+    """
+    if reason.kind == "recent" and reason.recents and reason.recents[0].share > 0:
+        return f"because you {did(reason.recents[0].event_type)} {title(reason.recents[0].item_id)}"
     return {
+        "recent": "nothing closer to your taste is left",  # no event speaks for the item: the catalog is small
         "older": "like what you have long looked for",
         "trending": "trending now",
-        "bonus": "raised by a rule of the shop",
+        "bonus": "raised by a score adjustment",
         "bias": "popular with everybody",
     }[reason.kind]

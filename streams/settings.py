@@ -146,7 +146,7 @@ class Encoder(Section):
     folder: Path | None = None
     """The encoder folder that serves while no version is activated. Without it: the built-in hashed text encoder."""
     folders: Path | None = None
-    """A folder with one encoder folder for each version that `prefstream encoders activate` may name."""
+    """A folder with one encoder folder for each version that may be activated. Without it: `encoders` in `data_dir`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of ONNX Runtime; `auto` takes CUDA if it really loads."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
@@ -266,6 +266,11 @@ class Settings(BaseSettings):
         return f"{self.namespace}_prefstream" if self.namespace else "prefstream"
 
     @property
+    def encoder_folders(self) -> Path:
+        """The folder that holds the encoder folders."""
+        return self.encoder.folders or self.data_dir / "encoders"
+
+    @property
     def group(self) -> str:
         """The consumer group of this namespace."""
         return f"{self.namespace}.prefstream" if self.namespace else "prefstream"
@@ -366,7 +371,7 @@ def _sentence(error: ValidationError, origin: str) -> str:
         name = ".".join(str(part) for part in problem["loc"]) or "settings"
         if problem["type"] == "extra_forbidden":
             parts.append(
-                f"{name} is no setting of prefstream{_suggestion(problem['loc'])} (see the README for their names)"
+                f"{name} is no setting of prefstream{_suggestion(problem['loc'])} (docs/reference/settings.md has all)"
             )
         else:
             value = problem.get("input")

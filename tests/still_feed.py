@@ -5,6 +5,7 @@ class StillFeed:
     """Stands where no catalog is read: nothing comes, nothing is behind."""
 
     index_lag = 0
+    waiting = 0
 
     def __init__(self) -> None:
         self.lags: dict[int, int] = {}

@@ -21,19 +21,30 @@ class EncoderRegistry:
     Each call reads the disk again, so a folder that is copied later is found.
     """
 
-    def __init__(self, first: Encoder, folder: Path | None = None) -> None:
+    def __init__(self, first: Encoder, folder: Path) -> None:
+        """``folder`` need not exist yet."""
         self.first = first
         self._folder = folder
 
     def paths(self) -> dict[str, Path]:
         """The folder of each version; where several have the same version, ``first``, else the first by name."""
         folders = {self.first.manifest.version: self.first.folder}
-        for path in sorted(self._folder.glob(f"*/{MANIFEST_FILE}")) if self._folder is not None else ():
+        for path in sorted(self._folder.glob(f"*/{MANIFEST_FILE}")):
             try:
                 folders.setdefault(msgspec.json.decode(path.read_bytes(), type=_VersionField).version, path.parent)
             except (OSError, msgspec.MsgspecError):
                 continue  # half copied, or no encoder folder
         return folders
+
+    def version_of(self, name: str) -> str:
+        """The version that ``name`` means: a version itself, or the name of its folder.
+
+        A name that is neither is returned as it is.
+        """
+        folders = self.paths()
+        if name in folders:
+            return name
+        return next((version for version, path in folders.items() if path.name == name), name)
 
     def take(self, version: str) -> Encoder:
         """Read and check a version's folder.
@@ -47,10 +58,8 @@ class EncoderRegistry:
             return self.first
         folders = self.paths()
         if version not in folders:
-            where = "encoder.folders is not set" if self._folder is None else f"none in '{self._folder}'"
-            known = ", ".join(sorted(folders))
             raise EncoderError(
-                f"There is no folder of encoder version {version!r} here ({where}; known: {known}): "
-                "copy it into the folder that encoder.folders names."
+                f"There is no folder of encoder version {version!r} in '{self._folder}' (known: "
+                f"{', '.join(sorted(folders))}): copy the encoder folder there, or set encoder.folders."
             )
         return manifest.load(folders[version])

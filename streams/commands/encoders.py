@@ -1,7 +1,7 @@
 """``prefstream encoders``: shows the encoder versions, and chooses the version that serves."""
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,7 +43,7 @@ def list_versions(ctx: typer.Context, as_json: AsJson = False) -> None:
     active = activations.active.version if activations.active is not None else registry.first.manifest.version
     order = [state.version for state in activations.activated]
     order += sorted(activations.states.keys() | folders.keys() - {*order})
-    rows = []
+    rows: list[dict[str, Any]] = []
     for version in dict.fromkeys(order):
         state, progress = activations.states.get(version), _progress(settings, broker, version)
         rows.append(
@@ -64,30 +64,39 @@ def list_versions(ctx: typer.Context, as_json: AsJson = False) -> None:
         ("version", "", "since (UTC)", "dimension", "catalog encoded", "folder here"),
         [
             (
-                str(row["version"]),
+                row["version"],
                 "active" if row["active"] else "",
-                time_text(row["active_since_ms"]) if isinstance(row["active_since_ms"], int) else "",
+                time_text(row["active_since_ms"]) if row["active_since_ms"] is not None else "",
                 str(row["dimension"] or ""),
-                f"{row['catalog_encoded']:,} of {row['catalog_records']:,}" if row["catalog_encoded"] else "",
-                str(row["folder"] or ""),
+                _share(row["catalog_encoded"], row["catalog_records"]),
+                row["folder"] or "",
             )
             for row in rows
         ],
     )
 
 
+def _share(encoded: int | None, records: int) -> str:
+    """Say how much of the catalog is encoded. Offsets are no count of items: compaction and commits leave gaps."""
+    if encoded is None:
+        return ""
+    return "all" if encoded >= records else f"{encoded / records:.0%}, {records - encoded:,} records to go"
+
+
 @app.command()
 def activate(
     ctx: typer.Context,
     version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="The version, as it stands in the folder's encoder.json.")
+        str,
+        typer.Argument(metavar="VERSION", help="The version, as encoder.json says it, or the name of its folder."),
     ],
     as_json: AsJson = False,
 ) -> None:
     """Let a version serve. The workers first encode the catalog with it; until then the present version serves.
 
-    Its folder has to be in the folder that encoder.folders names, here and at each worker. A worker without it says so
-    in its log and keeps the version that it has. `prefstream encoders list` shows how much of the catalog is encoded.
+    Its folder has to be in the folder that encoder.folders names (by default .prefstream/encoders), here and at each
+    worker. A worker without it says so in its log and keeps the version that it has. `prefstream encoders list` shows
+    how much of the catalog is encoded.
 
     \b
     Examples:
@@ -99,6 +108,8 @@ def activate(
     settings = broker_settings(ctx)
     broker = connect(settings.kafka)
     activations, registry = read_activations(settings, broker), _registry(settings)
+    if version not in activations.states:
+        version = registry.version_of(version)
     if activations.active is not None and activations.active.version == version:
         raise CommandError(f"The encoder version {version!r} is active already.")
     state = _state_of(version, activations, registry)
@@ -135,7 +146,7 @@ def _registry(settings: "Settings") -> "EncoderRegistry":
     from encoders.artifact.registry import EncoderRegistry
     from streams.versions.builtin_encoder import load_encoder
 
-    return EncoderRegistry(load_encoder(settings), settings.encoder.folders)
+    return EncoderRegistry(load_encoder(settings), settings.encoder_folders)
 
 
 def read_activations(settings: "Settings", broker: "Broker") -> "Activations":
@@ -181,13 +192,11 @@ def _send(settings: "Settings", broker: "Broker", state: "EncoderState", activat
 
     from schemas.codec import encode
     from streams.commands.sender import Sender
-    from streams.kafka.topics import CATALOG, ENCODERS, TopicNames, create_topics, wanted_topics
+    from streams.kafka.topics import CATALOG, ENCODERS, TopicNames, create_item_vectors
 
     names = TopicNames(settings.namespace)
-    vectors = names.item_vectors(state.version)
-    if vectors not in broker.partitions and not broker.is_simulator:
-        wanted = wanted_topics(settings, state.version)
-        create_topics(broker.admin, [topic for topic in wanted if topic.topic == vectors])
+    if not broker.is_simulator:
+        create_item_vectors(broker.admin, settings, state.version)
     ends = _ends(broker, names.full(CATALOG))
     state = msgspec.structs.replace(state, catalog_ends=[ends[number] for number in sorted(ends)])
     Sender(settings.kafka).send_one(names.full(ENCODERS), state.version, encode(state))

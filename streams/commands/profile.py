@@ -109,7 +109,7 @@ def _half_lives(settings: "Settings", broker: "Broker | None") -> dict[str, list
             half_lives = {
                 state.version: state.half_lives_s for state in read_activations(settings, broker).states.values()
             }
-        for version, path in EncoderRegistry(load_encoder(settings), settings.encoder.folders).paths().items():
+        for version, path in EncoderRegistry(load_encoder(settings), settings.encoder_folders).paths().items():
             half_lives[version] = manifest.read(path).half_lives_s
     except (BrokerUnavailable, EncoderError, OSError) as error:
         note(f"Some half-lives of the sums are unknown: {error}")
@@ -235,6 +235,7 @@ def forget(
             if sys.stdin.isatty():
                 raise
             raise CommandError("Nothing is forgotten: give --yes when no terminal is there to confirm.") from None
+    known = _is_stored(settings, user)
     landed = Sender(settings.kafka).send_one(names.full(COMMANDS), user, encode(command))
     if as_json:
         say_json({"user_id": user, "topic": landed.topic, "partition": landed.partition, "offset": landed.offset})
@@ -243,3 +244,21 @@ def forget(
             f"The request is {landed.topic}:{landed.partition}:{landed.offset}. The worker that owns the user forgets "
             "the user when it reads the request; `prefstream watch` shows it."
         )
+    if known is False:
+        note(
+            f"No profile of user {safe(user)} is in {_store(settings)}: check the id, the store and the namespace. The "
+            "request is sent all the same, because the profile may not be saved yet."
+        )
+
+
+def _is_stored(settings: "Settings", user: str) -> bool | None:
+    """Tell whether the store has a profile of the user; None, with a remark, if the store does not answer."""
+    import asyncio
+
+    from streams.stores.base import StoreError
+
+    try:
+        return asyncio.run(_load(settings, user)) is not None
+    except StoreError as error:
+        note(f"Whether the store has a profile of the user is unknown: {error}")
+        return None

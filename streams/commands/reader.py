@@ -28,6 +28,10 @@ class TopicReader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         self._consumer.close()
 
     def spans(self) -> dict[int, tuple[int, int]]:

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from schemas.catalog import CatalogItem
     from schemas.errors import DecodeError
     from schemas.events import Event
+    from streams.commands.broker import Broker
+    from streams.commands.encoding_watch import EncodingWatch
     from streams.commands.sender import Sender
     from streams.offline.event_files import LineFile
     from streams.settings import Settings
 
 _SHOWN_PROBLEMS = 50
 _TICK_EVERY = 500
+_PATIENCE_S = 30.0
+"""Seconds without progress after which events no longer wait for the items to be encoded."""
 
 Advance = Callable[[int, int], None]  # bytes read, records sent
 
@@ -46,7 +50,21 @@ def replay(
             help="1: at the recorded speed; 10: ten times as fast. Without it: as fast as possible.", show_default=False
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=0, help="Send this many events at most.", show_default=False)] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="Use only this many events of the file.", show_default=False)
+    ] = None,
+    from_line: Annotated[
+        int,
+        typer.Option(
+            "--from",
+            min=1,
+            metavar="LINE",
+            help="Go on at this line of the events. With --speed: at this event in the order of time.",
+        ),
+    ] = 1,
+    wait: Annotated[
+        bool, typer.Option(help="Wait until a worker has encoded the items before the first event is sent.")
+    ] = True,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first broken line.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -59,13 +77,19 @@ def replay(
 
     A broken line is reported, skipped and counted. With --speed the events are read into memory and sorted by time.
 
+    Events of items that no worker knows yet count as well, but the first lists lack these items. So the events wait
+    for the items; without any progress for 30 s they are sent all the same. Ctrl-C prints the line to go on from.
+
     \b
     Examples:
       prefstream replay events.jsonl --catalog items.jsonl
       prefstream replay UserBehavior.csv --limit 100000
       prefstream --broker 127.0.0.1:9092 replay events.jsonl.gz --speed 10
     """
+    from streams.commands.broker import connect
+    from streams.commands.encoding_watch import EncodingWatch
     from streams.commands.sender import Sender
+    from streams.kafka.topics import TopicNames
     from streams.offline.event_files import LineFile, read_events, read_items
 
     if events is None and catalog is None:
@@ -75,7 +99,10 @@ def replay(
     settings = broker_settings(ctx)
     # both files are opened before a record is sent
     with _opened(LineFile, catalog) as item_file, _opened(LineFile, events) as event_file:
-        topics = _topics(settings, needs_catalog=catalog is not None)
+        broker = connect(settings.kafka)
+        topics = _topics(broker, settings, needs_catalog=catalog is not None)
+        names = TopicNames(settings.namespace)
+        watch = None if item_file is None or event_file is None or not wait else EncodingWatch(broker, names)
         sender = Sender(settings.kafka)
         problems = _Problems(strict)
         began = time.monotonic()
@@ -83,9 +110,13 @@ def replay(
         try:
             if item_file is not None:
                 items_sent = _send_items(item_file, read_items(item_file), topics["item"], sender, problems)
+            if watch is not None:
+                _wait_for_items(watch, items_sent)
             if event_file is not None:
                 read = read_events(event_file)
-                events_sent = _send_events(event_file, read, topics, sender, problems, speed, limit)
+                events_sent = _send_events(
+                    event_file, read, topics, sender, problems, speed=speed, first=from_line, limit=limit
+                )
         except Exception:
             sender.finish()  # the records sent before the failure reach Kafka
             raise
@@ -118,13 +149,11 @@ def _opened(open_file: "type[LineFile]", path: Path | None) -> "AbstractContextM
     return nullcontext() if path is None else open_file(path)
 
 
-def _topics(settings: "Settings", *, needs_catalog: bool) -> dict[str, str]:
+def _topics(broker: "Broker", settings: "Settings", *, needs_catalog: bool) -> dict[str, str]:
     """Full names of the topics by event type, of the catalog by "item"; raises `TopicsError` if a topic is missing."""
-    from streams.commands.broker import connect
     from streams.kafka.topics import CATALOG, EVENT_TOPICS, TopicNames, check_inputs
 
     names = TopicNames(settings.namespace)
-    broker = connect(settings.kafka)
     check_inputs({name: broker.partitions[name] for name in names.inputs if name in broker.partitions}, names)
     if needs_catalog:
         broker.need(names.full(CATALOG))
@@ -185,7 +214,9 @@ def _send_events(
     topics: dict[str, str],
     sender: "Sender",
     problems: _Problems,
+    *,
     speed: float | None,
+    first: int,
     limit: int | None,
 ) -> int:
     from schemas.codec import encode
@@ -193,30 +224,51 @@ def _send_events(
     from streams.commands.replay_clock import ReplayClock
 
     topic_of = {cls: topics[kind] for cls, kind in zip(EVENT_CLASSES, EVENT_TYPES, strict=True)}
-    events: Iterable[Event] = _without_broken(file.path, read, problems, limit)
+    numbered: Iterable[tuple[int, Event]] = _without_broken(file.path, read, problems, limit)
     total, clock = file.size, None
     if speed is not None:
-        events = sorted(events, key=lambda event: event.event_time_ms)
-        total, clock = len(events), ReplayClock(speed, sender.wait)
-    sent = 0
+        by_time = sorted((event for _, event in numbered), key=lambda event: event.event_time_ms)
+        numbered, total, clock = enumerate(by_time, 1), len(by_time), ReplayClock(speed, sender.wait)
+    sent, following = 0, first
     with _progress(f"events {file.path.name}", total) as advance:
-        for event in events:
-            if clock is not None:
-                clock.wait_until(event.event_time_ms)
-            sender.send(topic_of[type(event)], event.user_id, encode(event))
-            sent += 1
-            if clock is not None:
-                advance(sent, sent)
-            elif sent % _TICK_EVERY == 0:
-                advance(file.position, sent)
-        sender.finish()
+        try:
+            for number, event in numbered:
+                if number < first:
+                    continue
+                if clock is not None:
+                    clock.wait_until(event.event_time_ms)
+                sender.send(topic_of[type(event)], event.user_id, encode(event))
+                sent, following = sent + 1, number + 1
+                if clock is not None:
+                    advance(number, sent)
+                elif sent % _TICK_EVERY == 0:
+                    advance(file.position, sent)
+            sender.finish()
+        except KeyboardInterrupt:
+            sender.finish()
+            note(
+                f"Stopped: {sent:,} events are in Kafka. To go on without sending any of them twice, give the same "
+                f"command with --from {following}."
+            )
+            raise
         advance(total, sent)
     return sent
 
 
+def _wait_for_items(watch: "EncodingWatch", items: int) -> None:
+    with _progress("workers encode", items) as advance:
+        encoded = watch.wait(items, _PATIENCE_S, lambda count: advance(count, count))
+    watch.close()
+    if not encoded:
+        note(
+            f"No worker encoded the items within {_PATIENCE_S:.0f} s (does `prefstream worker` run?). The events are "
+            "sent all the same: they count, but the first lists lack these items."
+        )
+
+
 def _without_broken(
     path: Path, read: "Iterable[tuple[int, Event | DecodeError]]", problems: _Problems, limit: int | None
-) -> "Iterator[Event]":
+) -> "Iterator[tuple[int, Event]]":
     from schemas.errors import DecodeError
 
     left = -1 if limit is None else limit
@@ -226,7 +278,7 @@ def _without_broken(
         if isinstance(event, DecodeError):
             problems.add(path, number, str(event))
             continue
-        yield event
+        yield number, event
         left -= 1
         if left == 0:
             return

@@ -51,13 +51,12 @@ def up(ctx: typer.Context, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = Fa
     base = settings_of(ctx)  # so that a wrong setting is reported before servers are started
     with _stack_errors():
         servers = stack.up(folder, progress=note)
-    settings = _settings_for(base, servers)
+    settings = settings_for(base, servers)
     created, present = create_missing(settings, connect(settings.kafka))
     asyncio.run(_open_and_close(make_store(settings)))
-    config = folder.with_name(f"{folder.name}.toml")
+    config = folder.with_name(f"{folder.name}.toml").resolve()
     stated = settings.model_dump(mode="json", exclude_defaults=True)
     config.write_text(f"# Written by `prefstream stack up` for the servers in {folder}\n{to_toml(stated)}", "utf-8")
-    words = f"prefstream --config {config}"
     if as_json:
         say_json(
             {
@@ -67,19 +66,20 @@ def up(ctx: typer.Context, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = Fa
                 "keyspace": settings.keyspace,
                 "topics": sorted(created + present),
                 "config": str(config),
-                "worker": f"{words} worker",
+                "worker": f"prefstream --config {config} worker",
             }
         )
         return
     hosts = ", ".join(f"{host}:{servers.cassandra_port}" for host in servers.cassandra_hosts)
     say(f"Kafka answers at {servers.bootstrap_servers}, Cassandra at {hosts}; topics and tables exist.")
     say(
-        f"Next, run each in its own terminal:\n  {words} worker\n  {words} replay events.jsonl --catalog items.jsonl\n"
-        f"  {words} watch\nTo stop the servers and keep their data: prefstream stack down{_with(folder)}"
+        f"Next, in each terminal:\n  export PREFSTREAM_CONFIG={config}\n  prefstream worker\n"
+        f"  prefstream replay events.jsonl --catalog items.jsonl\n  prefstream watch\n"
+        f"To stop the servers and keep their data: prefstream stack down{_with(folder)}"
     )
 
 
-def _settings_for(base: "Settings", servers: "Stack") -> "Settings":
+def settings_for(base: "Settings", servers: "Stack") -> "Settings":
     """Point the present settings to these servers, and drop the log-ins and certificates of other servers."""
     from streams.settings import Cassandra, Tls
 
@@ -87,6 +87,7 @@ def _settings_for(base: "Settings", servers: "Stack") -> "Settings":
     cassandra = Cassandra(hosts=servers.cassandra_hosts, port=servers.cassandra_port)
     return base.model_copy(
         update={
+            "data_dir": base.data_dir.resolve(),  # the file may be used from any folder
             "kafka": base.kafka.model_copy(update=local),
             "store": base.store.model_copy(update={"kind": "cassandra", "cassandra": cassandra}),
         }

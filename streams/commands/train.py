@@ -102,7 +102,8 @@ def train(
         from encoders.training.sequences import from_lists
     except ImportError as error:
         raise CommandError(
-            f"Training needs {error.name}, which is not installed: `pip install 'prefstream[train]'`."
+            f"Training needs {error.name}, which is not installed: `pip install 'prefstream[train]'`; in a checkout "
+            "`make .venv/.dev`."
         ) from None
     from encoders.items.dense_features import DenseInputs
     from encoders.items.sentences import model_path
@@ -110,8 +111,9 @@ def train(
     from streams.commands.catalog_files import read_catalog
     from streams.offline.event_logs import read_log
 
-    if output.exists() and not output.is_dir():
-        raise CommandError(f"'{output}' is a file: give the folder to write.")
+    file = next((path for path in (output, *output.parents) if path.exists() and not path.is_dir()), None)
+    if file is not None:
+        raise CommandError(f"'{file}' is a file: give the folder to write in --output.")
     if output.exists() and any(path.suffix != ".npz" for path in output.iterdir()):
         raise CommandError(f"There is something at '{output}' already: give another folder, or remove it.")
     log = read_log(events)

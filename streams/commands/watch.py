@@ -1,5 +1,6 @@
 """``prefstream watch``: shows recommendations as they change."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +33,10 @@ def watch(
     limit: Annotated[
         int | None, typer.Option(min=1, help="End after this many recommendations.", show_default=False)
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="End when no recommendation has come for this many seconds.", show_default=False),
+    ] = None,
     from_beginning: Annotated[
         bool, typer.Option("--from-beginning", help="Show the recommendations that are in the topic already, too.")
     ] = False,
@@ -39,15 +44,17 @@ def watch(
         bool, typer.Option("--json", help="Print one recommendation a line, as it is in the topic.")
     ] = False,
 ) -> None:
-    """Show recommendations as they change, from now on, until Ctrl-C.
+    """Show recommendations as they change, from now on, until Ctrl-C (or --limit, or --timeout).
 
     On a terminal it shows a table of the users whose recommendations changed last; elsewhere a line for each
-    recommendation. The time shown is from when Kafka received the event to when the recommendation left the worker.
+    recommendation. Events of one user that arrive together make one recommendation. The time shown is from when Kafka
+    received the event to when the recommendation left the worker.
 
     \b
     Examples:
       prefstream --broker 127.0.0.1:9092 watch
       prefstream watch --user u1 --user u2
+      prefstream watch --from-beginning --timeout 5
       prefstream watch --from-beginning --limit 100 --json
     """
     from streams.commands.broker import connect
@@ -60,7 +67,7 @@ def watch(
     broker = connect(settings.kafka)
     with TopicReader(broker, names.full(RECOMMENDATIONS)) as reader:
         batches = reader.follow(from_beginning=from_beginning)
-        changes = _changes(batches, set(user or ()), limit)
+        changes = _changes(batches, set(user or ()), limit, timeout)
         if as_json:
             _as_json(changes)
             return
@@ -73,7 +80,9 @@ def watch(
                 _as_lines(changes, titles)
 
 
-def _changes(batches: "Iterator[list[Message]]", users: set[str], limit: int | None) -> Iterator[list[Seen]]:
+def _changes(
+    batches: "Iterator[list[Message]]", users: set[str], limit: int | None, timeout_s: float | None
+) -> Iterator[list[Seen]]:
     """Yield changes as they arrive; an empty list from time to time while none arrives."""
     from schemas.codec import decode
     from schemas.errors import DecodeError
@@ -81,6 +90,7 @@ def _changes(batches: "Iterator[list[Message]]", users: set[str], limit: int | N
     from schemas.recommendation import Recommendation
 
     left = limit
+    last_s = time.monotonic()
     for messages in batches:
         changes: list[Seen] = []
         for message in messages:
@@ -100,7 +110,9 @@ def _changes(batches: "Iterator[list[Message]]", users: set[str], limit: int | N
             changes = changes[:left]
             left -= len(changes)
         yield changes
-        if left == 0:
+        if changes:
+            last_s = time.monotonic()
+        if left == 0 or (timeout_s is not None and time.monotonic() - last_s > timeout_s):
             return
 
 
@@ -113,7 +125,7 @@ def _as_json(changes: Iterator[list[Seen]]) -> None:
             say(encode(answer).decode())
 
 
-_NOTHING = "nothing to recommend: no item is known yet, or the rules exclude all items"
+_NOTHING = "nothing to recommend: no item was known when the event came, or all items are excluded"
 
 
 def _as_lines(changes: Iterator[list[Seen]], title: Callable[[str], str]) -> None:
@@ -144,10 +156,11 @@ def _as_table(changes: Iterator[list[Seen]], title: Callable[[str], str], out: A
             if batch or not count:
                 rows = max(1, (out.size.height - 6) // _ITEMS)
                 newest = list(reversed(latest.items()))[:rows]
-                live.update(_table(newest, title, count), refresh=True)
+                live.update(table_of(newest, title, count), refresh=True)
 
 
-def _table(newest: list[Seen], title: Callable[[str], str], count: int) -> "Table":
+def table_of(newest: list[Seen], title: Callable[[str], str], count: int) -> "Table":
+    """Make the table of the users whose recommendations changed last; ``count`` is the number of changes so far."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -179,8 +192,7 @@ def _items(recommendation: "Recommendation", title: Callable[[str], str], count:
 def _why(item: "RecommendedItem", title: Callable[[str], str]) -> str:
     from streams.display_text import reason_text, safe
 
-    recents = item.reason.recents
-    return reason_text(item.reason, safe(title(recents[0].item_id), _WIDTH) if recents else "")
+    return reason_text(item.reason, lambda item_id: safe(title(item_id), _WIDTH))
 
 
 def _cause(recommendation: "Recommendation", title: Callable[[str], str]) -> str:

@@ -21,6 +21,8 @@ NO_CATEGORY = "Everything else"
 _MOST_NAMES = 12
 """Most departments that can be chosen, and most categories of a department: the fullest."""
 
+_MOST_GONE = 500
+
 ItemKey = tuple[int, str]
 """Hash of an item's id, and the id. Items are ordered by hash: neighbours in the catalog are often alike, and the
 hash spreads them over the shop."""
@@ -143,6 +145,7 @@ class Shelves:
         self.version = 0
         """Grows with every change."""
         self._offered: tuple[int, Offered] | None = None  # the version that it was made for, and the departments
+        self._gone: dict[str, None] = {}  # ordered, the latest last
 
     def __len__(self) -> int:
         return len(self._everything)
@@ -158,6 +161,7 @@ class Shelves:
             if before is not None:
                 self._clear(before)
             if item.available:
+                self._gone.pop(item_id, None)
                 key = id_hash(item_id), item_id
                 department, category = item.product.department, item.product.category
                 self._everything.add(key)
@@ -173,10 +177,22 @@ class Shelves:
             self._searched = None
         self.version += 1
 
+    def gone(self) -> list[str]:
+        """Ids of the items that left the shelves last: withdrawn or removed, and not put back since."""
+        return list(self._gone)
+
+    def has_left(self, item_id: str) -> bool:
+        """Tell whether an item was on the shelves and left them; an item that was never known has not."""
+        item = self._known.get(item_id)
+        return item_id in self._gone if item is None else not item.available
+
     def _clear(self, item: Stocked) -> None:
         if not item.available:
             return
         product = item.product
+        self._gone[product.item_id] = None
+        if len(self._gone) > _MOST_GONE:
+            del self._gone[next(iter(self._gone))]
         key = id_hash(product.item_id), product.item_id
         categories = self._categories[product.department]
         self._everything.remove(key)

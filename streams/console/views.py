@@ -5,7 +5,7 @@ from itertools import islice
 
 from msgspec import Struct
 
-from schemas.recommendation import RecommendedItem
+from schemas.recommendation import Recommendation, RecommendedItem
 from streams.console.shelves import NO_CATEGORY, Offered, Product, Shelves
 from streams.console.shoppers import Shopper, Shoppers
 from streams.console.taste import TasteRow, taste
@@ -79,6 +79,8 @@ class ShopView(Struct, frozen=True, kw_only=True):
     products: int
     offered: Offered
     shoppers: list[str]
+    gone: list[str]
+    """Ids of items that were withdrawn or removed lately: an open page takes their cards away."""
 
 
 class Views:
@@ -95,6 +97,7 @@ class Views:
             products=len(self._shelves),
             offered=self._shelves.offered(),
             shoppers=sorted(names[:_MOST_SHOPPERS]),
+            gone=self._shelves.gone(),
         )
 
     def list_of(self, user_id: str) -> ListView:
@@ -110,7 +113,7 @@ class Views:
             recommendation_id=None if latest is None else latest.recommendation_id,
             cause=cause,
             worker_ms=None if latest is None else max(0, latest.emitted_ms - latest.received_ms),
-            items=[] if latest is None else [self._recommended(item) for item in latest.items[:LISTED]],
+            items=[] if latest is None else [self._recommended(item) for item in self._sold(latest)],
             taste=taste(latest, shopper.events, self._shelves.get, self._weights),
             events=len(shopper.events),
         )
@@ -138,13 +141,17 @@ class Views:
         shopper = self._shoppers.get(user_id)
         if shopper is None or shopper.latest is None:
             return []
-        return [item.item_id for item in shopper.latest.items[:LISTED]]
+        return [item.item_id for item in self._sold(shopper.latest)]
+
+    def _sold(self, recommendation: Recommendation) -> list[RecommendedItem]:
+        """The items to show of a list: not those that left the shop since the list was made."""
+        items = (item for item in recommendation.items if not self._shelves.has_left(item.item_id))
+        return list(islice(items, LISTED))
 
     def _recommended(self, item: RecommendedItem) -> Recommended:
-        recents = item.reason.recents
         return Recommended(
             product=self._product(item.item_id),
-            because=reason_text(item.reason, self._title(recents[0].item_id) if recents else ""),
+            because=reason_text(item.reason, self._title),
             parts=self._parts(item),
             exact=item.reason.exact,
         )
@@ -159,7 +166,7 @@ class Views:
         parts += [
             ("other recent events", None, reason.other_recents),
             ("everything before", None, reason.older),
-            ("rules of the shop", None, reason.bonus),
+            ("score adjustments", None, reason.bonus),
             ("for every shopper", None, reason.bias),
         ]
         total = sum(part for _, _, part in parts if part > 0)

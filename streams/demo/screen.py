@@ -5,11 +5,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from schemas.recommendation import Reason, RecommendedItem
+from schemas.recommendation import RecommendedItem
 from streams.demo.mall import K, Mall, Visitor
 from streams.demo.score import RANDOM, RECOMMENDED, TRENDING
 from streams.demo.shop import Shop
 from streams.demo.summary import bar, milliseconds
+from streams.display_text import did, reason_text
 
 COLOURS = {
     "Outdoor": "green",
@@ -18,7 +19,6 @@ COLOURS = {
     "Electronics": "cyan",
     "Hobby": "blue",
 }
-DONE = {"click": "clicked", "browse": "looked at", "purchase": "bought"}
 
 _WIDE = 110
 """From this width on, the reason of every item fits beside it."""
@@ -28,28 +28,6 @@ _TABLE_HEAD_LINES = 2
 _NEW_FOR_EVENTS = 3
 _LEAST_SCALE = 0.5
 """Hit rate of a full bar, unless a hit rate is larger."""
-
-
-def reason_text(reason: Reason, shop: Shop) -> str:
-    """Say why an item is recommended: the event that contributed most to its score, or another source of the score.
-
-    >>> from schemas.recommendation import Share
-    >>> from streams.demo.shop import make_shop
-    >>> share = Share(item_id="a lamp", event_type="purchase", share=0.5)
-    >>> reason_text(Reason(kind="recent", exact=True, recents=[share]), make_shop(0))
-    'you bought a lamp'
-    """
-    if reason.kind == "recent" and reason.recents:
-        largest = reason.recents[0]
-        return f"you {DONE[largest.event_type]} {shop.title(largest.item_id)}"
-    words = {
-        "recent": "what you looked at lately",
-        "older": "your earlier visits",
-        "trending": "trending in the shop now",
-        "bonus": "raised by a rule of the shop",
-        "bias": "liked by most shoppers",
-    }
-    return words[reason.kind]
 
 
 def render(mall: Mall, facts: str, seconds: float, rate: float, width: int, height: int) -> RenderableType:
@@ -121,11 +99,11 @@ def _table(shop: Shop, visitors: list[Visitor], wide: bool) -> Table:
     table.add_column("Shopper, taste, last event", ratio=5, no_wrap=True, overflow="ellipsis")
     table.add_column("Recommended now", ratio=5 if wide else 6, no_wrap=True, overflow="ellipsis")
     if wide:
-        table.add_column("Because", ratio=6, no_wrap=True, overflow="ellipsis")
+        table.add_column("Why", ratio=6, no_wrap=True, overflow="ellipsis")
     for visitor in visitors:
         listed = visitor.listed[: _BLOCK_LINES if wide else _BLOCK_LINES - 1]
         items = [_item(shop, visitor, item) for item in listed]
-        reasons = [Text(reason_text(item.reason, shop), "dim") for item in listed]
+        reasons = [Text(reason_text(item.reason, shop.title), "dim") for item in listed]
         if wide:
             table.add_row(_shopper(shop, visitor), _lines(items), _lines(reasons))
         else:
@@ -140,14 +118,14 @@ def _shopper(shop: Shop, visitor: Visitor) -> Text:
     name = Text(shopper.name, "bold")
     if visitor.steps > visitor.steps_of_taste and visitor.steps_of_taste <= _NEW_FOR_EVENTS:
         name.append("  new taste", "bold reverse " + colour)
-    did = Text("–", "dim")
+    last_event = Text("–", "dim")
     if last is not None:
-        did = Text(f"{DONE[type(last).__name__.lower()]} {shop.title(last.item_id)}")
+        last_event = Text(f"{did(type(last).__name__.lower())} {shop.title(last.item_id)}")
     fitting = visitor.fitting(shop)
     dots = Text("".join("●" if fits else "○" for fits in fitting), colour)
     if fitting:
         dots.append(f" {sum(fitting)} of {len(fitting)} fit, {milliseconds(visitor.latency_ms)}", "dim")
-    return _lines([name, Text(str(shopper.taste), colour), did, dots])
+    return _lines([name, Text(str(shopper.taste), colour), last_event, dots])
 
 
 def _item(shop: Shop, visitor: Visitor, listed: RecommendedItem) -> Text:

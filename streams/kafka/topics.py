@@ -92,6 +92,24 @@ def create_topics(admin: AdminClient, topics: list[NewTopic]) -> list[str]:
     return sorted(created)
 
 
+def create_item_vectors(admin: AdminClient, settings: Settings, encoder_version: str) -> None:
+    """Create the topic of an encoder version's item vectors if it is missing.
+
+    Raises `TopicsError` if the broker refuses, for example because this user may not create topics.
+    """
+    name = TopicNames(settings.namespace).item_vectors(encoder_version)
+    if partition_counts(admin, [name]):
+        return
+    wanted = wanted_topics(settings, encoder_version)
+    try:
+        create_topics(admin, [topic for topic in wanted if topic.topic == name])
+    except TopicsError as error:
+        raise TopicsError(
+            f"{error} Each encoder version needs this topic: create it by `prefstream topics create` with the same "
+            "encoder.folder, as a user who may create topics."
+        ) from None
+
+
 def grow_topics(admin: AdminClient, names: TopicNames, partitions: int) -> None:
     """Give all five inputs ``partitions`` partitions, in one request: workers wait while the counts differ."""
     counts = partition_counts(admin, names.inputs)

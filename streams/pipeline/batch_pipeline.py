@@ -184,7 +184,6 @@ class BatchPipeline:
         changed = self._active.feed.apply()
         if changed:
             fold_pending(table, changed & table.pending.slots_by_item.keys(), encoder.index, encoder.sums)
-            self._metrics.items(len(encoder.index))
 
     async def _apply_events(self, decoded: Decoded, events: EventBatch, slots: dict[str, int], term: int) -> None:
         state, encoder = self._state, self._active.encoder

@@ -91,6 +91,11 @@ class IndexFeed(Protocol):
         """Number of item vectors that are written to the topic but not in the index yet."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """Number of item vectors that are received but not in the index yet."""
+        ...
+
     def apply(self) -> set[int]:
         """Put received vectors into the index, up to a limit per call; returns the hashes of their items."""
         ...

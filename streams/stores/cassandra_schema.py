@@ -45,6 +45,7 @@ def prepare_schema(session: Any, options: CassandraOptions) -> None:
     at once rarely create a table twice, which is not always safe in Cassandra.
     """
     keyspaces = session.cluster.metadata.keyspaces
+    nodes = session.cluster.metadata.all_hosts()
     if options.keyspace not in keyspaces:
         statement = create_keyspace(options.keyspace, options.replication)
         if not options.create_keyspace:
@@ -52,26 +53,44 @@ def prepare_schema(session: Any, options: CassandraOptions) -> None:
                 f"{options.where}: the keyspace does not exist, and the settings forbid to create it. Create it "
                 f"yourself, e.g. with: {statement}"
             )
-        planned = options.replication
-        refuse_weak_consistency(options, planned if isinstance(planned, int) else sum(planned.values()))
+        refuse_copies(options, _planned_copies(options.replication, nodes), len(nodes))
         session.execute(statement, timeout=DDL_TIMEOUT_S)
         session.cluster.refresh_keyspace_metadata(options.keyspace)  # perhaps another worker created it
-    refuse_weak_consistency(options, copies_of(keyspaces[options.keyspace].replication_strategy))
+    refuse_copies(options, copies_of(keyspaces[options.keyspace].replication_strategy), len(nodes))
     for table in TABLES:
         if table not in keyspaces[options.keyspace].tables:
             session.execute(create_table(options.keyspace, table), timeout=DDL_TIMEOUT_S)
 
 
-def refuse_weak_consistency(options: CassandraOptions, copies: int | None) -> None:
-    """Raise `StoreMisconfigured` if a read may miss the last save.
+def refuse_copies(options: CassandraOptions, copies: int | None, nodes: int) -> None:
+    """Raise `StoreMisconfigured` if reads may miss the last save, or if no quorum of the copies can answer.
 
-    A new owner would then build on an old profile, and events would be lost.
+    A new owner that misses a save would build on an old profile, and events would be lost.
+
+    Parameters
+    ----------
+    copies : copies of each row in all datacentres; None if unknown
+    nodes : nodes of the cluster, including those that are down
     """
     if options.consistency in WEAK and copies != 1:
         raise StoreMisconfigured(
             f"{options.where} keeps {copies or 'an unknown number of'} copies of each row, and consistency "
             f"{options.consistency} may read a copy that lacks the last save: set LOCAL_QUORUM."
         )
+    quorum = 0 if copies is None else copies // 2 + 1
+    if quorum > nodes:
+        raise StoreMisconfigured(
+            f"{options.where} keeps {copies} copies of each row, but the cluster has {nodes} "
+            f"node{'' if nodes == 1 else 's'}: a quorum of {quorum} copies can never answer. Add nodes, or keep fewer "
+            "copies: set store.cassandra.replication_factor, or, if the keyspace exists already, ALTER KEYSPACE."
+        )
+
+
+def _planned_copies(replication: dict[str, int] | int, nodes: list[Any]) -> int:
+    """Return the copies of each row in all datacentres, if the keyspace is created."""
+    if isinstance(replication, int):
+        return replication * len({node.datacenter for node in nodes})
+    return sum(replication.values())
 
 
 def copies_of(strategy: Any) -> int | None:

@@ -67,6 +67,11 @@ class ItemVectorFeed:
         """Number of item vectors that are in Kafka and not in the index yet."""
         return self._reader.lag + self._updates.waiting
 
+    @property
+    def waiting(self) -> int:
+        """Number of item vectors that are received and not in the index yet."""
+        return self._updates.waiting
+
     def start_encoding(self) -> None:
         """Start to encode a share of the catalog, in a thread."""
         self._catalog.start()

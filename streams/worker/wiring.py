@@ -1,6 +1,7 @@
 """The composition root of a worker's parts: the state, the stages that change it, and the background work."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import structlog
@@ -46,6 +47,9 @@ from streams.versions.map_fitting import MapFitter
 from streams.worker.sizing import profile_shape, table_capacity
 
 log = structlog.get_logger(__name__)
+
+_REFRESH_EVERY_S = 1.0
+_LEAST_PAUSE_S = 0.005
 
 _LONGEST_TTL_S = 20 * 365 * 86_400
 """The longest time to live that Cassandra accepts."""
@@ -201,7 +205,6 @@ class Wiring:
         await self.swap.fit_former()
         while not self._trending_reader.caught_up.is_set():
             await asyncio.sleep(0.02)
-        self._metrics.items(len(self.index))
 
     async def save_all(self, within_s: float) -> None:
         """Finish the micro-batch in hand, save and ack. No other micro-batch starts.
@@ -233,18 +236,30 @@ class Wiring:
             except BrokerSilent as error:
                 log.warning("the input topics can't be checked", problem=str(error))
 
-    async def housekeeping(self) -> None:
-        """Update the index and set gauges once a second, so that neither waits for the next event."""
+    async def refresh_index(self) -> None:
+        """Bring item vectors into the index once a second, so that they do not wait for the next event.
+
+        While many vectors wait, they come in by parts; half of the time is left to the events.
+        """
         while True:
-            await asyncio.sleep(1.0)
+            began = time.monotonic()
             async with self.state.lock:
                 self.pipeline.apply_index_updates()
                 candidates = self.active.encoder.candidates
                 # refreshed here, so that the next event does not wait for all updates since the last event
                 if candidates is not None:
                     await asyncio.to_thread(candidates.refresh, self.index)
-                self._features.publish()
+            self._metrics.items(len(self.index))
             self._metrics.index_lag(self.active.feed.index_lag)
+            took_s = time.monotonic() - began
+            await asyncio.sleep(max(took_s, _LEAST_PAUSE_S) if self.active.feed.waiting else _REFRESH_EVERY_S)
+
+    async def publish_features(self) -> None:
+        """Let the features publish their metrics once a second."""
+        while True:
+            await asyncio.sleep(_REFRESH_EVERY_S)
+            async with self.state.lock:
+                self._features.publish()
 
     def _see_trending(self, messages: list[Message]) -> None:
         for message in messages:

@@ -28,8 +28,7 @@ from streams.kafka.topics import (
     COMMANDS,
     ENCODERS,
     TopicNames,
-    check_present,
-    partition_counts,
+    create_item_vectors,
 )
 from streams.monitoring.health_server import HealthServer
 from streams.monitoring.metrics import Metrics
@@ -93,7 +92,7 @@ class Worker:
         self.encoder = load_encoder(settings)
         """The encoder that is active first. Until the `encoders` topic is read, it is that of the settings."""
         self._catalogue = EncoderCatalogue(
-            EncoderRegistry(self.encoder, settings.encoder.folders), Activations(), CatalogProgress(settings)
+            EncoderRegistry(self.encoder, settings.encoder_folders), Activations(), CatalogProgress(settings)
         )
         self._features = features_of(settings)
         self.store = make_store(settings)
@@ -225,7 +224,8 @@ class Worker:
         await self._app.start()
         self._spawn(self._wiring.queue.run_forever(self._wiring.pipeline.process))
         self._spawn(self._wiring.checkpointer.run_forever(settings.checkpoint.interval_s))
-        self._spawn(self._wiring.housekeeping())
+        self._spawn(self._wiring.refresh_index())
+        self._spawn(self._wiring.publish_features())
         self._spawn(self._wiring.candidates.watch())
         self._spawn(self._wiring.swap.run_forever())
         self._spawn(self._wiring.watch_topics(settings.kafka.metadata_max_age_s))
@@ -233,14 +233,13 @@ class Worker:
         log.info("worker started", broker=settings.kafka.bootstrap_servers, store=settings.store.kind)
 
     async def _choose_encoder(self) -> Encoder:
-        """Choose the version to start with, and check that its topic of item vectors exists."""
+        """Choose the version to start with, and create its topic of item vectors if it is missing."""
         self._activations_reader.start()
         while not self._activations_reader.caught_up.is_set():
             await asyncio.sleep(0.02)
         encoder = await choose(self._catalogue, _BROKER_PATIENCE_S)
-        topic = self._names.item_vectors(encoder.manifest.version)
         if self.simulator is None:
-            check_present(await asyncio.to_thread(partition_counts, self._admin, [topic]), [topic])
+            await asyncio.to_thread(create_item_vectors, self._admin, self.settings, encoder.manifest.version)
         return encoder
 
     def _make_app(self, wiring: Wiring) -> App:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -228,6 +229,22 @@ def test_a_late_item_appears_on_the_shelves(open_page: Open, served: Served) -> 
     page.locator("#words").fill("zanzibar")
     expect(page.locator(".card")).to_have_count(1, timeout=DEADLINE_MS)
     expect(page.locator(".card .title")).to_have_text("Zanzibar Latecomer", timeout=DEADLINE_MS)
+
+
+def test_a_withdrawn_item_leaves_an_open_page(open_page: Open, served: Served) -> None:
+    page = open_page("keeper")
+    short_lived = CatalogItem(item_id="short-lived", title="Fleeting Quokka", category=["Home", "Garden"], price=3.0)
+    served.put("catalog", short_lived.item_id, encode(short_lived))
+    page.locator("#words").fill("quokka")
+    expect(page.locator(".card")).to_have_count(1, timeout=DEADLINE_MS)
+    served.put("catalog", short_lived.item_id, encode(msgspec.structs.replace(short_lived, available=False)))
+    expect(page.locator(".card")).to_have_count(0, timeout=DEADLINE_MS)
+
+
+def test_chips_are_read_whole_on_a_phone(open_page: Open) -> None:
+    page = open_page("thumb", "phone")
+    cut = page.locator(".chip").evaluate_all("chips => chips.filter(c => c.scrollWidth > c.clientWidth).length")
+    assert cut == 0
 
 
 @pytest.mark.parametrize("size", SIZES)

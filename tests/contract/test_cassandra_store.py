@@ -180,6 +180,17 @@ async def test_a_weak_consistency_needs_a_single_copy(new_keyspace, open_store, 
     await store.save([profile("user")])
 
 
+async def test_more_copies_than_a_quorum_of_nodes_are_refused(new_keyspace, open_store, cassandra_admin):
+    many = msgspec.structs.replace(new_keyspace, replication=3)
+    with pytest.raises(StoreMisconfigured, match=r"3 copies .* has 1 node: a quorum of 2 copies .* replication_factor"):
+        await open_store(many)
+    cassandra_admin.execute(
+        f"CREATE KEYSPACE {many.keyspace} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 3}}"
+    )
+    with pytest.raises(StoreMisconfigured, match="ALTER KEYSPACE"):
+        await open_store(many)
+
+
 async def test_a_datacentre_that_is_not_there_is_named(cassandra_options, open_store):
     with pytest.raises(StoreMisconfigured, match="Set local_dc to one of datacenter1; there is no 'atlantis'"):
         await open_store(msgspec.structs.replace(cassandra_options, local_dc="atlantis"))

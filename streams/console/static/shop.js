@@ -31,10 +31,21 @@ export class Shop {
     const before = JSON.stringify(this.offered);
     this.offered = shop.offered;
     if (JSON.stringify(shop.offered) !== before) this.chips();
+    this.takeAway(shop.gone);
     const changed = shop.products !== this.total;
     this.total = shop.products;
     // cards that somebody looks at stay, unless there is room for more
     if (redraw || (changed && this.shown < PAGE)) this.load();
+  }
+
+  /** Remove the cards of items that the shop does not sell any more. */
+  takeAway(gone) {
+    const ids = new Set(gone);
+    for (const card of [...find("#cards").children]) {
+      if (!ids.has(card.dataset.id)) continue;
+      card.remove();
+      this.shown -= 1;
+    }
   }
 
   chips() {

@@ -30,15 +30,19 @@ def test_versions_are_known_by_their_manifests_not_by_their_folders_names(
     assert set(registry.paths()) == {"v1", "v2"}
 
 
-def test_the_first_is_there_without_a_folder_of_folders(registry: EncoderRegistry) -> None:
-    alone = EncoderRegistry(registry.first)
+def test_the_first_is_there_without_a_folder_of_folders(registry: EncoderRegistry, tmp_path: Path) -> None:
+    alone = EncoderRegistry(registry.first, tmp_path / "not-there")
     assert alone.take("v1") is registry.first
-    with pytest.raises(EncoderError, match=r"no folder of encoder version 'v2' here \(encoder.folders is not set"):
+    with pytest.raises(EncoderError, match=r"no folder of encoder version 'v2' in '.*not-there'"):
         alone.take("v2")
 
 
+def test_a_version_is_found_by_the_name_of_its_folder_too(registry: EncoderRegistry) -> None:
+    assert [registry.version_of(name) for name in ("any-name", "folder-of-v1", "v2", "v9")] == ["v2", "v1", "v2", "v9"]
+
+
 def test_a_folder_that_comes_later_is_found(registry: EncoderRegistry, built: Path, tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match=r"'v3' here \(none in .*; known: v1, v2\)"):
+    with pytest.raises(EncoderError, match=r"'v3' in '.*' \(known: v1, v2\)"):
         registry.take("v3")
     lookup.build(tmp_path / "new", ["a"], [[1.0, 0.0]], "v3")
     assert registry.take("v3").manifest.version == "v3"

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from deploy.local import stack
 from streams.cli import app
 from streams.commands import topics
-from streams.commands.stack import _settings_for
+from streams.commands.stack import settings_for
 from streams.commands.toml import to_toml
 from streams.settings import SIMULATOR, load_settings
 
@@ -97,7 +98,7 @@ def test_a_wrong_settings_file_is_one_sentence(run: Any, tmp_path: Path) -> None
 def test_a_broker_that_is_down_is_one_sentence(run: Any, monkeypatch: Any) -> None:
     from streams.commands import broker
 
-    monkeypatch.setattr(broker.connect, "__defaults__", (0.2,))
+    monkeypatch.setattr(broker, "connect", partial(broker.connect, timeout_s=0.2))
     result = run("--broker", "127.0.0.1:1", "watch")
     assert result.exit_code == 1
     assert "No Kafka broker answered at 127.0.0.1:1" in result.stderr
@@ -226,7 +227,7 @@ def test_the_stacks_settings_keep_the_rest_and_leave_log_ins_out(tmp_path: Path)
         "utf-8",
     )
     servers = stack.Stack("127.0.0.1:29092", ["127.0.0.2"], 29042, tmp_path, 1, 2)
-    settings = _settings_for(load_settings(tmp_path / "base.toml"), servers)
+    settings = settings_for(load_settings(tmp_path / "base.toml"), servers)
     written = to_toml(settings.model_dump(mode="json", exclude_defaults=True))
     assert "secret" not in written
     assert "**" not in written

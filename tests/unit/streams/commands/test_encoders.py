@@ -2,13 +2,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
-from schemas.codec import decode
+from schemas.codec import decode, encode
 from schemas.encoder_state import EncoderState
-from streams.kafka.topics import ENCODERS
+from streams.clock import now_ms
+from streams.kafka.topics import CATALOG, ENCODERS
 
 FIRST, SECOND = "trained-1", "trained-2"
 
@@ -52,22 +55,28 @@ def test_activating_names_the_version_with_what_workers_need_to_know(run: Any, s
     assert (found[FIRST].active_since_ms or 0) < (found[SECOND].active_since_ms or 0)
 
 
+def test_the_name_of_a_folder_means_its_version(run: Any, shop: Any) -> None:
+    assert activate(run, shop, "activate", f"of-{SECOND}")["version"] == SECOND
+
+
 def test_rolling_back_activates_the_former_one_and_again_the_latter(run: Any, shop: Any) -> None:
     activate(run, shop, "activate", SECOND)
     assert activate(run, shop, "rollback")["version"] == FIRST
     assert activate(run, shop, "rollback")["version"] == SECOND
 
 
-def test_a_clock_that_is_behind_activates_all_the_same(run: Any, shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = activate(run, shop, "activate", SECOND)["active_since_ms"]
-    monkeypatch.setattr("streams.commands.encoders._now_ms", lambda: 5)
-    assert activate(run, shop, "rollback")["active_since_ms"] == first + 1
+def test_a_clock_that_is_behind_activates_all_the_same(run: Any, shop: Any) -> None:
+    activate(run, shop, "activate", SECOND)
+    in_an_hour_ms = now_ms() + 3_600_000
+    by_a_fast_clock = msgspec.structs.replace(states(shop)[SECOND], active_since_ms=in_an_hour_ms)
+    shop.put(ENCODERS, SECOND, encode(by_a_fast_clock))
+    assert activate(run, shop, "rollback")["active_since_ms"] == in_an_hour_ms + 1
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["activate", "nobody-has-it"], "There is no folder of encoder version 'nobody-has-it' here"),
+        (["activate", "nobody-has-it"], "There is no folder of encoder version 'nobody-has-it' in "),
         (["activate", FIRST], "'trained-1' serves already"),
         (["rollback"], "There is no former encoder version to go back to"),
     ],
@@ -109,3 +118,18 @@ def test_the_list_shows_what_is_there_and_what_is_active(run: Any, shop: Any) ->
     shown = run("--broker", shop.address, "encoders", "list").stdout
     assert SECOND in shown
     assert "active" in shown
+
+
+def test_the_list_says_how_much_of_the_catalog_is_encoded(run: Any, shop: Any) -> None:
+    for number in range(4):
+        shop.put("catalog", f"item-{number}", b"{}")
+    group = Consumer({"bootstrap.servers": shop.address, "group.id": f"prefstream.catalog-{FIRST}", "log_level": 0})
+    metadata = group.list_topics(CATALOG, timeout=10).topics[CATALOG]
+    ends = {n: group.get_watermark_offsets(TopicPartition(CATALOG, n), timeout=10)[1] for n in metadata.partitions}
+    try:
+        for share, words in ((0, "0%, 4 records to go"), (1, "all")):
+            offsets = [TopicPartition(CATALOG, number, share * end) for number, end in ends.items()]
+            group.commit(offsets=offsets, asynchronous=False)
+            assert words in run("--broker", shop.address, "encoders", "list").stdout
+    finally:
+        group.close()

@@ -197,6 +197,13 @@ def test_forget_asks_the_owner_of_the_user(run: Any, shop: Any) -> None:
     }
 
 
+def test_forget_says_if_the_store_has_no_such_user(run: Any, shop: Any) -> None:
+    result = run("--broker", shop.address, "profile", "forget", "nobody", "--yes")
+    assert result.exit_code == 0
+    assert "No profile of user nobody is in the SQLite store" in result.stderr
+    assert len(shop.read("profile-commands")) == 1
+
+
 def test_forget_asks_first(run: Any, shop: Any) -> None:
     assert run("--broker", shop.address, "profile", "forget", "u1", stdin="n\n").exit_code == 1
     assert shop.read("profile-commands") == []

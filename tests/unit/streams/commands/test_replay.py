@@ -1,13 +1,18 @@
 import json
+import re
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from schemas.catalog import CatalogItem
 from schemas.codec import decode
 from schemas.events import Browse, Click, Purchase
 from streams.commands.replay_clock import ReplayClock
+from streams.commands.sender import Sender
 from streams.decode.partitioner import partitions_of
 
 
@@ -134,3 +139,57 @@ def test_topics_that_are_missing_are_named_before_anything_is_sent(
     assert result.exit_code == 1
     assert "'other.clicks'" in result.stderr
     assert "prefstream topics create" in result.stderr
+
+
+def test_events_wait_until_a_worker_has_encoded_the_items(run: Any, shop: Any, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text(line("click", 1), "utf-8")
+    (tmp_path / "items.jsonl").write_text('{"item_id": "i1", "title": "A"}\n{"item_id": "i2", "title": "B"}\n', "utf-8")
+    shop.simulator.create_topics(["item-vectors-v1", "item-vectors-v2"])
+    shop.put("item-vectors-v1", "i0", b"written before")
+    clicks_at_vectors = []
+
+    def encode_items() -> None:  # a worker
+        while len(shop.read("catalog")) < 2:
+            time.sleep(0.02)
+        for item in ("i1", "i2"):
+            clicks_at_vectors.append(len(shop.read("clicks")))
+            shop.put("item-vectors-v1", item, None)
+
+    worker = threading.Thread(target=encode_items, daemon=True)
+    worker.start()
+    result = run("--broker", shop.address, "replay", "events.jsonl", "--catalog", "items.jsonl")
+    worker.join(20)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert clicks_at_vectors == [0, 0]
+    assert len(shop.read("clicks")) == 1
+
+
+def test_events_are_sent_if_nobody_encodes_the_items(run: Any, shop: Any, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text(line("click", 1), "utf-8")
+    (tmp_path / "items.jsonl").write_text('{"item_id": "i1", "title": "A"}\n', "utf-8")
+    result = run("--broker", shop.address, "replay", "events.jsonl", "--catalog", "items.jsonl")
+    assert result.exit_code == 0
+    assert "No worker encoded the items" in result.stderr
+    assert len(shop.read("clicks")) == 1
+
+
+@pytest.mark.parametrize("speed", [[], ["--speed", "1e9"]])
+def test_a_stopped_replay_goes_on_without_sending_an_event_twice(
+    run: Any, shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speed: list[str]
+) -> None:
+    (tmp_path / "events.jsonl").write_text("oops\n" + "".join(line("click", n) for n in range(9)), "utf-8")
+    send = Sender.send
+
+    def interrupted(self: Sender, topic: str, key: Any, *rest: Any) -> None:
+        if self.sent == 4:
+            raise KeyboardInterrupt
+        send(self, topic, key, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sender, "send", interrupted)
+        result = run("--broker", shop.address, "replay", "events.jsonl", *speed)
+    assert result.exit_code == 130
+    [following] = re.findall(r"--from (\d+)", result.stderr)
+    assert run("--broker", shop.address, "replay", "events.jsonl", "--from", following, *speed).exit_code == 0
+    sent = [decode(Click, message.value()).event_id for message in shop.read("clicks")]
+    assert sorted(sent) == [f"e{n}" for n in range(9)]

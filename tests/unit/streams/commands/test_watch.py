@@ -7,7 +7,7 @@ from rich.console import Console
 
 from schemas.codec import encode
 from schemas.recommendation import Cause, Reason, Recommendation, RecommendedItem, Revision, Share
-from streams.commands.watch import _table
+from streams.commands.watch import table_of
 
 
 def recommendation(user: str, sequence: int = 1, item: str = "i1", **reason: Any) -> Recommendation:
@@ -93,10 +93,17 @@ def test_without_from_beginning_it_starts_at_the_end(shop: Any) -> None:
 def test_the_table_shows_ids_and_titles_as_they_are_without_control_characters() -> None:
     out = Console(file=io.StringIO(), width=160, markup=True)
     found = recommendation("[red]u1[/red]\x1b[2J", item="i1")
-    out.print(_table([(found.user_id, found), ("u2", None)], lambda item: f"[b]{item}[/b]\u202e", 2))
+    out.print(table_of([(found.user_id, found), ("u2", None)], lambda item: f"[b]{item}[/b]\u202e", 2))
     text = out.file.getvalue()  # type: ignore[attr-defined]
     assert "[red]u1[/red][2J" in text
     assert "[b]i1[/b]  because you looked at [b]i2[/b]" in text
     assert "bought [b]i3[/b]" in text
     assert "forgotten" in text
     assert not {"\x1b", "\u202e"} & set(text)
+
+
+def test_it_ends_when_no_recommendation_has_come_for_a_while(run: Any, shop: Any) -> None:
+    put(shop, recommendation("u1"))
+    result = run("--broker", shop.address, "watch", "--from-beginning", "--limit", 2, "--timeout", 0.5)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("u1 bought i3")

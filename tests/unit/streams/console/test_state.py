@@ -36,6 +36,26 @@ def test_an_item_may_be_withdrawn_come_back_change_and_go() -> None:
     assert (len(shop), shop.get("tea")) == (0, None)
 
 
+def test_items_that_left_the_shelves_are_told_until_they_come_back() -> None:
+    shop = shelves(item("tea", "Food", "Tea"), item("pot", "Kitchen"), item("never", available=False))
+    shop.put(stocked(item("tea", "Food", "Tea", available=False)))
+    shop.remove("pot")
+    assert shop.gone() == ["tea", "pot"]
+    assert [shop.has_left(name) for name in ("tea", "pot", "never", "unknown")] == [True, True, True, False]
+    shop.put(stocked(item("tea", "Food", "Black Tea")))
+    shop.put(stocked(item("tea", "Food", "Tea")))
+    assert shop.gone() == ["pot"]
+    assert not shop.has_left("tea")
+
+
+def test_a_list_does_not_show_items_that_left_the_shop() -> None:
+    shop, shoppers = shelves(item("tea"), item("pot")), Shoppers()
+    shoppers.receive(recommendation("ann", [listed("pot"), listed("tea")]))
+    views = Views("", shop, shoppers, WEIGHTS)
+    shop.put(stocked(item("pot", available=False)))
+    assert [shown.product.item_id for shown in views.list_of("ann").items] == ["tea"]
+
+
 def test_pages_follow_each_other_without_a_gap_in_an_order_that_stays() -> None:
     shop = shelves(*(item(f"i{n}", "A" if n % 2 else "B", "C") for n in range(50)))
     whole = [product.item_id for product in shop.page(0, 50).products]
