@@ -1,5 +1,5 @@
-# `make demo` and `make test` do everything themselves on a machine with Python 3.11+ (and, for the tests, a JDK 17, Maven
-# and Chromium).
+# `make demo` and `make test` do everything themselves on a machine with Python 3.11+ (and, for the tests, a JDK 17 and
+# Maven).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
-.PHONY: help demo test test-unit test-contract test-integration test-e2e console-test dashboards-check faults faults-quick \
-	bench bench-quick bench-micro check lock clean
+.PHONY: help demo install test test-unit test-contract test-integration test-e2e console-test dashboards-check faults faults-quick \
+	bench bench-quick bench-micro check docs lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -16,14 +16,11 @@ help: ## what there is
 demo: $(RUN) ## a seeded shop in this terminal and on a page to join it: no server, no Java
 	$(BIN)/prefstream demo
 
+install: $(RUN) ## the command prefstream, in .venv/bin
+	@echo "prefstream is at $(BIN)/prefstream: export PATH=\"$(CURDIR)/$(BIN):\$$PATH\""
+
 test: $(DEV) ## everything: unit, contract, integration, end to end, some faults; on real Kafka and Cassandra
-	@$(BIN)/python -m deploy.local check
-	@$(BIN)/python -m tests.console.browser
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/python -m tests.faults --all --quick --json
-	$(BIN)/python -m pytest -n auto --dist worksteal tests/unit
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/contract tests/integration tests/e2e tests/console
+	@$(BIN)/python -m tests.run
 
 test-unit: $(DEV) ## fast tests only: no server, no clock
 	$(BIN)/python -m pytest -n auto --dist worksteal tests/unit
@@ -61,6 +58,11 @@ bench-micro: $(DEV) ## the pure functions of the hot path alone, to find regress
 check: $(DEV) ## lint, format and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+docs: $(DEV) ## the documentation site in site/, with the pages of the reference that the code writes
+	$(BIN)/python -m deploy.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html"
+
 LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --group build pyproject.toml
 
@@ -70,15 +72,22 @@ lock: ## renew the hashed locks from the ranges in pyproject.toml (needs uv)
 	$(LOCK) --extra cuda --output-file requirements-cuda.lock
 
 clean: ## remove the environment and what runs left behind
-	rm -rf $(VENV) .prefstream .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .prefstream site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Debian keeps a part of Python's venv in a package; who may not install it is told by venv which one it is
+INSTALL_VENV = package=`$(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'`; \
+	as_root=; [ `id -u` = 0 ] || as_root="sudo -n"; $$as_root apt-get --version >/dev/null 2>&1 && \
+	echo "installing $$package with apt-get" && $$as_root apt-get -qq update && \
+	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $$package >/dev/null
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "prefstream needs Python 3.11 or newer; found `$(PYTHON) --version`. Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(INSTALL_VENV); } || true
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(RUN): requirements.lock pyproject.toml | $(BIN)/python
-	@echo "installing the dependencies into $(VENV): about a minute"
+	@echo "installing the dependencies into $(VENV): one to two minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -80,7 +80,7 @@ class Kernel:
         return self._run(*arguments)
 
 
-_kernels: list[Kernel] = []
+KERNELS: list[Kernel] = []
 """All kernels of the modules that have been imported."""
 
 
@@ -100,7 +100,7 @@ def compiled(signature: str | Callable[[], Any] | None = None) -> Callable[[Func
         if signature is None:
             return _dispatcher(function)  # type: ignore[no-any-return]
         kernel = Kernel(function, signature)
-        _kernels.append(kernel)
+        KERNELS.append(kernel)
         return kernel  # type: ignore[return-value]
 
     return make
@@ -116,7 +116,7 @@ def warm_up(*prefixes: str) -> None:
 
     Only kernels of modules that have been imported are known. What is compiled already costs nothing.
     """
-    for kernel in _kernels:
+    for kernel in KERNELS:
         if not prefixes or kernel.py_func.__module__.startswith(prefixes):
             kernel.compile()
 
@@ -160,12 +160,15 @@ def _cache_root() -> Path:
 
 @functools.cache
 def _digest() -> str:
+    return source_digest(Path(__file__).parents[1])
+
+
+def source_digest(root: Path) -> str:
     """Digest of all that machine code is made of: the modules with kernels, those they import from, and numba.
 
     Numba itself looks at the file of a kernel only. A change of an inner function in another file, or of a constant,
-    would go unseen.
+    would go unseen. ``root`` is the folder of the packages.
     """
-    root = Path(__file__).parents[1]
     files = [path for package in _PACKAGES for path in (root / package).rglob("*.py")]
     used: set[Path] = set()
     for path in files:

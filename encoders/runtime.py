@@ -157,7 +157,7 @@ def _why_no_cuda() -> str:
                 ort.preload_dlls()
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL
-        session = ort.InferenceSession(_probe(), options, providers=[(CUDA, _CUDA_OPTIONS)])
+        session = ort.InferenceSession(probe_model(), options, providers=[(CUDA, _CUDA_OPTIONS)])
         if CUDA not in session.get_providers():
             return f"its CUDA provider did not load ({_first_line(printed.getvalue()) or 'no CUDA device or library'})"
         session.run(None, {"x": np.ones(1, np.float32)})
@@ -172,7 +172,8 @@ def _first_line(text: str) -> str:
     return text.strip().split("\n", 1)[0][:200]
 
 
-def _probe() -> bytes:
+def probe_model() -> bytes:
+    """Make the small graph that is run to see whether a provider works: y = abs(x)."""
     port = (TensorProto.FLOAT, ["n"])
     graph = helper.make_graph(
         [helper.make_node("Abs", ["x"], ["y"])], "probe", [value("x", *port)], [value("y", *port)]

@@ -268,6 +268,6 @@ def build() -> Dashboard:
         "prefstream: recommendations online",
         "How good the recommendations are, by what users do next. How it is counted: "
         "streams/quality/online_quality.py. "
-        "Alerts and what to do: deploy/RUNBOOK.md.",
+        "Alerts and what to do: docs/how-to/answer-alerts.md.",
         [("At a glance", glance), ("Hits", hits), ("Business", business), ("Lists", lists)],
     )

@@ -261,7 +261,7 @@ def build() -> Dashboard:
         "prefstream-service",
         "prefstream: service",
         "Whether the workers keep up, how late recommendations are, what they wait for and what goes wrong. "
-        "Alerts and what to do: deploy/RUNBOOK.md.",
+        "Alerts and what to do: docs/how-to/answer-alerts.md.",
         [
             ("At a glance", glance),
             ("Traffic", traffic),

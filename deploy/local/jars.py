@@ -20,9 +20,9 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prefstream"
 
 
-def cache_folder() -> Path:
+def cache_folder(pom: Path = POM) -> Path:
     """Folder for the jars of this version of pom.xml; it has a folder for each profile."""
-    return cache_root() / f"jars-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
+    return cache_root() / f"jars-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
 
 
 def fetch(progress: Callable[[str], None]) -> Path:

@@ -29,7 +29,7 @@ class Kafka:
             return
         tool = [*_java(java, jars), "kafka.tools.StorageTool", "format", "--standalone"]
         done = subprocess.run(
-            [*tool, "--cluster-id", _cluster_id(), "--config", PROPERTIES],
+            [*tool, "--cluster-id", cluster_id(), "--config", PROPERTIES],
             cwd=folder,
             capture_output=True,
             text=True,
@@ -56,7 +56,7 @@ def _java(java: Path, jars: Path) -> list[str]:
     return [str(java), *QUICK_START, logging, "-cp", f"{jars / 'kafka'}/*"]
 
 
-def _cluster_id() -> str:
+def cluster_id() -> str:
     """Random UUID as Kafka writes it: base64 for URLs. A dash in front would look like an option of the tool."""
     text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
     return text if not text.startswith("-") else f"A{text[1:]}"

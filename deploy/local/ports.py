@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 HOST = "127.0.0.1"
 
@@ -32,9 +32,12 @@ def is_listening(port: int) -> bool:
     return True
 
 
-def pick(taken: Container[int] = ()) -> int:
-    """Choose a port that is free now and not in ``taken``; at random, so that two stacks that start at once differ."""
-    for port in random.sample(CANDIDATES, len(CANDIDATES)):
+def pick(taken: Container[int] = (), candidates: Sequence[int] = CANDIDATES) -> int:
+    """Choose one of the candidates that is free now and not in ``taken``.
+
+    The choice is random, so that two stacks that start at once differ.
+    """
+    for port in random.sample(candidates, len(candidates)):
         if port not in taken and is_free(port):
             return port
-    raise OSError(f"no port from {CANDIDATES.start} to {CANDIDATES.stop - 1} is free on {HOST}: end a server there")
+    raise OSError(f"no port from {min(candidates)} to {max(candidates)} is free on {HOST}: end a server there")

@@ -46,7 +46,7 @@ def mark_of(pid: int) -> str | None:
         # the name in brackets may hold spaces and brackets itself
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None if Path("/proc/self/stat").exists() else _mark_by_ps(pid)
+        return None if Path("/proc/self/stat").exists() else mark_by_ps(pid)
     state, started_ticks = fields[0], fields[19]
     if state in "ZX" and not _has_threads(pid):  # a zombie: it ended, and its parent has not collected it
         return None
@@ -63,7 +63,7 @@ def _has_threads(pid: int) -> bool:
         return False
 
 
-def _mark_by_ps(pid: int) -> str | None:
+def mark_by_ps(pid: int) -> str | None:
     """Mark of a process on a system without /proc (macOS)."""
     answer = subprocess.run(["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, started = answer.stdout.strip().partition(" ")

@@ -106,7 +106,9 @@ def _signature() -> Any:
 
 @compiled(_signature)
 def explain(rows: Int64Array, scale: float, items: Items, heads: Users, parts: Attributions) -> None:
-    """Fill ``parts`` with the attributions of the scores of ``rows``. The formulas are those of ``encoders/README.md``.
+    """Fill ``parts`` with the attributions of the scores of ``rows``.
+
+    The formulas are in ``docs/explanation/ranking-and-reasons.md``.
 
     Parameters
     ----------

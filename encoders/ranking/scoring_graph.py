@@ -64,7 +64,7 @@ class ScoringModel:
 
 
 def compose_model(encoder: Encoder, *, chosen: bool = False, two_stages: bool = False) -> ScoringModel:
-    """Compose head, scores, TopK and attributions to one graph (see ``encoders/README.md`` for the formulas).
+    """Compose head, scores, TopK and attributions to one graph (formulas: ``docs/explanation/ranking-and-reasons.md``).
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
-    """Options of a training; ``encoders/README.md`` says how the defaults were chosen."""
+    """Options of a training; ``docs/explanation/quality.md`` says how the defaults were chosen."""
 
     dimension: int = 100
     history: int = 20  # recents that the head reads

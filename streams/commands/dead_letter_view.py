@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from schemas import rerouted
 from schemas.catalog import CatalogItem
 from schemas.codec import decode
 from schemas.command import ProfileCommand
 from schemas.dead_letter import DeadLetter, original_headers
-from schemas.errors import DecodeError, DecodeReason
+from schemas.errors import DecodeError
 from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event
 from schemas.headers import CONTENT_TYPE, content_type
 from schemas.rerouted import ORIGIN_TOPIC_HEADER, REROUTED_HEADERS
+from streams.decode.event_times import wrong_times
 from streams.display_text import safe_bytes
 from streams.errors import PrefstreamError
 from streams.kafka.topics import CATALOG, COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
@@ -155,7 +158,7 @@ def resend(
         headers = [(name, header) for name, header in headers if name != CONTENT_TYPE]
     key = record.key
     try:
-        key = _checked_key(message_type, payload, headers, now_ms + max_future_ms)
+        key = _checked_key(message_type, payload, headers, now_ms, max_future_ms)
     except DecodeError as error:
         if not force:
             raise NotReplayable(f"it would be refused again ({error}): send a corrected value with --value") from None
@@ -171,11 +174,14 @@ def _origin(headers: Sequence[tuple[str, bytes | None]]) -> str:
         ) from None
 
 
-def _checked_key(message_type: type[Any], value: bytes | None, headers: Headers, latest_ms: int) -> bytes:
+def _checked_key(
+    message_type: type[Any], value: bytes | None, headers: Headers, now_ms: int, max_future_ms: int
+) -> bytes:
     message = decode(message_type, value, content_type(headers))
     if isinstance(message, CatalogItem):
         return message.item_id.encode()
-    if isinstance(message, Event) and message.event_time_ms > latest_ms:
-        detail = f"event_time_ms {message.event_time_ms} still lies in the future"
-        raise DecodeError(DecodeReason.TIME_IN_FUTURE, "event_time_ms", detail)
+    if isinstance(message, Event):
+        times, written = np.array([message.event_time_ms], np.int64), np.array([now_ms], np.int64)
+        for error in wrong_times(times, written, max_future_ms).values():
+            raise error
     return bytes(message.user_id.encode())

@@ -107,13 +107,14 @@ def replay(
         problems = _Problems(strict)
         began = time.monotonic()
         items_sent = events_sent = 0
+        sending_since = began
         try:
             if item_file is not None:
                 items_sent = _send_items(item_file, read_items(item_file), topics["item"], sender, problems)
             if watch is not None:
                 _wait_for_items(watch, items_sent)
             if event_file is not None:
-                read = read_events(event_file)
+                read, sending_since = read_events(event_file), time.monotonic()
                 events_sent = _send_events(
                     event_file, read, topics, sender, problems, speed=speed, first=from_line, limit=limit
                 )
@@ -132,8 +133,11 @@ def replay(
         say_json(summary)
         _check_any_sent(summary)
         return
-    rate = f", {events_sent / seconds:,.0f} events/s" if seconds > 0 else ""
-    say(f"{events_sent:,} events and {items_sent:,} items sent, {problems.count:,} skipped, {seconds:.1f} s{rate}")
+    rate = events_sent / max(time.monotonic() - sending_since, 1e-3)
+    say(
+        f"{events_sent:,} events and {items_sent:,} items sent, {problems.count:,} skipped, {seconds:.1f} s, "
+        f"{rate:,.0f} events/s"
+    )
     _check_any_sent(summary)
 
 

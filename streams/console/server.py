@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,39 @@ from streams.settings import Settings
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
-_MOST_STREAMS = 100
 _MOST_BODY_BYTES = 16 << 10
-_TICK_S = 1.5
-"""Seconds between two updates of other shoppers' lists: to see every list of a busy shop would be too much."""
-_ALIVE_S = 15.0
-"""Seconds of silence after which a stream sends a sign of life."""
 _PRODUCTS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsoleLimits:
+    """How much the console remembers and serves, and how often its streams send."""
+
+    streams: int = 100
+    """Most streams that are open at a time; each open page has one."""
+    shoppers: int = 1_000
+    """Most shoppers without an open page that are remembered."""
+    tick_s: float = 1.5
+    """Seconds between two updates of other shoppers' lists: to see every list of a busy shop would be too much."""
+    alive_s: float = 15.0
+    """Seconds of silence after which a stream sends a sign of life."""
 
 
 class ConsoleServer:
     """Serves the page on one port, in the running event loop."""
 
-    def __init__(self, settings: Settings, *, simulated: bool, names: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        simulated: bool,
+        names: frozenset[str] = frozenset(),
+        limits: ConsoleLimits = ConsoleLimits(),
+    ) -> None:
         """``simulated``: whether the broker is the simulator; ``names``: host names accepted beside localhost."""
+        self._limits = limits
         self._feed = Feed(settings.kafka, TopicNames(settings.namespace), simulated=simulated)
-        self._shelves, self._shoppers = Shelves(), Shoppers()
+        self._shelves, self._shoppers = Shelves(), Shoppers(limits.shoppers)
         self._views = Views(settings.namespace, self._shelves, self._shoppers, settings.ranking.trending_weights)
         self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._streams = 0
@@ -133,8 +151,8 @@ class ConsoleServer:
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """Send server-sent events: ``list`` when the list or taste changes, ``others`` and ``shop`` now and then."""
         user_id = user_of(request)
-        if self._streams >= _MOST_STREAMS:
-            raise Refusal(503, f"{_MOST_STREAMS} pages are open already: close a page.")
+        if self._streams >= self._limits.streams:
+            raise Refusal(503, f"{self._limits.streams} pages are open already: close a page.")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         await response.prepare(request)
         changed = asyncio.Event()
@@ -170,14 +188,14 @@ class ConsoleServer:
             await send("list", self._views.list_of(user_id))
             now = time.monotonic()
             if now >= next_look_s:
-                next_look_s = now + _TICK_S
+                next_look_s = now + self._limits.tick_s
                 if versions != (versions := (self._shelves.version, self._shoppers.version)):
                     beside = self._views.others(user_id, others)
                     others = [other.user_id for other in beside]
                     await send("others", beside)
                     await send("shop", self._views.shop())
                     heard_s = now
-                elif now - heard_s > _ALIVE_S:
+                elif now - heard_s > self._limits.alive_s:
                     heard_s = now
                     await response.write(b": alive\n\n")
             try:

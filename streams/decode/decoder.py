@@ -16,12 +16,11 @@ from schemas.rerouted import Rerouted
 from streams.arrays import Int64Array, IntpArray
 from streams.decode.dead_letter import Refused, dead_letter
 from streams.decode.event_batch import CommandBatch, EventBatch
+from streams.decode.event_times import wrong_times
 from streams.decode.partitioner import Partitioner, partitions_of
 from streams.fetch.record_batch import RecordBatch
 from streams.kafka.log_id import LogId
 from streams.kafka.topics import COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
-
-_DECADE_MS = 10 * 365 * 86_400_000
 
 TopicIdOf = Callable[[str], str]
 """Returns the id of a topic, given its full name."""
@@ -178,31 +177,14 @@ class Decoder:
         return LogId(batch.topic, self._topic_id(batch.topic), batch.partition)
 
     def _refuse_wrong_times(self, columns: _Columns, refused: list[Refused]) -> None:
-        """Refuse events whose time is in the future or in seconds.
-
-        The record's own timestamp decides, never a clock: a replay must come to the same verdict.
-        """
         if not columns.values:
             return
         times = np.array([value.event_time_ms for value in columns.values], np.int64)
-        written = columns.written
-        early = (written >= 0) & (times > written + self._max_future_ms)
-        in_seconds = (written > 2 * _DECADE_MS) & (np.abs(times * 1000 - written) < _DECADE_MS)
-        wrong = early | in_seconds
-        if not wrong.any():
-            return
-        for index in np.flatnonzero(wrong).tolist():
-            if early[index]:
-                detail = (
-                    f"event_time_ms {times[index]} is {(times[index] - written[index]) / 1000:.0f} s after the record "
-                    f"was written; at most {self._max_future_ms / 1000:.0f} s are allowed (profiles.max_future_s)"
-                )
-                error = DecodeError(DecodeReason.TIME_IN_FUTURE, "event_time_ms", detail)
-            else:
-                detail = f"event_time_ms {times[index]} looks like seconds since 1970: multiply it by 1000"
-                error = DecodeError(DecodeReason.OUT_OF_RANGE, "event_time_ms", detail)
-            refused.append(Refused(columns.records[index], dead_letter(columns.records[index], error)))
-        columns.keep(np.flatnonzero(~wrong))
+        wrong = wrong_times(times, columns.written, self._max_future_ms)
+        if wrong:
+            records = columns.records
+            refused += [Refused(records[index], dead_letter(records[index], error)) for index, error in wrong.items()]
+            columns.keep(np.setdiff1d(np.arange(len(times)), list(wrong)))
 
     def _kind(self, topic: str) -> int:
         kind = self._types.get(topic)

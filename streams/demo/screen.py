@@ -5,6 +5,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from schemas.events import EVENT_CLASSES, EVENT_TYPES
 from schemas.recommendation import RecommendedItem
 from streams.demo.mall import K, Mall, Visitor
 from streams.demo.score import RANDOM, RECOMMENDED, TRENDING
@@ -120,7 +121,7 @@ def _shopper(shop: Shop, visitor: Visitor) -> Text:
         name.append("  new taste", "bold reverse " + colour)
     last_event = Text("–", "dim")
     if last is not None:
-        last_event = Text(f"{did(type(last).__name__.lower())} {shop.title(last.item_id)}")
+        last_event = Text(f"{did(EVENT_TYPES[EVENT_CLASSES.index(type(last))])} {shop.title(last.item_id)}")
     fitting = visitor.fitting(shop)
     dots = Text("".join("●" if fits else "○" for fits in fitting), colour)
     if fitting:

@@ -21,7 +21,7 @@ from streams.settings import Kafka
 
 log = structlog.get_logger(__name__)
 
-_REPORTS_EVERY_S = 0.05
+REPORTS_EVERY_S = 0.05
 """How often delivery reports are collected; only a checkpoint needs them."""
 # a thread that waited for reports would wake up for each partition that a small batch is sent to, which costs a sixth
 # of sending the batch
@@ -54,20 +54,27 @@ class Emitter:
         """Make an emitter with a producer of its own; ``extra`` are settings of librdkafka."""
         return cls(make_producer(kafka, **{"delivery.report.only.error": True}, **extra), names)
 
-    def __init__(self, producer: Producer, names: TopicNames) -> None:
+    def __init__(self, producer: Producer, names: TopicNames, reports_every_s: float = REPORTS_EVERY_S) -> None:
+        """``reports_every_s``: seconds between two calls of `collect_reports` by the thread."""
         self._producer = producer
         self._names = names
         self._recommendations = names.full(RECOMMENDATIONS)
         self._deliveries = Deliveries()
         self._shortened: deque[tuple[str, bytes | None, Any, Receipt]] = deque()
         self._stopping = threading.Event()
-        self._poller = threading.Thread(target=self._poll, name="delivery-reports", daemon=True)
+        self._poller = threading.Thread(
+            target=self._poll, args=(reports_every_s,), name="delivery-reports", daemon=True
+        )
         self._poller.start()
 
-    def _poll(self) -> None:
-        while not self._stopping.wait(_REPORTS_EVERY_S):
-            self._producer.poll(0)
-            self._send_shortened()
+    def _poll(self, every_s: float) -> None:
+        while not self._stopping.wait(every_s):
+            self.collect_reports()
+
+    def collect_reports(self) -> None:
+        """Take the delivery reports that have arrived, and do what follows from them. Only one thread may call it."""
+        self._producer.poll(0)
+        self._send_shortened()
 
     def _send_shortened(self) -> None:
         """Send dead letters that were too large again, without their values.

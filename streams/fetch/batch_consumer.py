@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from faust.types.tuples import ConsumerMessage, Message
 
 from streams.fetch.aiokafka_patches import patch_consumers
 from streams.fetch.hooks import FetchHooks
+from streams.fetch.in_flight import InFlightBatches
 from streams.fetch.record_batch import NO_EPOCH, RecordBatch
 
 
@@ -94,8 +94,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._read_offset = _NothingRead()
-        self._in_flight: dict[TP, deque[RecordBatch]] = {}
-        self._delivered: dict[TP, int] = {}  # largest offset fetched since the last seek
+        self.in_flight = InFlightBatches()
+        """The batches that are not committed yet."""
         self._first: dict[TP, int] = {}  # partitions to read up to these end offsets before all others
         self._handing_over = False
         self._hooks: FetchHooks = self.app.fetch_hooks
@@ -123,15 +123,14 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     def _register(self, tp: TP, records: list[Any]) -> RecordBatch:
         batch = RecordBatch(tp, records, self._hooks.epoch, self._look_at)
-        delivered = self._delivered.get(tp, -1)
-        if batch.first_offset <= delivered and (self.highwater(tp) or 0) <= delivered:
-            # The offsets start over, and the log ends before the last delivered offset: so this is no second reading
+        fetched = self.in_flight.last_fetched(tp)
+        if batch.first_offset <= fetched and (self.highwater(tp) or 0) <= fetched:
+            # The offsets start over, and the log ends before the last fetched offset: so this is no second reading
             # after a seek, but the topic was deleted and created again. Under the former topic id its events would look
             # as if they were applied already. So they are not processed until a new assignment has asked for the ids.
             batch.epoch = NO_EPOCH
             self.rejoin()
-        self._delivered[tp] = batch.last_offset
-        self._in_flight.setdefault(tp, deque()).append(batch)
+        self.in_flight.add(batch)
         return batch
 
     def _look_at(self, tp: TP) -> None:
@@ -146,7 +145,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             yield first.tp, first
 
     def _to_message(self, tp: TP, batch: RecordBatch) -> ConsumerMessage:
-        if batch not in self._in_flight.get(tp, ()):
+        if batch not in self.in_flight:
             batch.epoch = NO_EPOCH  # a seek came in between: these records are fetched again
         last = batch.records[-1]
         return ConsumerMessage(
@@ -174,12 +173,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Do nothing: gaps need no book-keeping, see `streams.fetch.transport`."""
 
     def _new_offset(self, tp: TP) -> int | None:
-        """Remove the acked batches at the front, and return the offset after them; None if there are none."""
-        batches = self._in_flight.get(tp)
-        offset = None
-        while batches and batches[0].acked:
-            offset = batches.popleft().last_offset + 1
-        return offset
+        """Return the offset to commit; None if there is none."""
+        return self.in_flight.take_acked(tp)
 
     async def perform_seek(self) -> None:
         """Go back to the committed offsets: later records are read again, in new batches.
@@ -200,8 +195,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             if not self.should_stop:
                 self.rejoin()
             raise
-        self._in_flight.clear()
-        self._delivered.clear()
+        self.in_flight.clear()
 
     async def commit_now(self) -> None:
         """Commit the offsets of all batches acked so far.
@@ -221,9 +215,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
                 await self.commit_now()
             finally:
                 self._handing_over = False
-        for tp in revoked:
-            self._in_flight.pop(tp, None)
-            self._delivered.pop(tp, None)
+        self.in_flight.drop(revoked)
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -236,8 +228,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         lags = {}
         for tp in self.assignment():
             end = self.highwater(tp)
-            batches = self._in_flight.get(tp)
-            done = batches[0].first_offset if batches else self._committed_offset.get(tp)
+            first = self.in_flight.first_offset(tp)
+            done = self._committed_offset.get(tp) if first is None else first
             if end is not None and done is not None:
                 lags[tp] = max(0, end - done)
         return lags

@@ -56,7 +56,7 @@ class CandidateSearch:
             await self.prepare(loaded)
             candidates = loaded.candidates
             if candidates is not None and candidates.search.divided and time.monotonic() - measured > _MEASURE_S:
-                await asyncio.to_thread(self._measure, loaded, candidates)
+                await asyncio.to_thread(self.measure, loaded, candidates)
                 measured = time.monotonic()
             self._show()
 
@@ -91,7 +91,7 @@ class CandidateSearch:
         candidates = Candidates(ranking, search)
         if not divided:
             return candidates
-        self._measure(loaded, candidates)
+        self.measure(loaded, candidates)
         log.info(
             "users are ranked from candidates",
             items=len(loaded.index),
@@ -102,7 +102,7 @@ class CandidateSearch:
         )
         return candidates
 
-    def _measure(self, loaded: LoadedEncoder, candidates: Candidates) -> None:
+    def measure(self, loaded: LoadedEncoder, candidates: Candidates) -> None:
         """Set ``nprobe``: the smallest that gives the recall of the settings.
 
         The recall is measured on the exact top-k plus as many items as may be excluded because they were just seen.
@@ -114,7 +114,8 @@ class CandidateSearch:
         users = self._users(loaded) * np.float32(scale)
         best = np.concatenate(
             [
-                np.argpartition(-(chunk @ snapshot.items.T + snapshot.bias), depth - 1, axis=1)[:, :depth]
+                # a copy, because a view would keep the whole array: 1.6 GB for 200 users and a million items
+                np.argpartition(-(chunk @ snapshot.items.T + snapshot.bias), depth - 1, axis=1)[:, :depth].copy()
                 for chunk in np.array_split(users, max(1, len(users) * len(snapshot.bias) // 4_000_000))
             ]
         )

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 
 class WritePace:
@@ -10,14 +11,20 @@ class WritePace:
     With ``over_s`` = 0 it is hurried from the start.
     """
 
-    def __init__(self, over_s: float = 0.0) -> None:
-        self._over_s = over_s
-        self._parts, self._done, self._start = 1, 0, time.monotonic()
+    def __init__(self, over_s: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock`` returns seconds that never run backwards."""
+        self._over_s, self._clock = over_s, clock
+        self._parts, self._done, self._start = 1, 0, clock()
         self.waited_s = 0.0
         """Seconds that `keep` has waited so far."""
         self._hurried = threading.Event()
         if over_s == 0.0:
             self.hurry()
+
+    @property
+    def parts(self) -> int:
+        """Number of parts that the work has."""
+        return self._parts
 
     @property
     def hurried(self) -> bool:
@@ -30,7 +37,7 @@ class WritePace:
 
     def begin(self, parts: int) -> None:
         """Begin work that has ``parts`` parts: the time runs from now."""
-        self._parts, self._done, self._start = parts, 0, time.monotonic()
+        self._parts, self._done, self._start = parts, 0, self._clock()
 
     def keep(self, parts: int) -> None:
         """Note that ``parts`` more parts are done, and wait until the next part is due; after the last one do not wait.
@@ -40,10 +47,10 @@ class WritePace:
         self._done += parts
         if self._done >= self._parts:
             return
-        now = time.monotonic()
+        now = self._clock()
         left_s = self._start + self._over_s * self._done / self._parts - now
         if left_s > 0:
             self._hurried.wait(left_s)
-            self.waited_s += time.monotonic() - now
+            self.waited_s += self._clock() - now
         elif -left_s > self._over_s:
             self.hurry()  # late by more than ``over_s``: the rest does not wait any more

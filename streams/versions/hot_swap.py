@@ -45,7 +45,7 @@ _AGAIN_S = 5.0
 """Seconds after which a missing or broken folder is tried again."""
 _MAPS_AGAIN_S = 30.0
 """Seconds after which an embedding map that could not be fitted is tried again."""
-_SETTLE_S = 10.0
+SETTLE_S = 10.0
 """Seconds that users who come from another worker wait at most for a filled version to take over."""
 
 
@@ -66,6 +66,7 @@ class HotSwap:
         shape: Callable[[LoadedEncoder], ProfileShape],
         metrics: Metrics,
         fail: Callable[[BaseException], None],
+        settle_s: float = SETTLE_S,
     ) -> None:
         """Make a hot swap; `run_forever` starts it.
 
@@ -75,12 +76,14 @@ class HotSwap:
         make_feed : makes the feed of a loaded encoder; the feed reports a failure to the given function
         shape : tells the sizes of a profile under a loaded encoder
         fail : ends the worker; may be called in a thread
+        settle_s : seconds that `settle` waits at most
         """
         self._catalogue, self._maps = catalogue, maps
         self._active, self._state = active, state
         self._preference_vectors, self._candidates = preference_vectors, candidates
         self._load, self._make_feed, self._shape = load, make_feed, shape
         self._metrics, self._fail = metrics, fail
+        self._settle_s = settle_s
         self._switched = asyncio.Condition()
         self._maps_after = 0.0
         self.problem: str | None = None
@@ -137,7 +140,7 @@ class HotSwap:
         if target is None or self.problem is not None or not await self._is_filled(target):
             return
         try:
-            async with asyncio.timeout(_SETTLE_S), self._switched:
+            async with asyncio.timeout(self._settle_s), self._switched:
                 await self._switched.wait_for(lambda: self._target() is None or self.problem is not None)
         except TimeoutError:
             log.warning("users get lists of the former encoder version for a while", waiting_for=target.version)
@@ -174,7 +177,7 @@ class HotSwap:
             try:
                 await self._prepare_maps(loaded)
                 await self._candidates.prepare(loaded)
-                await asyncio.to_thread(_try_out, loaded, self._shape(loaded))
+                await asyncio.to_thread(try_out, loaded, self._shape(loaded))
             except Exception as error:  # of any kind: the active encoder is not affected and goes on
                 raise EncoderError(f"A trial of this version failed: {error!r}.") from error
             unused_feed = await self._switch(target, loaded, feed)
@@ -254,7 +257,7 @@ class HotSwap:
                 self._preference_vectors.note(np.array(slots, np.intp))
 
 
-def _try_out(loaded: LoadedEncoder, shape: ProfileShape) -> None:
+def try_out(loaded: LoadedEncoder, shape: ProfileShape) -> None:
     """Rank a blank user, so that a graph that can't run fails here and not when a user is ranked."""
     table = ProfileTable(1, shape)
     slots = table.allocate(["nobody"], 0, 0)

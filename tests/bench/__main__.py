@@ -53,12 +53,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     with ExitStack() as ending:
         folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="prefstream-bench-")))
-        details = alone(folder, given.quick, begin)
+        environments = given.environments.resolve()
+        details = alone(folder, environments, given.quick, begin)
         if given.stack:
             stack = up(given.stack, progress=say)
         else:
             stack = ending.enter_context(running(folder / "stack", progress=say))
-        details |= measure(stack, folder, given.environments.resolve(), given.quick, begin)
+        details |= measure(stack, folder, environments, given.quick, begin)
     details["reference_us"] = reference  # before each section
     figures = figures_of(details)
     report.write(given.results, figures, details)
@@ -69,12 +70,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def alone(folder: Path, quick: bool, begin: Callable[[str], None]) -> dict[str, Any]:
+def alone(folder: Path, environments: Path, quick: bool, begin: Callable[[str], None]) -> dict[str, Any]:
     """What needs no servers, before they are there: they would take caches and cores from it."""
     details: dict[str, Any] = {}
     for items in (10_000, 100_000) if quick else (1_000, 10_000, 100_000, 1_000_000):
         begin(f"scoring {items:,} items")
-        details[f"scoring {items}"] = scoring(items)
+        details[f"scoring {items}"] = scoring(items, environments=environments)
     if not quick:
         if Runtime("auto").is_cuda:
             begin("exact, on the GPU")
@@ -112,7 +113,7 @@ def measure(stack: Any, folder: Path, environments: Path, quick: bool, begin: Ca
 
 
 def figures_of(details: dict[str, Any]) -> dict[str, float]:
-    """The figures that have goals, in the order of the goals."""
+    """The figures that have goals, in the order of the goals, then those of FAISS."""
     stages = details["stages"]["zipf"]
     fetched, jobs = details["fetch"], details["job"]
     users = stages["users_per_event"]
@@ -130,12 +131,21 @@ def figures_of(details: dict[str, Any]) -> dict[str, float]:
         "latency_ms_p99": details["latency"]["50 %"]["worker"]["p99"],
         "two_workers_speedup": 2 * details["workers 1"]["warm"]["cpu_us"] / details["workers 2"]["warm"]["cpu_us"],
     }
+    beside: dict[str, float] = {}
     for items, name in ((10_000, "10k"), (100_000, "100k"), (1_000_000, "1m")):
         if f"scoring {items}" in details:
-            found[f"score_us_{name}"] = details[f"scoring {items}"]["score_us"]
+            own = details[f"scoring {items}"]
+            found[f"score_us_{name}"] = own["score_us"]
             if items > 10_000:
-                found[f"recall_{name}"] = details[f"scoring {items}"]["recall"]
-    return {name: round(found[name], 3) for name in report.GOALS if name in found}
+                found[f"recall_{name}"] = own["recall"]
+            if faiss := own.get("faiss"):
+                beside[f"faiss_us_{name}"] = faiss["score_us"]
+                beside[f"faiss_recall_{name}"] = faiss["recall"]
+                beside[f"score_ratio_vs_faiss_{name}"] = faiss["ratio"]
+                beside[f"build_s_{name}"] = own["build_s"]
+                beside[f"faiss_build_s_{name}"] = faiss["build_s"]
+    named = {name: found[name] for name in report.GOALS if name in found} | beside
+    return {name: round(value, 3) for name, value in named.items()}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """An environment of its own for each peer, made once: python -m venv, then pip."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import venv
@@ -23,3 +24,9 @@ def python_of(peer: str, folder: Path) -> Path:
             raise RuntimeError(f"the environment of {peer} can't be made: {done.stderr[-2000:]}")
         (home / "complete").touch()
     return python
+
+
+def one_thread() -> dict[str, str]:
+    """The variables of a peer's process: one thread, as prefstream's worker has, and nothing of our Python."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {**ours, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

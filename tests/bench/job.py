@@ -1,7 +1,6 @@
 """The whole job, from event to saved profile and sent list: prefstream's worker, and the same on other frameworks."""
 
 import json
-import os
 import subprocess
 import tempfile
 import time
@@ -14,7 +13,7 @@ from confluent_kafka.admin import NewTopic
 from deploy.local.stack import Stack
 from encoders.ranking.user_head import HALF_LIVES_S, LinearHead
 from tests.bench import workload
-from tests.bench.environments import PEERS, python_of
+from tests.bench.environments import PEERS, one_thread, python_of
 from tests.bench.shop import BenchShop, BenchWorker
 from tests.e2e.oracle import Sent
 from tests.e2e.worker_process import read_topic, wait_for
@@ -125,17 +124,12 @@ def _run_peer(peer: str, shop: BenchShop, stack: Stack, environments: Path, even
         capture_output=True,
         text=True,
         timeout=300,
-        # one core, as prefstream's worker
-        env={**_plain_environment(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        env=one_thread(),
         cwd=tempfile.gettempdir(),
     )
     if done.returncode:
         raise RuntimeError(f"the job on {peer} failed: {done.stderr[-2000:]}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def _plain_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def _last_lists(shop: BenchShop, topic: str) -> dict[str, list[tuple[str, float]]]:

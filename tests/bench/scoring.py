@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from encoders.building import lookup
 from encoders.index.item_index import IndexSnapshot, ItemIndex
-from encoders.ranking.ranking_io import HeadInputs, Ranked
+from encoders.ranking.ranking_io import HeadInputs
 from encoders.runtime import Runtime
 from streams.monitoring.metrics import Metrics
 from streams.rank.candidate_search import CandidateSearch
@@ -22,6 +23,8 @@ from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.worker.process_tuning import one_blas_thread
 from tests.bench import workload
+from tests.bench.beside_faiss import faiss_beside
+from tests.bench.peers.faiss_lists import recall_of
 from tests.still_feed import StillFeed
 
 _GRAPH_UP_TO = 100_000  # items; beyond, it takes seconds
@@ -32,16 +35,19 @@ _NEAR = 200  # an interest: so many items about one, of ...
 _AMONG = 100_000  # ... so many that are looked at: the catalog, or a sample of a larger one
 
 
-def scoring(items: int, repeats: int = 5) -> dict[str, Any]:
+def scoring(items: int, repeats: int = 5, environments: Path | None = None) -> dict[str, Any]:
     """Microseconds of CPU a user to rank ``items`` as the worker would: head, scores or candidates, top-k, shares.
 
     ``graph_us`` is the same by one ONNX graph over all items, by turns: where a machine's speed varies, compare.
-    ``recall`` is against float64 arithmetic on all items, ``build_s`` the CPU of building the candidate search.
+    ``recall`` is against float64 arithmetic on all items, ``build_s`` the CPU of building the candidate search and of
+    choosing its probes. ``faiss``, with the peers' ``environments`` and from inverted lists on, is what FAISS takes by
+    turns for the same lists at the same recall: from the users' vectors on, and without shares.
     """
     one_blas_thread()  # as a worker does
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as ending:
+        folder = Path(ending.enter_context(tempfile.TemporaryDirectory()))
         runtime = Runtime("cpu", 1)
-        space, inputs, rows = catalog(Path(folder), runtime, items)
+        space, inputs, rows = catalog(folder, runtime, items)
         table = ProfileTable(_USERS, ProfileShape(history=workload.HISTORY, dimension=workload.DIMENSION))
         slots = table.allocate([f"user-{number}" for number in range(_USERS)], 0, 1)
         table.preferences[slots, 2] = space.ranker.vectors(inputs)[0]
@@ -49,24 +55,38 @@ def scoring(items: int, repeats: int = 5) -> dict[str, Any]:
         search = CandidateSearch(Ranking(k=workload.K), runtime, table, ActiveEncoder(space, StillFeed()), Metrics())
         asyncio.run(search.prepare(space))
         build_s = time.process_time() - start
-        found, costs, by_graph = space.candidates, [], []
+        found, costs, by_graph, by_faiss = space.candidates, [], [], []
+        ranked, snapshot = space.rank(inputs, rows, workload.K), space.index.snapshot()
+        best = _best(ranked.user, snapshot, rows)
+        recall = recall_of(ranked.rows[: len(best)], best)
+        faiss = None
+        if environments and found and found.search.divided:
+            same = (snapshot.items, ranked.user, rows, best, recall)
+            faiss, rank_by_faiss = ending.enter_context(faiss_beside(environments, folder, *same))
         for _ in range(repeats + 1):
             start = time.process_time()
-            ranked = space.rank(inputs, rows, workload.K)
+            space.rank(inputs, rows, workload.K)
             costs.append((time.process_time() - start) / _USERS * 1e6)
             if items <= _GRAPH_UP_TO:
                 space.candidates, start = None, time.process_time()
                 space.rank(inputs, rows, workload.K)
                 by_graph.append((time.process_time() - start) / _USERS * 1e6)
                 space.candidates = found
+            if faiss:
+                by_faiss.append(rank_by_faiss())
+        score_us = median(costs[1:])
+        if faiss:
+            faiss_us = median(by_faiss[1:])
+            faiss = {"score_us": round(faiss_us, 1), "ratio": round(faiss_us / score_us, 2), **faiss}
         return {
-            "score_us": round(median(costs[1:]), 1),
+            "score_us": round(score_us, 1),
             **({"graph_us": round(median(by_graph[1:]), 1)} if by_graph else {}),
-            "recall": _recall(ranked, space.index.snapshot(), rows),
+            "recall": round(recall, 4),
             "probes": found.nprobe if found else 0,
             "clusters": found.search.nlist if found else 0,
             "build_s": round(build_s, 2),
             "bytes_per_item": round((space.index.nbytes + (found.search.nbytes if found else 0)) / items),
+            **({"faiss": faiss} if faiss else {}),
         }
 
 
@@ -79,15 +99,14 @@ def catalog(folder: Path, runtime: Runtime, items: int) -> tuple[LoadedEncoder, 
     return space, *_users(space.index, items)
 
 
-def _recall(ranked: Ranked, snapshot: IndexSnapshot, rows: NDArray[np.int64]) -> float:
-    """Share of the best items by plain float64 arithmetic that the ranking found, over some of the users."""
-    found = 0
+def _best(users: NDArray[np.float32], snapshot: IndexSnapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The best items of some of the users, less ``rows``, by plain float64 arithmetic: (_CHECKED, K), in no order."""
+    items, best = snapshot.items.astype(np.float64), []
     for user in range(_CHECKED):
-        scores = snapshot.items.astype(np.float64) @ ranked.user[user] + snapshot.bias
+        scores = items @ users[user] + snapshot.bias
         scores[rows[user]] = -np.inf
-        best = np.argpartition(-scores, workload.K)[: workload.K]
-        found += len(np.intersect1d(best, ranked.rows[user]))
-    return round(found / (_CHECKED * workload.K), 4)
+        best.append(np.argpartition(-scores, workload.K)[: workload.K])
+    return np.array(best)
 
 
 def _users(index: ItemIndex, items: int) -> tuple[HeadInputs, NDArray[np.int64]]:

@@ -1,7 +1,7 @@
 """Every query of every dashboard and every rule, evaluated by a real Prometheus that scrapes a worker under load.
 
 python -m tests.e2e.dashboards
-python -m tests.e2e.dashboards --plots docs    # the pictures of the README
+python -m tests.e2e.dashboards --plots docs/images    # the pictures of the README
 
 The run provokes what is silent in health: records and a profile that can't be read, a store and a broker that are away.
 """

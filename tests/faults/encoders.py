@@ -304,7 +304,7 @@ def _now_ms() -> int:
 def preference_error(sent: list[Sent], rows: Mapping[str, Any], arena: EncoderArena) -> float:
     """Largest distance of a row's mixed preference vector from the linear head's formula, in its version's space.
 
-    The formula is that of encoders/README.md, on what the oracle says that the sums are.
+    The formula is that of docs/explanation/ranking-and-reasons.md, on what the oracle says that the sums are.
     """
     worst = 0.0
     for user, counted in arena.oracle.counted(sent, WINDOW).items():

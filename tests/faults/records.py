@@ -4,11 +4,17 @@ import json
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cassandra.cluster import Cluster
+from cassandra.query import ValueSequence
+
+from streams.checkpoint.stored_profile import decode_state
 from tests.e2e.oracle import Sent
 from tests.e2e.shop import TopicReader
+from tests.e2e.worker_process import wait_for
 from tests.faults.arena import Arena, Run
 from tests.faults.command import prefstream
 from tests.faults.content import Mix, Record, event_record
@@ -65,35 +71,62 @@ def _send_back(arena: Arena, place: str, path: Path, record: Record) -> tuple[st
 
 
 def forget(run: Run) -> dict[str, Any]:
-    """Users are forgotten under load and workers killed at once: what is replayed brings nobody back.
+    """Users are forgotten under load and workers killed: a replay brings nobody back and counts nothing twice.
 
-    Some users come back by themselves at once, with events of their own, which stay.
+    Every other time all workers are killed as soon as one has saved forgotten rows, before its commit. The new owners
+    then load these rows, and read the same commands and events again. The other times a worker is killed at once. Some
+    users come back by themselves after the command, with events of their own, which stay.
     """
     # small batches, so that a replay mixes the topics in another order than they were read first
-    sections = {"checkpoint": {"interval_s": 5.0}, "kafka": {"max_batch_records": 5}}
-    with Arena(run, "forget", sections=sections) as arena:
+    sections = {"checkpoint": {"interval_s": 2.0}, "kafka": {"max_batch_records": 5}}
+    cassandra = (run.stack.cassandra_hosts, run.stack.cassandra_port)
+    with Arena(run, "forget", sections=sections) as arena, Cluster(*cassandra) as store:
         arena.start_worker(ready=False)
         arena.start_worker()
         arena.load.start()
         arena.wait_assigned()
+        arena.watch.wait_progress()
         reader = TopicReader(arena.shop, "recommendations")
-        rounds = 2 if run.quick else 4
+        session = store.connect(arena.shop.settings.keyspace)
+        rounds, read_again = 1 if run.quick else 4, 0
         for number in range(rounds):
-            arena.watch.wait_progress()
             users = [f"private-{number}-{place}" for place in range(_FORGOTTEN)]
             _forget(arena, reader, users)
             # what these do next is written after the commands, so it stays, in whatever order a replay reads the topics
             for user in users[: _FORGOTTEN // 3]:
                 arena.load.send_event(_click(user, "after"))
-            for worker in list(arena.workers) if number % 2 == 0 else [arena.rng.choice(arena.workers)]:
+            after_save = number % 2 == 0
+            if after_save:
+                saved = partial(_saved_partitions, session, users)
+                wait_for("a save of forgotten users", saved, 30.0, every_s=0.02)
+            victims = arena.workers if after_save else [arena.rng.choice(arena.workers)]
+            for worker in victims:
                 arena.kill(worker)
+            if after_save:
+                read_again += _uncommitted_commands(arena, saved())
+            for _ in victims:
                 arena.start_worker(ready=False)
             arena.measure_recovery()
-            run.say(f"forget: {number + 1} of {rounds}")
+            run.say(f"forget: {number + 1} of {rounds}, killed {'after a save' if after_save else 'at once'}")
         reader.close()
-        arena.measure_recovery()
-        arena.figures["forgotten"] = len(arena.forgotten)
+        arena.figures |= {"forgotten": len(arena.forgotten), "commands_read_again": read_again}
+        if not read_again:
+            arena.problems.append("the kills did no harm: all commands of saved users were committed before")
         return arena.finish()
+
+
+def _saved_partitions(session: Any, users: list[str]) -> set[int]:
+    """Partitions of the users whose stored rows say that they were forgotten."""
+    query = "SELECT user_id, partition, state FROM profiles WHERE user_id IN %s"
+    rows = session.execute(query, [ValueSequence(users)], timeout=10.0)
+    return {row.partition for row in rows if decode_state(row.state, row.user_id).forgotten_ms}
+
+
+def _uncommitted_commands(arena: Arena, partitions: set[int]) -> int:
+    """Number of commands in these partitions that the group has not committed: a new owner reads them again."""
+    topic = arena.shop.topic("profile-commands")
+    ends, committed = arena.log_ends([topic]), arena.offsets.read()
+    return sum(ends[topic, partition] - committed.get((topic, partition), 0) for partition in partitions)
 
 
 def _forget(arena: Arena, reader: TopicReader, users: list[str]) -> None:

@@ -1,6 +1,7 @@
 """The job, an event at a time: update a user's profile, rank all items, explain, save. No import of prefstream.
 
-The formulas are those of `encoders/README.md`: recents by rank and type, two decayed sums, one unit user vector.
+The formulas are those of `docs/explanation/ranking-and-reasons.md`: recents by rank and type, two decayed sums,
+one unit user vector.
 """
 
 import os

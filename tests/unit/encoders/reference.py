@@ -142,8 +142,8 @@ def attention(inputs: HeadInputs) -> Floats:
     return np.tanh(np.einsum("bh,bhd->bd", weights, recents) + 0.1 * inputs.sums[:, 0])
 
 
-def newest_head(dimension: int, history: int) -> onnx.ModelProto:
-    """A linear head of the recents alone: the newest one's vector."""
+def newest_head(dimension: int, history: int, extra: bool = False) -> onnx.ModelProto:
+    """A linear head of the recents alone: the newest one's vector. ``extra``: it gives a weight more than it should."""
     g = onnx_builder.GraphWriter()
     g.constant("first", [1.0] + [0.0] * (history - 1))
     g.constant("ones", np.ones((1, history)))
@@ -152,12 +152,15 @@ def newest_head(dimension: int, history: int) -> onnx.ModelProto:
     g.node("ReduceSum", ["recent_vectors", "last_axis"], "row_sums", keepdims=0)  # (B, h), for its shape
     g.constant("zero", 0.0)
     g.node("Mul", ["row_sums", "zero"], "zeros")
-    g.node("Add", ["zeros", "first"], "recent_weights")
-    g.node("Unsqueeze", ["recent_weights", "axis_1"], "weights_row")
+    g.node("Add", ["zeros", "first"], "weights")
+    g.constant("last", [history - 1], np.int64)
+    g.node("Gather", ["weights", "last"], "last_weight", axis=1)
+    g.node("Concat", ["weights", "last_weight"] if extra else ["weights"], "recent_weights", axis=1)
+    g.node("Unsqueeze", ["weights", "axis_1"], "weights_row")
     g.node("MatMul", ["weights_row", "recent_vectors"], "user_row")
     g.node("Squeeze", ["user_row", "axis_1"], "user")
     return g.model(
         "newest",
         {"recent_vectors": (onnx_builder.FLOAT, ("B", history, dimension))},
-        {"user": (onnx_builder.FLOAT, ("B", dimension)), "recent_weights": (onnx_builder.FLOAT, ("B", history))},
+        {"user": (onnx_builder.FLOAT, ("B", dimension)), "recent_weights": (onnx_builder.FLOAT, ("B", "W"))},
     )

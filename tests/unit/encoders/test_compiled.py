@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from numba.core import event, types
 
-from encoders import compiled as module
-from encoders.compiled import Kernel, compiled, warm_up
+from encoders.compiled import KERNELS, Kernel, compiled, source_digest, warm_up
 
 ROOT = Path(__file__).parents[3]
 FILES = ("*.nbi", "*.nbc")
@@ -22,11 +21,11 @@ FILES = ("*.nbi", "*.nbc")
 
 
 @pytest.fixture(autouse=True)
-def kernels(monkeypatch: pytest.MonkeyPatch) -> list[Kernel]:
-    """Kernels of one test, which no other test compiles."""
-    own: list[Kernel] = []
-    monkeypatch.setattr(module, "_kernels", own)
-    return own
+def _own_kernels() -> Iterator[None]:
+    """No other test compiles the kernels of a test."""
+    before = len(KERNELS)
+    yield
+    del KERNELS[before:]
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +72,10 @@ def test_imports_compile_nothing_and_write_no_cache(tmp_path: Path) -> None:
         "with event.install_recorder('numba:compile') as recorder:\n"
         "    import streams.worker.worker, streams.quality.online_quality, streams.checkpoint.profile_rows\n"
         "    import encoders.index.tile_search, encoders.ranking.candidate_ranker\n"
-        "from encoders.compiled import _kernels\n"
-        "assert len(_kernels) > 15, _kernels\n"
+        "from encoders.compiled import KERNELS\n"
+        "assert len(KERNELS) > 15, KERNELS\n"
         "assert not recorder.buffer, recorder.buffer\n"
-        "assert not [kernel for kernel in _kernels if kernel.is_compiled]\n"
+        "assert not [kernel for kernel in KERNELS if kernel.is_compiled]\n"
     )
     before = files_beside_sources()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
@@ -133,7 +132,9 @@ def test_a_signature_may_be_a_function_that_is_asked_when_the_kernel_is_compiled
     assert asked == [1]
 
 
-def test_a_function_without_a_signature_is_compiled_with_the_kernel_that_calls_it(kernels: list[Kernel]) -> None:
+def test_a_function_without_a_signature_is_compiled_with_the_kernel_that_calls_it() -> None:
+    before = list(KERNELS)
+
     @compiled()
     def twice(value: float) -> float:
         return 2 * value
@@ -142,14 +143,14 @@ def test_a_function_without_a_signature_is_compiled_with_the_kernel_that_calls_i
         for place in range(len(values)):
             values[place] = twice(values[place])
 
-    assert not kernels
+    assert before == KERNELS
     assert not twice.signatures  # type: ignore[attr-defined]
     assert works(kernel_of(doubled))
     assert twice.signatures  # type: ignore[attr-defined]
 
 
-def test_warm_up_compiles_the_kernels_of_modules_with_a_prefix(kernels: list[Kernel]) -> None:
-    names = ("streams.one", "streams.two", "encoders.index.table", "encoders.index")
+def test_warm_up_compiles_the_kernels_of_modules_with_a_prefix() -> None:
+    names = ("made.one", "made.two", "made.index.table", "made.index")
 
     def a_kernel_of(name: str) -> Kernel:
         def function(values: Any) -> None:
@@ -159,11 +160,11 @@ def test_warm_up_compiles_the_kernels_of_modules_with_a_prefix(kernels: list[Ker
         return kernel_of(function)  # type: ignore[no-any-return]
 
     one, two, table, index = map(a_kernel_of, names)
-    warm_up("encoders.index.", "streams.two")
+    warm_up("made.index.", "made.two")
     assert [kernel.is_compiled for kernel in (one, two, table, index)] == [False, True, True, False]
-    warm_up("streams.two")
+    warm_up("made.two")
     warm_up()
-    assert all(kernel.is_compiled for kernel in kernels)
+    assert all(kernel.is_compiled for kernel in KERNELS)
     assert compilations(warm_up) == 0
 
 
@@ -260,16 +261,14 @@ def test_machine_code_is_stale_when_a_kernel_or_what_it_imports_changes(
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "encoders" / "compiled.py"))
-    digest = module._digest.__wrapped__
-    first = digest()
+    first = source_digest(tmp_path)
     (tmp_path / "encoders" / "other.py").write_text("# no kernel\n")
-    assert digest() == first
+    assert source_digest(tmp_path) == first
     (tmp_path / "encoders" / "inner.py").write_text("TINY = 1e-7\n")
-    second = digest()
+    second = source_digest(tmp_path)
     assert second != first
     (tmp_path / "streams" / "kernel.py").write_text(texts["streams/kernel.py"] + "# changed\n")
-    third = digest()
+    third = source_digest(tmp_path)
     assert third not in (first, second)
     monkeypatch.setattr(numba, "__version__", "0")
-    assert digest() != third
+    assert source_digest(tmp_path) != third

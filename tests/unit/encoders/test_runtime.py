@@ -2,10 +2,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from encoders import runtime as runtime_module
 from encoders.errors import EncoderError
 from encoders.onnx_builder import FLOAT, GraphWriter
-from encoders.runtime import CPU, CUDA, Runtime
+from encoders.runtime import CPU, CUDA, Runtime, probe_model
 
 
 def doubler() -> bytes:
@@ -70,5 +69,5 @@ def test_a_model_that_does_not_load_is_one_sentence(runtime: Runtime) -> None:
 
 
 def test_the_probe_is_a_sound_model(runtime: Runtime) -> None:
-    session = runtime.session(runtime_module._probe())
+    session = runtime.session(probe_model())
     np.testing.assert_array_equal(session.run(["y"], {"x": np.array([-3.0], np.float32)})[0], [3.0])

@@ -9,7 +9,7 @@ import yaml
 from deploy.local.cassandra import Cassandra
 from deploy.local.errors import StackError
 from deploy.local.jars import POM, PROFILES
-from deploy.local.kafka import Kafka, _cluster_id
+from deploy.local.kafka import Kafka, cluster_id
 from deploy.local.server import CONFIG, render
 
 JAVA = Path("/opt/jdk/bin/java")
@@ -106,8 +106,8 @@ def test_a_failed_format_gives_the_tools_words(tmp_path: Path, jars: Path) -> No
         Kafka().prepare(tmp_path, {"broker": 21_000, "controller": 21_001}, java=java, jars=jars)
 
 
-def test_cluster_ids_are_kafkas_kind_and_differ() -> None:
-    ids = {_cluster_id() for _ in range(200)}
+def testcluster_ids_are_kafkas_kind_and_differ() -> None:
+    ids = {cluster_id() for _ in range(200)}
     assert len(ids) == 200
     assert all(len(text) == 22 and not text.startswith("-") for text in ids)
 

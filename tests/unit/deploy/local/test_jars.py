@@ -31,8 +31,8 @@ def test_the_cache_is_the_users_and_named_by_the_pom(cache: Path, monkeypatch: p
     other = cache.parent / "pom.xml"
     other.parent.mkdir(exist_ok=True)
     other.write_bytes(jars.POM.read_bytes().replace(b"4.3.0", b"4.3.1"))
-    monkeypatch.setattr(jars, "POM", other)
-    assert jars.cache_folder() != first
+    assert jars.cache_folder(other) != first
+    assert jars.cache_folder(other).parent == cache
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert jars.cache_folder().parent == Path.home() / ".cache" / "prefstream"
 

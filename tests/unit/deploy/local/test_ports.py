@@ -32,17 +32,15 @@ def test_a_picked_port_is_free_and_below_the_outgoing_ones() -> None:
     assert 1024 < port < 32768
 
 
-def test_pick_leaves_out_taken_and_used_ports(listening: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pick_leaves_out_taken_and_used_ports(listening: int) -> None:
     free = ports.pick()
     other = ports.pick({free})
-    monkeypatch.setattr(ports, "CANDIDATES", (listening, free, other))
-    assert ports.pick({free}) == other
+    assert ports.pick({free}, (listening, free, other)) == other
 
 
-def test_no_free_port_is_said(listening: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "CANDIDATES", range(listening, listening + 1))
+def test_no_free_port_is_said(listening: int) -> None:
     with pytest.raises(OSError, match=f"no port from {listening} to {listening} is free"):
-        ports.pick()
+        ports.pick(candidates=[listening])
 
 
 def test_a_new_stack_gets_different_ports_and_the_wanted_ones() -> None:

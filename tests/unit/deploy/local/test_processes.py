@@ -122,7 +122,7 @@ def test_the_mark_is_stable_and_differs_from_process_to_process(spawn_python: Sp
 
 
 def test_without_proc_ps_tells_the_start(own_process: Process) -> None:
-    mark = processes._mark_by_ps(own_process.pid)
+    mark = processes.mark_by_ps(own_process.pid)
     assert mark
-    assert processes._mark_by_ps(own_process.pid) == mark
-    assert processes._mark_by_ps(2**22 + 1) is None  # above the largest pid
+    assert processes.mark_by_ps(own_process.pid) == mark
+    assert processes.mark_by_ps(2**22 + 1) is None  # above the largest pid

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from encoders.ranking.repeat_consumption import PATTERNS, RANKS, RepeatScores
 from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from tests.unit.encoders import reference
+from tests.unit.encoders.conftest import DIMENSION, HISTORY
 
 Build = Callable[[IndexSnapshot, float], TileSearch]
 
@@ -42,6 +44,22 @@ def exact(runtime: Runtime, encoder: Encoder) -> ExactRanker:
 @pytest.fixture(scope="module")
 def candidates(runtime: Runtime, encoder: Encoder) -> CandidateRanker:
     return CandidateRanker(runtime, encoder)
+
+
+def make_users(rng: np.random.Generator, users: int) -> HeadInputs:
+    return reference.make_users(rng, users, 2, DIMENSION, HISTORY)
+
+
+def unadjusted(users: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The arguments of a ranking without adjustments."""
+    return np.zeros((users, 0), np.int64), np.zeros((users, 0), np.float32)
+
+
+def index_of(vectors: npt.NDArray[Any]) -> ItemIndex:
+    """An index of the items i0, i1 and so on."""
+    index = ItemIndex(vectors.shape[1])
+    index.put([f"i{n}" for n in range(len(vectors))], vectors.astype(np.float32))
+    return index
 
 
 def search_of(index: ItemIndex, encoder: Encoder, build: Build = TileSearch.build) -> TileSearch:
@@ -100,8 +118,8 @@ def test_probing_all_lists_is_exact(
     adjusted: int,
 ) -> None:
     rng = np.random.default_rng(seed)
-    inputs = reference.make_users(rng, users, 2, 16, 6)
-    index = reference.make_index(rng, items, 16)
+    inputs = make_users(rng, users)
+    index = reference.make_index(rng, items, DIMENSION)
     rows = rng.integers(-1, items, (users, adjusted))
     kinds = rng.random(rows.shape)
     adjust = np.select([kinds < 0.4, kinds < 0.7], [EXCLUDED_SCORE, 2.0], rng.standard_normal(rows.shape))
@@ -114,19 +132,18 @@ def test_a_few_lists_hold_most_of_the_best_items(
     exact: ExactRanker, candidates: CandidateRanker, encoder: Encoder, rng: np.random.Generator
 ) -> None:
     kinds = np.sort(rng.integers(0, 60, 6_000))
-    vectors = reference.random_unit(rng, 60, 16)[kinds] + 0.5 * reference.random_unit(rng, 6_000, 16)
-    index = ItemIndex(16)
-    index.put([f"i{n}" for n in range(6_000)], reference.unit(vectors).astype(np.float32))
+    vectors = reference.random_unit(rng, 60, DIMENSION)[kinds] + 0.5 * reference.random_unit(rng, 6_000, DIMENSION)
+    index = index_of(reference.unit(vectors))
     # users who look at items of one kind and the next
     rows = (rng.integers(0, 5_800, (300, 1)) + rng.integers(0, 200, (300, 6))) % 6_000
     inputs = HeadInputs(
-        sums=np.zeros((300, 2, 16), np.float32),
+        sums=np.zeros((300, 2, DIMENSION), np.float32),
         mass=np.zeros((300, 2), np.float32),
         recent_vectors=index.gather(rows),
         recent_types=np.zeros((300, 6), np.int64),
     )
     search = search_of(index, encoder)
-    nothing = np.zeros((300, 0), np.int64), np.zeros((300, 0), np.float32)
+    nothing = unadjusted(300)
     best = exact.rank(inputs, index.snapshot(), *nothing, 20).rows
     shares = []
     for nprobe in (1, search.nlist // 4):
@@ -172,12 +189,12 @@ def test_undivided_items_are_ranked_exactly(
     adjusted: int,
 ) -> None:
     rng = np.random.default_rng(seed)
-    inputs = reference.make_users(rng, users, 2, 16, 6)
-    index = hard_index(rng, items, 16)
+    inputs = make_users(rng, users)
+    index = hard_index(rng, items, DIMENSION)
     snapshot = index.snapshot()
     adjust = rng.choice(np.array([EXCLUDED_SCORE, 2.0, -2.0, 0.0], np.float32), (users, adjusted))
     # mostly items that would be among the best
-    best = exact.rank(inputs, snapshot, np.zeros((users, 0), np.int64), np.zeros((users, 0), np.float32), 40).rows
+    best = exact.rank(inputs, snapshot, *unadjusted(users), 40).rows
     places = rng.integers(0, best.shape[1], (users, adjusted))
     rows = np.where(rng.random(adjust.shape) < 0.7, np.take_along_axis(best, places, axis=1), -1)
     found = candidates.rank(inputs, snapshot, search_of(index, encoder, TileSearch.undivided), 0, rows, adjust, k)
@@ -191,11 +208,11 @@ def test_undivided_items_are_ranked_exactly_with_repeats(tmp_path: Path, runtime
     by_rank = rng.standard_normal(6).astype(np.float32)
     scores = RepeatScores(by_rank, rng.standard_normal((PATTERNS, RANKS)).astype(np.float32), lift=2.5)
     user = UserSide(head=LinearHead(half_life_mix=(0.0, 0.0), complete=True, repeats=scores), history=6, score_scale=7)
-    index = reference.make_index(rng, 2_000, 16)
+    index = reference.make_index(rng, 2_000, DIMENSION)
     encoder = lookup.build(
-        tmp_path / "encoder", index.item_ids[:3], reference.random_unit(rng, 3, 16), "repeats", user=user
+        tmp_path / "encoder", index.item_ids[:3], reference.random_unit(rng, 3, DIMENSION), "repeats", user=user
     )
-    inputs = reference.make_users(rng, 300, 2, 16, 6)
+    inputs = make_users(rng, 300)
     recents = np.where(inputs.recent_types >= 0, rng.integers(0, 2_000, (300, 1)) + rng.integers(0, 3, (300, 6)), -1)
     inputs = replace(inputs, recent_rows=np.where(recents < 2_000, recents, -1))
     rows = rng.integers(-1, 2_000, (300, 5))
@@ -212,11 +229,11 @@ def test_attributions_of_other_heads_are_those_of_the_graph(
 ) -> None:
     """One that is linear in the recents alone, and one that is not linear."""
     if head == "newest":
-        model, takes = reference.newest_head(16, 6), ["recent_vectors"]
+        model, takes = reference.newest_head(DIMENSION, HISTORY), ["recent_vectors"]
     else:
-        model, takes = reference.attention_head(16, 6), ["recent_vectors", "recent_ages", "sums"]
+        model, takes = reference.attention_head(DIMENSION, HISTORY), ["recent_vectors", "recent_ages", "sums"]
     other = reference.replace_head(encoder, tmp_path / "other", model, takes)
-    index, inputs = reference.make_index(rng, 2_500, 16), reference.make_users(rng, 150, 2, 16, 6)
+    index, inputs = reference.make_index(rng, 2_500, DIMENSION), make_users(rng, 150)
     rows = rng.integers(-1, 2_500, (150, 4))
     case = (rows, rng.choice(np.array([EXCLUDED_SCORE, 1.0], np.float32), rows.shape), 10)
     search = search_of(index, other, TileSearch.undivided)
@@ -227,41 +244,34 @@ def test_attributions_of_other_heads_are_those_of_the_graph(
 
 
 def test_no_users_and_no_places(candidates: CandidateRanker, encoder: Encoder, rng: np.random.Generator) -> None:
-    index = reference.make_index(rng, 500, 16)
+    index = reference.make_index(rng, 500, DIMENSION)
     search = search_of(index, encoder, TileSearch.undivided)
     for users, k in ((0, 5), (3, 0)):
-        nothing = np.zeros((users, 0), np.int64), np.zeros((users, 0), np.float32)
-        inputs = reference.make_users(rng, users, 2, 16, 6)
+        nothing = unadjusted(users)
+        inputs = make_users(rng, users)
         found = candidates.rank(inputs, index.snapshot(), search, 0, *nothing, k)
         assert found.rows.shape == (users, k)
-        assert found.recent_attributions.shape == (users, k, 6)
+        assert found.recent_attributions.shape == (users, k, HISTORY)
 
 
 def test_a_head_that_gives_more_weights_than_it_should_is_refused(
-    candidates: CandidateRanker, encoder: Encoder, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, encoder: Encoder, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     """Regression: the compiled attributions wrote beyond their end."""
-    index, history = hard_index(rng, 50, encoder.manifest.dimension), encoder.manifest.history
-    inputs = reference.make_users(rng, 2, len(encoder.manifest.half_lives_s), encoder.manifest.dimension, history)
-    run = candidates._head_session.run_in_chunks
-
-    def wider(*args: Any) -> dict[str, Any]:
-        found = run(*args)
-        return found | {"recent_weights": np.pad(found["recent_weights"], ((0, 0), (0, 1)))}
-
-    monkeypatch.setattr(candidates._head_session, "run_in_chunks", wider)
-    none = np.empty((2, 0), np.int64), np.empty((2, 0), np.float32)
-    search = search_of(index, encoder, TileSearch.undivided)
-    with pytest.raises(EncoderError, match=rf"recent_weights of shape \(2, {history + 1}\)"):
-        candidates.rank(inputs, index.snapshot(), search, 0, *none, 5)
+    wide = reference.replace_head(
+        encoder, tmp_path / "wide", reference.newest_head(DIMENSION, HISTORY, extra=True), ["recent_vectors"]
+    )
+    index = hard_index(rng, 50, DIMENSION)
+    search = search_of(index, wide, TileSearch.undivided)
+    with pytest.raises(EncoderError, match=rf"recent_weights of shape \(2, {HISTORY + 1}\)"):
+        CandidateRanker(runtime, wide).rank(make_users(rng, 2), index.snapshot(), search, 0, *unadjusted(2), 5)
 
 
 def test_all_of_the_best_are_found_where_codes_are_equal(encoder: Encoder, rng: np.random.Generator) -> None:
     """Of 3,000 items within the error of int8, and so more than a buffer holds, none of the best is missed."""
-    vectors = reference.random_unit(rng, 1, 16) + 1e-5 * rng.standard_normal((3_000, 16))
-    index = ItemIndex(16)
-    index.put([f"i{n}" for n in range(3_000)], vectors.astype(np.float32))
-    users = np.concatenate([reference.random_unit(rng, 9, 16), np.zeros((1, 16), np.float32)])
+    vectors = reference.random_unit(rng, 1, DIMENSION) + 1e-5 * rng.standard_normal((3_000, DIMENSION))
+    index = index_of(vectors)
+    users = np.concatenate([reference.random_unit(rng, 9, DIMENSION), np.zeros((1, DIMENSION), np.float32)])
     found = search_of(index, encoder, TileSearch.undivided).search(users, index.snapshot(), 0, 20)
     scores = users.astype(np.float64) @ index.snapshot().items.T
     for user in range(9):
@@ -279,14 +289,14 @@ def test_the_tiles_follow_the_index(
     exact: ExactRanker, candidates: CandidateRanker, encoder: Encoder, build: Build, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    index = reference.make_index(rng, 120, 16)
+    index = reference.make_index(rng, 120, DIMENSION)
     before = index.snapshot()
     search = build(before, encoder.manifest.score_scale)
-    inputs = reference.make_users(rng, 30, 2, 16, 6)
-    nothing = np.zeros((30, 0), np.int64), np.zeros((30, 0), np.float32)
+    inputs = make_users(rng, 30)
+    nothing = unadjusted(30)
     for _ in range(4):  # some of it while a build would be under way
         some = [f"item-{n}" for n in rng.integers(0, 260, 90)]
-        index.put(some, reference.random_unit(rng, 90, 16), rng.standard_normal(90).astype(np.float32))
+        index.put(some, reference.random_unit(rng, 90, DIMENSION), rng.standard_normal(90).astype(np.float32))
         index.withdraw(some[:20])
         index.remove(some[20:40])
         if rng.random() < 0.5:
@@ -300,10 +310,9 @@ def test_the_tiles_follow_the_index(
 
 @pytest.mark.parametrize("build", [TileSearch.build, TileSearch.undivided])
 def test_items_that_go_and_return_take_no_new_room(encoder: Encoder, rng: np.random.Generator, build: Build) -> None:
-    index = ItemIndex(16)
-    ids = [f"i{n}" for n in range(500)]
-    vectors = reference.random_unit(rng, 500, 16)
-    index.put(ids, vectors)
+    vectors = reference.random_unit(rng, 500, DIMENSION)
+    index = index_of(vectors)
+    ids = list(index.item_ids)
     search, held = search_of(index, encoder, build), 0
     for _ in range(300):
         index.withdraw(ids[::2])
@@ -316,23 +325,22 @@ def test_items_that_go_and_return_take_no_new_room(encoder: Encoder, rng: np.ran
 
 
 def test_lists_wear_out_as_items_come(encoder: Encoder, rng: np.random.Generator) -> None:
-    index = ItemIndex(16)
-    index.put([f"i{n}" for n in range(500)], reference.random_unit(rng, 500, 16))
+    index = index_of(reference.random_unit(rng, 500, DIMENSION))
     search = search_of(index, encoder)
     assert not search.worn
-    index.put([f"j{n}" for n in range(6_000)], reference.random_unit(rng, 6_000, 16))
+    index.put([f"j{n}" for n in range(6_000)], reference.random_unit(rng, 6_000, DIMENSION))
     search.refresh(index)
     assert search.worn
     assert not search_of(index, encoder).worn
 
 
 def test_nothing_to_recommend(candidates: CandidateRanker, encoder: Encoder, rng: np.random.Generator) -> None:
-    index = ItemIndex(16)
-    index.put(["gone"], np.ones((1, 16), np.float32))
+    index = ItemIndex(DIMENSION)
+    index.put(["gone"], np.ones((1, DIMENSION), np.float32))
     index.withdraw(["gone"])
     search = search_of(index, encoder)
-    nothing = np.zeros((3, 0), np.int64), np.zeros((3, 0), np.float32)
-    found = candidates.rank(reference.make_users(rng, 3, 2, 16, 6), index.snapshot(), search, 4, *nothing, 5)
+    nothing = unadjusted(3)
+    found = candidates.rank(make_users(rng, 3), index.snapshot(), search, 4, *nothing, 5)
     assert (found.scores < LEAST_SCORE).all()
     assert found.rows.shape == (3, 1)
 
@@ -342,9 +350,9 @@ def test_a_user_whose_vector_is_no_number_harms_nobody(
     encoder: Encoder, rng: np.random.Generator, build: Build
 ) -> None:
     """Regression: what was not found was whatever the memory held, and the worker died of it."""
-    index = reference.make_index(rng, 900, 16)
+    index = reference.make_index(rng, 900, DIMENSION)
     search = search_of(index, encoder, build)
-    users = reference.random_unit(rng, 40, 16)
+    users = reference.random_unit(rng, 40, DIMENSION)
     alone = search.search(users, index.snapshot(), 3, 20)
     users[7] = np.nan
     found = search.search(users, index.snapshot(), 3, 20)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from faust.types import TP
@@ -35,10 +35,39 @@ async def assign(worker: SimWorker, partitions: frozenset[int] = EVERYTHING) -> 
     await turns()
 
 
-async def work_through(worker: SimWorker, most: int = 100) -> None:
+async def owner_of(world: World, **options: Any) -> SimWorker:
+    """A worker that owns all partitions."""
+    worker = SimWorker(world, **options)
+    await assign(worker)
+    return worker
+
+
+def fetch_all(worker: SimWorker, most: int = 100) -> None:
+    """Fetch what is new in each log; nothing works on it yet."""
     for tp in worker.partitions():
         worker.fetch(tp, most)
+
+
+async def work_through(worker: SimWorker) -> None:
+    fetch_all(worker)
     await drain(worker)
+
+
+async def click(worker: SimWorker, *times_ms: int) -> None:
+    """Let Anna click at these times, and the worker work through it."""
+    for time_ms in times_ms:
+        worker.world.produce(ANNA, 0, time_ms)
+    await work_through(worker)
+
+
+def forget_anna(worker: SimWorker) -> None:
+    """Write the command to forget Anna; nobody has read it yet."""
+    worker.world.append(TP("profile-commands", HOME), b'{"command":"forget","user_id":"anna","requested_ms":1}')
+
+
+def committed(world: World) -> int:
+    """The committed offset of Anna's clicks."""
+    return world.committed[TP("clicks", HOME)]
 
 
 async def count_an_event_each(worker: SimWorker, users: int) -> list[str]:
@@ -52,10 +81,8 @@ async def count_an_event_each(worker: SimWorker, users: int) -> list[str]:
 
 async def hold_a_save(world: World) -> SimWorker:
     """Count an event of Anna's, and begin a checkpoint whose save does not end yet."""
-    worker = SimWorker(world)
-    await assign(worker)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(worker)
+    worker = await owner_of(world)
+    await click(worker, 1_000)
     world.store.holding = True
     worker.start(worker.checkpoint.run())
     await turns()
@@ -83,46 +110,34 @@ def applied(world: World, user: str = ANNA) -> int:
 
 
 async def test_a_checkpoint_saves_what_was_processed_and_only_then_are_offsets_committed(world: World) -> None:
-    worker = SimWorker(world)
-    await assign(worker)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(worker)
+    worker = await owner_of(world)
+    await click(worker, 1_000)
     worker.commit()
-    assert world.committed[TP("clicks", HOME)] == 0
+    assert committed(world) == 0
     assert await checkpoint(worker)
-    assert (applied(world), world.committed[TP("clicks", HOME)]) == (1, 1)
+    assert (applied(world), committed(world)) == (1, 1)
     assert worker.table.dirty_count == 0
 
 
 @pytest.mark.parametrize("mishap", ["store away", "not confirmed"])
 async def test_a_checkpoint_that_fails_acks_nothing_and_the_next_one_makes_up_for_it(world: World, mishap: str) -> None:
-    worker = SimWorker(world)
-    await assign(worker)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(worker)
+    worker = await owner_of(world)
+    await click(worker, 1_000)
     world.store.broken = mishap == "store away"
     worker.emitter.confirming = mishap != "not confirmed"
     assert not await checkpoint(worker)
-    assert world.committed[TP("clicks", HOME)] == 0
+    assert committed(world) == 0
     assert worker.table.dirty_count == 1
     assert not worker.table.saving.any()
     world.store.broken, worker.emitter.confirming = False, True
     assert await checkpoint(worker)
-    assert (applied(world), world.committed[TP("clicks", HOME)]) == (1, 1)
+    assert (applied(world), committed(world)) == (1, 1)
 
 
-async def test_a_setting_that_no_retry_mends_ends_the_checkpoint_and_leaves_users_dirty(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker = SimWorker(world)
-    await assign(worker)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(worker)
-
-    async def refuse(rows: object, pace: object) -> None:
-        raise StoreMisconfigured("the keyspace is another one's")
-
-    monkeypatch.setattr(world.store, "save", refuse)
+async def test_a_setting_that_no_retry_mends_ends_the_checkpoint_and_leaves_users_dirty(world: World) -> None:
+    worker = await owner_of(world)
+    await click(worker, 1_000)
+    world.store.refusal = StoreMisconfigured("the keyspace is another one's")
     with pytest.raises(StoreMisconfigured):
         await checkpoint(worker)
     assert worker.table.dirty_count == 1
@@ -130,32 +145,27 @@ async def test_a_setting_that_no_retry_mends_ends_the_checkpoint_and_leaves_user
 
 
 async def test_an_event_that_comes_while_its_user_is_being_saved_is_in_the_next_save(world: World) -> None:
-    worker = SimWorker(world)
-    await assign(worker)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(worker)
+    worker = await owner_of(world)
+    await click(worker, 1_000)
     world.store.holding = True
     saving = worker.start(worker.checkpoint.run())
     await turns()
-    world.produce(ANNA, 0, 2_000)
-    await work_through(worker)
+    await click(worker, 2_000)
     world.store.holding = False
     world.store.release(True)
     await turns()
     worker.commit()
     assert saving.result()
-    assert (applied(world), world.committed[TP("clicks", HOME)]) == (1, 1)
+    assert (applied(world), committed(world)) == (1, 1)
     assert worker.table.dirty_count == 1
     await checkpoint(worker)
-    assert (applied(world), world.committed[TP("clicks", HOME)]) == (2, world.logs[TP("clicks", HOME)][-1].offset + 1)
+    assert (applied(world), committed(world)) == (2, world.logs[TP("clicks", HOME)][-1].offset + 1)
 
 
 @pytest.mark.parametrize("who", ["asked for", "handing over", "cancelled", "much is dirty", "a backlog"])
 async def test_a_save_takes_its_time_until_somebody_waits_for_it(world: World, who: str) -> None:
-    worker = SimWorker(world, count_every_s=0.0, many_records=2)
-    await assign(worker)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(worker)
+    worker = await owner_of(world, count_every_s=0.0, many_records=2)
+    await click(worker, 1_000)
     world.store.holding = True
     saving = worker.start(worker.checkpoint.run(over_s=60.0))
     await turns()
@@ -169,34 +179,30 @@ async def test_a_save_takes_its_time_until_somebody_waits_for_it(world: World, w
     elif who == "cancelled":
         saving.cancel()
     elif who == "a backlog":
-        world.produce(ANNA, 0, 2_000)
-        await work_through(worker)
+        await click(worker, 2_000)
         assert not pace.hurried
         for number in range(2):
             world.produce(ANNA, 0, 3_000 + number)
         await work_through(worker)
     else:
         worker.table.dirty[: worker.table.capacity // 4] = True  # half of what may be
-        world.produce(ANNA, 0, 2_000)
-        await work_through(worker)
+        await click(worker, 2_000)
     await turns()
     assert pace.hurried
 
 
 async def test_a_save_of_many_users_takes_several_calls_of_the_store_and_misses_nobody(world: World) -> None:
-    worker = SimWorker(world)
-    await assign(worker)
+    worker = await owner_of(world)
     users = await count_an_event_each(worker, 5)
     assert await checkpoint(worker)
     assert world.store.saves == [2, 2, 1]
     assert world.store.pace is not None
-    assert world.store.pace._parts == 5
+    assert world.store.pace.parts == 5
     assert [applied(world, user) for user in users] == [1] * 5
 
 
 async def test_a_save_that_fails_halfway_acks_nothing(world: World) -> None:
-    worker = SimWorker(world)
-    await assign(worker)
+    worker = await owner_of(world)
     users = await count_an_event_each(worker, 5)
     world.store.holding = True
     saving = worker.start(worker.checkpoint.run())
@@ -218,10 +224,8 @@ async def test_a_save_that_fails_halfway_acks_nothing(world: World) -> None:
 async def test_a_checkpoint_at_the_end_of_an_interval_is_spread_and_one_that_was_asked_for_is_not(
     world: World, asked: bool
 ) -> None:
-    worker = SimWorker(world, paced_rows_s=1e9)  # for an interval that is over at once
-    await assign(worker)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(worker)
+    worker = await owner_of(world, paced_rows_s=1e9)  # for an interval that is over at once
+    await click(worker, 1_000)
     world.store.holding = True
     worker.start(worker.checkpoint.run_forever(3_600.0 if asked else 1e-6))
     if asked:
@@ -232,8 +236,7 @@ async def test_a_checkpoint_at_the_end_of_an_interval_is_spread_and_one_that_was
 
 
 async def test_a_save_of_many_rows_is_not_spread(world: World) -> None:
-    worker = SimWorker(world, paced_rows_s=4 / 60.0)
-    await assign(worker)
+    worker = await owner_of(world, paced_rows_s=4 / 60.0)
     await count_an_event_each(worker, 5)
     worker.start(worker.checkpoint.run(over_s=60.0))
     await turns()
@@ -246,8 +249,7 @@ async def test_a_hurry_reaches_a_checkpoint_that_waits_for_another(world: World)
     worker.start(worker.checkpoint.run(over_s=60.0))
     await turns()
     worker.checkpoint.hurry()
-    world.produce(ANNA, 0, 2_000)
-    await work_through(worker)
+    await click(worker, 2_000)
     world.store.pace = None
     world.store.release(True)
     await turns()
@@ -268,14 +270,12 @@ async def test_a_save_that_ends_after_its_assignment_came_back_loses_nothing(wor
     await work_through(worker)
     assert await checkpoint(worker)
     assert worker.table.dirty_count == 0
-    assert (applied(world), world.committed[TP("clicks", HOME)]) == (1, 1)
+    assert (applied(world), committed(world)) == (1, 1)
 
 
 async def test_users_stay_in_memory_when_nobody_owned_their_partition_meanwhile(world: World) -> None:
-    worker, other = SimWorker(world), SimWorker(world)
-    await assign(worker)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(worker)
+    worker, other = await owner_of(world), SimWorker(world)
+    await click(worker, 1_000)
     await checkpoint(worker)
     await assign(worker)
     assert worker.table.slot_of.keys() == {ANNA}
@@ -286,39 +286,32 @@ async def test_users_stay_in_memory_when_nobody_owned_their_partition_meanwhile(
 
 
 async def test_a_worker_that_gets_a_partition_back_forgets_what_it_knew_of_its_users(world: World) -> None:
-    sleeper, other = SimWorker(world), SimWorker(world)
-    await assign(sleeper)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(sleeper)
+    sleeper, other = await owner_of(world), SimWorker(world)
+    await click(sleeper, 1_000)
     await checkpoint(sleeper)
     await assign(other)
-    world.produce(ANNA, 0, 2_000)
-    await work_through(other)
+    await click(other, 2_000)
     await checkpoint(other)
     await assign(sleeper)
-    world.produce(ANNA, 0, 3_000)
-    await work_through(sleeper)
+    await click(sleeper, 3_000)
     await checkpoint(sleeper)
     assert applied(world) == 3
     assert len(hashes(world.states()[ANNA].recents.ids)) == 3
 
 
 async def test_the_late_save_of_a_past_owner_overwrites_nothing_and_acks_nothing(world: World) -> None:
-    zombie, owner = SimWorker(world), SimWorker(world)
-    await assign(zombie)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(zombie)
+    zombie, owner = await owner_of(world), SimWorker(world)
+    await click(zombie, 1_000)
     world.store.holding = True
     late = zombie.start(zombie.checkpoint.run())
     await turns()
-    held, world.store._held = world.store._held, []
+    release = world.store.take_held()
     world.store.holding = False
     await assign(owner)  # the zombie hears nothing of it
-    world.produce(ANNA, 0, 2_000)
-    await work_through(owner)
+    await click(owner, 2_000)
     assert await checkpoint(owner)
     committed = dict(world.committed)
-    held[0].set_result(True)
+    release(True)
     await turns()
     zombie.commit()
     assert not late.result()
@@ -328,54 +321,46 @@ async def test_the_late_save_of_a_past_owner_overwrites_nothing_and_acks_nothing
 
 
 async def test_an_owner_whose_term_somebody_has_overtaken_acks_nothing_until_it_has_a_newer_one(world: World) -> None:
-    owner = SimWorker(world)
-    await assign(owner)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(owner)
+    owner = await owner_of(world)
+    await click(owner, 1_000)
     await world.store.take_term("woke up too late", [0, 1])
     assert not await checkpoint(owner)
     assert owner.superseded
-    assert world.committed[TP("clicks", HOME)] == 0
+    assert committed(world) == 0
     await assign(owner)
     await work_through(owner)
     assert await checkpoint(owner)
-    assert (applied(world), world.committed[TP("clicks", HOME)]) == (1, 1)
+    assert (applied(world), committed(world)) == (1, 1)
 
 
 async def test_a_crash_after_the_save_and_before_the_commit_counts_nothing_twice(world: World) -> None:
-    first, second = SimWorker(world), SimWorker(world)
-    await assign(first)
+    first, second = await owner_of(world), SimWorker(world)
     for n in range(3):
         world.produce(ANNA, n, n * 1_000)
     await work_through(first)
     first.start(first.checkpoint.run())
     await turns()
     first.kill()
-    assert world.committed[TP("clicks", HOME)] == 0
+    assert committed(world) == 0
     await assign(second)
     await work_through(second)
     assert await checkpoint(second)
     assert applied(world) == 3
-    assert world.committed[TP("clicks", HOME)] == 1
+    assert committed(world) == 1
 
 
 async def test_a_clean_hand_over_leaves_the_next_owner_nothing_to_do_again(world: World) -> None:
-    first, second = SimWorker(world), SimWorker(world)
-    await assign(first)
-    for n in range(5):
-        world.produce(ANNA, 0, n * 1_000)
-    await work_through(first)
+    first, second = await owner_of(world), SimWorker(world)
+    await click(first, *range(0, 5_000, 1_000))
     await first.hand_over()
     first.drop_assignment()
     await assign(second)
-    for tp in second.partitions():
-        second.fetch(tp, 100)
+    fetch_all(second)
     assert not len(second.queue)
 
 
 async def test_a_misplaced_event_counts_once_however_often_it_is_sent_on(world: World) -> None:
-    first, second = SimWorker(world), SimWorker(world)
-    await assign(first)
+    first, second = await owner_of(world), SimWorker(world)
     world.produce(ANNA, 0, 1_000, misplaced=True)
     world.produce(ANNA, 0, 2_000, misplaced=True)
     await work_through(first)
@@ -395,8 +380,7 @@ async def test_nothing_is_processed_without_a_term(world: World) -> None:
     await assign(worker)
     assert not worker.ownership.ready
     world.produce(ANNA, 0, 1_000)
-    for tp in worker.partitions():
-        worker.fetch(tp, 10)
+    fetch_all(worker)
     worker.work()
     await turns()
     assert not len(worker.table)
@@ -407,11 +391,9 @@ async def test_nothing_is_processed_without_a_term(world: World) -> None:
 
 
 async def test_a_batch_of_a_past_assignment_is_dropped(world: World) -> None:
-    worker = SimWorker(world)
-    await assign(worker)
+    worker = await owner_of(world)
     world.produce(ANNA, 0, 1_000)
-    for tp in worker.partitions():
-        worker.fetch(tp, 10)
+    fetch_all(worker)
     group = worker.queue.take()
     await assign(worker)
     stale = worker.start(worker.pipeline.process(group))
@@ -421,15 +403,12 @@ async def test_a_batch_of_a_past_assignment_is_dropped(world: World) -> None:
 
 
 async def test_a_user_that_the_store_cannot_load_now_waits_and_nothing_is_made_up(world: World) -> None:
-    first, second = SimWorker(world), SimWorker(world)
-    await assign(first)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(first)
+    first, second = await owner_of(world), SimWorker(world)
+    await click(first, 1_000)
     await checkpoint(first)
     await assign(second)
     world.produce(ANNA, 0, 2_000)
-    for tp in second.partitions():
-        second.fetch(tp, 10)
+    fetch_all(second)
     world.store.broken = True
     second.work()
     await turns()
@@ -441,12 +420,10 @@ async def test_a_user_that_the_store_cannot_load_now_waits_and_nothing_is_made_u
 
 
 async def test_a_forgotten_user_stays_forgotten_through_a_replay(world: World) -> None:
-    first, second = SimWorker(world), SimWorker(world)
-    await assign(first)
+    first, second = await owner_of(world), SimWorker(world)
     world.produce(ANNA, 2, 1_000)
     await work_through(first)
-    command = b'{"command":"forget","user_id":"anna","requested_ms":1}'
-    world.append(TP("profile-commands", HOME), command)
+    forget_anna(first)
     await work_through(first)
     assert first.emitter.tombstones == [ANNA]
     first.start(first.checkpoint.run())
@@ -469,10 +446,9 @@ async def test_a_forgotten_user_stays_forgotten_through_a_replay(world: World) -
 
 async def test_an_event_written_before_its_user_was_forgotten_and_read_after_it_only_counts(world: World) -> None:
     """Regression: between topics there is no order, and a replay brought forgotten users back by their older events."""
-    worker = SimWorker(world)
-    await assign(worker)
+    worker = await owner_of(world)
     world.produce(ANNA, 2, 1_000)  # waits in its log while the command, which was written later, is read
-    world.append(TP("profile-commands", HOME), b'{"command":"forget","user_id":"anna","requested_ms":1}')
+    forget_anna(worker)
     worker.fetch(TP("profile-commands", HOME), 10)
     await drain(worker)
     worker.fetch(TP("purchases", HOME), 10)
@@ -482,18 +458,15 @@ async def test_an_event_written_before_its_user_was_forgotten_and_read_after_it_
     assert (state.recents.items, state.purchased_items, state.sums) == (b"", b"", [])
     assert state.counters.applied == [0, 0, 1]
     assert world.store.rows[ANNA].expires_s > 0
-    world.produce(ANNA, 0, 2_000)
-    await work_through(worker)
+    await click(worker, 2_000)
     await checkpoint(worker)
     assert len(hashes(world.states()[ANNA].recents.items)) == 1
 
 
 async def test_counts_of_a_partition_that_went_to_another_worker_are_not_saved_over_its_own(world: World) -> None:
     """Regression: what was to be released was looked up after it had been struck off."""
-    first, second = SimWorker(world), SimWorker(world)
-    await assign(first)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(first)
+    first, second = await owner_of(world), SimWorker(world)
+    await click(first, 1_000)
     first.drop_assignment()  # without a checkpoint
     await assign(second)
     await work_through(second)
@@ -534,28 +507,24 @@ async def test_unequal_partition_counts_are_waited_for(world: World) -> None:
 
 async def test_deliveries_of_a_past_assignment_are_still_waited_for_when_its_users_stay(world: World) -> None:
     """Regression: they were forgotten, and users were saved and acked before Kafka had their recommendations."""
-    worker = SimWorker(world)
-    await assign(worker)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(worker)
-    unconfirmed = SimpleNamespace(confirmed=False, produced=1, wait=lambda timeout_s: unconfirmed.confirmed)
-    worker.checkpoint._undelivered.append(unconfirmed)  # type: ignore[arg-type]
+    worker = await owner_of(world)
+    await click(worker, 1_000)
+    worker.emitter.confirming = False
     assert not await checkpoint(worker)
+    unconfirmed = worker.emitter.swapped[-1]
+    unconfirmed.withheld, worker.emitter.confirming = True, True
     await assign(worker)
     await work_through(worker)
     assert not await checkpoint(worker)
-    unconfirmed.confirmed = True
+    unconfirmed.withheld = False
     assert await checkpoint(worker)
 
 
 async def test_a_full_dirty_budget_holds_the_next_batch_back_until_a_checkpoint(world: World) -> None:
-    worker = SimWorker(world, max_dirty_users=1)
-    await assign(worker)
-    world.produce(ANNA, 0, 1_000)
-    await work_through(worker)
+    worker = await owner_of(world, max_dirty_users=1)
+    await click(worker, 1_000)
     world.produce(ANNA, 0, 2_000)
-    for tp in worker.partitions():
-        worker.fetch(tp, 10)
+    fetch_all(worker)
     worker.work()
     await turns()
     assert worker.processing is not None
@@ -568,27 +537,26 @@ async def test_a_full_dirty_budget_holds_the_next_batch_back_until_a_checkpoint(
 
 async def test_a_user_that_one_group_puts_out_of_memory_is_loaded_for_the_next(world: World) -> None:
     """The users of the next group are looked for while this one is ranked: not before it has made its room."""
-    worker = SimWorker(world)
-    await assign(worker)
+    worker = await owner_of(world)
     for user in (ANNA, "ben"):
         world.produce(user, 0, 1_000)
     await work_through(worker)
     assert await checkpoint(worker)
-    worker.pipeline._max_dirty = 100
-    for number in range(62):
-        world.produce(f"other-{number}", 0, 1_000)
-    await work_through(worker)  # all 64 places are taken, and but for Anna and Ben nobody is saved
+    await count_an_event_each(worker, 31)
+    free = worker.table.capacity - len(worker.table)
+    assert (free, worker.table.dirty_count) == (31, 31)  # only Anna and Ben may go, and both go at once
+    newcomers = [user for user in (f"new-{n}" for n in range(200)) if right_partition(user) == HOME][: free + 1]
     worker.queue = BatchQueue(1, NAMES.events)
-    for user in ("somebody new", ANNA):
-        world.produce(user, 0, 2_000)
-        for tp in worker.partitions():
-            worker.fetch(tp, 1)
+    for users in (newcomers, [ANNA]):
+        for user in users:
+            world.produce(user, 0, 2_000)
+        fetch_all(worker)
     assert len(worker.queue) == 2
     async with worker.state.lock:
         working = worker.start(worker.queue.run_forever(worker.pipeline.process))
         await turns()
     async with asyncio.timeout(5):
-        while applied(world, "somebody new") + applied(world) < 3 and not working.done():
+        while applied(world, newcomers[0]) + applied(world) < 3 and not working.done():
             await checkpoint(worker)
             await turns()
     working.cancel()
@@ -596,16 +564,12 @@ async def test_a_user_that_one_group_puts_out_of_memory_is_loaded_for_the_next(w
 
 
 async def test_a_log_that_was_cut_below_a_fence_is_an_error_with_a_sentence(world: World) -> None:
-    first, second = SimWorker(world), SimWorker(world, log_end=lambda log_id, at_least: 1)
-    await assign(first)
-    for n in range(4):
-        world.produce(ANNA, 0, n * 1_000)
-    await work_through(first)
+    first, second = await owner_of(world), SimWorker(world, log_end=lambda log_id, at_least: 1)
+    await click(first, *range(0, 4_000, 1_000))
     await checkpoint(first)
     await assign(second)
     world.produce(ANNA, 0, 9_000)
-    for tp in second.partitions():
-        second.fetch(tp, 10)
+    fetch_all(second)
     second.work()
     await turns()
     assert second.processing is not None

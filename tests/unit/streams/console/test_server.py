@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas.codec import encode
 from streams.console import server as server_module
-from streams.console.server import ConsoleServer
-from streams.console.shoppers import Shoppers
+from streams.console.server import ConsoleLimits, ConsoleServer
 from streams.kafka.simulator import Simulator
 from streams.kafka.topics import CATALOG, INPUTS, RECOMMENDATIONS
 from streams.settings import Kafka, Settings
@@ -85,6 +85,18 @@ class Console:
                     name = line[7:-1].decode()
                 elif line.startswith(b"data: "):
                     yield name, json.loads(line[6:])
+
+
+@asynccontextmanager
+async def serving(beside: Console, limits: ConsoleLimits) -> AsyncIterator[Console]:
+    """Another server on the same topics, with limits of its own."""
+    settings = Settings(kafka=Kafka(bootstrap_servers=beside.address))
+    server = ConsoleServer(settings, simulated=True, limits=limits)
+    port = await server.start("127.0.0.1", 0)
+    try:
+        yield Console(beside.address, port, beside.session)
+    finally:
+        await server.stop()
 
 
 @pytest.fixture
@@ -190,50 +202,40 @@ async def test_the_stream_tells_of_new_lists_and_of_forgetting(console: Console)
     await stream.aclose()  # type: ignore[attr-defined]
 
 
-async def test_a_page_that_stands_still_keeps_its_list_while_many_are_heard_of(
-    console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_page_that_stands_still_keeps_its_list_while_many_are_heard_of(console: Console) -> None:
     """Regression: it was empty as soon as a thousand others had acted."""
-    monkeypatch.setattr(server_module, "_TICK_S", 0.05)
-    monkeypatch.setattr(server_module, "Shoppers", lambda: Shoppers(most=2))
-    server = ConsoleServer(Settings(kafka=Kafka(bootstrap_servers=console.address)), simulated=True)
-    busy = Console(console.address, await server.start("127.0.0.1", 0), console.session)
-    stream = busy.listen("ann")
+    async with serving(console, ConsoleLimits(tick_s=0.05, shoppers=2)) as busy:
+        stream = busy.listen("ann")
 
-    async def until_known(user: str) -> None:
-        busy.put(RECOMMENDATIONS, user, recommendation(user, [listed("pot")]))
-        async for name, view in stream:
-            assert name != "list" or view["items"] or not known, "the list has gone"
-            if name == "shop" and user in view["shoppers"]:
-                return
+        async def until_known(user: str) -> None:
+            busy.put(RECOMMENDATIONS, user, recommendation(user, [listed("pot")]))
+            async for name, view in stream:
+                assert name != "list" or view["items"] or not known, "the list has gone"
+                if name == "shop" and user in view["shoppers"]:
+                    return
 
-    known: list[str] = []
-    for user in ("ann", "u1", "u2", "u3", "u4"):
-        await until_known(user)
-        known.append(user)
-    await stream.aclose()  # type: ignore[attr-defined]
-    await server.stop()
+        known: list[str] = []
+        for user in ("ann", "u1", "u2", "u3", "u4"):
+            await until_known(user)
+            known.append(user)
+        await stream.aclose()  # type: ignore[attr-defined]
 
 
-async def test_streams_are_bounded_and_one_that_ends_makes_room(
-    console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server_module, "_MOST_STREAMS", 1)
-    monkeypatch.setattr(server_module, "_ALIVE_S", 0.0)
-    monkeypatch.setattr(server_module, "_TICK_S", 0.05)
+async def test_streams_are_bounded_and_one_that_ends_makes_room(console: Console) -> None:
+    async with serving(console, ConsoleLimits(streams=1, alive_s=0.0, tick_s=0.05)) as small:
 
-    async def status() -> int:
-        async with console.session.get(f"{console.url}/api/stream?user=bob") as answer:
-            return answer.status
+        async def status() -> int:
+            async with small.session.get(f"{small.url}/api/stream?user=bob") as answer:
+                return answer.status
 
-    stream = console.listen("ann")
-    await anext(stream)
-    assert await status() == 503
-    await stream.aclose()  # type: ignore[attr-defined]
-    deadline = time.monotonic() + DEADLINE_S
-    while await status() == 503:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
+        stream = small.listen("ann")
+        await anext(stream)
+        assert await status() == 503
+        await stream.aclose()  # type: ignore[attr-defined]
+        deadline = time.monotonic() + DEADLINE_S
+        while await status() == 503:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
 
 
 async def test_the_stream_shows_others_beside(console: Console) -> None:
@@ -282,7 +284,7 @@ async def test_every_file_of_the_page_is_served_and_nothing_else(console: Consol
         assert answer.status == 404
 
 
-async def test_stopping_ends_open_streams(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stopping_ends_open_streams(console: Console) -> None:
     settings = Settings(kafka=Kafka(bootstrap_servers=console.address))
     server = ConsoleServer(settings, simulated=True)
     port = await server.start("127.0.0.1", 0)

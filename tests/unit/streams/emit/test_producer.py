@@ -1,7 +1,6 @@
 """What was produced, and whether Kafka has it."""
 
 import gc
-import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ from streams.decode.dead_letter import Refused
 from streams.decode.decoder import Misplaced
 from streams.emit.deliveries import Deliveries, DeliveryFailed, Receipt
 from streams.emit.producer import Emitter
+from streams.kafka.clients import make_producer
 from streams.kafka.topics import TopicNames
 from streams.settings import Kafka
 
@@ -27,24 +27,33 @@ class FakeProducer:
 
     def __init__(self) -> None:
         self.taken: list[dict[str, Any]] = []
-        self.full = threading.Event()
+        self.full = False
+        self.full_calls = 0
+        """For how many more calls the queue is full."""
         self.largest = 1 << 30
 
     def produce(self, topic: str, value: Any = None, key: Any = None, on_delivery: Any = None, **more: Any) -> None:
-        if self.full.is_set():
+        if self._is_full():
             raise BufferError
+        self._take(topic, value, key, on_delivery, **more)
+
+    def _is_full(self) -> bool:
+        self.full_calls -= 1
+        return self.full or self.full_calls >= 0
+
+    def _take(self, topic: str, value: Any, key: Any, on_delivery: Any, **more: Any) -> None:
         if len(value or b"") > self.largest:
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
         self.taken.append({"topic": topic, "value": value, "key": key, "report": on_delivery, **more})
 
     def produce_batch(self, topic: str, messages: list[dict[str, Any]], on_delivery: Any) -> int:
-        taken = 0
+        taken, is_full = 0, self._is_full()
         for message in messages:
             try:
-                self.produce(topic, message["value"], message["key"], on_delivery)
+                if is_full:
+                    raise KafkaException(KafkaError(KafkaError._QUEUE_FULL))
+                self._take(topic, message["value"], message["key"], on_delivery)
                 taken += 1
-            except BufferError:
-                message["_error"] = KafkaError(KafkaError._QUEUE_FULL)
             except KafkaException as error:
                 message["_error"] = error.args[0]
         return taken
@@ -69,9 +78,9 @@ def producer() -> FakeProducer:
 
 
 @pytest.fixture
-def emitter(producer: FakeProducer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emitter]:
-    monkeypatch.setattr(Emitter, "_poll", lambda self: None)
-    made = Emitter(producer, TopicNames("shop1"))
+def emitter(producer: FakeProducer) -> Iterator[Emitter]:
+    """An emitter whose reports are collected when the test says so."""
+    made = Emitter(producer, TopicNames("shop1"), reports_every_s=3_600)
     yield made
     made.close()
 
@@ -102,21 +111,12 @@ def test_what_comes_after_a_swap_does_not_hold_it_back(emitter: Emitter, produce
     assert not emitter.swap().wait(0)
 
 
-def test_lists_are_sent_together_and_wait_for_room(
-    emitter: Emitter, producer: FakeProducer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    producer.full.set()
-    waits: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        assert not producer.taken
-        producer.full.clear()
-
-    monkeypatch.setattr("streams.emit.producer.time.sleep", sleep)
+def test_lists_are_sent_together_and_wait_for_room(emitter: Emitter, producer: FakeProducer) -> None:
+    producer.full_calls = 1
     emitter.recommend_all([])
+    assert producer.full_calls == 1  # nothing was asked for
     emitter.recommend_all([("anna", b"list"), ("ben", b"[]")])
-    assert len(waits) == 1
+    assert producer.full_calls == -1  # two calls, and all lists in the second
     assert [(one["topic"], one["key"], one["value"]) for one in producer.taken] == [
         ("shop1.recommendations", "anna", b"list"),
         ("shop1.recommendations", "ben", b"[]"),
@@ -145,13 +145,13 @@ def test_a_dead_letter_too_large_for_its_topic_goes_without_its_value(emitter: E
     )
     emitter.refuse([Refused(broken(), letter)])
     done = emitter.swap()
-    producer.full.set()
+    producer.full = True
     producer.confirm(TOO_LARGE)
     # regression: a full queue ended the thread that collects reports, and all waited for ever
-    emitter._send_shortened()
+    emitter.collect_reports()
     assert len(producer.taken) == 1
-    producer.full.clear()
-    emitter._send_shortened()
+    producer.full = False
+    emitter.collect_reports()
     assert not done.wait(0)  # the shorter one is not confirmed yet
     _, short = producer.taken
     producer.taken[:] = [short]
@@ -245,20 +245,20 @@ def test_what_the_producer_did_not_take_is_never_confirmed(emitter: Emitter, pro
     assert not done.wait(0)
 
 
-def connected(**extra: Any) -> Emitter:
-    return Emitter.connect(Kafka(bootstrap_servers="127.0.0.1:1"), TopicNames("shop1"), **{"log_level": 0} | extra)
+KAFKA, SHOP = Kafka(bootstrap_servers="127.0.0.1:1"), TopicNames("shop1")
 
 
 def test_a_real_producer_holds_what_is_under_way_until_it_has_failed() -> None:
     """Receipts rest on this: should confluent-kafka let go of a report function early, what is lost would be acked."""
-    emitter = connected()
+    producer = make_producer(KAFKA, **{"delivery.report.only.error": True, "log_level": 0})
+    emitter = Emitter(producer, SHOP)
     emitter.recommend_all(THREE)
     emitter.recommend("dora", None)
     done = emitter.swap()
     gc.collect()
     assert not done.wait(0.3)
     assert (done.produced, done.reported) == (4, 0)
-    emitter._producer.purge()
+    producer.purge()
     with pytest.raises(DeliveryFailed, match="Purged in queue"):
         done.wait(5)
     emitter.close()
@@ -266,7 +266,7 @@ def test_a_real_producer_holds_what_is_under_way_until_it_has_failed() -> None:
 
 
 def test_a_real_producer_lets_go_of_what_a_broker_has() -> None:
-    emitter = connected(**{"test.mock.num.brokers": 1})
+    emitter = Emitter.connect(KAFKA, SHOP, **{"log_level": 0, "test.mock.num.brokers": 1})
     emitter.recommend_all(THREE * 500)
     emitter.trending({3: b"counts"})
     done = emitter.swap()
@@ -331,7 +331,7 @@ def test_a_record_that_the_producer_itself_refuses_is_the_same_error(emitter: Em
 
 def test_a_full_queue_is_waited_for_but_not_beyond_the_end(producer: FakeProducer, emitter: Emitter) -> None:
     """Regression: a thread that waited for room kept the process from ending while the broker was away."""
-    producer.full.set()
-    emitter._stopping.set()
+    producer.full = True
+    emitter.close()
     with pytest.raises(DeliveryFailed, match="ended before Kafka took a record"):
         emitter.recommend("anna", b"list")

@@ -1,16 +1,9 @@
-"""What stands for Kafka in a worker in memory: an emitter, and a consumer without a broker."""
+"""The emitter of a worker in memory."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
-from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
-
-from streams.fetch.batch_consumer import Consumer
-from streams.fetch.hooks import FetchHooks
 
 
 class FakeDeliveries:
@@ -19,10 +12,12 @@ class FakeDeliveries:
     def __init__(self, emitter: "FakeEmitter") -> None:
         self._emitter = emitter
         self.produced = 0
+        self.withheld = False
+        """Not confirmed, even if Kafka takes all later records."""
 
     @property
     def confirmed(self) -> bool:
-        return self._emitter.confirming
+        return self._emitter.confirming and not self.withheld
 
     def wait(self, timeout_s: float) -> bool:
         return self.confirmed
@@ -34,11 +29,13 @@ class FakeEmitter:
     def __init__(self, world: Any) -> None:
         self._world = world
         self.confirming = True
+        self.swapped: list[FakeDeliveries] = []
         self.tombstones: list[str] = []
         self.refused: list[Any] = []
 
     def swap(self) -> FakeDeliveries:
-        return FakeDeliveries(self)
+        self.swapped.append(FakeDeliveries(self))
+        return self.swapped[-1]
 
     def recommend(self, user_id: str, value: bytes | None) -> None:
         if value is None:
@@ -53,24 +50,3 @@ class FakeEmitter:
             self._world.append(TP("rerouted", one.partition), one.record.value, headers)
 
     def trending(self, counts: Mapping[int, bytes]) -> None: ...
-
-
-async def _no_ends(partitions: Any) -> dict[TP, int]:
-    return {}
-
-
-def bare_consumer(hooks: FetchHooks) -> Consumer:
-    """The product's consumer without a broker behind it: its own parts are made, of Faust's those that acks need."""
-
-    def without_broker(self: Any, app: Any) -> None:
-        self.app = app
-        self._acked = defaultdict(list)
-        self._unacked_messages = set()
-        self._committed_offset = defaultdict(lambda: None)
-        self._commit_fut = None
-        self._stopped = SimpleNamespace(is_set=lambda: False)
-        self._crashed = self._stopped
-        self._thread = SimpleNamespace(highwater=lambda tp: 1 << 40, assignment=set, ends=_no_ends)
-
-    with mock.patch.object(driver.Consumer, "__init__", without_broker):
-        return Consumer(SimpleNamespace(fetch_hooks=hooks, consumer_generation_id=3))

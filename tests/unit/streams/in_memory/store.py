@@ -1,9 +1,9 @@
 """A profile store in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
+from streams.stores.base import Owner, StoredProfile, StoreError, StoreUnavailable, Term
 from streams.stores.write_pace import WritePace
 
 
@@ -16,6 +16,8 @@ class MemoryStore:
         self.last_term = 0
         self.broken = False
         self.holding = False
+        self.refusal: StoreError | None = None
+        """Raised by each save, if it is set."""
         self._held: list[asyncio.Future[bool]] = []
         self.trending: dict[int, tuple[int, bytes]] = {}
         self.pace: WritePace | None = None  # of the last save
@@ -23,10 +25,18 @@ class MemoryStore:
 
     def release(self, succeed: bool) -> None:
         """Let the saves that wait happen, or fail."""
+        self.take_held()(succeed)
+
+    def take_held(self) -> Callable[[bool], None]:
+        """Return what lets the saves that wait now happen, or fail; `release` is for later ones then."""
         held, self._held = self._held, []
-        for one in held:
-            if not one.done():
-                one.set_result(succeed)
+
+        def release(succeed: bool) -> None:
+            for waiting in held:
+                if not waiting.done():
+                    waiting.set_result(succeed)
+
+        return release
 
     def _check(self) -> None:
         if self.broken:
@@ -55,6 +65,8 @@ class MemoryStore:
 
     async def save(self, rows: Sequence[StoredProfile], pace: WritePace | None = None) -> None:
         self._check()
+        if self.refusal is not None:
+            raise self.refusal
         self.pace = pace
         self.saves.append(len(rows))
         if self.holding:

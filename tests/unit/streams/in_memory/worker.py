@@ -16,7 +16,8 @@ from streams.clock import now_ms
 from streams.decode.decoder import Decoder
 from streams.features.contract import FeatureContext
 from streams.features.running import RunningFeatures
-from streams.fetch.hooks import FetchHooks
+from streams.fetch.in_flight import InFlightBatches
+from streams.fetch.record_batch import RecordBatch
 from streams.kafka.log_id import LogId
 from streams.kafka.topic_ids import TopicIds
 from streams.monitoring.metrics import Metrics
@@ -31,7 +32,7 @@ from streams.state.profile_table import ProfileTable
 from streams.state.state import State
 from streams.state.trending import Trending
 from tests.still_feed import StillFeed
-from tests.unit.streams.in_memory.fakes import FakeEmitter, bare_consumer
+from tests.unit.streams.in_memory.fakes import FakeEmitter
 from tests.unit.streams.in_memory.world import (
     ENCODER,
     EVENT_TOPICS,
@@ -62,8 +63,8 @@ class SimWorker:
         self.world = world
         world.workers.append(self)
         self.metrics = Metrics()
-        self.hooks = FetchHooks()
-        self.consumer = bare_consumer(self.hooks)
+        self.in_flight = InFlightBatches()
+        self.epoch = 0
         self.state = State(ProfileTable(64, SHAPE, COLUMNS), Trending(3_600, [1.0, 0.5, 4.0], now_ms))
         self.table, self.trending = self.state.table, self.state.trending
         index = ItemIndex(DIMENSION)
@@ -155,9 +156,10 @@ class SimWorker:
         """Read on in one log; the batch waits in the agent's queue."""
         records = [one for one in self.world.logs[tp] if one.offset >= self.positions[tp]][:most]
         if records:
-            batch = self.consumer._register(tp, records)
-            self.positions[tp] = records[-1].offset + 1
-            self.queue.add(*self.consumer._to_message(tp, batch).value)
+            batch = RecordBatch(tp, records, self.epoch)
+            self.in_flight.add(batch)
+            self.positions[tp] = batch.last_offset + 1
+            self.queue.add(batch)
 
     def work(self) -> None:
         """Let the pipeline take its next micro-batch, if the users of the last are in memory."""
@@ -172,29 +174,23 @@ class SimWorker:
 
     def commit(self) -> None:
         """What Faust does every second; Kafka takes offsets of members only."""
-        for tp in list(self.consumer._acked):
-            offset = self.consumer._new_offset(tp)
+        for tp in self.partitions():
+            offset = self.in_flight.take_acked(tp)
             if offset is not None and self.world.member(self, tp.partition):
                 self.world.committed[tp] = max(self.world.committed[tp], offset)
 
     def drop_assignment(self) -> None:
         self.ownership.revoke()
         self.queue = BatchQueue(MICRO_BATCH_RECORDS, NAMES.events)
-        self._lose_acks()
+        self.in_flight.clear()  # records beyond the committed offsets are read again
         self.assigned = frozenset()
-
-    def _lose_acks(self) -> None:
-        """As a revocation and a seek do: what was read beyond the committed offsets is read again."""
-        self.consumer._in_flight.clear()
-        self.consumer._delivered.clear()
 
     def take_assignment(self, partitions: frozenset[int]) -> None:
         self.drop_assignment()
         self.assigned = partitions
         self.ownership.assign(set(partitions))
-        self.hooks.epoch = self.ownership.epoch
+        self.epoch = self.ownership.epoch
         self.superseded = False
-        self._lose_acks()
         self.positions = {tp: self.world.committed[tp] for tp in self.partitions()}
 
     async def hand_over(self) -> None:

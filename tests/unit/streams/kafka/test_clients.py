@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 from streams.fetch.faust_settings import faust_options
 from streams.kafka.clients import BrokerUnavailable, check_broker, client_config, make_admin, make_producer
 from streams.settings import Kafka, Sasl, Settings, Tls
-from streams.stores.open_store import make_store
+from streams.stores.open_store import cassandra_options
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_tls_and_log_in_reach_cassandra(pem: Path) -> None:
             }
         }
     )
-    options = make_store(settings)._options  # type: ignore[attr-defined]
+    options = cassandra_options(settings)
     assert (options.username, options.password, options.tls.ca_file) == ("me", "secret", str(pem))
 
 

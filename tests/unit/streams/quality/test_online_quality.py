@@ -54,7 +54,7 @@ class Shop:
         self.quality = OnlineQuality(
             State(self.table, self.trending), serving(self.index), Exclusions(), self.metrics.quality
         )
-        self._offset = 0
+        self.offset = 0
 
     def offer(self, user: str, items: Sequence[str], reason: str = "recent", id_: str = "r1") -> None:
         rows = np.array([[self.index.row(item) for item in items]], np.int64)
@@ -70,9 +70,9 @@ class Shop:
         """A batch of (user, item, type)."""
         evs = []
         for place, (user, item, kind) in enumerate(events):
-            self._offset += 1
-            id_ = ids[place] if ids else f"e{self._offset}"
-            evs.append(Ev(user, item, id_, kind, self._offset * 1_000, self._offset, recommendation=recommendation))
+            self.offset += 1
+            id_ = ids[place] if ids else f"e{self.offset}"
+            evs.append(Ev(user, item, id_, kind, self.offset * 1_000, self.offset, recommendation=recommendation))
         batch = batch_of(evs)
         slots = self.slots(batch.user_ids)
         checked = self.quality.check(batch, slots)
@@ -121,7 +121,7 @@ def test_replayed_and_duplicate_events_do_not_count() -> None:
     shop.see(("anna", ITEMS[0], CLICK), ids=["a"])
     shop.offer("anna", ITEMS[:3])
     shop.see(("anna", ITEMS[1], CLICK), ids=["a"])
-    shop._offset -= 2
+    shop.offset -= 2
     shop.see(("anna", ITEMS[2], CLICK), ids=["b"])
     assert (shop.count("online_events_total"), shop.count("online_hits_total")) == (1, 1)
 

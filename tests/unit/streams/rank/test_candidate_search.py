@@ -163,5 +163,5 @@ def test_users_never_see_a_try_of_the_measurement(loaded: LoadedEncoder) -> None
         return searched(*case)
 
     found.search.search = spy  # type: ignore[method-assign]
-    search._measure(loaded, found)
+    search.measure(loaded, found)
     assert set(seen) == {tuned}

@@ -1,0 +1,314 @@
+"""The page of the stored row, from the stores' tables, the row format and the columns of a profile."""
+
+import sqlite3
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from deploy.docs import markdown
+from deploy.docs.markdown import table
+from schemas.events import EVENT_TYPES
+from schemas.recommendation import REASON_KINDS
+from streams.checkpoint.stored_profile import FORMAT, Counters, EncoderSums, EventLog, ProfileState, RecommendedList
+from streams.settings import Settings
+from streams.state.applied_offsets import REROUTED_OFFSETS
+from streams.state.profile_columns import CORE_COLUMNS, ProfileColumn
+from streams.state.profile_shape import ProfileShape
+from streams.state.version_sums import KEPT
+from streams.stores.cassandra_schema import TABLES
+from streams.stores.sqlite_sql import SCHEMA
+from streams.worker.feature_table import features_of
+
+INTRO = """\
+A profile is one row of the table `profiles`. The row holds the latest events one by one, decayed sums of item vectors
+for everything older, purchases, the ids of events seen, counters, the list that was recommended last (hashes and
+reasons), and three preference vectors. Whoever builds segments or audiences on Cassandra reads the vectors as they
+are.
+
+Readers may rely on these rules:
+
+- Columns and fields are only ever added, never renamed or removed. A row that an older release wrote lacks the newer
+  fields.
+- Numbers in `blob` columns are little-endian, arrays without a header: `float32` needs 4 bytes a number.
+- An id of an item, an event or a recommendation is stored as a hash: XXH3 with 64 bits, of the id in UTF-8.
+- Times are UTC milliseconds.
+- Only workers write rows. A row that another program writes breaks the counting.
+
+The keyspace is `prefstream`, or `NAMESPACE_prefstream`. The SQLite file is the one that the setting
+[`store.path`](settings.md#store) names. Why a row can't be overwritten by a worker that has lost its partitions is in
+[Exactly once](../explanation/exactly-once.md)."""
+
+VECTORS = """\
+The three vectors have as many numbers as the encoder's item vectors. Each is of unit length, or all zero while the
+user's taste is unknown, as no item of the user's events has a vector yet. What they stand for is in [Recents and
+sums](../explanation/recents-and-sums.md).
+
+The row of a forgotten user keeps the counters, the applied offsets and `forgotten_ms` only, and expires after
+[`kafka.input_retention_h`](settings.md#kafka)."""
+
+EXAMPLE = """\
+To read the rows of a Cassandra cluster in Python:
+
+<!-- not run: needs rows of your own in Cassandra -->
+```python
+import msgspec
+import numpy as np
+from cassandra.cluster import Cluster
+
+with Cluster(["cassandra-1"], port=9042) as cluster:
+    session = cluster.connect("prefstream")
+    for row in session.execute("SELECT user_id, encoder, mixed, state FROM profiles"):
+        mixed = np.frombuffer(row.mixed, "<f4")
+        state = msgspec.msgpack.decode(row.state)
+        times_ms = np.frombuffer(state["recents"]["times"], "<i8")
+        print(row.user_id, row.encoder, mixed.shape, times_ms.max(initial=0), state["counters"]["applied"])
+```"""
+
+PROFILES: Final = {
+    "user_id": "Id of the user, as in the events.",
+    "partition": "Partition of the inputs to which the user's events hash.",
+    "version": "Version of the row: `term << 32 | save number`. The term is that of the worker that saved the row; the "
+    "save number counts the saves of a worker. The row of the largest version is the newest.",
+    "state": "All other state of the user: see [The field `state`](#the-field-state).",
+    "short_term": "Preference vector of the latest events, `float32`.",
+    "long_term": "Preference vector of the older events, `float32`.",
+    "mixed": "Preference vector that ranks items, `float32`.",
+    "encoder": "Encoder version whose vector space the three preference vectors belong to.",
+    "expires_at_s": "Seconds since 1970 at which the row of a forgotten user expires; 0: never. Cassandra has a "
+    "time to live (TTL) instead. Where `state` is NULL, the row is deleted, and this is the time of the deletion.",
+}
+OTHER_TABLES: Final = {
+    "terms": (
+        "The counter of terms. A term is a fencing token: each assignment of partitions takes the next number.",
+        {"name": "Always `global`.", "term": "The last term that was taken."},
+    ),
+    "owners": (
+        "Who owns each partition of the inputs.",
+        {
+            "partition": "Number of the partition.",
+            "term": "The largest term that was taken for the partition.",
+            "worker": "Id of the worker that took the term; a worker draws a new id at each start.",
+        },
+    ),
+    "trending": (
+        "Counts of popular items, so that a new owner of a partition continues them.",
+        {
+            "partition": "Number of the partition.",
+            "version": "As in `profiles`.",
+            "state": "A [trending-counts](topics.md#trending-counts) message, in JSON.",
+        },
+    ),
+}
+
+STATE: Final = {
+    "format": ("integer", f"Format of the fields, now {FORMAT}. It grows when the meaning of a field changes."),
+    "recents": ("[event log](#event-log)", "The latest `profiles.history` events, the newest first."),
+    "pending": (
+        "[event log](#event-log)",
+        "Events that have left the recents and wait for the vector of their item, up to `profiles.pending`.",
+    ),
+    "sums": (
+        "list of [sums](#sums)",
+        f"Decayed sums of item vectors: an entry for the active encoder version, and up to {KEPT} for other "
+        "versions. The entries hold different events; together they hold all events that have left the recents.",
+    ),
+    "purchased_items": ("bytes, `uint64`", "Hashes of the purchased items, up to `profiles.purchases`."),
+    "purchased_times": ("bytes, `int64`", "Time of each purchase."),
+    "seen_ids": ("bytes, `uint64`", "Hashes of the latest `profiles.duplicate_window` event ids, the oldest first."),
+    "fences": (
+        "list of [topic, topic id, partition, next offset]",
+        "The applied offset of each log: events of the log below it are in the profile. A log is one partition of a "
+        "topic with one topic id; a topic that is created again has another id.",
+    ),
+    "counters": ("[counters](#counters)", "Counts of the user's events."),
+    "sent_on": (
+        "list of [topic, topic id, partition, offsets]",
+        f"For each log from which events were rerouted: the offsets of the last {REROUTED_OFFSETS} that were applied.",
+    ),
+    "forgotten_ms": (
+        "integer",
+        "Kafka's time of the last command to forget the user. Events that were written up to then only count in the "
+        "counters. 0: never forgotten.",
+    ),
+    "offered": ("[recommended list](#recommended-list) or nil", "The list that was recommended last."),
+    "taken_items": ("bytes, `uint64`", "Hashes of recommended items that the user visited, the oldest first."),
+    "taken_reasons": ("bytes, `uint8`", "Reason code of each visited item, as in the recommended list."),
+}
+EVENT_LOG: Final = {
+    "items": ("bytes, `uint64`", "Hashes of the item ids."),
+    "types": (
+        "bytes, `uint8`",
+        f"Event types: {', '.join(f'{code} {name}' for code, name in enumerate(EVENT_TYPES))}.",
+    ),
+    "times": ("bytes, `int64`", "Event times."),
+    "ids": ("bytes, `uint64`", "Hashes of the event ids."),
+}
+SUMS: Final = {
+    "encoder": ("text", "Encoder version in whose vector space the sums are."),
+    "sums": (
+        "bytes, `float32`",
+        "T sums of d numbers each: a sum for each half-life of the encoder, one after another.",
+    ),
+    "mass": ("bytes, `float32`", "Total weight of each sum, T numbers."),
+    "time_ms": ("integer", "Time to which the sums are decayed."),
+}
+COUNTERS: Final = {
+    "applied": ("list of integers", f"Applied events by type: {', '.join(EVENT_TYPES)}."),
+    "duplicates": ("integer", "Events that were dropped as duplicates."),
+    "pending_dropped": ("integer", "Events that were dropped because `pending` was full."),
+}
+RECOMMENDED: Final = {
+    "items": ("bytes, `uint64`", "Hashes of the item ids, the best first."),
+    "reasons": (
+        "bytes, `uint8`",
+        f"Reason code of each item: {', '.join(f'{code} {name}' for code, name in enumerate(REASON_KINDS, 1))}.",
+    ),
+    "id": ("integer", "Hash of the recommendation's id."),
+    "encoder": ("text", "Encoder version that made the list."),
+}
+
+FIELD_OF: Final = {
+    "items": "`recents.items`",
+    "types": "`recents.types`",
+    "times": "`recents.times`",
+    "ids": "`recents.ids`",
+    "sums": "`sums[].sums`",
+    "total_weight": "`sums[].mass`",
+    "sums_time": "`sums[].time_ms`",
+    "preferences": "`short_term`, `long_term`, `mixed` of the row",
+    "seen": "`seen_ids`",
+    "seen_count": "length of `seen_ids`",
+    "purchased_items": "`purchased_items`",
+    "purchased_times": "`purchased_times`",
+    "recommended_items": "`offered.items`",
+    "recommended_reasons": "`offered.reasons`",
+    "recommendation_id_hash": "`offered.id`",
+    "recommended_by": "`offered.encoder`",
+    "applied": "`counters.applied`",
+    "duplicates": "`counters.duplicates`",
+    "pending_dropped": "`counters.pending_dropped`",
+    "applied_offsets": "`fences`",
+    "partition": "`partition` of the row",
+    "term": "`version` of the row",
+    "forgotten": "expiry of the row",
+    "forgotten_ms": "`forgotten_ms`",
+}
+"""Where the row keeps each saved column of the core."""
+
+COLUMNS = """\
+A worker holds the profiles of active users in arrays with an entry for each user; `streams/state/profile_columns.py`
+declares them. A column "of the encoder" starts blank when another encoder version becomes active. A feature adds
+columns of its own, each with its own field in `state`. The sizes are:
+
+{sizes}"""
+
+SHAPE: Final = {
+    "history": ("L", "`profiles.history`"),
+    "dimension": ("d", "length of an item vector, from the encoder"),
+    "half_lives": ("T", "number of half-lives, from the encoder"),
+    "duplicate_window": ("D", "`profiles.duplicate_window`"),
+    "purchases": ("M", "`profiles.purchases`"),
+    "recommended": ("k", "`ranking.k`"),
+    "logs": ("logs", "logs of the user's own partition"),
+}
+
+
+def page() -> str:
+    """Return the text of the page."""
+    columns = [*CORE_COLUMNS, *(column for feature in _features() for column in feature.columns)]
+    own_fields = [str(column.field) for column in columns if column.field]
+    assert set(own_fields) <= set(STATE), "a feature stores a field that this page does not explain"
+    sizes = "\n".join(f"- {symbol}: {meaning}" for symbol, meaning in SHAPE.values())
+    return markdown.page(
+        "The stored row",
+        INTRO,
+        "## The table `profiles`",
+        _table("profiles", PROFILES),
+        VECTORS,
+        EXAMPLE,
+        "## The field `state`",
+        "`state` is a MessagePack map. A reader must ignore fields that it does not know.",
+        _fields(ProfileState, STATE),
+        "### Event log",
+        "Parallel arrays: the same number of entries in each.",
+        _fields(EventLog, EVENT_LOG),
+        "### Sums",
+        _fields(EncoderSums, SUMS),
+        "### Counters",
+        _fields(Counters, COUNTERS),
+        "### Recommended list",
+        _fields(RecommendedList, RECOMMENDED),
+        "## The other tables",
+        *(
+            part
+            for name, (text, meanings) in OTHER_TABLES.items()
+            for part in (f"### `{name}`", text, _table(name, meanings))
+        ),
+        "## The columns of a profile in memory",
+        COLUMNS.format(sizes=sizes),
+        table(
+            ("column", "type", "size", "in the row", "kept when forgotten", "of the encoder"),
+            [_column(column, columns) for column in columns],
+        ),
+    )
+
+
+def _features() -> list[Any]:
+    return features_of(Settings.model_construct())
+
+
+def _table(name: str, meanings: dict[str, str]) -> str:
+    """Return the columns of a table in both stores."""
+    cassandra = dict(part.split()[:2] for part in TABLES[name].split(", "))
+    sqlite = _sqlite_columns(name)
+    assert meanings.keys() == cassandra.keys() | sqlite.keys(), f"the meanings of {name} do not fit its columns"
+    rows = [
+        (f"`{column}`", cassandra.get(column, ""), sqlite.get(column, ""), meaning)
+        for column, meaning in meanings.items()
+    ]
+    return table(("column", "Cassandra", "SQLite", "meaning"), rows)
+
+
+def _sqlite_columns(name: str) -> dict[str, str]:
+    database = sqlite3.connect(":memory:")
+    try:
+        for statement in SCHEMA:
+            database.execute(statement)
+        return {column: kind for _, column, kind, *_ in database.execute(f"PRAGMA table_info({name})")}
+    finally:
+        database.close()
+
+
+def _fields(struct: type[msgspec.Struct], meanings: dict[str, tuple[str, str]]) -> str:
+    assert list(meanings) == [field.name for field in msgspec.structs.fields(struct)], struct.__name__
+    return table(("field", "type", "meaning"), [(f"`{name}`", *meaning) for name, meaning in meanings.items()])
+
+
+def _column(column: ProfileColumn, columns: list[ProfileColumn]) -> tuple[str, ...]:
+    return (
+        f"`{column.name}`",
+        f"`{np.dtype(column.dtype).name}`",
+        _size(column),
+        _place(column, columns),
+        "yes" if column.kept_when_forgotten else "",
+        "yes" if column.of_encoder else "",
+    )
+
+
+def _place(column: ProfileColumn, columns: list[ProfileColumn]) -> str:
+    """Return where the row keeps a column; nothing for a column that is not stored."""
+    if column.field:
+        return f"`{column.field}`"
+    rings = [other for other in columns if other.ring_count == column.name]
+    if rings:
+        return f"length of `{rings[0].field}`"
+    return FIELD_OF[column.name] if column.saved else ""
+
+
+def _size(column: ProfileColumn) -> str:
+    """Return the shape of a user's entry, in the letters of `SHAPE`."""
+    names = list(SHAPE)
+    numbers = {name: 1_000_000 + index for index, name in enumerate(names)}  # no real size is so large
+    sizes = column.shape(ProfileShape(**numbers))
+    return " × ".join(SHAPE[names[size - 1_000_000]][0] if size >= 1_000_000 else str(size) for size in sizes) or "1"
