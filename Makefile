@@ -61,7 +61,7 @@ check: $(DEV) ## lint, format and types
 docs: $(DEV) ## the documentation site in site/, with the pages of the reference that the code writes
 	$(BIN)/python -m deploy.docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	@echo "open site/index.html"
+	@echo "open site/index.html; with the search: python3 -m http.server -d site"
 
 LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --group build pyproject.toml

@@ -145,7 +145,9 @@ def _as_table(changes: Iterator[list[Seen]], title: Callable[[str], str], out: A
 
     latest: OrderedDict[str, Recommendation | None] = OrderedDict()
     count = 0
+    note("Waiting for recommendations. Ctrl-C ends.")
     with Live(console=out, auto_refresh=False) as live:
+        # nothing is drawn before the first list: a worker that starts in the same terminal would break the table
         for batch in changes:
             for user_id, recommendation in batch:
                 latest[user_id] = recommendation
@@ -153,7 +155,7 @@ def _as_table(changes: Iterator[list[Seen]], title: Callable[[str], str], out: A
                 if len(latest) > _MAX_USERS:
                     latest.popitem(last=False)
             count += len(batch)
-            if batch or not count:
+            if batch:
                 rows = max(1, (out.size.height - 6) // _ITEMS)
                 newest = list(reversed(latest.items()))[:rows]
                 live.update(table_of(newest, title, count), refresh=True)
@@ -167,7 +169,7 @@ def table_of(newest: list[Seen], title: Callable[[str], str], count: int) -> "Ta
 
     from streams.display_text import safe
 
-    caption = f"{count:,} recommendations so far. Ctrl-C ends." if count else "Waiting for events. Ctrl-C ends."
+    caption = f"{count:,} recommendations so far. Ctrl-C ends."
     table = Table(box=box.SIMPLE_HEAD, caption=caption, expand=True)
     for name, ratio in (("user", 2), ("because of", 4), ("recommended now", 9)):
         table.add_column(name, ratio=ratio, no_wrap=True)
