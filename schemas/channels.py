@@ -54,7 +54,7 @@ _OWNER_KEY = (
     "The user_id, UTF-8, partitioned by it as the Java clients do (murmur2), or as librdkafka does (crc32) where the "
     "setting input_partitioner says so."
 )
-_EVENT_KEY = f"{_OWNER_KEY} An event on another partition is sent on to rerouted."
+_EVENT_KEY = f"{_OWNER_KEY} An event on another partition is rerouted: written again to the topic rerouted."
 _USER_KEY = "The user_id, UTF-8, partitioned by murmur2."
 _ITEM_KEY = "The item_id, UTF-8, partitioned by murmur2."
 

@@ -1,4 +1,4 @@
-"""Headers of a re-routed event: it came on another partition than its user's and was sent on."""
+"""Headers of a re-routed event: it came on another partition than its user's and was written again, to `rerouted`."""
 
 from typing import Annotated, Final
 

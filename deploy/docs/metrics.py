@@ -50,7 +50,7 @@ LABELS: Final = {
     (
         "events",
         "outcome",
-    ): f"{_words(*OUTCOMES)} (see below), `rerouted` (sent on to its user's partition), `dead` (refused), "
+    ): f"{_words(*OUTCOMES)} (see below), `rerouted` (written again on its user's partition), `dead` (refused), "
     "`command` (a command about a profile).",
     ("rerouted", "topic"): _TOPIC,
     ("dead_letters", "topic"): _TOPIC,

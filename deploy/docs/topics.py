@@ -32,7 +32,7 @@ The five inputs (`clicks`, `browses`, `purchases`, `rerouted` and `profile-comma
 count**, so that all records of a user reach one worker; a worker waits while the counts differ. `prefstream topics
 grow N` grows all five in one request. Producers of the inputs choose the partition of a key as the setting
 [`kafka.input_partitioner`](settings.md#kafka) says: by `murmur2` as the Java clients do, or by `crc32` as librdkafka
-does. An event on another partition is sent on to `rerouted`, and still counts once. All records of an item must be on
+does. An event on another partition is rerouted, and still counts once. All records of an item must be on
 one partition of `catalog`; any partitioner of keys will do."""
 
 GROUPS = """\

@@ -216,7 +216,7 @@ class Decoder:
             if batch.topic == self._rerouted:
                 # The topics grew while this record was being rerouted. Later records of its log may overtake it on
                 # the direct path, so records on this path get applied offsets of their own.
-                source = source.by(batch.partition)
+                source = source.detour(batch.partition)
             origin = Rerouted(
                 topic=source.topic, topic_id=source.topic_id, partition=source.partition, offset=columns.offsets[i]
             )

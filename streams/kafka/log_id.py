@@ -15,7 +15,7 @@ class LogId(NamedTuple):
     topic_id: str
     partition: int
 
-    def by(self, partition: int) -> "LogId":
+    def detour(self, partition: int) -> "LogId":
         """Return the log of those events that came over this partition of ``rerouted`` and were rerouted again."""
         return self._replace(topic_id=f"{self.topic_id}>{partition}")
 

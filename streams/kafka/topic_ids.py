@@ -39,7 +39,7 @@ class TopicIds:
         """Tell whether a topic was deleted and created again since the last `refresh`."""
         return self._fixed is None and self._ids != await asyncio.to_thread(self._describe, self._topics)
 
-    async def one(self, topic: str) -> str:
+    async def id_of(self, topic: str) -> str:
         """Ask the broker for the id of any topic."""
         if self._fixed is not None:
             return self._fixed

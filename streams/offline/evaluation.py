@@ -59,13 +59,13 @@ class StreamModel:
     Parameters
     ----------
     items : the catalog; an item without a vector is skipped
-    rules : items that may not be recommended; by default every item may, also items that the user has just seen
+    exclusions : items that may not be recommended; by default every item may, also items that the user has just seen
     """
 
     encoder: Encoder
     runtime: Runtime
     items: Sequence[CatalogItem]
-    rules: Exclusions = field(default_factory=lambda: Exclusions(exclude_purchased_days=0, exclude_seen_events=0))
+    exclusions: Exclusions = field(default_factory=lambda: Exclusions(exclude_purchased_days=0, exclude_seen_events=0))
 
     def __post_init__(self) -> None:
         manifest = self.encoder.manifest
@@ -123,7 +123,7 @@ class StreamModel:
         began = time.perf_counter()
         table, slots = profiles.table, profiles.slots[members]
         inputs = head_inputs(table, slots, self.index, self.encoder.manifest.history)
-        ranked = self._loaded.rank(inputs, excluded_rows(table, slots, self.index, self.rules), k)
+        ranked = self._loaded.rank(inputs, excluded_rows(table, slots, self.index, self.exclusions), k)
         self.cost.rank_s += time.perf_counter() - began
         self.cost.users += len(slots)
         ids = self.index.item_ids

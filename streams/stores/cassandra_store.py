@@ -105,7 +105,7 @@ class CassandraStore:
             for batch in batches(encoded(), BATCH_ROWS, BATCH_BYTES):
                 yield EncodedBatch([values for _, values in batch], keyspace, batch[0][0])
                 if pace is not None:
-                    pace.keep(len(batch))
+                    pace.done(len(batch))
 
         await self._session.write("save profiles", requests(), pace)
 

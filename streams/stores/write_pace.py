@@ -16,7 +16,7 @@ class WritePace:
         self._over_s, self._clock = over_s, clock
         self._parts, self._done, self._start = 1, 0, clock()
         self.waited_s = 0.0
-        """Seconds that `keep` has waited so far."""
+        """Seconds that `done` has waited so far."""
         self._hurried = threading.Event()
         if over_s == 0.0:
             self.hurry()
@@ -39,7 +39,7 @@ class WritePace:
         """Begin work that has ``parts`` parts: the time runs from now."""
         self._parts, self._done, self._start = parts, 0, self._clock()
 
-    def keep(self, parts: int) -> None:
+    def done(self, parts: int) -> None:
         """Note that ``parts`` more parts are done, and wait until the next part is due; after the last one do not wait.
 
         Blocks the calling thread.

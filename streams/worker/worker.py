@@ -214,7 +214,7 @@ class Worker:
             admin=self._admin,
             metrics=self.metrics,
             topic_ids=topic_ids,
-            catalog_id=await topic_ids.one(self._names.full(CATALOG)),
+            catalog_id=await topic_ids.id_of(self._names.full(CATALOG)),
             fail=fail_soon,
             rejoin=self._rejoin,
         )

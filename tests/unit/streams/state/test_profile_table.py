@@ -382,12 +382,12 @@ def test_a_record_that_was_sent_on_over_two_paths_passes_once() -> None:
     table.set_logs(COLUMNS)
     slot = int(table.allocate(["anna"], OWN.partition, 1)[0])
     direct = LogId("clicks", "id-1", 9)
-    detour = direct.by(3)
+    detour = direct.detour(3)
     assert detour.origin == direct
     assert table.offsets.apply_once(slot, direct, 5)
     assert not table.offsets.apply_once(slot, detour, 5)
     # what only the detour brings is older than what came directly, and new all the same
-    assert table.offsets.apply_once(slot, detour.origin.by(4), 2)
+    assert table.offsets.apply_once(slot, detour.origin.detour(4), 2)
     assert not table.offsets.apply_once(slot, detour, 2)
     assert not table.offsets.apply_once(slot, direct, 2)
     for offset in range(10, 10 + 2 * REROUTED_OFFSETS):
