@@ -72,9 +72,10 @@ def replay(
 
     A line is one event, with at least these fields: {"type": "click", "event_id": "e1", "user_id": "u1", "item_id":
     "i1", "event_time_ms": 1700000000000}. The type is click, browse or purchase. An item needs an item_id and a title,
-    and is known the better the more it says (category, brand, price, description). In Taobao's UserBehavior.csv pv becomes a browse, cart and
-    fav a click, buy a purchase; the id of an event is the file's name and line number. A second replay of a file
-    changes nothing for a user whose events are all still remembered (profiles.duplicate_window).
+    and is known the better the more it says (category, brand, price, description). In Taobao's UserBehavior.csv pv
+    becomes a browse, cart and fav a click, buy a purchase; the id of an event is the file's name and line number. A
+    second replay of a file changes nothing for a user whose events are all still remembered
+    (profiles.duplicate_window).
 
     A broken line is reported, skipped and counted. With --speed the events are read into memory and sorted by time.
 
