@@ -12,7 +12,6 @@ from schemas.events import EVENT_TYPES
 from schemas.recommendation import REASON_KINDS
 from streams.checkpoint.stored_profile import FORMAT, Counters, EncoderSums, EventLog, ProfileState, RecommendedList
 from streams.settings import Settings
-from streams.state.applied_offsets import REROUTED_OFFSETS
 from streams.state.profile_columns import CORE_COLUMNS, ProfileColumn
 from streams.state.profile_shape import ProfileShape
 from streams.state.version_sums import KEPT
@@ -121,10 +120,24 @@ STATE: Final = {
         "The applied offset of each log: events of the log below it are in the profile. A log is one partition of a "
         "topic with one topic id; a topic that is created again has another id.",
     ),
+    "firsts": (
+        "list of integers",
+        "For each entry of `fences`: the first offset of the span that ends there. Over this path, the log has brought "
+        "every event of the user in the span. -1: unknown.",
+    ),
+    "days": (
+        "list of integers",
+        "For the last entries of `fences`: the day since 1970 when the last record of the log was written. 0: unknown.",
+    ),
     "counters": ("[counters](#counters)", "Counts of the user's events."),
     "sent_on": (
         "list of [topic, topic id, partition, offsets]",
-        f"For each log from which events were rerouted: the offsets of the last {REROUTED_OFFSETS} that were applied.",
+        "For each log from which events were rerouted: the offsets of the last 64 that were applied. Only rows of "
+        "release 0.1.0 have any.",
+    ),
+    "spans": (
+        "list of [topic, topic id, partition, [first, end, ...]]",
+        "Spans that ended when the input topics grew.",
     ),
     "forgotten_ms": (
         "integer",

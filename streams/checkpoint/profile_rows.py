@@ -15,10 +15,10 @@ from streams.checkpoint.snapshot import ProfileSnapshot
 from streams.checkpoint.stored_profile import (
     FORMAT,
     AppliedOffset,
+    ClosedSpans,
     EncoderSums,
     EventLog,
     ProfileState,
-    ReroutedOffsets,
     StateError,
     decode_state,
     hashes,
@@ -26,6 +26,7 @@ from streams.checkpoint.stored_profile import (
     types,
 )
 from streams.kafka.log_id import LogId
+from streams.state.applied_offsets import NO_SPAN, OtherLog, Span
 from streams.state.decayed_sums import NO_TIME
 from streams.state.pending_events import PendingEvent
 from streams.state.profile_columns import ProfileColumn
@@ -73,12 +74,7 @@ def _fill(
     seen = hashes(state.seen_ids)[-D:]
     table.seen[slot, : len(seen)] = seen
     table.seen_count[slot] = len(seen)
-    for applied in state.fences:
-        table.offsets.set(slot, LogId(applied.topic, applied.topic_id, applied.partition), applied.next_offset)
-    if state.sent_on:
-        table.offsets.rerouted[slot] = {
-            LogId(*log): list(offsets) for *log, offsets in map(msgspec.structs.astuple, state.sent_on)
-        }
+    _fill_offsets(table, slot, row, state)
     # the row of a forgotten user keeps its expiry until the user comes back
     table.forgotten[slot] = row.expires_s > 0
     table.forgotten_ms[slot] = state.forgotten_ms
@@ -89,6 +85,26 @@ def _fill(
     if row.encoder == encoder and all(len(part) == table.shape.dimension for part in preferences):
         table.preferences[slot] = preferences
     return _pending_events(state.recents, n)
+
+
+def _fill_offsets(table: ProfileTable, slot: int, row: StoredProfile, state: ProfileState) -> None:
+    """Fill in the applied offsets. Rows of release 0.1.0 know no spans, and the last offsets of rerouted events."""
+    offsets, count = table.offsets, len(state.fences)
+    firsts = state.firsts if len(state.firsts) == count else [NO_SPAN] * count
+    days = [0] * (count - len(state.days)) + state.days
+    for applied, first, day in zip(state.fences, firsts, days, strict=True):
+        log = LogId(applied.topic, applied.topic_id, applied.partition)
+        offsets.set(slot, log, OtherLog(applied.next_offset, first, day))
+    for closed in state.spans:
+        bounds = iter(closed.spans)
+        spans = [Span(*pair) for pair in zip(bounds, bounds, strict=True)]
+        offsets.closed[slot][LogId(closed.topic, closed.topic_id, closed.partition)] = spans
+    if slot in offsets.detoured:
+        for former in state.sent_on:
+            log = LogId(former.topic, former.topic_id, former.partition)
+            offsets.closed[slot].setdefault(log, []).extend(Span(offset, offset + 1) for offset in former.offsets)
+    if row.partition != table.partition[slot]:
+        offsets.close_spans(slot)
 
 
 def _fill_sums(table: ProfileTable, slot: int, state: ProfileState, encoder: str) -> None:
@@ -181,8 +197,8 @@ def _encode_states(snapshot: ProfileSnapshot) -> list[bytes]:
     for name in ("duplicates", "pending_dropped"):
         rows.constant(_bytes(name))
         rows.integers(a[name])
-    rows.constant(_bytes("sent_on"))
-    _write_each(rows, snapshot, snapshot.rerouted, _rerouted, [])
+    rows.constant(_bytes("sent_on"), _bytes([]), _bytes("spans"))
+    _write_each(rows, snapshot, snapshot.closed_spans, _closed_spans, [])
     rows.constant(_bytes("forgotten_ms"))
     rows.integers(a["forgotten_ms"])
     _write_recommended(rows, snapshot)
@@ -191,7 +207,7 @@ def _encode_states(snapshot: ProfileSnapshot) -> list[bytes]:
 
 
 _bytes = msgspec.msgpack.encode
-_CORE_FIELDS = 12
+_CORE_FIELDS = 15
 """Fields of `ProfileState` that `_encode_states` writes. Columns with their own field add the others."""
 
 
@@ -219,8 +235,8 @@ def _write_each(
     rows.ragged([_bytes(stored(value) if value else without) for value in values])
 
 
-def _rerouted(sources: dict[LogId, list[int]]) -> list[ReroutedOffsets]:
-    return [ReroutedOffsets(*source, offsets) for source, offsets in sources.items()]
+def _closed_spans(of_logs: dict[LogId, list[Span]]) -> list[ClosedSpans]:
+    return [ClosedSpans(*log, [bound for span in spans for bound in span]) for log, spans in of_logs.items()]
 
 
 def _write_sums(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
@@ -252,12 +268,12 @@ def _write_applied_offsets(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
     """Write the applied offsets of the slots' own partitions, where there are any, then those of other logs."""
     applied_offsets, partitions = snapshot.arrays["applied_offsets"], snapshot.arrays["partition"]
     given = applied_offsets != 0
-    others = (
-        [snapshot.other_offsets.get(slot, {}) for slot in snapshot.slots.tolist()] if snapshot.other_offsets else []
-    )
+    others = [snapshot.other_logs.get(slot, {}) for slot in snapshot.slots.tolist()] if snapshot.other_logs else []
     rows.constant(_bytes("fences"))
     counts = given.sum(axis=1)
-    rows.array_heads(counts + np.array([len(offsets) for offsets in others]) if others else counts)
+    if others:
+        counts = counts + np.array([len(logs) for logs in others])
+    rows.array_heads(counts)
     for column, (topic, topic_id) in enumerate(snapshot.logs):
         where = np.ascontiguousarray(given[:, column])
         if where.any():
@@ -266,11 +282,16 @@ def _write_applied_offsets(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
             rows.integers(applied_offsets[:, column], where=where)
     if others:
         rows.ragged(
-            [
-                b"".join(_bytes(AppliedOffset(*log, next_offset)) for log, next_offset in offsets.items())
-                for offsets in others
-            ]
+            [b"".join(_bytes(AppliedOffset(*log, known.next_offset)) for log, known in logs.items()) for logs in others]
         )
+    rows.constant(_bytes("firsts"))
+    rows.array_heads(counts)
+    for column in range(len(snapshot.logs)):
+        rows.integers(snapshot.arrays["first_offsets"][:, column], where=np.ascontiguousarray(given[:, column]))
+    if others:
+        rows.ragged([b"".join(_bytes(known.first) for known in logs.values()) for logs in others])
+    rows.constant(_bytes("days"))
+    _write_each(rows, snapshot, snapshot.other_logs, lambda logs: [known.day for known in logs.values()], [])
 
 
 def _write_recommended(rows: RowWriter, snapshot: ProfileSnapshot) -> None:

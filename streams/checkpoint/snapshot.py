@@ -9,6 +9,7 @@ import numpy as np
 
 from streams.arrays import IntpArray
 from streams.kafka.log_id import LogId
+from streams.state.applied_offsets import OtherLog, Span
 from streams.state.pending_events import PendingEvent
 from streams.state.profile_columns import ProfileColumn
 from streams.state.profile_table import OtherSums, ProfileTable
@@ -23,8 +24,8 @@ class ProfileSnapshot:
     arrays: dict[str, Any]
     pending: dict[int, list[PendingEvent]]
     other_sums: dict[int, list[OtherSums]]
-    other_offsets: dict[int, dict[LogId, int]]
-    rerouted: dict[int, dict[LogId, list[int]]]
+    other_logs: dict[int, dict[LogId, OtherLog]]
+    closed_spans: dict[int, dict[LogId, list[Span]]]
     columns: tuple[ProfileColumn, ...]
     logs: list[tuple[str, str]]
     encoder_versions: list[str]
@@ -50,11 +51,11 @@ def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Profil
         arrays={column.name: table.arrays[column.name].take(slots, axis=0) for column in table.columns if column.saved},
         pending={slot: list(table.pending.by_slot[slot]) for slot in chosen if slot in table.pending.by_slot},
         other_sums={slot: list(table.other_sums[slot]) for slot in chosen if slot in table.other_sums},
-        other_offsets={slot: dict(table.offsets.others[slot]) for slot in chosen if slot in table.offsets.others},
-        rerouted={
-            slot: {source: list(offsets) for source, offsets in table.offsets.rerouted[slot].items()}
+        other_logs={slot: dict(table.offsets.others[slot]) for slot in chosen if slot in table.offsets.others},
+        closed_spans={
+            slot: {log: list(spans) for log, spans in table.offsets.closed[slot].items()}
             for slot in chosen
-            if slot in table.offsets.rerouted
+            if slot in table.offsets.closed
         },
         columns=table.columns,
         logs=list(table.offsets.logs),

@@ -54,6 +54,15 @@ class ReroutedOffsets(msgspec.Struct, array_like=True, frozen=True):
     offsets: list[int]
 
 
+class ClosedSpans(msgspec.Struct, array_like=True, frozen=True):
+    """Offsets of a log that came before its user moved to another partition: ``spans`` holds first and end by turns."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    spans: list[int]
+
+
 class Counters(msgspec.Struct, kw_only=True):
     """Counts of events: applied by type (click, browse, purchase), duplicates, and dropped from a full ``pending``."""
 
@@ -87,9 +96,16 @@ class ProfileState(msgspec.Struct, kw_only=True):
     seen_ids: bytes = b""
     fences: list[AppliedOffset] = msgspec.field(default_factory=list)
     """The applied offset of each log."""
+    firsts: list[int] = msgspec.field(default_factory=list)
+    """For each of ``fences``, the first offset of the span that ends there: the log brought all events of the span. -1:
+    unknown."""
+    days: list[int] = msgspec.field(default_factory=list)
+    """For the last entries of ``fences``, the day (since 1970) when their last record was written; 0: unknown."""
     counters: Counters = msgspec.field(default_factory=Counters)
     sent_on: list[ReroutedOffsets] = msgspec.field(default_factory=list)
-    """Offsets of rerouted events, for each log to which they were first written."""
+    """Offsets of rerouted events, for each log to which they were first written. Rows of release 0.1.0 have them."""
+    spans: list[ClosedSpans] = msgspec.field(default_factory=list)
+    """Spans that ended when the input topics grew."""
     forgotten_ms: int = 0
     """Kafka's time (UTC ms) of the last command to forget. Events written up to then are only counted."""
     offered: RecommendedList | None = None
@@ -108,7 +124,14 @@ class NewerState(PrefstreamError):
     """A stored profile was written by a newer release. It is not broken: this worker is too old to read it."""
 
 
+class _FormatOnly(msgspec.Struct):
+    """The one field of a row that every release can read."""
+
+    format: int = FORMAT
+
+
 _encoder = msgspec.msgpack.Encoder()
+_format_decoder = msgspec.msgpack.Decoder(_FormatOnly)
 
 
 @functools.cache
@@ -135,9 +158,11 @@ def decode_state(data: bytes, user_id: str, fields: frozenset[str] = frozenset()
     try:
         state = _decoder(fields).decode(data)
     except msgspec.MsgspecError as error:
+        _refuse_newer_format(_format_of(data), user_id)
         raise StateError(
             f"The stored profile of user {user_id!r} is broken ({error}): restore the row from a backup."
         ) from None
+    _refuse_newer_format(state.format, user_id)
     for log in (state.recents, state.pending):
         if not len(log.items) == len(log.times) == len(log.ids) == 8 * len(log.types):
             raise StateError(
@@ -146,12 +171,23 @@ def decode_state(data: bytes, user_id: str, fields: frozenset[str] = frozenset()
             )
     if any(kind >= len(state.counters.applied) for log in (state.recents, state.pending) for kind in log.types):
         raise NewerState(f"The stored profile of user {user_id!r} has events of an unknown type: upgrade this worker.")
-    if state.format > FORMAT:
+    return state
+
+
+def _format_of(data: bytes) -> int:
+    """Return the format of a row that can't be decoded; `FORMAT` if even that can't be read."""
+    try:
+        return _format_decoder.decode(data).format
+    except msgspec.MsgspecError:
+        return FORMAT
+
+
+def _refuse_newer_format(stored: int, user_id: str) -> None:
+    if stored > FORMAT:
         raise NewerState(
-            f"The stored profile of user {user_id!r} has format {state.format}, this prefstream knows up to {FORMAT}: "
+            f"The stored profile of user {user_id!r} has format {stored}, this prefstream knows up to {FORMAT}: "
             "upgrade this worker."
         )
-    return state
 
 
 def times(data: bytes) -> NDArray[np.int64]:

@@ -20,6 +20,11 @@ class LogId(NamedTuple):
         return self._replace(topic_id=f"{self.topic_id}>{partition}")
 
     @property
+    def is_detour(self) -> bool:
+        """Whether the events were rerouted more than once."""
+        return ">" in self.topic_id
+
+    @property
     def origin(self) -> "LogId":
         """The log that the events were first written to, however often they were rerouted."""
         return self._replace(topic_id=self.topic_id.partition(">")[0])

@@ -1,25 +1,51 @@
 """Applied offsets: which records a profile contains already.
 
 The applied offset of a log is the next offset to apply. Records below it are in the profile and never count again.
+
+A rerouted event keeps the log and offset where it was written first. After a crash it may be rerouted again, and if the
+topics have grown in between, it takes another path (see `LogId.detour`), whose applied offset does not know it. So a
+profile also knows which offsets each path has brought without a gap: a span. A path brings all of a user's events in
+their order, beginning with the first offset that it brought, so an offset in the span of another path was applied.
 """
 
 from collections import defaultdict
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
 from streams.arrays import Int64Array
 from streams.kafka.log_id import LogId
 
-REROUTED_OFFSETS = 64
-"""Offsets of rerouted events that are remembered for each user and each log to which the events were first written."""
+NO_SPAN = -1
+"""The first offset of a log whose span is not known. Such a span holds no offset."""
+_DAY_MS = 86_400_000
 
 
 class _Slots(Protocol):
     """The columns of the table that `AppliedOffsets` reads and writes."""
 
     applied_offsets: Int64Array  # (capacity, logs)
+    first_offsets: Int64Array  # (capacity, logs)
     partition: NDArray[Any]  # (capacity,)
+
+
+class Span(NamedTuple):
+    """The offsets from ``first`` up to but without ``end``."""
+
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class OtherLog:
+    """What a profile has of a log that has no column."""
+
+    next_offset: int
+    first: int = NO_SPAN
+    """First offset of the span that ends at ``next_offset``."""
+    day: int = 0
+    """Days since 1970 when the last record of the log was written; 0 if unknown."""
 
 
 class AppliedOffsets:
@@ -33,14 +59,14 @@ class AppliedOffsets:
         self._slots = slots
         self.logs: list[tuple[str, str]] = []
         """(topic, topic id) of each column."""
-        self.others: defaultdict[int, dict[LogId, int]] = defaultdict(dict)
-        """For each slot, the applied offsets of logs that have no column."""
-        self.rerouted: dict[int, dict[LogId, list[int]]] = {}
-        """For each slot and original log, the offsets of the rerouted events that were applied last.
-
-        After a crash an event may be rerouted again. If topics have grown in between, it takes another path, whose
-        applied offset does not know the event: only its original offset tells that it was applied before.
-        """
+        self.others: defaultdict[int, dict[LogId, OtherLog]] = defaultdict(dict)
+        """For each slot, the logs that have no column."""
+        self.closed: defaultdict[int, dict[LogId, list[Span]]] = defaultdict(dict)
+        """For each slot, the spans that ended when the topics grew: the user then moved to another partition."""
+        self.detoured: set[int] = set()
+        """Slots that got events over a detour: an event of theirs may come by two paths."""
+        self.kept_days: int | None = None
+        """Days after which no record of a log can come again: its offsets are dropped. None: they are kept."""
 
     def column(self, slot: int, log: LogId) -> int | None:
         """Return the column of ``log`` for a slot; None if the slot's own partition does not read this log."""
@@ -51,34 +77,83 @@ class AppliedOffsets:
 
     def get(self, slot: int, log: LogId) -> int:
         """Return the applied offset of ``log``: events below it are in the profile. 0 if no event is."""
-        column = self.column(slot, log)
-        if column is not None:
-            return int(self._slots.applied_offsets[slot, column])
-        return self.others.get(slot, {}).get(log, 0)
+        return self.look(slot, log).next_offset
 
-    def set(self, slot: int, log: LogId, next_offset: int) -> None:
-        """Record that all events of ``log`` below ``next_offset`` are in the profile."""
+    def look(self, slot: int, log: LogId) -> OtherLog:
+        """Return what a slot has of ``log``, whether or not the log has a column."""
         column = self.column(slot, log)
-        if column is not None:
-            self._slots.applied_offsets[slot, column] = next_offset
+        if column is None:
+            return self.others[slot].get(log, _NOTHING) if slot in self.others else _NOTHING
+        row = int(self._slots.applied_offsets[slot, column]), int(self._slots.first_offsets[slot, column])
+        return OtherLog(*row)
+
+    def set(self, slot: int, log: LogId, known: OtherLog) -> None:
+        """Record what a slot has of ``log``: all events below ``next_offset`` are in the profile."""
+        if log.is_detour:
+            self.detoured.add(slot)
+        column = self.column(slot, log)
+        if column is None:
+            self.others[slot][log] = known
         else:
-            self.others[slot][log] = next_offset
+            self._slots.applied_offsets[slot, column] = known.next_offset
+            self._slots.first_offsets[slot, column] = known.first
 
-    def apply_once(self, slot: int, log: LogId, offset: int) -> bool:
-        """Return whether a record is new to a slot, and record that it is applied now."""
-        if offset < self.get(slot, log):
+    def apply_once(self, slot: int, log: LogId, offset: int, written_ms: int = 0) -> bool:
+        """Return whether a record is new to a slot, and record that it is applied now.
+
+        ``written_ms`` is Kafka's time of the record (UTC ms), 0 if unknown.
+        """
+        known = self.look(slot, log)
+        if offset < known.next_offset:
             return False
-        self.set(slot, log, offset + 1)
-        if self.column(slot, log) is not None:
-            return True
-        offsets = self.rerouted.setdefault(slot, {}).setdefault(log.origin, [])
-        if offset in offsets:
-            return False
-        offsets.append(offset)
-        del offsets[:-REROUTED_OFFSETS]
-        return True
+        first = offset if known.first == NO_SPAN else known.first
+        day = max(known.day, written_ms // _DAY_MS)
+        is_new = not any(span.first <= offset < span.end for span in self._spans_beside(slot, log))
+        self.set(slot, log, OtherLog(offset + 1, first, day))
+        self._drop_old(slot, day)
+        return is_new
+
+    def close_spans(self, slot: int) -> None:
+        """End the spans of a slot whose user came from another partition: from now on events come by other paths."""
+        for column, (topic, topic_id) in enumerate(self.logs):
+            if self._slots.applied_offsets[slot, column]:
+                self._close(slot, LogId(topic, topic_id, int(self._slots.partition[slot])))
+        for log in list(self.others.get(slot, ())):
+            self._close(slot, log)
+
+    def _close(self, slot: int, log: LogId) -> None:
+        known = self.look(slot, log)
+        if not log.is_detour and known.first != NO_SPAN:
+            self.closed[slot].setdefault(log, []).append(Span(known.first, known.next_offset))
+            self.set(slot, log, replace(known, first=NO_SPAN))
+
+    def _spans_beside(self, slot: int, log: LogId) -> list[Span]:
+        """Return the spans that other paths than ``log`` have brought from the log where its events were written."""
+        if slot not in self.detoured and not log.is_detour:
+            return []
+        origin, spans = log.origin, []
+        paths = {other for other in self.others.get(slot, ()) if other.origin == origin} | {origin}
+        for path in paths - {log}:
+            known = self.look(slot, path)
+            if known.first != NO_SPAN:
+                spans.append(Span(known.first, known.next_offset))
+            spans += self.closed[slot].get(path, ()) if slot in self.closed else ()
+        return spans
+
+    def _drop_old(self, slot: int, today: int) -> None:
+        if self.kept_days is None or slot not in self.others:
+            return
+        logs = self.others[slot]
+        for log in [log for log, known in logs.items() if 0 < known.day < today - self.kept_days]:
+            del logs[log]
+            if slot in self.closed:
+                self.closed[slot].pop(log, None)
 
     def drop(self, slot: int) -> None:
         """Forget the offsets of a slot that have no column."""
         self.others.pop(slot, None)
-        self.rerouted.pop(slot, None)
+        self.closed.pop(slot, None)
+        self.detoured.discard(slot)
+
+
+_NOTHING = OtherLog(0)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from streams.state.applied_offsets import NO_SPAN
 from streams.state.decayed_sums import NO_TIME
 from streams.state.profile_shape import ProfileShape
 
@@ -105,6 +106,7 @@ CORE_COLUMNS: tuple[ProfileColumn, ...] = (
     _column("duplicates", np.int64, kept_when_forgotten=True),
     _column("pending_dropped", np.int64, kept_when_forgotten=True),
     _column("applied_offsets", np.int64, lambda shape: (shape.logs,), kept_when_forgotten=True),
+    _column("first_offsets", np.int64, lambda shape: (shape.logs,), blank=NO_SPAN, kept_when_forgotten=True),
     _column("partition", np.int32, kept_when_forgotten=True),
     _column("term", np.int64, kept_when_forgotten=True),
     _column("dirty", np.bool_, saved=False, kept_when_forgotten=True),

@@ -71,6 +71,7 @@ class ProfileTable:
     duplicates: Int64Array
     pending_dropped: Int64Array
     applied_offsets: Int64Array
+    first_offsets: Int64Array  # where the span of offsets begins that ends at applied_offsets
     partition: NDArray[np.int32]
     term: Int64Array
     dirty: NDArray[np.bool_]
@@ -265,15 +266,18 @@ class ProfileTable:
         for index, (topic, topic_id) in enumerate(offsets.logs):
             for slot in held[self.applied_offsets[held, index] > 0].tolist():
                 log = LogId(topic, topic_id, int(self.partition[slot]))
-                offsets.others[slot][log] = int(self.applied_offsets[slot, index])
+                offsets.others[slot][log] = offsets.look(slot, log)
         offsets.logs = list(logs)
         self.shape = replace(self.shape, logs=len(logs))
-        self._lay_out(next(column for column in self.columns if column.name == "applied_offsets"))
+        by_log = [column for column in self.columns if column.name in ("applied_offsets", "first_offsets")]
+        for column in by_log:
+            self._lay_out(column)
+        self._clear(held, by_log)
         for slot in list(offsets.others):
-            for log, next_offset in list(offsets.others[slot].items()):
+            for log, known in list(offsets.others[slot].items()):
                 if offsets.column(slot, log) is not None:
                     del offsets.others[slot][log]
-                    offsets.set(slot, log, next_offset)
+                    offsets.set(slot, log, known)
 
     def slots_of_partition(self, partition: int) -> IntpArray:
         """Return the slots of a partition's users."""

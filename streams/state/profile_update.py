@@ -92,6 +92,7 @@ def apply_batch(
     )
     profiles = Profiles(
         applied_offsets=table.applied_offsets,
+        first_offsets=table.first_offsets,
         seen=table.seen,
         seen_count=table.seen_count,
         duplicates=table.duplicates,
@@ -116,20 +117,25 @@ def apply_batch(
 
 def _applied_offsets(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> tuple[Int64Array, NDArray[np.bool_]]:
     """Find the column of each event's applied offset; for events without one (-1), whether they are new."""
-    source = batch.source
+    offsets = table.offsets
     own = [
-        table.offsets.logs.index(log) if (log := (origin.topic, origin.topic_id)) in table.offsets.logs else _NO_COLUMN
-        for origin in batch.sources
+        offsets.logs.index(log) if (log := (source.topic, source.topic_id)) in offsets.logs else _NO_COLUMN
+        for source in batch.sources
     ]
-    partitions = np.array([origin.partition for origin in batch.sources], np.int32)
-    if _NO_COLUMN not in own and (table.partition[slots] == partitions[source]).all():
-        return np.array(own, np.int64)[source], np.empty(len(batch), np.bool_)
-    # rerouted events come from other logs: few events, whose applied offsets have no column
-    fresh = [
-        table.offsets.apply_once(slot, batch.sources[number], offset)
-        for slot, number, offset in zip(slots.tolist(), source.tolist(), batch.offsets.tolist(), strict=True)
-    ]
-    return np.full(len(batch), _NO_COLUMN, np.int64), np.array(fresh, np.bool_)
+    partitions = np.array([source.partition for source in batch.sources], np.int32)
+    columns = np.where(table.partition[slots] == partitions[batch.source], np.array(own, np.int64)[batch.source], -1)
+    fresh = np.empty(len(batch), np.bool_)
+    without_column = columns == _NO_COLUMN
+    if not offsets.detoured and not without_column.any():
+        return columns, fresh
+    # Users of rerouted events are few. All their events are looked at one by one, in order, because an event that came
+    # over one path may have come over another path before.
+    one_by_one = np.isin(slots, np.union1d(slots[without_column], np.fromiter(offsets.detoured, np.intp)))
+    for index in np.flatnonzero(one_by_one).tolist():
+        source, written_ms = batch.sources[batch.source[index]], int(batch.written[index])
+        fresh[index] = offsets.apply_once(int(slots[index]), source, int(batch.offsets[index]), written_ms)
+    columns[one_by_one] = _NO_COLUMN
+    return columns, fresh
 
 
 def _fold_or_wait(

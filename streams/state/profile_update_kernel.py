@@ -34,6 +34,7 @@ class Profiles(NamedTuple):
     """Columns of the `ProfileTable`, by slot. The loop writes to all but ``forgotten_ms``."""
 
     applied_offsets: Int64Array
+    first_offsets: Int64Array
     seen: UInt64Array
     seen_count: Int64Array
     duplicates: Int64Array
@@ -78,6 +79,7 @@ def _signature() -> Any:
     )
     profiles = Profiles(
         applied_offsets=int_rows,
+        first_offsets=int_rows,
         seen=hash_rows,
         seen_count=ints,
         duplicates=ints,
@@ -127,6 +129,8 @@ def count_events(empty: int, purchase: int, events: Events, profiles: Profiles, 
             passes = events.offsets[event] >= profiles.applied_offsets[slot, column]
             if passes:
                 profiles.applied_offsets[slot, column] = events.offsets[event] + 1
+                if profiles.first_offsets[slot, column] < 0:
+                    profiles.first_offsets[slot, column] = events.offsets[event]
         else:
             passes = events.fresh[event]
         if not passes:

@@ -177,4 +177,4 @@ def applied_offsets_of(table: ProfileTable, slot: int) -> Mapping[LogId, int]:
         for column, (topic, topic_id) in enumerate(table.offsets.logs)
         if table.applied_offsets[slot, column]
     }
-    return own | dict(table.offsets.others.get(slot, {}))
+    return own | {log: known.next_offset for log, known in table.offsets.others.get(slot, {}).items()}

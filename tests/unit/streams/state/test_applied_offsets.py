@@ -1,0 +1,228 @@
+"""An event counts once, whichever paths bring it: crashes, workers that hang and wake up, and topics that grow."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from encoders.index.item_index import ItemIndex
+from streams.checkpoint.profile_rows import encode_rows, fill_slot
+from streams.checkpoint.snapshot import take_snapshot
+from streams.kafka.log_id import LogId
+from streams.state.applied_offsets import OtherLog
+from streams.state.profile_shape import ProfileShape
+from streams.state.profile_table import ProfileTable
+from streams.stores.base import StoredProfile
+
+SHAPE = ProfileShape(history=2, dimension=2, half_lives=1)
+TOPIC, TOPIC_ID = "clicks", "id-1"
+WRITTEN_TO = 9
+"""The partition of `clicks` that the user's events were written to."""
+DAY_MS = 86_400_000
+
+
+class Session:
+    """A worker that reads one partition, from the committed offset on, under one partition count."""
+
+    def __init__(self, shop: "Shop", partition: int, start: int) -> None:
+        self.shop, self.partition, self.position, self.growth = shop, partition, start, shop.growth
+        self.owned: Owned | None = None
+
+    @property
+    def right(self) -> int:
+        """The partition that the user belongs to, by this session's partition count."""
+        return self.shop.rights[self.growth]
+
+
+class Owned:
+    """The user's profile in a worker's memory."""
+
+    def __init__(self, row: StoredProfile | None, partition: int, applied: list[int]) -> None:
+        self.table = ProfileTable(1, SHAPE)
+        self.table.set_logs([(TOPIC, TOPIC_ID), ("profile-commands", "id-2")])
+        self.table.allocate(["anna"], partition, 1)
+        if row is not None:
+            fill_slot(self.table, 0, row, "v1", ItemIndex(2))
+        self.applied = list(applied)
+
+    def apply(self, log: LogId, offset: int) -> None:
+        if self.table.offsets.apply_once(0, log, offset):
+            self.applied.append(offset)
+
+    def row(self) -> StoredProfile:
+        self.table.dirty[0] = True
+        return encode_rows(take_snapshot(self.table, np.array([0]), "v1"), 1, 0)[0]
+
+
+class Shop:
+    """A log with one user's events, the topic `rerouted`, the store, and the workers, alive or hung."""
+
+    def __init__(self, rights: list[int], offsets: list[int]) -> None:
+        self.rights, self.growth = rights, 0
+        self.logs: dict[tuple[str, int], list[tuple[LogId, int]]] = {
+            (TOPIC, WRITTEN_TO): [(LogId(TOPIC, TOPIC_ID, WRITTEN_TO), offset) for offset in offsets]
+        }
+        self.logs |= {("rerouted", partition): [] for partition in {*rights}}
+        self.committed = dict.fromkeys(self.logs, 0)
+        self.row: StoredProfile | None = None
+        self.applied: list[int] = []
+        self.owner: Session | None = None
+        self.alive = {key: Session(self, key[1], 0) for key in self.logs}
+        self.hung: list[tuple[tuple[str, int], Session]] = []
+
+    def read(self, key: tuple[str, int], session: Session, count: int, is_alive: bool) -> None:
+        """Read the next records of a partition: apply them, or reroute them."""
+        for log, offset in self.logs[key][session.position : session.position + count]:
+            session.position += 1
+            if session.right == key[1]:
+                if is_alive:
+                    self._apply(session, log, offset)
+            else:
+                rerouted = log.detour(key[1]) if key[0] == "rerouted" else log
+                self.logs["rerouted", session.right].append((rerouted, offset))
+
+    def _apply(self, session: Session, log: LogId, offset: int) -> None:
+        if session.owned is None or self.owner is not session:
+            # a newer term: what the former owner has not saved is lost with its memory
+            if self.owner is not None and self.owner.owned is not None and self.owner is not session:
+                self.owner.owned = None
+            session.owned, self.owner = Owned(self.row, session.partition, self.applied), session
+        session.owned.apply(log, offset)
+
+    def save(self, key: tuple[str, int], commits: bool) -> None:
+        session = self.alive[key]
+        if session.owned is not None and self.owner is session:
+            self.row, self.applied = session.owned.row(), list(session.owned.applied)
+        elif session.right == key[1] and session.position > self.committed[key]:
+            self.restart(key, hangs=False)  # its term is over: it starts again
+            return
+        if commits:
+            self.committed[key] = session.position
+
+    def restart(self, key: tuple[str, int], hangs: bool) -> None:
+        former = self.alive[key]
+        if hangs:
+            self.hung.append((key, former))
+        if self.owner is former:
+            self.owner = None
+        self.alive[key] = Session(self, key[1], self.committed[key])
+
+    def drain(self) -> None:
+        """Let all records be read, by workers that know the present partition count."""
+        self.growth = len(self.rights) - 1
+        for key in self.logs:
+            self.restart(key, hangs=False)
+        for _ in range(len(self.rights) + 2):
+            for key in self.logs:
+                self.read(key, self.alive[key], 10_000, is_alive=True)
+                self.save(key, commits=True)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("read"), st.integers(0, 5), st.integers(1, 9)),
+        st.tuples(st.just("hung"), st.integers(0, 5), st.integers(1, 4)),
+        st.tuples(st.just("save"), st.integers(0, 5), st.integers(0, 1)),
+        st.tuples(st.just("restart"), st.integers(0, 5), st.integers(0, 1)),
+        st.tuples(st.just("grow"), st.integers(0, 5), st.integers(0, 1)),
+    ),
+    min_size=10,
+    max_size=60,
+)
+
+
+@settings(max_examples=800, deadline=None)
+@given(
+    rights=st.lists(st.integers(8, 10), min_size=1, max_size=4),
+    offsets=st.sets(st.integers(0, 400), min_size=1, max_size=25),
+    todo=steps,
+)
+def test_every_event_counts_once_whichever_paths_bring_it(rights: list[int], offsets: set[int], todo: list) -> None:
+    # topics grow: a user who has left a partition may come back to it with a later growth
+    shop = Shop(rights, sorted(offsets))
+    keys = sorted(shop.logs)
+    for what, which, number in todo:
+        key = keys[which % len(keys)]
+        if what == "read":
+            shop.read(key, shop.alive[key], number, is_alive=True)
+        elif what == "hung" and shop.hung:
+            hung_key, session = shop.hung[which % len(shop.hung)]
+            shop.read(hung_key, session, number, is_alive=False)
+        elif what == "save":
+            shop.save(key, commits=bool(number))
+        elif what == "restart":
+            shop.restart(key, hangs=bool(number))
+        elif what == "grow" and shop.growth < len(rights) - 1:
+            shop.growth += 1
+            shop.restart(key, hangs=bool(number))
+    shop.drain()
+    assert sorted(shop.applied) == sorted(offsets)
+
+
+def make_table(partition: int = 3) -> ProfileTable:
+    table = ProfileTable(2, SHAPE)
+    table.set_logs([(TOPIC, TOPIC_ID)])
+    table.allocate(["anna"], partition, 1)
+    return table
+
+
+def test_an_event_that_grew_apart_counts_once_after_any_number_of_others() -> None:
+    """Regression: only the last 64 offsets of a log were remembered, so that the 65th counted twice."""
+    offsets, direct = make_table().offsets, LogId(TOPIC, TOPIC_ID, 9)
+    for offset in range(100):
+        assert offsets.apply_once(0, direct, offset)
+    for offset in range(100):
+        assert not offsets.apply_once(0, direct.detour(1), offset)
+
+
+def test_offsets_of_logs_that_can_not_come_again_are_dropped() -> None:
+    offsets = make_table().offsets
+    offsets.kept_days = 14
+    for day in range(100):
+        offsets.apply_once(0, LogId(TOPIC, TOPIC_ID, 100 + day), 5, written_ms=(1 + day) * DAY_MS)
+    assert len(offsets.others[0]) == 15
+
+
+@pytest.mark.parametrize("logs", [1, 10, 100])
+def test_a_row_keeps_some_bytes_for_each_log(logs: int) -> None:
+    table = make_table()
+    for partition in range(logs):
+        for offset in range(1_000, 1_000 + 70 * 1_000, 1_000):
+            table.offsets.apply_once(0, LogId(TOPIC, "a" * 22, 10 + partition), offset, written_ms=20_000 * DAY_MS)
+    table.dirty[0] = True
+    row = encode_rows(take_snapshot(table, np.array([0]), "v1"), 1, 0)[0]
+    assert len(row.state) < 400 + 50 * logs
+    loaded = make_table()
+    fill_slot(loaded, 0, row, "v1", ItemIndex(2))
+    assert loaded.offsets.others == table.offsets.others
+    assert loaded.offsets.look(0, LogId(TOPIC, "a" * 22, 10)) == OtherLog(70_001, 1_000, 20_000)
+
+
+def test_a_span_does_not_reach_beyond_the_growth_of_the_topics() -> None:
+    """Events that wait on the former path are new, though newer ones came over the new path already."""
+    shop = Shop([8, 10], [1, 2, 3, 4, 5])
+    source, former, present = (TOPIC, WRITTEN_TO), ("rerouted", 8), ("rerouted", 10)
+    shop.read(source, shop.alive[source], 3, is_alive=True)
+    shop.save(source, commits=True)
+    shop.read(former, shop.alive[former], 1, is_alive=True)
+    shop.save(former, commits=True)
+    shop.growth = 1
+    shop.restart(source, hangs=False)
+    shop.read(source, shop.alive[source], 2, is_alive=True)
+    shop.restart(present, hangs=False)
+    shop.read(present, shop.alive[present], 2, is_alive=True)
+    shop.save(present, commits=True)
+    assert shop.applied == [1, 4, 5]
+    shop.drain()
+    assert sorted(shop.applied) == [1, 2, 3, 4, 5]
+
+
+def test_events_that_were_saved_but_not_acked_before_a_growth_count_once() -> None:
+    shop = Shop([8, 10], [1, 2, 3])
+    source, former = (TOPIC, WRITTEN_TO), ("rerouted", 8)
+    shop.read(source, shop.alive[source], 3, is_alive=True)
+    shop.save(source, commits=True)
+    shop.read(former, shop.alive[former], 3, is_alive=True)
+    shop.save(former, commits=False)
+    shop.drain()
+    assert sorted(shop.applied) == [1, 2, 3]
