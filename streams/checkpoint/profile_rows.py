@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from encoders.index.item_index import ItemIndex
 from schemas.recommendation import REASON_KINDS
-from streams.arrays import Int64Array, floats
+from streams.arrays import Float64Array, Int64Array, floats
 from streams.checkpoint.msgpack_rows import RowWriter, array_head, map_head
 from streams.checkpoint.snapshot import ProfileSnapshot
 from streams.checkpoint.stored_profile import (
@@ -22,6 +22,7 @@ from streams.checkpoint.stored_profile import (
     StateError,
     decode_state,
     hashes,
+    is_erased,
     times,
     types,
 )
@@ -31,12 +32,14 @@ from streams.state.decayed_sums import NO_TIME
 from streams.state.pending_events import PendingEvent
 from streams.state.profile_columns import ProfileColumn
 from streams.state.profile_table import OtherSums, ProfileTable
-from streams.state.version_sums import fits, set_sums
+from streams.state.version_sums import add_sums, fits, set_sums
 from streams.stores.base import StoredProfile, version
 
 
-def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, index: ItemIndex) -> list[PendingEvent]:
-    """Fill a blank slot from a stored profile.
+def fill_slot(
+    table: ProfileTable, slot: int, row: StoredProfile, encoder: str, index: ItemIndex, half_life_s: Float64Array
+) -> list[PendingEvent]:
+    """Fill a blank slot from a stored profile. ``half_life_s`` (T,) are those of the active encoder.
 
     Sums of other encoder versions wait in ``other_sums`` for `version_sums.map_into`. Returns the recents of the row
     for which the slot's history is too short: the caller has to fold them into the sums. Raises `StateError` if the row
@@ -44,7 +47,7 @@ def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, 
     """
     state = decode_state(row.state, row.user_id, table.fields)
     try:
-        return _fill(table, slot, row, state, encoder, index)
+        return _fill(table, slot, row, state, encoder, index, half_life_s)
     except (ValueError, TypeError, OverflowError, IndexError) as error:
         raise StateError(
             f"The stored profile of user {row.user_id!r} is broken ({error}): restore the row from a backup, or have "
@@ -53,7 +56,13 @@ def fill_slot(table: ProfileTable, slot: int, row: StoredProfile, encoder: str, 
 
 
 def _fill(
-    table: ProfileTable, slot: int, row: StoredProfile, state: ProfileState, encoder: str, index: ItemIndex
+    table: ProfileTable,
+    slot: int,
+    row: StoredProfile,
+    state: ProfileState,
+    encoder: str,
+    index: ItemIndex,
+    half_life_s: Float64Array,
 ) -> list[PendingEvent]:
     L, M, D = table.shape.history, table.shape.purchases, table.shape.duplicate_window
     items = hashes(state.recents.items)
@@ -63,6 +72,8 @@ def _fill(
     table.types[slot, :n] = types(state.recents.types)[:n]
     table.times[slot, :n] = times(state.recents.times)[:n]
     table.ids[slot, :n] = hashes(state.recents.ids)[:n]
+    # events of a row that does not say when they were written count as written before every command
+    table.written[slot, :n] = times(state.recents.written)[:n] if state.recents.written else 0
     table.applied[slot] = state.counters.applied
     table.duplicates[slot] = state.counters.duplicates
     table.pending_dropped[slot] = state.counters.pending_dropped
@@ -75,10 +86,10 @@ def _fill(
     table.seen[slot, : len(seen)] = seen
     table.seen_count[slot] = len(seen)
     _fill_offsets(table, slot, row, state)
-    # the row of a forgotten user keeps its expiry until the user comes back
-    table.forgotten[slot] = row.expires_s > 0
+    # the row of a forgotten user keeps its expiry until the user comes back; it has none if an input lives for ever
+    table.forgotten[slot] = row.expires_s > 0 or is_erased(state)
     table.forgotten_ms[slot] = state.forgotten_ms
-    _fill_sums(table, slot, state, encoder)
+    _fill_sums(table, slot, state, encoder, half_life_s)
     _fill_recommended(table, slot, state)
     _fill_columns(table, slot, state)
     preferences = [floats(part) for part in (row.short_term, row.long_term, row.mixed)]
@@ -107,13 +118,18 @@ def _fill_offsets(table: ProfileTable, slot: int, row: StoredProfile, state: Pro
         offsets.close_spans(slot)
 
 
-def _fill_sums(table: ProfileTable, slot: int, state: ProfileState, encoder: str) -> None:
+def _fill_sums(table: ProfileTable, slot: int, state: ProfileState, encoder: str, half_life_s: Float64Array) -> None:
+    own = []
     for sums in state.sums:
         part = OtherSums(sums.encoder, sums.sums, sums.mass, sums.time_ms)
         if part.encoder == encoder and fits(part, table.shape):
-            set_sums(table, slot, part)
+            own.append(part)
         else:
             table.other_sums.setdefault(slot, []).append(part)
+    if own:
+        set_sums(table, slot, own[0])
+    if len(own) > 1:
+        add_sums(table, [slot] * (len(own) - 1), own[1:], half_life_s)
 
 
 def _fill_recommended(table: ProfileTable, slot: int, state: ProfileState) -> None:
@@ -180,7 +196,7 @@ def _encode_states(snapshot: ProfileSnapshot) -> list[bytes]:
     rows = RowWriter(len(snapshot))
     columns = [column for column in snapshot.columns if column.field is not None]
     rows.constant(map_head(_CORE_FIELDS + len(columns)), _bytes("format"), _bytes(FORMAT), _bytes("recents"))
-    _write_log(rows, [a[name] for name in ("items", "types", "times", "ids")], _known(a["times"]))
+    _write_log(rows, [a[name] for name in ("items", "types", "times", "ids", "written")], _known(a["times"]))
     rows.constant(_bytes("pending"))
     _write_each(rows, snapshot, snapshot.pending, _event_log, EventLog())
     _write_sums(rows, snapshot)

@@ -16,12 +16,16 @@ FORMAT = 1
 
 
 class EventLog(msgspec.Struct, kw_only=True):
-    """Parallel arrays: ``items`` u64 (hashes of item ids), ``types`` u8, ``times`` i64 (UTC ms), ``ids`` u64."""
+    """Parallel arrays: ``items`` u64 (hashes of item ids), ``types`` u8, ``times`` i64 (UTC ms), ``ids`` u64.
+
+    ``written`` i64 is Kafka's time of the events (UTC ms); rows of release 0.1.0 and pending events lack it.
+    """
 
     items: bytes = b""
     types: bytes = b""
     times: bytes = b""
     ids: bytes = b""
+    written: bytes = b""
 
 
 class EncoderSums(msgspec.Struct, kw_only=True):
@@ -144,6 +148,12 @@ def _decoder(fields: frozenset[str]) -> "msgspec.msgpack.Decoder[ProfileState]":
     return msgspec.msgpack.Decoder(kind)
 
 
+def is_erased(state: ProfileState) -> bool:
+    """Return whether a profile holds nothing of a user who was forgotten, and has no event since."""
+    events = state.recents.items, state.pending.items, state.purchased_items
+    return state.forgotten_ms > 0 and not any(events) and not state.sums
+
+
 def encode_state(state: ProfileState) -> bytes:
     """Encode a profile as stored bytes."""
     return _encoder.encode(state)
@@ -164,7 +174,9 @@ def decode_state(data: bytes, user_id: str, fields: frozenset[str] = frozenset()
         ) from None
     _refuse_newer_format(state.format, user_id)
     for log in (state.recents, state.pending):
-        if not len(log.items) == len(log.times) == len(log.ids) == 8 * len(log.types):
+        if not len(log.items) == len(log.times) == len(log.ids) == 8 * len(log.types) or (
+            len(log.written) not in (0, len(log.ids))
+        ):
             raise StateError(
                 f"The stored profile of user {user_id!r} is broken (its events' columns differ in length): "
                 "restore the row from a backup."

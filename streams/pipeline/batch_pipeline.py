@@ -113,7 +113,7 @@ class BatchPipeline:
                 try:
                     slots = self._loader.fill(decoded, partition_of, rows, assignment.term)
                     entered()
-                    await self._apply(decoded, slots, assignment.term)
+                    held = await self._apply(decoded, slots, assignment)
                 except TableFull:
                     self._metrics.wait("dirty-budget")
                 except BaseException:
@@ -121,7 +121,7 @@ class BatchPipeline:
                     self._ownership.revoke()
                     raise
                 else:
-                    self._checkpointer.add(micro_batch)
+                    self._checkpointer.add(micro_batch, held)
                     self._dirty += len(partition_of)
                     return True
             await self._checkpointer.advanced(1.0)
@@ -140,13 +140,19 @@ class BatchPipeline:
             await self._checkpointer.advanced(1.0)
         return False
 
-    async def _apply(self, decoded: Decoded, slots: dict[str, int], term: int) -> None:
+    async def _apply(self, decoded: Decoded, slots: dict[str, int], assignment: Assignment) -> list[RecordBatch]:
+        """Apply events and commands; returns the batches that must not be acked with the others."""
         self.apply_index_updates()
+        held: list[RecordBatch] = []
         if decoded.events is not None:
-            await self._apply_events(decoded, decoded.events, slots, term)
+            await self._apply_events(decoded, decoded.events, slots, assignment.term)
         if decoded.commands is not None:
-            for user in self._apply_commands(decoded.commands, slots):
+            withdrawn = self._apply_commands(decoded.commands, slots)
+            for user in withdrawn:
                 await asyncio.to_thread(self._emitter.recommend, user, None)
+            if withdrawn:
+                held = _batches_of_commands(decoded)
+                self._checkpointer.tombstones.add(withdrawn, assignment.epoch, held)
             for topic, count in Counter(decoded.batches[index].topic for index in decoded.command_batch).items():
                 self._metrics.events(topic, "command", count)
         if decoded.refused or decoded.misplaced:
@@ -159,6 +165,7 @@ class BatchPipeline:
             self._metrics.rerouted(topic, count)
             records = sum(len(batch) for batch in decoded.batches if batch.topic == topic)
             self._warn_of_partitioner(topic, count, records)
+        return held
 
     def _warn_of_partitioner(self, topic: str, misplaced: int, records: int) -> None:
         if misplaced > _WARN_FROM and misplaced * 2 > records and time.monotonic() > self._warn_after:
@@ -201,6 +208,8 @@ class BatchPipeline:
             await asyncio.to_thread(self._emitter.write, records)
         if len(counted) == 0:
             return
+        if self._checkpointer.tombstones.users:
+            self._checkpointer.tombstones.came_back(events.user_ids[index] for index in counted.tolist())
         touched, causes = _last_event_of_each(event_slots, counted)
         await asyncio.to_thread(self._recommender.refresh, events, touched, causes, term)
 
@@ -219,10 +228,13 @@ class BatchPipeline:
         columns = (commands.user_ids, commands.sources, commands.offsets, commands.written)
         for user, log_id, offset, written_ms in zip(*columns, strict=True):
             slot = slots[user]
-            if table.offsets.apply_once(slot, log_id, offset):
+            if table.offsets.apply_once(slot, log_id, offset, written_ms):
                 table.wipe(slot, written_ms)
                 forgotten.append(user)
                 log.info("forgot a user", partition=int(table.partition[slot]))
+            elif table.forgotten[slot]:
+                # read again: the former owner may have ended before it repeated the tombstone
+                forgotten.append(user)
         return forgotten
 
 
@@ -236,6 +248,15 @@ def _partition_of_users(decoded: Decoded) -> dict[str, int]:
         partitions = [decoded.batches[index].partition for index in decoded.command_batch]
         partition_of |= zip(decoded.commands.user_ids, partitions, strict=True)
     return partition_of
+
+
+def _batches_of_commands(decoded: Decoded) -> list[RecordBatch]:
+    """Return the batches of a micro-batch that hold commands and no events."""
+    # batches of `rerouted` are not among them: to hold one of these would keep all events behind it in memory
+    assert decoded.commands is not None
+    topics = {source.topic for source in decoded.commands.sources}
+    indices = dict.fromkeys(decoded.command_batch)
+    return [decoded.batches[index] for index in indices if decoded.batches[index].topic in topics]
 
 
 def _last_event_of_each(slots: IntpArray, events: IntpArray) -> tuple[IntpArray, IntpArray]:

@@ -85,6 +85,7 @@ CORE_COLUMNS: tuple[ProfileColumn, ...] = (
     _column("types", np.uint8, _history),
     _column("times", np.int64, _history, blank=NO_TIME),
     _column("ids", np.uint64, _history),
+    _column("written", np.int64, _history),
     # float64, though stored as float32: a busy user's sums decay thousands of times, and roundings would add up
     _column("sums", np.float64, _sums, of_encoder=True),
     _column("total_weight", np.float64, _half_lives, of_encoder=True),
@@ -120,7 +121,7 @@ def bytes_per_user(shape: ProfileShape, feature_columns: Iterable[ProfileColumn]
     """Compute the memory of a user in the table, in bytes.
 
     >>> bytes_per_user(ProfileShape(history=20, dimension=64, half_lives=2))
-    4610
+    4770
     """
     total = _BYTES_BESIDE_COLUMNS
     for column in (*CORE_COLUMNS, *feature_columns):

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.events import EVENT_TYPES
 from streams.arrays import Float32Array, Float64Array, Int64Array, IntpArray, UInt64Array
 from streams.errors import PrefstreamError
 from streams.kafka.log_id import LogId
@@ -26,6 +27,13 @@ from streams.state.decayed_sums import NO_TIME, Sums, merge
 from streams.state.pending_events import PendingEvents
 from streams.state.profile_columns import CORE_COLUMNS, ProfileColumn
 from streams.state.profile_shape import ProfileShape
+
+NO_TIMESTAMP = np.iinfo(np.int64).max
+"""Kafka's time of an event whose record has none: the event counts as written after every command."""
+
+PURCHASE = EVENT_TYPES.index("purchase")
+
+_RECENTS = ("items", "rows", "types", "times", "ids", "written")
 
 
 class OtherSums(NamedTuple):
@@ -52,6 +60,7 @@ class ProfileTable:
     types: NDArray[np.uint8]
     times: Int64Array
     ids: UInt64Array
+    written: Int64Array  # Kafka's time of the events (UTC ms); NO_TIMESTAMP where it had none
     sums: Float64Array
     total_weight: Float64Array
     sums_time: Int64Array
@@ -219,16 +228,30 @@ class ProfileTable:
         self.dirty[slots] = self.saving[slots] = False
 
     def wipe(self, slot: int, written_ms: int) -> None:
-        """Forget a user. Only applied offsets and counters stay, so that no replay brings the user back.
+        """Forget what was written about a user up to ``written_ms``, Kafka's time of the command (UTC milliseconds).
 
-        ``written_ms`` is Kafka's time of the command (UTC milliseconds). Topics have no common order, so an event that
-        was written before the command may be read after it.
+        Topics have no common order: an event that was written before the command may be read after it, and an event
+        that was written after the command may be read before it. Such events stay if they are still in the recents.
+        Applied offsets and counters stay too, so that no replay brings the user back. All else goes: sums can't tell
+        their events apart.
         """
         self.forgotten_ms[slot] = max(int(self.forgotten_ms[slot]), written_ms)
+        later = (self.times[slot] != NO_TIME) & (self.written[slot] > self.forgotten_ms[slot])
+        count = int(later.sum())
+        kept = {name: self.arrays[name][slot, later] for name in _RECENTS}
         self._clear(np.array([slot], np.intp), (column for column in self.columns if not column.kept_when_forgotten))
+        for name, values in kept.items():
+            self.arrays[name][slot, :count] = values
+        bought = np.flatnonzero(kept["types"] == PURCHASE)[: self.shape.purchases]
+        self.purchased_items[slot, : len(bought)] = kept["items"][bought]
+        self.purchased_times[slot, : len(bought)] = kept["times"][bought]
+        ids = kept["ids"][: self.shape.duplicate_window]
+        self.seen[slot, : len(ids)] = ids[::-1]
+        self.seen_count[slot] = len(ids)
         self.pending.drop(slot)
         self.other_sums.pop(slot, None)
-        self.dirty[slot] = self.forgotten[slot] = True
+        self.dirty[slot] = True
+        self.forgotten[slot] = count == 0
 
     def version_number(self, version: str) -> int:
         """Return the index of an encoder version in ``encoder_versions``; a new version is appended."""

@@ -11,15 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.index.item_index import ItemIndex
-from schemas.events import EVENT_TYPES
 from streams.arrays import Float32Array, Int64Array, IntpArray
 from streams.decode.event_batch import EventBatch
 from streams.state.decayed_sums import NO_TIME, Sums, fold
 from streams.state.pending_events import PendingEvent
-from streams.state.profile_table import ProfileTable
+from streams.state.profile_table import NO_TIMESTAMP, PURCHASE, ProfileTable
 from streams.state.profile_update_kernel import APPLIED, Events, Gone, Profiles, count_events
-
-PURCHASE = EVENT_TYPES.index("purchase")
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def apply_batch(
         rows=index.rows(batch.items),
         types=batch.types,
         times=batch.times,
-        written=batch.written,
+        written=np.where(batch.written == 0, NO_TIMESTAMP, batch.written),
     )
     profiles = Profiles(
         applied_offsets=table.applied_offsets,
@@ -105,6 +102,7 @@ def apply_batch(
         types=table.types,
         times=table.times,
         ids=table.ids,
+        written=table.written,
         purchased_items=table.purchased_items,
         purchased_times=table.purchased_times,
     )

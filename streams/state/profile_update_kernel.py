@@ -47,6 +47,7 @@ class Profiles(NamedTuple):
     types: UInt8Array
     times: Int64Array
     ids: UInt64Array
+    written: Int64Array
     purchased_items: UInt64Array
     purchased_times: Int64Array
 
@@ -92,6 +93,7 @@ def _signature() -> Any:
         types=types.uint8[:, ::1],
         times=int_rows,
         ids=hash_rows,
+        written=int_rows,
         purchased_items=hash_rows,
         purchased_times=int_rows,
     )
@@ -150,8 +152,7 @@ def count_events(empty: int, purchase: int, events: Events, profiles: Profiles, 
         profiles.seen_count[slot] = count + 1
         kind, time = events.types[event], events.times[event]
         profiles.applied[slot, kind] += 1
-        # an event without a time counts as written after the command
-        if events.written[event] != 0 and events.written[event] <= profiles.forgotten_ms[slot]:
+        if events.written[event] <= profiles.forgotten_ms[slot]:
             outcome[event] = FORGOTTEN
             continue
         outcome[event] = APPLIED
@@ -183,11 +184,13 @@ def count_events(empty: int, purchase: int, events: Events, profiles: Profiles, 
                 profiles.types[slot, later] = profiles.types[slot, later - 1]
                 profiles.times[slot, later] = profiles.times[slot, later - 1]
                 profiles.ids[slot, later] = profiles.ids[slot, later - 1]
+                profiles.written[slot, later] = profiles.written[slot, later - 1]
             profiles.items[slot, place] = events.items[event]
             profiles.rows[slot, place] = events.rows[event]
             profiles.types[slot, place] = kind
             profiles.times[slot, place] = time
             profiles.ids[slot, place] = id_
+            profiles.written[slot, place] = events.written[event]
         if leaves[3] != empty:
             gone.slots[left] = slot
             gone.items[left], gone.rows[left], gone.types[left], gone.times[left], gone.ids[left] = leaves

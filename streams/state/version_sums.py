@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from streams.arrays import Float64Array, IntpArray, floats
-from streams.state.decayed_sums import NO_TIME, Sums, merge
+from streams.state.decayed_sums import NO_TIME, Sums, merge, rank_in_group
 from streams.state.embedding_map import EmbeddingMap
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import OtherSums, ProfileTable
@@ -58,8 +58,7 @@ def change_encoder(
         if part.encoder == version and fits(part, shape)
     ]
     if own:
-        owners = np.array([slot for slot, _ in own], np.intp)
-        table.sums[owners], table.total_weight[owners], table.sums_time[owners] = _unpack([part for _, part in own])
+        add_sums(table, [slot for slot, _ in own], [part for _, part in own], half_life_s)
         for slot, part in own:
             drop_part(table, slot, part)
     return map_into(table, list(table.other_sums), maps, half_life_s)
@@ -75,6 +74,21 @@ def set_sums(table: ProfileTable, slot: int, part: OtherSums) -> None:
     table.sums[slot] = floats(part.sums).reshape(table.sums.shape[1:])
     table.total_weight[slot] = floats(part.total_weight)
     table.sums_time[slot] = part.time_ms
+
+
+def add_sums(table: ProfileTable, slots: list[int], parts: list[OtherSums], half_life_s: Float64Array) -> None:
+    """Add parts in the vector space of the active encoder to their slots' own sums.
+
+    ``slots`` holds the slot of each part. A slot may have several parts of one encoder version: they hold different
+    events.
+    """
+    owners = np.array(slots, np.intp)
+    turns = rank_in_group(owners)
+    for turn in range(int(turns.max(initial=-1)) + 1):
+        owner = owners[turns == turn]
+        own = Sums(table.sums[owner], table.total_weight[owner], table.sums_time[owner])
+        part = _unpack([parts[index] for index in np.flatnonzero(turns == turn).tolist()])
+        table.sums[owner], table.total_weight[owner], table.sums_time[owner] = merge(own, part, half_life_s)
 
 
 def drop_part(table: ProfileTable, slot: int, part: OtherSums) -> None:

@@ -139,7 +139,7 @@ async def _measure(stack: Stack, folder: Path, users: workload.Users, items: int
                 slots = table.allocate(missed, 0, _TERM)
                 for user, slot in zip(missed, slots.tolist(), strict=True):
                     if user in rows:
-                        fill_slot(table, slot, rows[user], encoder.manifest.version, index)
+                        fill_slot(table, slot, rows[user], encoder.manifest.version, index, sums.half_life_s)
                 clock.note("load", len(missed), time.process_time() - start)
             slots = np.fromiter((table.slot_of[user] for user in events.user_ids), np.intp, len(events))
             clock.time("update", len(chunk), lambda e=events, s=slots: apply_batch(table, e, s, index, sums))

@@ -19,7 +19,7 @@ from streams.settings import Settings
 from streams.state.profile_columns import ProfileColumn, bytes_per_user
 from streams.state.profile_table import ProfileTable
 from streams.worker.feature_table import FEATURES, features_of
-from tests.unit.streams.profile_model import DIMENSION, SHAPE, Ev, batch_of
+from tests.unit.streams.profile_model import CONFIG, DIMENSION, SHAPE, Ev, batch_of
 
 ROOT = Path(__file__).parents[4]
 
@@ -83,7 +83,7 @@ def test_a_column_is_declared_once_and_is_found_everywhere(table: ProfileTable) 
     assert not table.arrays["events_by_hour"].any()
     assert set(table.arrays["level"].tolist()) == {-1}
     # and loaded
-    fill_slot(table, int(again[3]), row, "v1", ItemIndex(DIMENSION))
+    fill_slot(table, int(again[3]), row, "v1", ItemIndex(DIMENSION), CONFIG.half_life_s)
     assert table.arrays["events_by_hour"][again[3], 7] == 3_000_000_000
     assert table.arrays["level"][again[3]] == 5
 
@@ -93,11 +93,11 @@ def test_a_row_without_the_columns_and_one_of_a_newer_release_count_as_blank(tab
     row = encode_rows(take_snapshot(plain, plain.allocate(["anna"], 0, 1), "v1"), 1, 60)[0]
     slot = int(table.find(["anna"])[0])
     table.arrays["level"][slot] = 3
-    fill_slot(table, slot, row, "v1", ItemIndex(DIMENSION))
+    fill_slot(table, slot, row, "v1", ItemIndex(DIMENSION), CONFIG.half_life_s)
     assert table.arrays["level"][slot] == -1
     table.arrays["level"][slot] = 100  # beyond what this release knows
     newer = encode_rows(take_snapshot(table, table.find(["anna"]), "v1"), 2, 60)[0]
-    fill_slot(table, slot, newer, "v1", ItemIndex(DIMENSION))
+    fill_slot(table, slot, newer, "v1", ItemIndex(DIMENSION), CONFIG.half_life_s)
     assert table.arrays["level"][slot] == -1
 
 

@@ -191,7 +191,7 @@ def test_what_was_given_and_taken_outlives_the_worker_and_is_forgotten_with_the_
     fresh = ProfileTable(4, SHAPE, QUALITY_COLUMNS)
     fresh.set_logs(COLUMNS)
     fresh.allocate(["anna"], PARTITION, 2)
-    fill_slot(fresh, 0, row, MODEL, shop.index)
+    fill_slot(fresh, 0, row, MODEL, shop.index, CONFIG.half_life_s)
     for name in ("recommended_items", "recommended_reasons", "recommendation_id_hash"):
         assert fresh.arrays[name][0].tolist() == shop.table.arrays[name][0].tolist()
     assert fresh.encoder_versions[fresh.recommended_by[0]] == MODEL
@@ -218,7 +218,7 @@ def test_a_reason_of_a_newer_release_counts_as_none() -> None:
     row = encode_rows(take_snapshot(shop.table, shop.slots(["anna"]), MODEL), 1, 60)[0]
     shop.table.evict(shop.slots(["anna"]))
     slot = int(shop.slots(["anna"])[0])
-    fill_slot(shop.table, slot, row, MODEL, shop.index)
+    fill_slot(shop.table, slot, row, MODEL, shop.index, CONFIG.half_life_s)
     shop.see(("anna", ITEMS[1], CLICK), ("anna", ITEMS[2], CLICK))
     assert (shop.count("online_events_total"), shop.count("online_hits_total")) == (2, 1)
 

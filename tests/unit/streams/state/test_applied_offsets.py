@@ -42,7 +42,7 @@ class Owned:
         self.table.set_logs([(TOPIC, TOPIC_ID), ("profile-commands", "id-2")])
         self.table.allocate(["anna"], partition, 1)
         if row is not None:
-            fill_slot(self.table, 0, row, "v1", ItemIndex(2))
+            fill_slot(self.table, 0, row, "v1", ItemIndex(2), np.array([60.0]))
         self.applied = list(applied)
 
     def apply(self, log: LogId, offset: int) -> None:
@@ -193,7 +193,7 @@ def test_a_row_keeps_some_bytes_for_each_log(logs: int) -> None:
     row = encode_rows(take_snapshot(table, np.array([0]), "v1"), 1, 0)[0]
     assert len(row.state) < 400 + 50 * logs
     loaded = make_table()
-    fill_slot(loaded, 0, row, "v1", ItemIndex(2))
+    fill_slot(loaded, 0, row, "v1", ItemIndex(2), np.array([60.0]))
     assert loaded.offsets.others == table.offsets.others
     assert loaded.offsets.look(0, LogId(TOPIC, "a" * 22, 10)) == OtherLog(70_001, 1_000, 20_000)
 

@@ -18,7 +18,7 @@ from streams.state.decayed_sums import NO_TIME
 from streams.state.pending_events import PendingEvent
 from streams.state.profile_columns import bytes_per_user
 from streams.state.profile_shape import ProfileShape
-from streams.state.profile_table import ProfileTable, TableFull
+from streams.state.profile_table import NO_TIMESTAMP, ProfileTable, TableFull
 from streams.state.profile_update import apply_batch, fold_pending, fold_spilled
 from streams.stores.base import StoredProfile
 from tests.unit.streams.profile_model import (
@@ -60,7 +60,7 @@ def rows_of(table: ProfileTable, number: int = 1) -> dict[str, StoredProfile]:
 def load(rows: dict[str, StoredProfile], table: ProfileTable, index: ItemIndex, encoder: str = ENCODER) -> None:
     slots = table.allocate(list(rows), PARTITION, 2)
     for slot, row in zip(slots.tolist(), rows.values(), strict=True):
-        fill_slot(table, slot, row, encoder, index)
+        fill_slot(table, slot, row, encoder, index, CONFIG.half_life_s)
 
 
 EVERYWHERE = (
@@ -162,7 +162,7 @@ def test_a_shorter_history_than_the_rows_folds_what_no_longer_fits() -> None:
     small = make_table(shape=shape)
     for row in rows_of(table).values():
         slot = int(small.allocate(["anna"], PARTITION, 2)[0])
-        fold_spilled(small, slot, fill_slot(small, slot, row, ENCODER, index), index, CONFIG)
+        fold_spilled(small, slot, fill_slot(small, slot, row, ENCODER, index, CONFIG.half_life_s), index, CONFIG)
     assert small.dirty[slot]
     models = Models(shape)
     models.take(events, {*ITEMS})
@@ -268,7 +268,7 @@ def test_wiping_keeps_fences_and_counters_alone() -> None:
     fill(table, index, [*clicks(9), Ev("anna", "red", "x", 2, 5, 50, LogId("clicks", "id-0", 7))])
     slot = table.slot_of["anna"]
     applied_offsets, applied = applied_offsets_of(table, slot), table.applied[slot].tolist()
-    table.wipe(slot, 0)
+    table.wipe(slot, NO_TIMESTAMP)
     row = rows_of(table)["anna"]
     blank = make_table()
     blank.allocate(["anna"], PARTITION, 1)

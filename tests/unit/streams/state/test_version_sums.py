@@ -1,5 +1,6 @@
 """Users between encoder versions: nothing of the sums is lost on the way, and two spaces never meet."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from schemas.ids import id_hash
 from streams.arrays import Float64Array
 from streams.checkpoint.profile_rows import encode_rows, fill_slot
 from streams.checkpoint.snapshot import end_save, take_snapshot
-from streams.checkpoint.stored_profile import decode_state
+from streams.checkpoint.stored_profile import decode_state, encode_state
 from streams.rank.head_inputs import head_inputs
 from streams.state.decayed_sums import NO_TIME, Sums, fold
 from streams.state.embedding_map import EmbeddingMap, fit, nearest_half_lives
@@ -92,7 +93,7 @@ class Worker:
     def load(self, rows: dict[str, StoredProfile]) -> set[str]:
         slots = self.table.allocate(list(rows), PARTITION, 2)
         for slot, row in zip(slots.tolist(), rows.values(), strict=True):
-            fill_slot(self.table, slot, row, self.version, INDEXES[self.version])
+            fill_slot(self.table, slot, row, self.version, INDEXES[self.version], CONFIG.half_life_s)
         return map_into(self.table, slots.tolist(), self.maps[self.version], CONFIG.half_life_s)
 
     def older(self, user: str = "anna") -> Sums:
@@ -295,3 +296,35 @@ def test_a_map_says_how_much_it_explains(noise: float) -> None:
     missed = np.square(vectors.astype(np.float32) @ found.matrix - snapshot).sum() / np.square(snapshot).sum()
     assert found.explained == pytest.approx(1 - missed, abs=1e-5)
     assert (found.explained > 1 - 1e-5) == (noise == 0.0)
+
+
+@pytest.mark.parametrize("served_by", ["v1", "v2"])
+def test_two_parts_of_one_version_are_added(served_by: str) -> None:
+    """Regression: only the last part was kept, so that the events of the other were lost."""
+    model, rows = ProfileModel(shape_of("v1")), []
+    for first in (0, 20):
+        worker = Worker()
+        for number in range(first, first + 9):
+            worker.take(click(number))
+        rows.append(worker.save()["anna"])
+    for number in (*range(6), *range(20, 26)):
+        time_ms, item = 1_000 * number, ITEMS[number % len(ITEMS)]
+        model.folded.append((time_ms, item, number % 3))
+    states = [decode_state(row.state, row.user_id) for row in rows]
+    states[0].sums += states[1].sums
+    both = msgspec.structs.replace(rows[0], state=encode_state(states[0]))
+    worker = Worker(served_by)
+    worker.load({"anna": both})
+    worker.switch("v1")
+    assert_knows_all(worker, model)
+
+
+def test_parts_of_one_version_in_memory_are_added_when_it_serves_again() -> None:
+    worker = Worker("v2")
+    parts = [
+        OtherSums("v1", np.full((2, DIMENSION), n, "<f4").tobytes(), np.full(2, n, "<f4").tobytes(), 7) for n in (1, 2)
+    ]
+    worker.table.allocate(["anna"], PARTITION, 1)
+    worker.table.other_sums[worker.table.slot_of["anna"]] = parts
+    worker.switch("v1")
+    assert worker.older().total_weight.tolist() == [[3.0, 3.0]]
