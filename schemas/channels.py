@@ -85,7 +85,8 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     ),
     Channel(
         topic="rerouted",
-        summary="Events that came on another partition than their user's; a worker sends them on, byte for byte.",
+        summary="Events that came on another partition than their user's; a worker sends them on, byte for byte. "
+        "Their Kafka timestamp is the time of the sending on.",
         key=_OWNER_KEY,
         messages=("click", "browse", "purchase"),
         actions=("send", "receive"),

@@ -20,7 +20,9 @@ class DecodeReason(StrEnum):
     OUT_OF_RANGE = "out-of-range"
     UNSUPPORTED_CONTENT_TYPE = "unsupported-content-type"
     TIME_IN_FUTURE = "time-in-future"
+    TOO_LARGE = "too-large"
     PROFILE_UNREADABLE = "profile-unreadable"
+    PROFILE_NEWER = "profile-newer"
 
 
 class DecodeError(PrefstreamError):

@@ -14,6 +14,19 @@ from schemas.errors import DecodeError, DecodeReason
 _PATH = re.compile(r" - at `\$([^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `([^`]*)`")
 _WRONG_TYPE = re.compile(r"^(Expected `[^`]*`, got `|Invalid base64)")
+_TYPE_NAMES = re.compile(r"(?P<before>^expected |, got )`(?P<names>[^`]*)`")
+
+# msgspec names types as Python does; senders may write in any language
+_PLAIN_NAMES = {
+    "str": "a text",
+    "bytes": "a text in base64",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
 
 
 def explain(struct_type: type, value: bytes, error: Exception) -> DecodeError:
@@ -48,7 +61,24 @@ def _of_validation(struct_type: type, sentence: str) -> DecodeError:
     subject = f"`{path}` of the {message}" if path else f"the {message}"
     choices = _choices(struct_type, path)
     expected = f", expected {' or '.join(choices)}" if choices else ""
-    return DecodeError(reason, path or None, f"{subject}: {problem[:1].lower()}{problem[1:]}{expected}")
+    return DecodeError(reason, path or None, f"{subject}: {_in_plain_words(problem)}{expected}")
+
+
+def _in_plain_words(problem: str) -> str:
+    """A sentence of msgspec with the types named as in JSON.
+
+    >>> _in_plain_words("Expected `float | null`, got `str`")
+    'expected a number, got a text'
+    """
+    return _TYPE_NAMES.sub(_plain_name, problem[:1].lower() + problem[1:])
+
+
+def _plain_name(found: re.Match[str]) -> str:
+    names, got = found["names"].split(" | "), found["before"] == ", got "
+    if got and names == ["float"]:
+        return f"{found['before']}a number with a fraction"  # else it reads: expected a whole number, got a number
+    named = [name for name in names if name != "null"] or names  # null stands for a field that is left out
+    return found["before"] + " or ".join(_PLAIN_NAMES.get(name, f"`{name}`") for name in named)
 
 
 def _choices(struct_type: type, field: str) -> list[str]:

@@ -5,7 +5,8 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from schemas import headers as kafka
-from schemas.fields import Offset, Partition
+from schemas.dead_letter import NO_TIMESTAMP_MS
+from schemas.fields import MAX_INT64, Offset, Partition
 from schemas.headers import PREFIX, AnyHeaders, Headers
 
 # other names than in dead_letter.py, because a re-routed event can become a dead letter and then has both
@@ -13,6 +14,7 @@ ORIGIN_TOPIC_HEADER: Final = PREFIX + "origin-topic"
 ORIGIN_TOPIC_ID_HEADER: Final = PREFIX + "origin-topic-id"
 ORIGIN_PARTITION_HEADER: Final = PREFIX + "origin-partition"
 ORIGIN_OFFSET_HEADER: Final = PREFIX + "origin-offset"
+ORIGIN_TIMESTAMP_HEADER: Final = PREFIX + "origin-timestamp"
 
 # field of Rerouted -> its header
 REROUTED_HEADERS: Final = {
@@ -20,6 +22,7 @@ REROUTED_HEADERS: Final = {
     "topic_id": ORIGIN_TOPIC_ID_HEADER,
     "partition": ORIGIN_PARTITION_HEADER,
     "offset": ORIGIN_OFFSET_HEADER,
+    "timestamp_ms": ORIGIN_TIMESTAMP_HEADER,
 }
 _OWN_HEADERS: Final = frozenset(REROUTED_HEADERS.values())
 
@@ -31,6 +34,19 @@ class Rerouted(Struct, kw_only=True, frozen=True, gc=False):
     topic_id: Annotated[str, Meta(description="Kafka's id of that topic; a topic that is created anew has another id.")]
     partition: Annotated[Partition, Meta(description="Partition that the event was read from first.")]
     offset: Annotated[Offset, Meta(description="Offset that the event was read at first.")]
+    timestamp_ms: (
+        Annotated[
+            int,
+            Meta(
+                ge=NO_TIMESTAMP_MS,
+                le=MAX_INT64,
+                description="Kafka timestamp of the record that was read first, in milliseconds since 1970-01-01 UTC; "
+                "-1 when it had none. The event's time is judged by it. Release 0.1.0 did not write the header: the "
+                "record's own timestamp is then that of the first record.",
+            ),
+        ]
+        | None
+    ) = None
 
     def to_headers(self, original: AnyHeaders = ()) -> list[tuple[str, bytes | None]]:
         """The record's own headers (its content type among them), then where it was read."""
@@ -40,15 +56,26 @@ class Rerouted(Struct, kw_only=True, frozen=True, gc=False):
             (ORIGIN_PARTITION_HEADER, b"%d" % self.partition),
             (ORIGIN_OFFSET_HEADER, b"%d" % self.offset),
         ]
-        return [(name, value) for name, value in original or () if name not in _OWN_HEADERS] + mine
+        if self.timestamp_ms is not None:
+            mine.append((ORIGIN_TIMESTAMP_HEADER, b"%d" % self.timestamp_ms))
+        return [*own_headers(original), *mine]
 
     @classmethod
     def from_headers(cls, headers: AnyHeaders) -> "Rerouted":
         """Read the headers of a re-routed event; ``DecodeError`` (malformed) if a header is missing or broken."""
         headers = list(headers or ())
+        has_timestamp = kafka.find(headers, ORIGIN_TIMESTAMP_HEADER) is not None
         return cls(
             topic=kafka.text(headers, ORIGIN_TOPIC_HEADER),
             topic_id=kafka.text(headers, ORIGIN_TOPIC_ID_HEADER),
             partition=kafka.number(headers, ORIGIN_PARTITION_HEADER),
             offset=kafka.number(headers, ORIGIN_OFFSET_HEADER),
+            timestamp_ms=(
+                kafka.number(headers, ORIGIN_TIMESTAMP_HEADER, smallest=NO_TIMESTAMP_MS) if has_timestamp else None
+            ),
         )
+
+
+def own_headers(headers: AnyHeaders) -> list[tuple[str, bytes | None]]:
+    """Headers that the event had before it was re-routed."""
+    return [(name, value) for name, value in headers or () if name not in _OWN_HEADERS]

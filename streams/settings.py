@@ -94,7 +94,11 @@ class Kafka(Section):
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
     """Partitions of the topics that `topics create` makes. As many workers can share the load."""
     input_retention_h: Annotated[float, Field(gt=0)] = 168.0
-    """Hours that the inputs made by `topics create` keep records. The rest of a forgotten user expires with them."""
+    """Hours that the inputs made by `topics create` keep records. What is left of a forgotten user expires after the
+    last of them, as the broker tells; this setting counts if the broker does not tell."""
+    max_rerouted_bytes: Annotated[int, Field(ge=4096, le=1 << 30)] = 1 << 20
+    """Bytes of a record, uncompressed and with its headers, that a worker may send to `rerouted`. A larger event on the
+    wrong partition becomes a dead letter. Raise `max.message.bytes` of an existing `rerouted` before this setting."""
     tls: Tls = Tls()
     sasl: Sasl | None = None
 

@@ -68,7 +68,7 @@ LABELS: Final = {
         "waits",
         "reason",
     ): "`unequal-partitions` (the inputs have unequal partition counts), `dirty-budget` (too many unsaved "
-    "users), `store`, `term`.",
+    "users), `store`, `term`, `unassigned-partitions` (the group has left partitions out).",
     ("encoder_info", "version"): "Encoder version.",
     ("broker_errors", "error"): "Name of the error in librdkafka, such as `_TRANSPORT`, `_ALL_BROKERS_DOWN`.",
     ("online_events", "model"): _MODEL,

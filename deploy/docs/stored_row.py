@@ -43,8 +43,8 @@ The three vectors have as many numbers as the encoder's item vectors. Each is of
 user's taste is unknown, as no item of the user's events has a vector yet. What they stand for is in [Recents and
 sums](../explanation/recents-and-sums.md).
 
-The row of a forgotten user keeps the counters, the applied offsets and `forgotten_ms` only, and expires after
-[`kafka.input_retention_h`](settings.md#kafka)."""
+The row of a forgotten user keeps the counters, the applied offsets and `forgotten_ms` only. It expires once no input
+can hold an event from before ([Forget a user](../how-to/forget-a-user.md#what-happens-to-the-data))."""
 
 EXAMPLE = """\
 To read the rows of a Cassandra cluster in Python:
@@ -83,11 +83,14 @@ OTHER_TABLES: Final = {
         {"name": "Always `global`.", "term": "The last term that was taken."},
     ),
     "owners": (
-        "Who owns each partition of the inputs.",
+        "Who owns each partition of the inputs. A negative partition is a note of what newer workers have begun: minus "
+        "the contract that knows it, with a sentence on what has to be drained before an older release may start.",
         {
-            "partition": "Number of the partition.",
-            "term": "The largest term that was taken for the partition.",
-            "worker": "Id of the worker that took the term; a worker draws a new id at each start.",
+            "partition": "Number of the partition; or minus a contract.",
+            "term": "The largest term that was taken for the partition; 0 in a note.",
+            "worker": "Name of the worker that took the term: an id, which a worker draws at each start, a slash, and "
+            "the worker's contract. A name without a contract is of a release that does not tell it. In a note, the "
+            "sentence.",
         },
     ),
     "trending": (
@@ -156,6 +159,7 @@ EVENT_LOG: Final = {
     ),
     "times": ("bytes, `int64`", "Event times."),
     "ids": ("bytes, `uint64`", "Hashes of the event ids."),
+    "written": ("bytes, `int64`", "Kafka's times of the events. Rows of release 0.1.0 and pending events lack it."),
 }
 SUMS: Final = {
     "encoder": ("text", "Encoder version in whose vector space the sums are."),
@@ -186,6 +190,7 @@ FIELD_OF: Final = {
     "types": "`recents.types`",
     "times": "`recents.times`",
     "ids": "`recents.ids`",
+    "written": "`recents.written`",
     "sums": "`sums[].sums`",
     "total_weight": "`sums[].mass`",
     "sums_time": "`sums[].time_ms`",
@@ -202,6 +207,7 @@ FIELD_OF: Final = {
     "duplicates": "`counters.duplicates`",
     "pending_dropped": "`counters.pending_dropped`",
     "applied_offsets": "`fences`",
+    "first_offsets": "`firsts`",
     "partition": "`partition` of the row",
     "term": "`version` of the row",
     "forgotten": "expiry of the row",

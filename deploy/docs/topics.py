@@ -13,7 +13,7 @@ from schemas.codec import FORMATS, decode
 from schemas.documents import schema_documents
 from schemas.errors import DecodeReason
 from schemas.headers import CONTENT_TYPE
-from streams.kafka.topics import LARGEST_INPUT_BYTES, wanted_topics
+from streams.kafka.topics import wanted_topics
 from streams.settings import Settings
 
 INTRO = """\
@@ -113,8 +113,12 @@ REASONS: Final = {
     DecodeReason.WRONG_TYPE: "A field has another type than the table says.",
     DecodeReason.OUT_OF_RANGE: "A value is outside of its range; also an event time in seconds, and NaN or Infinity.",
     DecodeReason.UNSUPPORTED_CONTENT_TYPE: f"The header `{CONTENT_TYPE}` names a format that prefstream does not read.",
-    DecodeReason.TIME_IN_FUTURE: "The event time is more than `profiles.max_future_s` after the Kafka timestamp.",
+    DecodeReason.TIME_IN_FUTURE: "The event time is more than `profiles.max_future_s` after the Kafka timestamp "
+    "of the record, or of the record that was rerouted.",
+    DecodeReason.TOO_LARGE: "The record is on another partition than its user's, and larger than "
+    "`kafka.max_rerouted_bytes`.",
     DecodeReason.PROFILE_UNREADABLE: "The user's row in the store is broken, so the event can't be applied.",
+    DecodeReason.PROFILE_NEWER: "A newer release wrote the user's row in the store. This worker can't read it.",
 }
 
 EXAMPLES: Final = {
@@ -217,8 +221,8 @@ def _retention(topic: NewTopic) -> str:
         return "the last record of each key"
     hours = int(_config(topic)["retention.ms"]) / 3_600_000
     kept = f"`kafka.input_retention_h` ({hours:g} hours)"
-    largest = int(_config(topic).get("max.message.bytes", LARGEST_INPUT_BYTES))
-    return kept if largest == LARGEST_INPUT_BYTES else f"{kept}; records of up to {largest >> 20} MiB"
+    largest = int(_config(topic).get("max.message.bytes", 0))
+    return f"{kept}; records of up to {largest >> 20} MiB" if largest else kept
 
 
 def _key(channel: Channel) -> str:

@@ -76,10 +76,10 @@ def start(folder: Path, known: Record, names: Iterable[str], progress: Progress,
     return known
 
 
-def stop(folder: Path, names: Iterable[str], *, kill: bool) -> bool:
-    """End those of ``names`` that run; returns whether any of them ran."""
+def stop(folder: Path, names: Iterable[str], *, kill: bool) -> list[Process]:
+    """End those of ``names`` that run; returns the processes that ran."""
     if not (folder / record.FILE).exists():
-        return False
+        return []
     with record.locked(folder):
         known = record.read(folder)
         servers = {name: known.servers[name] for name in names if name in known.servers}
@@ -87,7 +87,7 @@ def stop(folder: Path, names: Iterable[str], *, kill: bool) -> bool:
         for name, server in servers.items():
             known = known.with_server(name, ServerRecord(server.ports))
         record.write(folder, known)
-    return bool(ended)
+    return ended
 
 
 def log_of(folder: Path, name: str) -> Path:

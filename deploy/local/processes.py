@@ -92,6 +92,29 @@ def end(processes: Iterable[Process], *, kill: bool = False, grace_s: float = 20
     return ran
 
 
+def wait_until_collected(processes: Sequence[Process], timeout_s: float) -> None:
+    """Wait until no pid of these ended processes exists: until init has collected them, which may take seconds.
+
+    Where nothing collects them, as in a container without an init, it gives up after ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    while any(_is_listed(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+
+
+def _is_listed(process: Process) -> bool:
+    """Whether this ended process is still in the table of processes, as a zombie."""
+    if mark_of(process.pid) is not None:
+        return False  # another process has the pid
+    try:
+        os.kill(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return False  # another user's process has the pid
+    return True
+
+
 def _send(process: Process, number: signal.Signals) -> None:
     if is_alive(process):
         try:

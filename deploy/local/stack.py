@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 TIMEOUT_S = 120.0
+COLLECTED_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,13 @@ def up(
 
 
 def down(folder: Path) -> bool:
-    """End the servers of this folder and no other process; their data stay. Returns whether any ran."""
-    return lifecycle.stop(folder.resolve(), SERVERS, kill=False)
+    """End the servers of this folder and no other process; their data stay. Returns whether any ran.
+
+    When it returns, `ps` does not show the servers any more.
+    """
+    ended = lifecycle.stop(folder.resolve(), SERVERS, kill=False)
+    processes.wait_until_collected(ended, COLLECTED_S)
+    return bool(ended)
 
 
 @contextmanager
@@ -121,7 +127,7 @@ def start_server(folder: Path, name: str, *, progress: Progress = _quiet, timeou
 def stop_server(folder: Path, name: str, *, kill: bool = False) -> bool:
     """End "kafka" or "cassandra"; ``kill`` gives it no time to close its files. Returns whether it ran."""
     _check_name(name)
-    return lifecycle.stop(folder.resolve(), (name,), kill=kill)
+    return bool(lifecycle.stop(folder.resolve(), (name,), kill=kill))
 
 
 def status(folder: Path) -> Status:

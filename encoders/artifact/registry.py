@@ -58,8 +58,11 @@ class EncoderRegistry:
             return self.first
         folders = self.paths()
         if version not in folders:
+            known = (
+                name if path.name == name else f"{name} (folder {path.name})" for name, path in sorted(folders.items())
+            )
             raise EncoderError(
-                f"There is no folder of encoder version {version!r} in '{self._folder}' (known: "
-                f"{', '.join(sorted(folders))}): copy the encoder folder there, or set encoder.folders."
+                f"There is no folder of encoder version {version!r} in '{self._folder}' (known: {', '.join(known)}): "
+                "copy the encoder folder there, or set encoder.folders."
             )
         return manifest.load(folders[version])

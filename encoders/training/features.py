@@ -40,6 +40,8 @@ class FeatureTable:
         inputs = self.dense.read(items)
         self.field_weights = {name: w for name, w in field_weights.items() if name != "price" or PRICES not in inputs}
         features = [{} if item is None else hashed_text.features(item, self.field_weights, buckets) for item in items]
+        self.fields = [name for name in self.field_weights if any(_has(item, name) for item in items)]
+        """The fields of the texts that at least one item has."""
         counts = Counter(bucket for weight_of in features for bucket in weight_of)
         kept = sorted(bucket for bucket, count in counts.items() if count >= least_items)
         self.bucket_of: Int64Array = np.array(kept, np.int64)
@@ -56,3 +58,7 @@ class FeatureTable:
             for j, (feature, weight) in enumerate(row):
                 ids[i, j], weights[i, j] = feature, weight
         self.features = Features(ids, weights, len(kept), inputs)
+
+
+def _has(item: CatalogItem | None, field: str) -> bool:
+    return item is not None and getattr(item, field) not in (None, "", [], {})

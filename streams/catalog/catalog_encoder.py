@@ -25,6 +25,7 @@ from schemas.errors import DecodeError, DecodeReason
 from schemas.headers import content_type
 from streams.decode.dead_letter import Refused, dead_letter
 from streams.emit.producer import Emitter
+from streams.kafka.unread import unread
 from streams.monitoring.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -125,7 +126,9 @@ class CatalogEncoder:
                 reached |= self._commit(consumer, messages)
                 if time.monotonic() > looked + _LAGS_EVERY_S:
                     looked = time.monotonic()
-                    self.lags = _lags(consumer, reached)
+                    # from `reached`: after an assignment, a consumer's own position is unknown until a record comes,
+                    # and no record comes if all are encoded
+                    self.lags = unread(consumer, reached)
         finally:
             self.lags = {}
             consumer.close()
@@ -202,17 +205,6 @@ class CatalogEncoder:
         self._metrics.encoded("no-vector", int((~known).sum()))
         self._metrics.encoded("withdrawn", sum(not item.available for item in items))
         self._metrics.encoded("removed", removed)
-
-
-def _lags(consumer: Consumer, reached: dict[int, int]) -> dict[int, int]:
-    # counted from `reached`: after an assignment, a consumer's own position is unknown until a record comes, and no
-    # record comes if all are encoded
-    lags = {}
-    for part in consumer.assignment():
-        low, high = consumer.get_watermark_offsets(part, cached=True)
-        if high >= 0:
-            lags[int(part.partition)] = max(0, high - max(reached.get(int(part.partition), 0), low))
-    return lags
 
 
 def _check_key(key: bytes | None, item_id: str) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 
+from streams.checkpoint.erased_users import Tombstones
 from streams.checkpoint.ownership import Assignment, Ownership
 from streams.checkpoint.profile_rows import encode_rows
 from streams.checkpoint.snapshot import ProfileSnapshot, end_save, take_snapshot
@@ -62,7 +63,8 @@ class Checkpointer:
         ownership: Ownership,
         metrics: Metrics,
         encoder_version: Callable[[], str],
-        forget_after_s: int,
+        forget_after_s: Callable[[], int],
+        tombstones: Tombstones,
         superseded: Callable[[], None],
         rows_at_once: int = ROWS_AT_ONCE,
         paced_rows_s: float = PACED_ROWS_S,
@@ -72,7 +74,8 @@ class Checkpointer:
         Parameters
         ----------
         encoder_version : returns the version whose sums and preferences the table holds
-        forget_after_s : seconds after which the row of a forgotten user expires
+        forget_after_s : returns the seconds after which the row of a forgotten user expires; 0 = never
+        tombstones : the withdrawn lists whose tombstones are to be repeated
         superseded : called when another worker turns out to own our partitions
         rows_at_once : rows that are encoded at once
         paced_rows_s : rows a second above which a save is written at once instead of being paced
@@ -81,6 +84,7 @@ class Checkpointer:
         self._ownership, self._metrics = ownership, metrics
         self._encoder_version = encoder_version
         self._forget_after_s = forget_after_s
+        self.tombstones = tombstones
         self._superseded = superseded
         self._rows_at_once, self._paced_rows_s = rows_at_once, paced_rows_s
         self._running = asyncio.Lock()
@@ -91,11 +95,14 @@ class Checkpointer:
         self._advanced = asyncio.Event()
         self._paces: list[WritePace] = []  # of the save in progress, and of those that wait for it
 
-    def add(self, batches: Sequence[RecordBatch]) -> None:
+    def add(self, batches: Sequence[RecordBatch], held: Sequence[RecordBatch] = ()) -> None:
         """Add batches to the next checkpoint. Call with the state lock held.
 
-        All their events must be in the table, and all records that follow from them must be produced.
+        All their events must be in the table, and all records that follow from them must be produced. ``held`` are
+        batches that `tombstones` gives back later.
         """
+        if held:
+            batches = [batch for batch in batches if batch not in held]
         self._batches += batches
 
     def request(self) -> None:
@@ -151,6 +158,7 @@ class Checkpointer:
     async def _run(self, pace: WritePace, over_s: float) -> bool:
         start = time.perf_counter()
         async with self._state.lock:
+            await self._repeat_tombstones()
             frozen = self._freeze()
         if frozen is None:
             return True
@@ -170,6 +178,16 @@ class Checkpointer:
             self._metrics.checkpoint(time.perf_counter() - start, len(frozen.snapshot), time.time())
             self._advanced.set()
         return saved
+
+    async def _repeat_tombstones(self) -> None:
+        """Send the tombstones that are due again. No list of their users can come between: the state lock is held."""
+        assignment = self._ownership.current
+        if assignment is None:
+            return
+        users, released = self.tombstones.take_due(assignment.epoch)
+        self._batches += released
+        for user in users:
+            await asyncio.to_thread(self._emitter.recommend, user, None)
 
     def _freeze(self) -> _Frozen | None:
         assignment = self._ownership.current
@@ -199,7 +217,7 @@ class Checkpointer:
         number = self._save_number
         pace.begin(len(frozen.snapshot))
         for part in frozen.snapshot.parts(self._rows_at_once):
-            rows = await asyncio.to_thread(encode_rows, part, number, self._forget_after_s)
+            rows = await asyncio.to_thread(encode_rows, part, number, self._forget_after_s())
             with self._metrics.stage("save", pace):
                 await self._store.save(rows, pace)
         trending = await asyncio.to_thread(self._publish, frozen.trending)

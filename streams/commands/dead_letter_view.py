@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from schemas import rerouted
@@ -61,9 +62,22 @@ class Parked:
         letter = self.letter
         return "" if letter is None else f"{letter.source_topic}:{letter.source_partition}:{letter.source_offset}"
 
+    @property
+    def origin(self) -> rerouted.Rerouted | None:
+        """Where the record was first written, if it was read from `rerouted` and its headers tell."""
+        if self.letter is None:
+            return None
+        try:
+            origin = rerouted.Rerouted.from_headers(original_headers(self.headers))
+        except DecodeError:
+            return None
+        if origin.timestamp_ms is None:  # former releases copied the time
+            return msgspec.structs.replace(origin, timestamp_ms=self.letter.source_timestamp_ms)
+        return origin
+
     def summary(self) -> dict[str, Any]:
         """The fields that `dlq list --json` shows."""
-        letter = self.letter
+        letter, origin = self.letter, self.origin
         return {
             "place": self.position,
             "time_ms": self.time_ms,
@@ -74,6 +88,10 @@ class Parked:
             "source_partition": letter.source_partition if letter else None,
             "source_offset": letter.source_offset if letter else None,
             "source_timestamp_ms": letter.source_timestamp_ms if letter else None,
+            "origin_topic": origin.topic if origin else None,
+            "origin_partition": origin.partition if origin else None,
+            "origin_offset": origin.offset if origin else None,
+            "origin_timestamp_ms": origin.timestamp_ms if origin else None,
         }
 
     def full(self) -> dict[str, Any]:

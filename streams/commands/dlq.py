@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +55,7 @@ def list_records(
             counts[record.reason] += 1
             if reason in (None, record.reason):
                 last.append(record)
+    _check_reason(reason, counts)
     shown = sorted(last, key=lambda record: (record.time_ms, record.partition, record.offset))
     if as_json:
         say_json({"total": counts.total(), "by_reason": counts, "records": [record.summary() for record in shown]})
@@ -108,8 +109,11 @@ def show(
     if letter is not None:
         say(f"field     {safe(letter.field or '-')}")
         say(f"detail    {safe(letter.detail)}")
-        read_ms = letter.source_timestamp_ms
-        say(f"read from {safe(record.source)}, {time_text(read_ms) + ' UTC' if read_ms >= 0 else 'no time'}")
+        say(f"read from {safe(record.source)}, {_time(letter.source_timestamp_ms)}")
+    origin = record.origin
+    if origin is not None:
+        place = f"{safe(origin.topic)}:{origin.partition}:{origin.offset}"
+        say(f"written   {place}, {_time(origin.timestamp_ms)}, and rerouted from there")
     say(f"key       {'none' if record.key is None else safe_bytes(record.key)}")
     for name, value in record.full()["headers"]:
         say(f"header    {safe(name)}: {'none' if value is None else value}")
@@ -165,10 +169,12 @@ def replay(
     corrected = None if value is None else _file_bytes(value)
     done: list[dict[str, object]] = []
     left: list[dict[str, object]] = []
+    seen: set[str] = set()
     with _letters(ctx) as (settings, broker, reader):
         sender = Sender(settings.kafka)
         records = _read_all(reader) if every else (_read_one(reader, place) for place in places or ())
         for record in records:
+            seen.add(record.reason)
             if reason not in (None, record.reason):
                 continue
             try:
@@ -193,12 +199,29 @@ def replay(
                     "offset": landed.offset,
                 }
             )
+    _check_reason(reason, seen)
     if as_json:
         say_json({"replayed": done, "left": left})
     else:
         _tell(done, left)
     if left:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _time(time_ms: int | None) -> str:
+    from streams.display_text import time_text
+
+    return "no time" if time_ms is None or time_ms < 0 else f"{time_text(time_ms)} UTC"
+
+
+def _check_reason(reason: str | None, seen: Collection[str]) -> None:
+    """Refuse a reason that this release does not know, unless records of a newer release have it."""
+    from schemas.errors import DecodeReason
+    from streams.commands.dead_letter_view import UNREADABLE
+
+    known = [*DecodeReason, UNREADABLE]
+    if reason is not None and reason not in known and reason not in seen:
+        raise CommandError(f"{reason[:60]!r} is no reason of a refusal. The reasons are {', '.join(known)}.")
 
 
 def _tell(done: list[dict[str, object]], left: list[dict[str, object]]) -> None:

@@ -28,6 +28,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON."
 def list_versions(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show the versions that were activated or have a folder here, and how much of the catalog each has encoded.
 
+    `active` marks the version that was activated last. A worker serves it once the catalog is encoded with it.
+
     \b
     Examples:
       prefstream encoders list
@@ -125,6 +127,8 @@ def activate(
 @app.command()
 def rollback(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Go back to the version that was active before. Users continue with what it knew about them when it was replaced.
+
+    A second rollback undoes the first: it activates the version that the first one replaced.
 
     \b
     Examples:

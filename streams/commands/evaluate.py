@@ -67,13 +67,19 @@ def evaluate(
     if train is not None:
         from streams.offline.baselines import BASELINES
 
-        past = [history.items for history in read_log(train).histories]
+        log = read_log(train)
+        if log.skipped.count:
+            note(f"{train}: {log.skipped}")
+        past = [history.items for history in log.histories]
         for name, make in BASELINES.items():
             note(f"measuring the baseline {name}")
             try:
                 baseline = make(past)
             except ImportError as error:
-                note(f"{name} is skipped: it needs {error.name}, `pip install 'prefstream[train]'`")
+                note(
+                    f"{name} is skipped: it needs {error.name}; in a checkout run `make .venv/.dev`, elsewhere "
+                    "`pip install 'prefstream[train]'`"
+                )
                 continue
             lists = [baseline.recommend(items, 20) for items in asked.items_before()]
             reports.append(judge(name, lists, asked, trained_on, model.index, seed))

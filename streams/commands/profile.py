@@ -140,8 +140,13 @@ def _tell(view: "ProfileView") -> None:
     )
     if view.forgotten:
         say(
-            f"forgotten: only the counters and the applied offsets are kept, so that no replay brings the user back; "
-            f"they expire in {duration_text(view.expires_s)}"
+            "forgotten: only the counters and the applied offsets are kept, so that events that are read again from "
+            "Kafka do not bring the user back; "
+            + (
+                f"they expire in {duration_text(view.expires_s)}, when no input can hold an event from before any more"
+                if view.expires_s
+                else "they are kept for ever, because an input keeps its records for ever or for many years"
+            )
         )
     say(
         f"{total:,} events counted ({kinds}), {view.duplicates:,} duplicates ignored, "
@@ -202,8 +207,12 @@ def forget(
 ) -> None:
     """Forget a user: the worker that owns the user deletes the profile and withdraws the recommendations.
 
-    Counters and applied offsets stay as long as the input topics keep the user's events, so that no replay brings the
-    user back. The events themselves are in Kafka until their retention ends. A later event starts a new profile.
+    Counters and applied offsets stay as long as the input topics may keep the user's events, so that events that are
+    read again from Kafka do not bring the user back: for ever, if one of them keeps its records for ever. The events
+    themselves are in Kafka until their retention ends.
+
+    A record that is written after the command starts a new profile. So does an old file that is sent again by
+    `prefstream replay`: its records are new.
 
     \b
     Examples:

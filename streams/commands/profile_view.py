@@ -7,7 +7,16 @@ import numpy as np
 
 from schemas.events import EVENT_TYPES
 from streams.arrays import floats
-from streams.checkpoint.stored_profile import AppliedOffset, EncoderSums, EventLog, decode_state, hashes, times, types
+from streams.checkpoint.stored_profile import (
+    AppliedOffset,
+    EncoderSums,
+    EventLog,
+    decode_state,
+    hashes,
+    is_erased,
+    times,
+    types,
+)
 from streams.stores.base import StoredProfile
 
 
@@ -94,7 +103,7 @@ def view_profile(row: StoredProfile, half_lives_s: Mapping[str, Sequence[float]]
         term=row.version >> 32,
         save=row.version & 0xFFFFFFFF,
         encoder=row.encoder,
-        forgotten=row.expires_s > 0,
+        forgotten=row.expires_s > 0 or is_erased(state),
         expires_s=row.expires_s,
         applied=dict(zip(EVENT_TYPES, state.counters.applied, strict=False)),
         duplicates=state.counters.duplicates,

@@ -28,7 +28,10 @@ def read_questions(data: Path, limit: int, seed: int) -> "Questions":
     """Read the events to predict: all of a file except each user's first, or a random sample of ``limit`` of them."""
     from streams.offline.event_logs import questions, read_log
 
-    asked = questions(read_log(data).histories, limit, seed)
+    log = read_log(data)
+    if log.skipped.count:
+        note(f"{data}: {log.skipped}")
+    asked = questions(log.histories, limit, seed)
     if not len(asked.users):
         raise CommandError(f"'{data}' has no user with at least two events: there is nothing to predict.")
     note(f"{len(asked.users):,} predictions of {len(asked.log):,} users")

@@ -86,7 +86,10 @@ class TopicReader:
 
     def read_record(self, partition: int, offset: int) -> Message:
         """Read the record at an offset; raises `CommandError` if there is none (any more)."""
-        low, high = self._span(partition) if partition < self._count else (0, 0)
+        if partition >= self._count:
+            numbers = "1 partition, 0" if self._count == 1 else f"{self._count} partitions, 0 to {self._count - 1}"
+            raise CommandError(f"There is no record {partition}:{offset} in {self.topic}: the topic has {numbers}.")
+        low, high = self._span(partition)
         record = None
         if low <= offset < high:
             self._assign({partition: offset})

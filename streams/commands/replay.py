@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 _SHOWN_PROBLEMS = 50
+_LEAST_FOR_A_RATE = 1_000  # the rate of fewer events tells nothing
 _TICK_EVERY = 500
 _PATIENCE_S = 30.0
 """Seconds without progress after which events no longer wait for the items to be encoded."""
@@ -77,7 +78,8 @@ def replay(
     second replay of a file changes nothing for a user whose events are all still remembered
     (profiles.duplicate_window).
 
-    A broken line is reported, skipped and counted. With --speed the events are read into memory and sorted by time.
+    A broken line is reported, skipped and counted: it is not sent, so it is no dead letter either. With --speed the
+    events are read into memory and sorted by time.
 
     Events of items that no worker knows yet count as well, but the first lists lack these items. So the events wait
     for the items; without any progress for 30 s they are sent all the same. Ctrl-C prints the line to go on from.
@@ -109,12 +111,12 @@ def replay(
         problems = _Problems(strict)
         began = time.monotonic()
         items_sent = events_sent = 0
-        sending_since = began
+        waited_s, sending_since = 0.0, began
         try:
             if item_file is not None:
                 items_sent = _send_items(item_file, read_items(item_file), topics["item"], sender, problems)
             if watch is not None:
-                _wait_for_items(watch, items_sent)
+                waited_s = _wait_for_items(watch, items_sent)
             if event_file is not None:
                 read, sending_since = read_events(event_file), time.monotonic()
                 events_sent = _send_events(
@@ -137,8 +139,9 @@ def replay(
         return
     rate = events_sent / max(time.monotonic() - sending_since, 1e-3)
     say(
-        f"{events_sent:,} events and {items_sent:,} items sent, {problems.count:,} skipped, {seconds:.1f} s, "
-        f"{rate:,.0f} events/s"
+        f"{events_sent:,} events and {items_sent:,} items sent, {problems.count:,} skipped, in {seconds:.1f} s"
+        + (f" ({waited_s:.1f} s of it waiting for the workers to encode the items)" if waited_s >= 0.05 else "")
+        + (f", {rate:,.0f} events/s" if events_sent > _LEAST_FOR_A_RATE else "")
     )
     _check_any_sent(summary)
 
@@ -146,8 +149,7 @@ def replay(
 def _check_any_sent(summary: dict[str, float]) -> None:
     if summary["skipped"] and not summary["events"] and not summary["items"]:
         raise CommandError(
-            "No line of the files could be used. A line must be one JSON object (no array, no part of an object), "
-            "or a row of Taobao's UserBehavior.csv: see `prefstream replay --help`."
+            "No line could be used: the reasons are above. `prefstream replay --help` says what a line is."
         )
 
 
@@ -261,7 +263,13 @@ def _send_events(
     return sent
 
 
-def _wait_for_items(watch: "EncodingWatch", items: int) -> None:
+def _wait_for_items(watch: "EncodingWatch", items: int) -> float:
+    """Wait until the workers have encoded the items; returns the seconds that it took."""
+    from streams.commands.output import console
+
+    began = time.monotonic()
+    if not console(err=True).is_terminal:  # a terminal has a progress bar
+        note(f"Waiting until a worker has encoded the {items:,} items. Then the events are sent.")
     with _progress("workers encode", items) as advance:
         encoded = watch.wait(items, _PATIENCE_S, lambda count: advance(count, count))
     watch.close()
@@ -270,6 +278,7 @@ def _wait_for_items(watch: "EncodingWatch", items: int) -> None:
             f"No worker encoded the items within {_PATIENCE_S:.0f} s (does `prefstream worker` run?). The events are "
             "sent all the same: they count, but the first lists lack these items."
         )
+    return time.monotonic() - began
 
 
 def _without_broken(

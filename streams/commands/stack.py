@@ -1,5 +1,6 @@
 """``prefstream stack``: starts and stops a real Kafka and a real Cassandra on this machine."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.context import settings_of
+from streams.commands.context import options, settings_of
 from streams.commands.errors import EXIT_FAILED, CommandError
 from streams.commands.output import note, say, say_json, say_table
 
@@ -21,8 +22,16 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Folder = Annotated[
+NewFolder = Annotated[
     Path, typer.Option(help="Folder in which the stack keeps its data, its logs and the record of its processes.")
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the stack. Without it: the folder whose settings file (written by `stack up`) is in use, else "
+        ".prefstream/stack.",
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
@@ -30,7 +39,7 @@ DEFAULT_FOLDER = Path(".prefstream/stack")
 
 
 @app.command()
-def up(ctx: typer.Context, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
+def up(ctx: typer.Context, folder: NewFolder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
     """Start Kafka and Cassandra on free loopback ports, create topics and tables, and write a settings file for them.
 
     This needs JDK 17 and Maven; Maven downloads both servers the first time. A server that runs already keeps running.
@@ -54,9 +63,11 @@ def up(ctx: typer.Context, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = Fa
     settings = settings_for(base, servers)
     created, present = create_missing(settings, connect(settings.kafka))
     asyncio.run(_open_and_close(make_store(settings)))
-    config = folder.with_name(f"{folder.name}.toml").resolve()
+    config = _config_of(folder.resolve())
     stated = settings.model_dump(mode="json", exclude_defaults=True)
-    config.write_text(f"# Written by `prefstream stack up` for the servers in {folder}\n{to_toml(stated)}", "utf-8")
+    config.write_text(
+        f"# Written by `prefstream stack up` for the servers in {folder.resolve()}\n{to_toml(stated)}", "utf-8"
+    )
     if as_json:
         say_json(
             {
@@ -74,7 +85,7 @@ def up(ctx: typer.Context, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = Fa
     say(f"Kafka answers at {servers.bootstrap_servers}, Cassandra at {hosts}; topics and tables exist.")
     say(
         f"Next, in each terminal:\n  export PREFSTREAM_CONFIG={config}\n  prefstream worker\n"
-        f"  prefstream replay events.jsonl --catalog items.jsonl\n  prefstream watch\n"
+        f"  prefstream replay YOUR-EVENTS.jsonl --catalog YOUR-ITEMS.jsonl\n  prefstream watch\n"
         f"To stop the servers and keep their data: prefstream stack down{_with(folder)}"
     )
 
@@ -112,26 +123,55 @@ async def _open_and_close(store: Any) -> None:
         await store.close()
 
 
+def _config_of(folder: Path) -> Path:
+    """The settings file of the stack in ``folder``: it lies beside the folder and has its name."""
+    return folder.with_name(f"{folder.name}.toml")
+
+
+def _folder_in_use(ctx: typer.Context, given: Path | None) -> Path:
+    """The folder that was given, else that of the settings file in use if it is a stack's, else the default folder."""
+    from deploy.local.record import FILE
+    from streams.settings import CONFIG_VARIABLE
+
+    if given is not None:
+        return given.absolute()
+    config = options(ctx).config or Path(os.environ.get(CONFIG_VARIABLE, ""))
+    if config.suffix == ".toml":
+        folder = config.absolute().with_suffix("")
+        if (folder / FILE).is_file():
+            return folder
+    return DEFAULT_FOLDER.absolute()
+
+
 @app.command()
-def down(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
-    """Stop the two servers of this folder, and no other process. Their data are kept.
+def down(ctx: typer.Context, folder: Folder = None, as_json: AsJson = False) -> None:
+    """Stop the two servers of a stack, and no other process. Their data are kept.
+
+    The command ends when both processes are gone.
 
     \b
     Examples:
       prefstream stack down
+      prefstream --config /tmp/shop.toml stack down
     """
     from deploy.local import stack
 
+    place = _folder_in_use(ctx, folder)
     with _stack_errors():
-        stopped = stack.down(folder)
+        stopped = stack.down(place)
     if as_json:
         say_json({"stopped": stopped})
+    elif stopped:
+        say(f"The servers of {place} are stopped; their data are kept.")
     else:
-        say("Stopped; the data are kept." if stopped else f"No server of {folder} was running.")
+        say(
+            f"No server of {place} was running. For the stack of another folder give --folder FOLDER, or "
+            "`prefstream --config` with its settings file."
+        )
 
 
 @app.command()
-def status(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
+def status(ctx: typer.Context, folder: Folder = None, as_json: AsJson = False) -> None:
     """Show whether the servers run and answer; the exit code is 1 unless both do.
 
     \b
@@ -143,13 +183,14 @@ def status(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
 
     from deploy.local import stack
 
+    place = _folder_in_use(ctx, folder)
     with _stack_errors():
-        state = stack.status(folder)
+        state = stack.status(place)
     if as_json:
         servers = [asdict(server) | {"log": str(server.log)} for server in state.servers]
         say_json({"running": state.running, "folder": str(state.folder), "servers": servers})
     elif not state.servers:
-        say(f"There is no stack in {folder}: start one with `prefstream stack up{_with(folder)}`.")
+        say(f"There is no stack in {place}: start one with `prefstream stack up{_with(place)}`.")
     else:
         say_table(
             ("server", "state", "address", "process", "log"),
@@ -169,4 +210,4 @@ def status(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
 
 
 def _with(folder: Path) -> str:
-    return "" if folder == DEFAULT_FOLDER else f" --folder {folder}"
+    return "" if folder.absolute() == DEFAULT_FOLDER.absolute() else f" --folder {folder.absolute()}"

@@ -1,6 +1,7 @@
 """``prefstream train``: trains an encoder on recorded events, and writes its folder."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from streams.commands.errors import CommandError
 from streams.commands.output import note, say
 
 if TYPE_CHECKING:
+    from encoders.training.fit import Figures
     from encoders.training.fit import Progress as TrainingProgress
     from encoders.training.options import TrainingOptions
 
@@ -84,7 +86,8 @@ def train(
 
     The events are one JSON object a line, as for `prefstream replay`, or a table. A table has the columns user_id (or
     session_id) and item_id. It may have the column type, and event_time_ms or event_time (in ISO 8601 or as Parquet's
-    timestamps). Without times the rows must be in the order of time. With a catalog the encoder also learns from the
+    timestamps). Without times the rows must be in the order of time. A line that is no event is skipped, and the
+    reasons are told; a time in seconds is such a reason. With a catalog the encoder also learns from the
     items' titles, categories, brands and attributes, and from prices and image vectors if there are any; a new item
     then has a vector at once. Ctrl-C stops the training; the same command continues after the last complete epoch.
 
@@ -102,8 +105,8 @@ def train(
         from encoders.training.sequences import from_lists
     except ImportError as error:
         raise CommandError(
-            f"Training needs {error.name}, which is not installed: `pip install 'prefstream[train]'`; in a checkout "
-            "`make .venv/.dev`."
+            f"Training needs {error.name}, which is not installed: in a checkout run `make .venv/.dev`, elsewhere "
+            "`pip install 'prefstream[train]'`."
         ) from None
     from encoders.items.dense_features import DenseInputs
     from encoders.items.sentences import model_path
@@ -132,7 +135,7 @@ def train(
         table = FeatureTable(known, least_items=2, dense=dense)
         note(
             f"{sum(item is not None for item in known):,} of the items are in the catalog; "
-            f"learned from: {', '.join(['text', *table.features.dense])}"
+            f"learned from: {', '.join([*table.fields, *table.features.dense]) or 'the events alone'}"
         )
     predictions = len(sequences.items) - len(sequences)
     options = TrainingOptions(
@@ -150,11 +153,11 @@ def train(
     )
     note(
         f"{len(sequences.items):,} events of {len(sequences):,} users, {len(sequences.item_ids):,} items"
-        f"{f', {log.skipped:,} lines skipped' if log.skipped else ''}"
+        f"{f'; {log.skipped}' if log.skipped.count else ''}"
     )
     output.mkdir(parents=True, exist_ok=True)
     checkpoint = output / "training.npz"
-    with _shown() as report:
+    with _shown(measured=validation > 0) as report:
         trained = fit(sequences, options, None if table is None else table.features, checkpoint, report)
     texts = None if text_model is None else model_path(text_model)
     name = version or _version(options, events, catalog, texts)
@@ -166,9 +169,14 @@ def train(
     best = trained.history[trained.best_epoch - 1]
     say(
         f"{output}: version {encoder.manifest.version}, {len(sequences.item_ids):,} items of {dimension} dimensions, "
-        f"epoch {trained.best_epoch} of {len(trained.history)}"
-        + (f", recall@20 {best.recall_at_20:.4f}, MRR@20 {best.mrr_at_20:.4f} held out" if validation else "")
+        f"epoch {trained.best_epoch} of {len(trained.history)}" + (f", {_measured(best)}" if validation else "")
     )
+
+
+def _measured(figures: "Figures") -> str:
+    if math.isnan(figures.recall_at_20):
+        return "too few users to hold out any"
+    return f"held out recall@20 {figures.recall_at_20:.4f}, MRR@20 {figures.mrr_at_20:.4f}"
 
 
 def _version(options: "TrainingOptions", *read: Path | None) -> str:
@@ -182,7 +190,7 @@ def _version(options: "TrainingOptions", *read: Path | None) -> str:
 
 
 @contextmanager
-def _shown() -> "Iterator[Callable[[TrainingProgress], None]]":
+def _shown(*, measured: bool) -> "Iterator[Callable[[TrainingProgress], None]]":
     """Show the training: a progress bar on a terminal, and a line for each epoch."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -200,11 +208,8 @@ def _shown() -> "Iterator[Callable[[TrainingProgress], None]]":
                 completed=progress.step,
                 description=f"epoch {progress.epoch} loss {progress.loss:.3f}",
             )
-            figures = progress.figures
-            if figures is not None:
-                note(
-                    f"epoch {progress.epoch}: loss {progress.loss:.4f}, held out recall@20 {figures.recall_at_20:.4f}, "
-                    f"MRR@20 {figures.mrr_at_20:.4f}"
-                )
+            if progress.figures is not None:
+                told = f", {_measured(progress.figures)}" if measured else ""
+                note(f"epoch {progress.epoch}: loss {progress.loss:.4f}{told}")
 
         yield report

@@ -40,21 +40,26 @@ def watch(
     from_beginning: Annotated[
         bool, typer.Option("--from-beginning", help="Show the recommendations that are in the topic already, too.")
     ] = False,
+    lines: Annotated[
+        bool,
+        typer.Option("--lines", help="Print a line for each recommendation on a terminal too, instead of a table."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one recommendation a line, as it is in the topic.")
     ] = False,
 ) -> None:
     """Show recommendations as they change, from now on, until Ctrl-C (or --limit, or --timeout).
 
-    On a terminal it shows a table of the users whose recommendations changed last; elsewhere a line for each
-    recommendation. Events of one user that arrive together make one recommendation. The time shown is from when Kafka
-    received the event to when the recommendation left the worker.
+    On a terminal it shows a table of the users whose recommendations changed last; elsewhere, and with --lines, a line
+    for each recommendation. Events of one user that arrive together make one recommendation, which names the event
+    that the worker read last. The time shown is from when Kafka received this event to when the recommendation left
+    the worker.
 
     \b
     Examples:
       prefstream --broker 127.0.0.1:9092 watch
       prefstream watch --user u1 --user u2
-      prefstream watch --from-beginning --timeout 5
+      prefstream watch --from-beginning --lines --timeout 5
       prefstream watch --from-beginning --limit 100 --json
     """
     from streams.commands.broker import connect
@@ -74,7 +79,7 @@ def watch(
         with Titles(broker, names.full(CATALOG)) as titles:
             titles.wait(_TITLES_S)
             out = console()
-            if out.is_terminal:
+            if out.is_terminal and not lines:
                 _as_table(changes, titles, out)
             else:
                 _as_lines(changes, titles)

@@ -21,6 +21,16 @@ def worker(
             min=0, max=65535, help="Port of /healthz, /readyz and /metrics; 0 takes a free one.", show_default=False
         ),
     ] = None,
+    drained: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            metavar="CONTRACT",
+            help="After going back to an older release: what newer workers had begun under this contract is drained. "
+            "A worker that needs the option says so.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run a worker until Ctrl-C or SIGTERM; it then saves its users and hands them over.
 
@@ -46,7 +56,7 @@ def worker(
     from streams.worker.worker import Worker
 
     simulator = Simulator() if uses_simulator(settings) else None
-    work = Worker(settings, simulator)
+    work = Worker(settings, simulator, drained or ())
     if simulator is not None:
         _tell(simulator, options(ctx).words)
     try:

@@ -8,6 +8,7 @@ import numpy as np
 
 from schemas.codec import decode, decode_event, decoder
 from schemas.command import ProfileCommand
+from schemas.dead_letter import NO_TIMESTAMP_MS
 from schemas.errors import DecodeError, DecodeReason
 from schemas.events import EVENT_CLASSES, EVENT_TYPES
 from schemas.headers import content_type
@@ -18,9 +19,10 @@ from streams.decode.dead_letter import Refused, dead_letter
 from streams.decode.event_batch import CommandBatch, EventBatch
 from streams.decode.event_times import wrong_times
 from streams.decode.partitioner import Partitioner, partitions_of
+from streams.decode.rerouted_size import rerouted_bytes
 from streams.fetch.record_batch import RecordBatch
 from streams.kafka.log_id import LogId
-from streams.kafka.topics import COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
+from streams.kafka.topics import COMMANDS, EVENT_TOPICS, LARGEST_INPUT_BYTES, REROUTED, TopicNames
 
 TopicIdOf = Callable[[str], str]
 """Returns the id of a topic, given its full name."""
@@ -63,12 +65,17 @@ class _Columns:
     batch: list[int] = field(default_factory=list)
     source: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+    origin_times: dict[int, int] = field(default_factory=dict)
+    """For the index of each record that has one, the Kafka timestamp of the record that was rerouted; it counts instead
+    of the record's own."""
     written: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
-    """Kafka timestamps of the records, UTC ms, below 0 = unknown; empty until `note_written` is called."""
+    """When the events were first written to Kafka, UTC ms, below 0 = unknown; empty until `note_written` is called."""
 
     def note_written(self) -> None:
         """Fill ``written``, once all records are there."""
         times = [record.timestamp for record in self.records]
+        for index, time_ms in self.origin_times.items():
+            times[index] = time_ms
         self.written = np.array([-1 if time is None else time for time in times] if None in times else times, np.int64)
 
     def keep(self, indices: IntpArray) -> None:
@@ -84,11 +91,25 @@ class Decoder:
     """Decodes batches of the five inputs. A verdict depends on the record alone, so a replay gives the same one."""
 
     def __init__(
-        self, names: TopicNames, topic_id: TopicIdOf, partitioner: Partitioner, max_future_s: float = 300.0
+        self,
+        names: TopicNames,
+        topic_id: TopicIdOf,
+        partitioner: Partitioner,
+        max_future_s: float = 300.0,
+        max_rerouted_bytes: int = LARGEST_INPUT_BYTES,
     ) -> None:
+        """Make a decoder of the inputs of a namespace.
+
+        Parameters
+        ----------
+        topic_id : returns the id of a topic
+        max_future_s : how many seconds an event's time may lie after its record's Kafka timestamp
+        max_rerouted_bytes : size of the largest record that can be rerouted
+        """
         self._topic_id = topic_id
         self._partitioner: Partitioner = partitioner
         self._max_future_ms = int(max_future_s * 1000)
+        self._max_rerouted_bytes = max_rerouted_bytes
         self._types = {names.full(topic): EVENT_TYPES.index(kind) for topic, kind in EVENT_TOPICS.items()}
         self._commands = names.full(COMMANDS)
         self._rerouted = names.full(REROUTED)
@@ -106,7 +127,7 @@ class Decoder:
         self._refuse_wrong_times(events, decoded.refused)
         logs = list(sources)
         for columns in (events, commands):
-            self._separate_misplaced(columns, logs, batches, partitions, decoded.misplaced)
+            self._separate_misplaced(columns, logs, batches, partitions, decoded)
         if events.values:
             decoded.event_batch = np.array(events.batch, np.intp)
             decoded.events = _event_batch(events, logs, batches, decoded.event_batch)
@@ -155,7 +176,9 @@ class Decoder:
         own = self._own(batch)
         for record in batch.records:
             try:
-                source, offset = self._origin(record) if batch.topic == self._rerouted else (own, record.offset)
+                source, offset, origin_time = own, record.offset, None
+                if batch.topic == self._rerouted:
+                    source, offset, origin_time = self._origin(record)
                 if source.topic == self._commands:
                     value: Any = decode(ProfileCommand, record.value, content_type(record.headers))
                     target, kind = commands, -1
@@ -166,6 +189,8 @@ class Decoder:
             except DecodeError as error:
                 refused.append(Refused(record, dead_letter(record, error)))
                 continue
+            if origin_time is not None:
+                target.origin_times[len(target.records)] = origin_time
             target.values.append(value)
             target.types.append(kind)
             target.records.append(record)
@@ -193,9 +218,9 @@ class Decoder:
             raise DecodeError(DecodeReason.MALFORMED, None, detail)
         return kind
 
-    def _origin(self, record: Any) -> tuple[LogId, int]:
+    def _origin(self, record: Any) -> tuple[LogId, int, int | None]:
         origin = Rerouted.from_headers(record.headers)
-        return LogId(origin.topic, origin.topic_id, origin.partition), origin.offset
+        return LogId(origin.topic, origin.topic_id, origin.partition), origin.offset, origin.timestamp_ms
 
     def _separate_misplaced(
         self,
@@ -203,7 +228,7 @@ class Decoder:
         logs: list[LogId],
         batches: Sequence[RecordBatch],
         partitions: int,
-        misplaced: list[Misplaced],
+        decoded: Decoded,
     ) -> None:
         if not columns.values:
             return
@@ -213,15 +238,33 @@ class Decoder:
             return
         for i in np.flatnonzero(wrong).tolist():
             source, batch = logs[columns.source[i]], batches[columns.batch[i]]
+            record, user_id = columns.records[i], columns.values[i].user_id
+            size = rerouted_bytes(record, user_id)
+            if size > self._max_rerouted_bytes:
+                decoded.refused.append(Refused(record, dead_letter(record, self._too_large(size, int(right[i])))))
+                continue
             if batch.topic == self._rerouted:
                 # The topics grew while this record was being rerouted. Later records of its log may overtake it on
                 # the direct path, so records on this path get applied offsets of their own.
                 source = source.detour(batch.partition)
             origin = Rerouted(
-                topic=source.topic, topic_id=source.topic_id, partition=source.partition, offset=columns.offsets[i]
+                topic=source.topic,
+                topic_id=source.topic_id,
+                partition=source.partition,
+                offset=columns.offsets[i],
+                timestamp_ms=max(int(columns.written[i]), NO_TIMESTAMP_MS),
             )
-            misplaced.append(Misplaced(columns.records[i], columns.values[i].user_id, int(right[i]), origin))
+            decoded.misplaced.append(Misplaced(record, user_id, int(right[i]), origin))
         columns.keep(np.flatnonzero(~wrong))
+
+    def _too_large(self, size: int, partition: int) -> DecodeError:
+        # judged before it is sent, and not by the broker's answer: a replay must give the same verdict
+        detail = (
+            f"the record is on another partition than its user's, which is {partition}, and takes {size} bytes on "
+            f"rerouted; at most {self._max_rerouted_bytes} are allowed (kafka.max_rerouted_bytes). "
+            "`prefstream dlq replay` sends it to its user's partition"
+        )
+        return DecodeError(DecodeReason.TOO_LARGE, None, detail)
 
 
 def _event_batch(

@@ -17,7 +17,8 @@ def refusal_text(topic: str, why: str) -> str:
     """Return the message of a `DeliveryFailed`: why Kafka refused a record for ``topic``, and what to do."""
     return (
         f"Kafka refused a record for {topic}: {why}. The worker stops, and no event is lost: repair the topic "
-        "(for dead-letters, max.message.bytes must exceed that of the inputs) and start the worker again."
+        "(max.message.bytes of dead-letters must exceed that of the inputs; that of rerouted must be at least "
+        "kafka.max_rerouted_bytes) and start the worker again."
     )
 
 
@@ -33,8 +34,10 @@ class Deliveries:
         self._done = threading.Event()
 
     def fail(self, topic: str, why: str) -> None:
-        """Note that Kafka will never take one of the records."""
-        self.error = refusal_text(topic, why)
+        """Note that Kafka will never take one of the records. Nobody waits for the others from now on."""
+        # a producer that has met a fatal error never reports some of the records that were under way
+        self.error = self.error or refusal_text(topic, why)
+        self._done.set()
 
     def settle(self, records: int) -> None:
         """Note that ``records`` more records are confirmed or refused."""

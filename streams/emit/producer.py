@@ -15,12 +15,15 @@ from schemas.errors import MAX_DETAIL_CHARS
 from streams.decode.dead_letter import Refused
 from streams.decode.decoder import Misplaced
 from streams.emit.deliveries import Deliveries, DeliveryFailed, Receipt, refusal_text
+from streams.emit.gapless import GaplessProducer
 from streams.kafka.clients import make_producer
 from streams.kafka.topics import DEAD_LETTERS, RECOMMENDATIONS, REROUTED, TRENDING, TopicNames
 from streams.settings import Kafka
 
 log = structlog.get_logger(__name__)
 
+MAX_BATCH_BYTES = 1_000_000
+"""The most bytes that librdkafka puts into one batch, by its default."""
 REPORTS_EVERY_S = 0.05
 """How often delivery reports are collected; only a checkpoint needs them."""
 # a thread that waited for reports would wake up for each partition that a small batch is sent to, which costs a sixth
@@ -51,17 +54,37 @@ class Emitter:
 
     @classmethod
     def connect(cls, kafka: Kafka, names: TopicNames, **extra: Any) -> "Emitter":
-        """Make an emitter with a producer of its own; ``extra`` are settings of librdkafka."""
-        return cls(make_producer(kafka, **{"delivery.report.only.error": True}, **extra), names)
+        """Make an emitter with producers of its own; ``extra`` are settings of librdkafka."""
 
-    def __init__(self, producer: Producer, names: TopicNames, reports_every_s: float = REPORTS_EVERY_S) -> None:
-        """``reports_every_s``: seconds between two calls of `collect_reports` by the thread."""
+        def make_gapless() -> Producer:
+            # a broker judges the size of a whole batch
+            size = min(MAX_BATCH_BYTES, kafka.max_rerouted_bytes)
+            return make_producer(kafka, **({"batch.size": size} | extra | {"enable.gapless.guarantee": True}))
+
+        producer = make_producer(kafka, **{"delivery.report.only.error": True}, **extra)
+        return cls(producer, names, make_gapless=make_gapless)
+
+    def __init__(
+        self,
+        producer: Producer,
+        names: TopicNames,
+        reports_every_s: float = REPORTS_EVERY_S,
+        make_gapless: Callable[[], Producer] | None = None,
+    ) -> None:
+        """Start the thread that collects reports.
+
+        Parameters
+        ----------
+        reports_every_s : seconds between two calls of `collect_reports` by the thread
+        make_gapless : makes the producer of rerouted records; without it ``producer`` sends them too
+        """
         self._producer = producer
         self._names = names
         self._recommendations = names.full(RECOMMENDATIONS)
         self._deliveries = Deliveries()
         self._shortened: deque[tuple[str, bytes | None, Any, Receipt]] = deque()
         self._stopping = threading.Event()
+        self._rerouted = GaplessProducer(names.full(REROUTED), make_gapless or (lambda: producer), self._stopping)
         self._poller = threading.Thread(
             target=self._poll, args=(reports_every_s,), name="delivery-reports", daemon=True
         )
@@ -74,6 +97,7 @@ class Emitter:
     def collect_reports(self) -> None:
         """Take the delivery reports that have arrived, and do what follows from them. Only one thread may call it."""
         self._producer.poll(0)
+        self._rerouted.poll()
         self._send_shortened()
 
     def _send_shortened(self) -> None:
@@ -157,14 +181,29 @@ class Emitter:
         self._shortened.append((topic, refused.record.key, letter.to_headers(), Receipt(deliveries)))
 
     def reroute(self, misplaced: Sequence[Misplaced]) -> None:
-        """Reroute records to the partition of their user, in order."""
-        topic = self._names.full(REROUTED)
+        """Reroute records to the partition of their user. Each partition gets its records in order, without gaps.
+
+        The records get the time of writing as Kafka timestamp, so that retention keeps them until they are read; the
+        time of the first writing is in a header.
+        """
+        first_of: dict[int, Misplaced] = {}
         for entry in misplaced:
-            record = entry.record
-            headers = entry.origin.to_headers(record.headers or ())
-            # the record keeps its own timestamp, by which its event time is judged
-            extra = {"timestamp": record.timestamp} if record.timestamp and record.timestamp > 0 else {}
-            self._send(topic, entry.user_id, record.value, headers, partition=entry.partition, **extra)
+            if not self._rerouted.is_known(entry.partition):
+                first_of.setdefault(entry.partition, entry)
+        if first_of:
+            firsts = Deliveries()
+            for entry in first_of.values():
+                firsts.add()
+                self._reroute_one(entry, firsts)
+            self._rerouted.introduce(first_of, firsts)
+        for entry in misplaced:
+            if first_of.get(entry.partition) is not entry:
+                self._reroute_one(entry)
+
+    def _reroute_one(self, entry: Misplaced, *also: Deliveries) -> None:
+        headers = entry.origin.to_headers(entry.record.headers or ())
+        counts = (self._open_count(1), *also)
+        self._rerouted.send(entry.partition, entry.user_id, entry.record.value, headers, counts)
 
     def trending(self, counts: Mapping[int, bytes]) -> None:
         """Publish the trending counts of partitions."""
@@ -203,11 +242,15 @@ class Emitter:
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Send the records that are still queued, and stop the polling thread."""
+        deadline = time.monotonic() + timeout_s
         left = self._producer.flush(timeout_s)
+        left_rerouted = self._rerouted.close(max(0.0, deadline - time.monotonic()))
         self._stopping.set()
         self._poller.join(1.0)
         if self._shortened and not left:
             self._send_shortened()
             left = self._producer.flush(timeout_s)
-        if left:
-            log.warning("records were not delivered before the end: a replay produces them again", records=left)
+        if left + left_rerouted:
+            log.warning(
+                "records were not delivered before the end: a replay produces them again", records=left + left_rerouted
+            )

@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.contract import ContractChange
 from streams.arrays import Float32Array, Int64Array, IntpArray, UInt64Array
 from streams.decode.event_batch import EventBatch
 from streams.monitoring.metrics import Metrics
@@ -87,6 +88,8 @@ class FeatureContext:
     active: ActiveEncoder
     exclusions: Exclusions
     metrics: Metrics
+    group_release: Callable[[], int] = lambda: 0
+    """Returns the lowest contract among the owners of the partitions; see `Feature.contract_change`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,3 +101,6 @@ class Feature:
     start: Callable[[FeatureContext], FeatureWork]
     columns: tuple[ProfileColumn, ...] = ()
     topics: tuple[str, ...] = ()
+    contract_change: ContractChange | None = None
+    """What workers of an older contract would drop or make dead letters of. The feature must not write any of it while
+    ``group_release() < contract_change.contract``."""

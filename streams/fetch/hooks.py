@@ -1,6 +1,6 @@
 """The settings and callbacks by which a worker and the consumer of its Faust app work together."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 Partitions = set[tuple[str, int]]
@@ -13,6 +13,16 @@ async def _nothing(_: Partitions) -> None:
     """Do nothing: the default of a hook."""
 
 
+async def _no_ids() -> Mapping[str, str]:
+    """Know no topic ids: the default of a hook."""
+    return {}
+
+
+def _raise(error: Exception) -> None:
+    """Raise: the default of a hook."""
+    raise error
+
+
 @dataclass(kw_only=True)
 class FetchHooks:
     """Settings and callbacks that the consumer reads at each fetch, and when an assignment begins or ends."""
@@ -22,6 +32,11 @@ class FetchHooks:
     consumer commits the offsets afterwards, and only then lets Faust drop its state."""
     after_assign: Hook = _nothing
     """Awaited with the partitions that this worker owns now, before Faust fetches from them."""
+    ask_topic_ids: Callable[[], Awaitable[Mapping[str, str]]] = _no_ids
+    """Asks the broker for the present ids of the topics. A committed offset of another topic id counts as none, because
+    the topic was deleted and created again."""
+    lost: Callable[[Exception], None] = _raise
+    """Called with `EventsLost` when an input does not hold the records that have to be read next."""
     epoch: int = 0
     """Number of the assignment, stamped on each fetched batch."""
     max_batch_records: int = 2_000

@@ -78,6 +78,7 @@ def make_tail_consumer(kafka: Kafka, **extra: Any) -> Consumer:
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "enable.partition.eof": False,
+            "isolation.level": "read_committed",  # then the ends that it tells are last stable offsets
             "fetch.wait.max.ms": 50,
         }
         | extra,

@@ -11,6 +11,8 @@ from typing import Any
 import structlog
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from streams.kafka.unread import unread
+
 log = structlog.get_logger(__name__)
 
 _POLL_S = 0.05
@@ -45,7 +47,7 @@ class CompactedTopicReader:
         self.caught_up = threading.Event()
         """Set once all records that were in the topic at the start have been read."""
         self.lag = 0
-        """Number of records in the topic that are not read yet; renewed every second."""
+        """Number of records in the topic that are not read yet and can be read; renewed every second."""
         self._thread = threading.Thread(target=self._run, name=f"tail-{topic}", daemon=True)
 
     def start(self) -> None:
@@ -87,7 +89,9 @@ class CompactedTopicReader:
                     ends = None
                 if time.monotonic() >= next_lag_at:
                     next_lag_at = time.monotonic() + _LAG_EVERY_S
-                    self.lag = _lag(consumer)
+                    # before the first record the position is a negative number
+                    positions = consumer.position(consumer.assignment())
+                    self.lag = sum(unread(consumer, {part.partition: part.offset for part in positions}).values())
         finally:
             consumer.close()
 
@@ -118,12 +122,3 @@ class CompactedTopicReader:
     def _reached(self, consumer: Consumer, ends: dict[int, int]) -> bool:
         positions = consumer.position([TopicPartition(self.topic, number) for number in ends])
         return all(part.offset >= ends[part.partition] for part in positions)
-
-
-def _lag(consumer: Consumer) -> int:
-    lag = 0
-    for part in consumer.position(consumer.assignment()):
-        low, high = consumer.get_watermark_offsets(part, cached=True)  # as of the last fetch: no request
-        # before the first record the position is a negative number
-        lag += max(0, high - max(part.offset, low)) if high >= 0 else 0
-    return lag

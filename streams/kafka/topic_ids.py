@@ -25,8 +25,14 @@ class TopicIds:
         """``fixed`` is the id of every topic of a broker that has no topic ids (the simulator)."""
         self._admin = admin
         self._topics = [names.full(name) for name in (*EVENT_TOPICS, COMMANDS)]
+        self._inputs = names.inputs
         self._fixed = fixed
         self._ids: dict[str, str] = {}
+
+    @property
+    def of_simulator(self) -> bool:
+        """Whether the broker is the simulator, which knows neither ids nor settings of topics."""
+        return self._fixed is not None
 
     def __call__(self, topic: str) -> str:
         """Return the id of a topic as of the last `refresh`.
@@ -38,6 +44,12 @@ class TopicIds:
     async def changed(self) -> bool:
         """Tell whether a topic was deleted and created again since the last `refresh`."""
         return self._fixed is None and self._ids != await asyncio.to_thread(self._describe, self._topics)
+
+    async def ask(self) -> dict[str, str]:
+        """Ask the broker for the present ids of all inputs."""
+        if self._fixed is not None:
+            return dict.fromkeys(self._inputs, self._fixed)
+        return await asyncio.to_thread(self._describe, self._inputs)
 
     async def id_of(self, topic: str) -> str:
         """Ask the broker for the id of any topic."""

@@ -69,7 +69,11 @@ def wanted_topics(settings: Settings, encoder_version: str, of_features: Iterabl
     retention = {"retention.ms": str(int(settings.kafka.input_retention_h * 3_600_000))}
     compacted = {"cleanup.policy": "compact"}
     dead = retention | {"max.message.bytes": str(2 * LARGEST_INPUT_BYTES)}
-    topics = [NewTopic(name, partitions, replicas, config=retention) for name in names.inputs]
+    rerouted = retention | {"max.message.bytes": str(settings.kafka.max_rerouted_bytes)}
+    topics = [
+        NewTopic(name, partitions, replicas, config=rerouted if name == names.full(REROUTED) else retention)
+        for name in names.inputs
+    ]
     topics += [
         NewTopic(names.full(name), partitions, replicas, config=compacted)
         for name in (CATALOG, RECOMMENDATIONS, TRENDING, ENCODERS, *of_features)

@@ -72,7 +72,9 @@ class Metrics:
             labels={"namespace": namespace},
             registry=self.registry,
         )
-        self._lag = gauge("consumer_lag", "Records not processed yet.", "topic", "partition")
+        self._lag = gauge(
+            "consumer_lag", "Records not processed yet, without those of open transactions.", "topic", "partition"
+        )
         self._cache = children(
             counter("cache_lookups", "Users looked up: hit = in memory, miss = in the store.", "result")
         )
@@ -192,7 +194,7 @@ class Metrics:
         self._partitions.labels(self._namespace).set(count)
 
     def wait(self, reason: str) -> None:
-        """Count a wait of the worker by ``reason``: unequal-partitions, dirty-budget, store, term."""
+        """Count a wait by ``reason``: unequal-partitions, unassigned-partitions, dirty-budget, store, term."""
         self._waits.labels(self._namespace, reason).inc()
 
     def encoder(self, version: str) -> None:

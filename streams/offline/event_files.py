@@ -31,6 +31,10 @@ ReadEvent = Callable[[int, bytes], Event]
 Line = tuple[int, bytes | None]
 
 
+# no shop has events of January and February 1970, as milliseconds in this range say; as seconds: of 2000 to 2100
+_SECONDS = range(946_684_800, 4_102_444_800)
+
+
 class EventFileError(PrefstreamError):
     """A file can't be read, or has another format; the message says what was expected."""
 
@@ -94,6 +98,16 @@ def is_gzip(path: Path) -> bool:
         return file.read(len(_GZIP)) == _GZIP
 
 
+def looks_like_seconds(time_ms: int) -> bool:
+    """Tell whether a time in milliseconds is most likely a time in seconds: between the years 2000 and 2100."""
+    return time_ms in _SECONDS
+
+
+def in_seconds(field: str) -> str:
+    """Say of a time that looks like seconds what to do; without the time, so that many such lines have one reason."""
+    return f"`{field}` looks like seconds since 1970, not milliseconds: multiply it by 1000"
+
+
 def read_events(lines: LineFile) -> Iterator[tuple[int, Event | DecodeError]]:
     """Yield each line's number, and its event or the reason why it is none; empty lines are skipped.
 
@@ -133,20 +147,33 @@ def _whole(line: bytes | None) -> bytes:
 
 def _reader(lines: LineFile) -> ReadEvent:
     if not lines.head or any(_is_json(line) for _, line in lines.head):
-        return lambda _, line: decode_line(line)
+        return _read_json
     if any(_is_taobao(line) for _, line in lines.head):
         return _taobao_reader(lines)
     raise EventFileError(
         f"{str(lines.path)!r} is no file of events: expected were JSON lines such as "
         '{"type": "click", "event_id": "e1", "user_id": "u1", "item_id": "i1", "event_time_ms": 1700000000000}, or '
         "Taobao's UserBehavior.csv with the five columns user, item, category, behaviour (pv, cart, fav or buy) and "
-        f"unix seconds; the first line is {_shown(lines)}."
+        f"unix seconds; the first line is {_shown(lines)}. `prefstream train` and `evaluate` also take CSV "
+        "(with commas, and the names of the columns in the first line) and Parquet; `replay` does not."
     )
+
+
+def _read_json(_: int, line: bytes) -> Event:
+    event = decode_line(line)
+    if looks_like_seconds(event.event_time_ms):
+        raise DecodeError(DecodeReason.OUT_OF_RANGE, "event_time_ms", in_seconds("event_time_ms"))
+    return event
 
 
 def _shown(lines: LineFile) -> str:
     first = lines.head[0][1]
     return "too long" if first is None else repr(first[:100].decode("utf-8", "replace").strip())
+
+
+def has_format(lines: LineFile) -> bool:
+    """Tell whether ``read_events`` knows the format: JSON lines, or Taobao's UserBehavior.csv."""
+    return any(_is_json(line) or _is_taobao(line) for _, line in lines.head)
 
 
 def _is_json(line: bytes | None) -> bool:

@@ -16,8 +16,18 @@ import numpy as np
 
 from schemas.errors import DecodeError
 from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event
-from streams.offline.event_files import EventFileError, LineFile, is_gzip, is_taobao_header, read_events
+from streams.offline.event_files import (
+    EventFileError,
+    LineFile,
+    has_format,
+    in_seconds,
+    is_gzip,
+    is_taobao_header,
+    looks_like_seconds,
+    read_events,
+)
 from streams.offline.questions import History, Questions
+from streams.offline.skipped_lines import SkippedLines
 
 _USER = ("user_id", "session_id", "user", "session")
 _ITEM = ("item_id", "item")
@@ -32,8 +42,8 @@ class EventLog:
     """Histories of users, each in order of time. The user whose last event is the earliest comes first."""
 
     histories: list[History]
-    skipped: int
-    """Number of lines or rows that are no event."""
+    skipped: SkippedLines
+    """The lines or rows that are no event."""
 
 
 def read_log(path: Path) -> EventLog:
@@ -42,7 +52,7 @@ def read_log(path: Path) -> EventLog:
     A table (CSV with a header, or Parquet) has the columns ``user_id`` (or ``session_id``) and ``item_id``. It may have
     the column ``type`` (click, browse or purchase); without it every event is a click. It may have ``event_time_ms``,
     or ``event_time`` as a timestamp (Parquet) or in ISO 8601 (UTC, if it names no zone). Without times the rows must be
-    in the order of time. A file may be gzip, except for Parquet.
+    in the order of time. A file may be gzip, except for Parquet. Times that look like seconds are refused.
 
     Raises
     ------
@@ -56,18 +66,19 @@ def read_log(path: Path) -> EventLog:
     else:
         rows = _lines(path)
     users: dict[str, list[tuple[int, str, int]]] = {}
-    skipped = 0
+    skipped = SkippedLines()
     timed = True
-    for row in rows:
-        if row is None:
-            skipped += 1
+    for number, row in rows:
+        if isinstance(row, str):
+            skipped.add(number, row)
             continue
         user, item, kind, time_ms = row
         timed = timed and time_ms is not None
         users.setdefault(user, []).append((time_ms or 0, item, kind))
     if not users:
         raise EventFileError(
-            f"{str(path)!r} holds no event ({skipped} lines are no events): see `prefstream train --help`."
+            f"{str(path)!r} holds no event ({skipped if skipped.count else 'it has no line'}): see `prefstream train "
+            "--help`."
         )
     if not timed:
         return EventLog([_history(events, timed=False) for events in users.values()], skipped)
@@ -78,6 +89,8 @@ def read_log(path: Path) -> EventLog:
 
 
 Row = tuple[str, str, int, int | None]
+Read = tuple[int, Row | str]
+"""The number of a line, and its row or the reason why it is no event."""
 
 
 def _history(events: Sequence[tuple[int, str, int]], *, timed: bool) -> History:
@@ -85,10 +98,10 @@ def _history(events: Sequence[tuple[int, str, int]], *, timed: bool) -> History:
     return History(items, types, [event[0] for event in events] if timed else None)
 
 
-def _lines(path: Path) -> Iterator[Row | None]:
+def _lines(path: Path) -> Iterator[Read]:
     with LineFile(path) as lines:
-        for _, event in read_events(lines):
-            yield None if isinstance(event, DecodeError) else _row(event)
+        for number, event in read_events(lines):
+            yield number, str(event) if isinstance(event, DecodeError) else _row(event)
 
 
 def _row(event: Event) -> Row:
@@ -100,13 +113,11 @@ def _has_header(path: Path) -> bool:
         return False
     with LineFile(path) as lines:
         first = (lines.head[0][1] or b"") if lines.head else b""
-    if is_taobao_header(first.strip()):
-        return False
-    names = [name.strip().strip('"').lower() for name in first.decode("utf-8", "replace").split(",")]
-    return any(name in names for name in _USER[:2]) and "item_id" in names
+        is_table = b"," in first and not first.lstrip().startswith((b"{", b"["))
+        return is_table and not has_format(lines) and not is_taobao_header(first.strip())
 
 
-def _csv(path: Path) -> Iterator[Row | None]:
+def _csv(path: Path) -> Iterator[Read]:
     opened = gzip.open if is_gzip(path) else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
@@ -114,24 +125,27 @@ def _csv(path: Path) -> Iterator[Row | None]:
             names = _columns(path, [name.strip() for name in reader.fieldnames or ()])
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             for values in reader:
-                yield _table_row(values, names)
+                yield reader.line_num, _table_row(values, names)
     except (UnicodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise EventFileError(f"The file {str(path)!r} can't be read as CSV in UTF-8 ({error}): check it.") from None
 
 
-def _parquet(path: Path) -> Iterator[Row | None]:
+def _parquet(path: Path) -> Iterator[Read]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise EventFileError(
-            f"{str(path)!r} is Parquet, which needs pyarrow: install it with `pip install 'prefstream[train]'`."
+            f"{str(path)!r} is Parquet, which needs pyarrow: in a checkout `make .venv/.dev`, elsewhere `pip install "
+            "'prefstream[train]'`."
         ) from error
     try:
         file = parquet.ParquetFile(path)
         names = _columns(path, file.schema_arrow.names)
+        number = 0
         for batch in file.iter_batches(columns=[name for name in names.values() if name]):
             for values in _whole_ms(batch, names["time"]).to_pylist():
-                yield _table_row(values, names)
+                number += 1
+                yield number, _table_row(values, names)
     except (ArrowException, OSError) as error:
         raise EventFileError(f"The file {str(path)!r} can't be read as Parquet ({error}): check it.") from None
 
@@ -154,23 +168,36 @@ def _columns(path: Path, present: Sequence[str]) -> dict[str, str | None]:
     }
     if names["user"] is None or names["item"] is None:
         raise EventFileError(
-            f"{str(path)!r} has the columns {', '.join(present)}; expected were user_id (or session_id) and item_id, "
-            "and, if the log has them, type and event_time_ms (or event_time)."
+            f"{str(path)!r} has the columns {', '.join(present)[:200]}; expected were user_id (or session_id) and "
+            "item_id, and, if the log has them, type and event_time_ms (or event_time). Rename the columns (of "
+            "CSV: in the first line)."
         )
     return names
 
 
-def _table_row(values: dict[str, Any], names: dict[str, str | None]) -> Row | None:
+def _table_row(values: dict[str, Any], names: dict[str, str | None]) -> Row | str:
+    """The row of a table, or the reason why it is no event."""
     user, item = (values[names[name] or ""] for name in ("user", "item"))
+    for name, value in (("user", user), ("item", item)):
+        if value in (None, ""):
+            return f"`{names[name]}` is empty"
     kind = _TYPE_CODES.get(str(values[names["type"]])) if names["type"] else 0
-    if user in (None, "") or item in (None, "") or kind is None:
-        return None
+    if kind is None:
+        return f"`{names['type']}` is {_quoted(values[names['type'] or ''])}, expected click, browse or purchase"
     if names["time"] is None:
         return str(user), str(item), kind, None
+    time = values[names["time"]]
     try:
-        return str(user), str(item), kind, _time_ms(values[names["time"]])
+        time_ms = _time_ms(time)
     except (TypeError, ValueError):
-        return None
+        return f"`{names['time']}` is {_quoted(time)}, expected milliseconds since 1970 or a time in ISO 8601"
+    if looks_like_seconds(time_ms):
+        return in_seconds(names["time"])
+    return str(user), str(item), kind, time_ms
+
+
+def _quoted(value: Any) -> str:
+    return "empty" if value in (None, "") else f'"{str(value)[:40]}"'
 
 
 def _time_ms(value: Any) -> int:

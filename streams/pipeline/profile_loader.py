@@ -1,4 +1,4 @@
-"""Brings the users of a micro-batch into memory: from stored rows, or with blank slots; refuses unreadable rows."""
+"""Brings the users of a micro-batch into memory: from stored rows, or with blank slots; sets unreadable rows aside."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -7,7 +7,7 @@ import structlog
 
 from schemas.errors import DecodeError, DecodeReason
 from streams.checkpoint.profile_rows import fill_slot
-from streams.checkpoint.stored_profile import StateError
+from streams.checkpoint.stored_profile import NewerState, StateError
 from streams.decode.dead_letter import Refused, dead_letter
 from streams.decode.decoder import Decoded
 from streams.errors import PrefstreamError
@@ -117,8 +117,8 @@ class ProfileLoader:
             if row is None:
                 continue
             try:
-                spilled = fill_slot(table, slot, row, encoder.version, encoder.index)
-            except StateError as error:
+                spilled = fill_slot(table, slot, row, encoder.version, encoder.index, encoder.sums.half_life_s)
+            except (StateError, NewerState) as error:
                 self._set_aside(decoded, slot, user, error)
                 continue
             fold_spilled(table, slot, spilled, encoder.index, encoder.sums)
@@ -132,10 +132,11 @@ class ProfileLoader:
         if of_other_version:
             self._preference_vectors.note(np.array(of_other_version, np.intp))
 
-    def _set_aside(self, decoded: Decoded, slot: int, user: str, error: StateError) -> None:
-        """Turn a user's events into dead letters, so that an unreadable row does not stop the worker.
+    def _set_aside(self, decoded: Decoded, slot: int, user: str, error: StateError | NewerState) -> None:
+        """Turn a user's events into dead letters, so that a row that this worker can't read does not stop it.
 
-        If the micro-batch forgets the user, the user gets a blank slot instead, which will replace the row.
+        The row stays as it is. If the micro-batch forgets the user, the user gets a blank slot instead, which will
+        replace the row.
         """
         self._metrics.store_error("read")
         log.error("a stored profile can't be read", problem=str(error))
@@ -147,7 +148,8 @@ class ProfileLoader:
         events = decoded.events
         if events is None:
             return
-        refusal = DecodeError(DecodeReason.PROFILE_UNREADABLE, "user_id", str(error))
+        reason = DecodeReason.PROFILE_NEWER if isinstance(error, NewerState) else DecodeReason.PROFILE_UNREADABLE
+        refusal = DecodeError(reason, "user_id", str(error))
         kept = []
         for index, owner in enumerate(events.user_ids):
             if owner == user:

@@ -9,6 +9,7 @@ their order, beginning with the first offset that it brought, so an offset in th
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -65,8 +66,9 @@ class AppliedOffsets:
         """For each slot, the spans that ended when the topics grew: the user then moved to another partition."""
         self.detoured: set[int] = set()
         """Slots that got events over a detour: an event of theirs may come by two paths."""
-        self.kept_days: int | None = None
-        """Days after which no record of a log can come again: its offsets are dropped. None: they are kept."""
+        self.records_live_s: Callable[[], float | None] = lambda: None
+        """Returns the seconds after which a record of the inputs can't be read any more; None: never. The offsets of
+        logs without a column are dropped then."""
 
     def column(self, slot: int, log: LogId) -> int | None:
         """Return the column of ``log`` for a slot; None if the slot's own partition does not read this log."""
@@ -141,10 +143,11 @@ class AppliedOffsets:
         return spans
 
     def _drop_old(self, slot: int, today: int) -> None:
-        if self.kept_days is None or slot not in self.others:
+        live_s, logs = self.records_live_s(), self.others.get(slot)
+        if live_s is None or logs is None:
             return
-        logs = self.others[slot]
-        for log in [log for log, known in logs.items() if 0 < known.day < today - self.kept_days]:
+        oldest = today - (1000 * live_s // _DAY_MS + 1)
+        for log in [log for log, known in logs.items() if 0 < known.day < oldest]:
             del logs[log]
             if slot in self.closed:
                 self.closed[slot].pop(log, None)

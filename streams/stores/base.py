@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from schemas.contract import ContractChange
 from streams.errors import PrefstreamError
 from streams.stores.write_pace import WritePace
 
@@ -24,7 +25,10 @@ class StoredProfile(msgspec.Struct, frozen=True):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """The owner of a partition: the worker with the largest term that was taken for it."""
+    """The owner of a partition: the worker with the largest term that was taken for it.
+
+    ``worker`` is its name, which tells its contract: see `schemas.contract`.
+    """
 
     partition: int
     term: int
@@ -96,6 +100,28 @@ class ProfileStore(Protocol):
 
     async def owners(self, partitions: Sequence[int]) -> dict[int, Owner]:
         """Return the owner of each partition that ever had one."""
+        ...
+
+    async def raise_to(self, name: str, number: int) -> int:
+        """Raise a number that only grows to at least ``number``; return the largest that it ever was.
+
+        ``name`` names the number. It is 0 before the first call. Of calls at the same time, the later sees the earlier.
+        """
+        ...
+
+    async def begin(self, change: ContractChange) -> None:
+        """Note that workers begin something that workers of an older contract do not understand.
+
+        A note of the same contract stays as it is. When the call returns, every later ``begun`` sees the note.
+        """
+        ...
+
+    async def begun(self) -> list[ContractChange]:
+        """Return what was begun and has not ended, by contract."""
+        ...
+
+    async def end(self, contract: int) -> None:
+        """Remove the note of this contract, if there is one."""
         ...
 
     async def load(self, user_ids: Sequence[str]) -> dict[str, StoredProfile]:

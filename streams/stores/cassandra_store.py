@@ -6,6 +6,7 @@ import struct
 from collections.abc import AsyncIterator, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
+from schemas.contract import ContractChange
 from streams.stores import cassandra_cql as cql
 from streams.stores.base import Owner, StoredProfile, StoreUnavailable, Term
 from streams.stores.batching import batches, in_lanes
@@ -79,6 +80,28 @@ class CassandraStore:
 
         await in_lanes(read, partitions, IN_FLIGHT)
         return owners
+
+    async def raise_to(self, name: str, number: int) -> int:
+        while True:
+            row = (await self._serial(cql.READ_NUMBER, name)).one()
+            if row is not None and row[0] >= number:
+                return int(row[0])
+            if row is None:
+                applied, _ = await self._conditional(cql.FIRST_NUMBER, name, number)
+            else:
+                applied, _ = await self._conditional(cql.RAISE_NUMBER, number, name, row[0])
+            if applied:
+                return number
+
+    async def begin(self, change: ContractChange) -> None:
+        await self._serial(cql.BEGIN, -change.contract, change.drain)
+
+    async def begun(self) -> list[ContractChange]:
+        rows = await self._session.rows("read what has begun", self._session.bind(cql.ALL_OWNERS))
+        return sorted(ContractChange(-partition, drain) for partition, drain in rows if partition < 0)
+
+    async def end(self, contract: int) -> None:
+        await self._serial(cql.END, -contract)
 
     async def load(self, user_ids: Sequence[str]) -> dict[str, StoredProfile]:
         profiles: dict[str, StoredProfile] = {}

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from schemas.contract import ContractChange
 from streams.stores import sqlite_sql as sql
 from streams.stores.base import Owner, StoredProfile, StoreError, StoreFull, StoreMisconfigured, StoreUnavailable, Term
 from streams.stores.write_pace import WritePace
@@ -70,6 +71,22 @@ class SqliteStore:
     async def owners(self, partitions: Sequence[int]) -> dict[int, Owner]:
         rows = await self._read(lambda db: _select_in(db, sql.OWNERS, (), partitions))
         return {row[0]: Owner(*row) for row in rows}
+
+    async def raise_to(self, name: str, number: int) -> int:
+        def raised(db: sqlite3.Connection) -> int:
+            db.execute(sql.RAISE_NUMBER, (name, number))
+            return int(db.execute(sql.READ_NUMBER, (name,)).fetchone()[0])
+
+        return await self._write(raised)
+
+    async def begin(self, change: ContractChange) -> None:
+        await self._write_many(sql.BEGIN, [(-change.contract, change.drain)])
+
+    async def begun(self) -> list[ContractChange]:
+        return [ContractChange(*row) for row in await self._read(lambda db: db.execute(sql.BEGUN).fetchall())]
+
+    async def end(self, contract: int) -> None:
+        await self._write_many(sql.END, [(-contract,)])
 
     async def load(self, user_ids: Sequence[str]) -> dict[str, StoredProfile]:
         now_s = int(time.time())
@@ -163,6 +180,7 @@ class SqliteStore:
             for statement in sql.SCHEMA:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute(sql.NUMBERS)
 
     def _disconnect(self) -> None:
         if self._db is not None:

@@ -16,6 +16,8 @@ SCHEMA = (
     "CREATE TABLE owners (partition INTEGER PRIMARY KEY, term INTEGER NOT NULL, worker TEXT NOT NULL)",
     "CREATE TABLE trending (partition INTEGER PRIMARY KEY, version INTEGER NOT NULL, state BLOB NOT NULL)",
 )
+# a table of its own: release 0.1.0 reads all of `terms` for the global one
+NUMBERS = "CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, number INTEGER NOT NULL)"
 PURGE = "DELETE FROM profiles WHERE expires_at_s > 0 AND expires_at_s < ?"
 SAVE = """
 INSERT INTO profiles (user_id, partition, version, state, short_term, long_term, mixed, encoder, expires_at_s)
@@ -46,6 +48,16 @@ OWN = """
 INSERT INTO owners (partition, term, worker) VALUES (?, ?, ?)
 ON CONFLICT (partition) DO UPDATE SET term = excluded.term, worker = excluded.worker WHERE excluded.term > owners.term
 """
+RAISE_NUMBER = """
+INSERT INTO numbers (name, number) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET number = max(number, excluded.number)
+"""
+READ_NUMBER = "SELECT number FROM numbers WHERE name = ?"
+# A note of what has begun is kept as the owner of partition -contract, because the stores of former releases have no
+# table for it. Its term is 0, so that it never counts as a term.
+BEGIN = "INSERT INTO owners (partition, term, worker) VALUES (?, 0, ?) ON CONFLICT (partition) DO NOTHING"
+BEGUN = "SELECT -partition, worker FROM owners WHERE partition < 0 ORDER BY partition DESC"
+END = "DELETE FROM owners WHERE partition = ?"
 SAVE_TRENDING = """
 INSERT INTO trending (partition, version, state) VALUES (?, ?, ?)
 ON CONFLICT (partition) DO UPDATE SET version = excluded.version, state = excluded.state

@@ -1,11 +1,12 @@
 """Checks before a worker joins the group: its topics fit together, and its store is the right one."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 from confluent_kafka.admin import AdminClient
 
+from streams.checkpoint.group_contract import GroupContract
 from streams.errors import PrefstreamError
 from streams.kafka.clients import committed_partitions
 from streams.kafka.simulator import Simulator
@@ -39,6 +40,16 @@ def check_topics(
     check_present(counts, [name for name in wanted if name != names.item_vectors(encoder_version)])
     check_inputs(counts, names)
     return {name: counts[name] for name in names.inputs}
+
+
+async def check_contract(store: ProfileStore, drained: Sequence[int]) -> None:
+    """Check that this release understands all that workers of the group have begun; `NewerContract` if not.
+
+    ``drained`` are contracts of which the operator says that nothing is left.
+    """
+    for contract in drained:
+        await store.end(contract)
+    await GroupContract(store).check()
 
 
 async def check_store(

@@ -13,8 +13,10 @@ from encoders.index.item_index import ItemIndex
 from encoders.runtime import Runtime
 from schemas.events import EVENT_TYPES
 from streams.checkpoint.checkpointer import Checkpointer
+from streams.checkpoint.erased_users import Tombstones, time_to_live_s
 from streams.checkpoint.gate import Gate
-from streams.checkpoint.ownership import Ownership
+from streams.checkpoint.group_contract import GroupContract
+from streams.checkpoint.ownership import GroupAssignment, Ownership
 from streams.clock import now_ms
 from streams.decode.decoder import Decoder
 from streams.emit.producer import Emitter
@@ -23,6 +25,7 @@ from streams.features.running import RunningFeatures
 from streams.kafka.clients import make_tail_consumer
 from streams.kafka.compacted_topic_reader import CompactedTopicReader
 from streams.kafka.log_ends import LogEnds
+from streams.kafka.retention import InputRetention
 from streams.kafka.topic_ids import BrokerSilent, TopicIds
 from streams.kafka.topics import TRENDING, TopicNames
 from streams.monitoring.metrics import Metrics
@@ -39,7 +42,7 @@ from streams.settings import Settings
 from streams.state.profile_table import ProfileTable
 from streams.state.state import State
 from streams.state.trending import Trending, decode_published
-from streams.stores.base import ProfileStore
+from streams.stores.base import ProfileStore, StoreError
 from streams.versions.encoder_catalogue import EncoderCatalogue
 from streams.versions.hot_swap import HotSwap
 from streams.versions.item_vector_feed import ItemVectorFeed
@@ -51,8 +54,8 @@ log = structlog.get_logger(__name__)
 _REFRESH_EVERY_S = 1.0
 _LEAST_PAUSE_S = 0.005
 
-_LONGEST_TTL_S = 20 * 365 * 86_400
-"""The longest time to live that Cassandra accepts."""
+_TOMBSTONE_SESSIONS = 2
+"""Session timeouts after which the list of a worker that had lost its partitions must have arrived."""
 
 
 class Wiring:
@@ -73,6 +76,7 @@ class Wiring:
         catalog_id: str,
         fail: Callable[[BaseException], None],
         rejoin: Callable[[], None],
+        group_assignment: GroupAssignment | None,
     ) -> None:
         """Make all parts; nothing is started yet.
 
@@ -82,6 +86,7 @@ class Wiring:
         catalog_id : Kafka's id of the catalog topic
         fail : ends the worker, and may be called in a thread
         rejoin : asks the group for a new assignment
+        group_assignment : asks which partitions the members of the group have
         """
         kafka, ranking = settings.kafka, settings.ranking
         names = TopicNames(settings.namespace)
@@ -110,8 +115,16 @@ class Wiring:
         preference_vectors = PreferenceVectors(table, self.active)
         seen = ranking.recently_seen_events if ranking.recently_seen == "exclude" else 0
         exclusions = Exclusions(ranking.exclude_purchased_days, seen)
+        group = GroupContract(
+            store, [feature.contract_change for feature in features if feature.contract_change is not None]
+        )
         context = FeatureContext(
-            settings=settings, state=self.state, active=self.active, exclusions=exclusions, metrics=metrics
+            settings=settings,
+            state=self.state,
+            active=self.active,
+            exclusions=exclusions,
+            metrics=metrics,
+            group_release=lambda: group.lowest,
         )
         self._features = RunningFeatures({feature.name: feature.start(context) for feature in features}, metrics)
 
@@ -120,6 +133,13 @@ class Wiring:
         self._trending_reader = CompactedTopicReader(
             names.full(TRENDING), lambda: make_tail_consumer(kafka, **watched), self._see_trending
         )
+        self.retention = InputRetention(
+            None if topic_ids.of_simulator else admin,
+            names,
+            retention_h=kafka.input_retention_h,
+            max_rerouted_bytes=kafka.max_rerouted_bytes,
+        )
+        table.offsets.records_live_s = lambda: self.retention.longest_s
         self.gate = Gate()
         self.ownership = Ownership(
             store=store,
@@ -131,6 +151,9 @@ class Wiring:
             metrics=metrics,
             fail=fail,
             prepare=self._settle,
+            group_assignment=group_assignment,
+            rejoin=rejoin,
+            group=group,
         )
         self.checkpointer = Checkpointer(
             state=self.state,
@@ -139,14 +162,21 @@ class Wiring:
             ownership=self.ownership,
             metrics=metrics,
             encoder_version=lambda: self.active.encoder.version,
-            forget_after_s=min(max(1, int(kafka.input_retention_h * 3600)), _LONGEST_TTL_S),
+            forget_after_s=lambda: time_to_live_s(self.retention.longest_s, now_ms() / 1000),
+            tombstones=Tombstones(_TOMBSTONE_SESSIONS * kafka.session_timeout_s),
             superseded=rejoin,
         )
         self.queue = BatchQueue(kafka.max_batch_records, names.events)
         self.pipeline = BatchPipeline(
             state=self.state,
             active=self.active,
-            decoder=Decoder(names, topic_ids, kafka.input_partitioner, settings.profiles.max_future_s),
+            decoder=Decoder(
+                names,
+                topic_ids,
+                kafka.input_partitioner,
+                settings.profiles.max_future_s,
+                kafka.max_rerouted_bytes,
+            ),
             loader=ProfileLoader(
                 table=table,
                 store=store,
@@ -199,6 +229,7 @@ class Wiring:
     async def catch_up(self) -> None:
         """Read item vectors and trending counts up to their present ends: ranking starts with a full index."""
         self._trending_reader.start()
+        await self.retention.refresh()
         self._first_feed.start_encoding()
         await self._first_feed.read()
         await self.candidates.prepare(self.active.encoder)
@@ -225,7 +256,7 @@ class Wiring:
         while True:
             await asyncio.sleep(every_s)
             try:
-                if not self.ownership.ready:
+                if self.ownership.current is None:
                     continue
                 if await self._topic_ids.changed():
                     log.warning("an input topic was deleted and created again: its events count as new events")
@@ -233,8 +264,14 @@ class Wiring:
                 elif await self.ownership.count_changed():
                     log.warning("the input topics have grown: asking for a new assignment")
                     self._rejoin()
+                # the owners of an older release may have left since the assignment
+                current = self.ownership.current
+                if current is not None and self.ownership.group.waiting:
+                    await self.ownership.group.refresh(current.partition_count)
             except BrokerSilent as error:
                 log.warning("the input topics can't be checked", problem=str(error))
+            except StoreError as error:
+                log.warning("the owners' releases can't be read", problem=str(error))
 
     async def refresh_index(self) -> None:
         """Bring item vectors into the index once a second, so that they do not wait for the next event.

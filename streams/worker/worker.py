@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -41,7 +41,7 @@ from streams.versions.encoder_catalogue import EncoderCatalogue
 from streams.versions.initial_version import choose
 from streams.worker.feature_table import feature_topics, features_of
 from streams.worker.process_tuning import collect_rarely, one_blas_thread
-from streams.worker.startup_checks import check_store, check_topics
+from streams.worker.startup_checks import check_contract, check_store, check_topics
 from streams.worker.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -77,8 +77,10 @@ class Worker:
     Or call ``start`` and ``stop``, once each.
     """
 
-    def __init__(self, settings: Settings, simulator: Simulator | None = None) -> None:
+    def __init__(self, settings: Settings, simulator: Simulator | None = None, drained: Sequence[int] = ()) -> None:
         """Read the encoder; nothing is connected yet.
+
+        ``drained`` are the contracts of what newer workers had begun, and of which nothing is left.
 
         Raises `SettingsError` or `EncoderError`; the message of each is a sentence.
         """
@@ -96,6 +98,7 @@ class Worker:
         )
         self._features = features_of(settings)
         self.store = make_store(settings)
+        self._drained = drained
         self._names = TopicNames(settings.namespace)
         self._runtime = Runtime(settings.encoder.device, settings.encoder.threads)
         self._activations_reader = CompactedTopicReader(
@@ -137,7 +140,7 @@ class Worker:
         if self._wiring is None or self._app is None:
             return "starting"
         if not self._wiring.ownership.ready:
-            return "no partitions assigned yet, or no term from the store"
+            return "no partitions assigned yet, no term from the store, or partitions that no worker has yet"
         return self._wiring.swap.problem
 
     async def run(self) -> None:
@@ -176,7 +179,7 @@ class Worker:
     async def start(self) -> None:
         """Connect, read item vectors and trending counts, and join the group.
 
-        Raises `BrokerUnavailable`, `TopicsError` or `StoreError`; the message of each is a sentence.
+        Raises `BrokerUnavailable`, `TopicsError`, `NewerContract` or `StoreError`; the message of each is a sentence.
         """
         settings = self.settings
         one_blas_thread()
@@ -198,6 +201,7 @@ class Worker:
         log.debug("encoder", not_cuda_because=self._runtime.reason or None)
         await self.store.open()
         await check_store(settings, self.store, counts, self.simulator)
+        await check_contract(self.store, self._drained)
         topic_ids = TopicIds(self._admin, self._names, self.simulator.id if self.simulator is not None else None)
         loop = asyncio.get_running_loop()
 
@@ -217,10 +221,12 @@ class Worker:
             catalog_id=await topic_ids.id_of(self._names.full(CATALOG)),
             fail=fail_soon,
             rejoin=self._rejoin,
+            # the simulator can't tell, and its topics never grow
+            group_assignment=self._group_assignment if self.simulator is None else None,
         )
         await self._wiring.catch_up()
         collect_rarely()
-        self._app = self._make_app(self._wiring)
+        self._app = self._make_app(self._wiring, topic_ids)
         await self._app.start()
         self._spawn(self._wiring.queue.run_forever(self._wiring.pipeline.process))
         self._spawn(self._wiring.checkpointer.run_forever(settings.checkpoint.interval_s))
@@ -229,6 +235,7 @@ class Worker:
         self._spawn(self._wiring.candidates.watch())
         self._spawn(self._wiring.swap.run_forever())
         self._spawn(self._wiring.watch_topics(settings.kafka.metadata_max_age_s))
+        self._spawn(self._wiring.retention.watch())
         self._spawn(self._watch(self._app))
         log.info("worker started", broker=settings.kafka.bootstrap_servers, store=settings.store.kind)
 
@@ -242,11 +249,13 @@ class Worker:
             await asyncio.to_thread(create_item_vectors, self._admin, self.settings, encoder.manifest.version)
         return encoder
 
-    def _make_app(self, wiring: Wiring) -> App:
+    def _make_app(self, wiring: Wiring, topic_ids: TopicIds) -> App:
         settings = self.settings
         self._hooks = FetchHooks(
             before_revoke=self._hand_over,
             after_assign=self._take_over,
+            ask_topic_ids=topic_ids.ask,
+            lost=self.fail,
             max_batch_records=settings.kafka.max_batch_records,
             fetch_max_wait_ms=_SIMULATOR_FETCH_WAIT_MS if self.simulator is not None else _FETCH_WAIT_MS,
             # commands come before events: a command that is read again must not forget later events of its user
@@ -257,6 +266,9 @@ class Worker:
     def _rejoin(self) -> None:
         if self._app is not None:
             self._app.consumer.rejoin()
+
+    async def _group_assignment(self) -> list[set[tuple[str, int]]] | None:
+        return None if self._app is None else await self._app.consumer.group_assignment()
 
     async def _take_over(self, assigned: set[Any]) -> None:
         if self._failure is not None or self._leaving:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from schemas.contract import ContractChange
 from streams.stores.base import Owner, ProfileStore, StoredProfile, StoreError, StoreUnavailable, version
 from streams.stores.cassandra_options import CassandraOptions
 from streams.stores.cassandra_store import CassandraStore
@@ -268,6 +269,40 @@ async def test_each_owner_but_the_first_replaced_the_one_before(store, make_stor
         chain.append(owner)
     assert chain == sorted(chain, reverse=True)
     assert len(chain) == len(replaced), "who did not become the owner replaced nobody"
+
+
+async def test_a_number_only_grows_whoever_raises_it(store, make_store, partitions):
+    other = make_store()
+    await other.open()
+    name = f"count {partitions[0]}"
+    assert await store.raise_to(name, 4) == 4
+    assert await other.raise_to(name, 3) == 4
+    answers = await asyncio.gather(*(one.raise_to(name, n) for n in range(5, 13) for one in (store, other)))
+    assert max(answers) == 12
+    assert await store.raise_to(name, 0) == 12
+    assert (await store.take_term("worker", partitions[:1])).number > 0
+    assert await other.raise_to(f"{name} of another", 1) == 1
+
+
+async def test_what_has_begun_is_noted_until_it_ends(store, make_store, partitions):
+    other = make_store()
+    await other.open()
+    contract = partitions[0] + 2  # the suite shares one keyspace
+    first, second = ContractChange(contract, "Drain the first."), ContractChange(contract + 1, "Drain the second: été.")
+    term = (await store.take_term("worker", partitions[:1])).number
+    for change in (second, first, ContractChange(contract, "a note of the same contract changes nothing")):
+        await store.begin(change)
+    assert [change for change in await other.begun() if change.contract in (contract, contract + 1)] == [
+        first,
+        second,
+    ]
+    assert await store.owners(partitions[:1]) == {partitions[0]: Owner(partitions[0], term, "worker")}
+    assert (await other.take_term("worker", partitions[:1])).replaced == {partitions[0]: term}
+    await store.end(contract)
+    await store.end(contract)
+    assert first not in await other.begun()
+    assert second in await other.begun()
+    await store.end(contract + 1)
 
 
 async def test_trending_is_kept_by_version(store, partitions):

@@ -85,13 +85,19 @@ class WorkerProcess:
     """``prefstream worker`` in a process of its own."""
 
     def __init__(self, config: Path, log: Path, tree: Path | None = None) -> None:
-        """``tree`` is another checkout, with an environment of its own, whose worker it is; None: this one's."""
+        """``tree`` is another checkout whose worker it is, with the environment in its ``.venv``; None: this one.
+
+        A checkout without an environment runs with this one's packages.
+        """
+        python = Path(sys.executable) if tree is None else tree / ".venv" / "bin" / "python"
+        if not python.exists():
+            python = Path(sys.executable)
         self.log = log
         self._start = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [
-                    sys.executable if tree is None else str(tree / ".venv" / "bin" / "python"),
+                    str(python),
                     *("-m", "streams.cli", "--config", str(config), "worker", "--port", "0"),
                 ],
                 cwd=tree,

@@ -115,10 +115,12 @@ class Arena:
         """Those that the scenario has not ended."""
         return [worker for worker in self.watch.workers if not worker.ended]
 
-    def start_worker(self, *, ready: bool = True, config: Path | None = None) -> WatchedWorker:
-        """One worker more."""
+    def start_worker(
+        self, *, ready: bool = True, config: Path | None = None, tree: Path | None = None
+    ) -> WatchedWorker:
+        """One worker more; ``tree`` is another checkout, whose worker it is."""
         number = len(self.watch.workers) + 1
-        tree = self.run.beside if number % 2 == 0 else None
+        tree = tree or (self.run.beside if number % 2 == 0 else None)
         worker = WatchedWorker(config or self.shop.config, self.folder / f"worker-{number}.log", tree)
         self.watch.workers.append(worker)
         if ready:

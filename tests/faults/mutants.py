@@ -25,7 +25,10 @@ _TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class Mutant:
-    """A bug: in each file, a text that must be there once, and what is put in its place."""
+    """A bug: in each file, a text that must be there once, and what is put in its place.
+
+    ``scenario`` must find it; or a file of unit tests, for what no server shows.
+    """
 
     name: str
     scenario: str
@@ -34,13 +37,41 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "row-of-a-newer-format",
+        "upgrade",
+        (("streams/checkpoint/stored_profile.py", "FORMAT = 1\n", "FORMAT = 2\n"),),
+    ),
+    Mutant(
+        "newer-row-ends-the-worker",
+        "tests/unit/streams/pipeline/test_profile_loader.py",
+        (
+            (
+                "streams/pipeline/profile_loader.py",
+                "            except (StateError, NewerState) as error:\n",
+                "            except StateError as error:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "begun-without-a-second-look",
+        "tests/unit/streams/checkpoint/test_group_contract.py",
+        (
+            (
+                "streams/checkpoint/group_contract.py",
+                "                lowest = min(lowest, await self._lowest_owner(partition_count))\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
         "ack-before-the-write",
         "kill",
         (
             (
                 "streams/checkpoint/checkpointer.py",
-                "        self._batches += batches\n",
-                "        self._batches += batches\n        for batch in batches:\n            batch.ack()\n",
+                "        self._batches += batches\n\n    def request",
+                "        self._batches += batches\n        for batch in batches:\n            batch.ack()\n\n"
+                "    def request",
             ),
         ),
     ),
@@ -121,8 +152,8 @@ MUTANTS = (
         (
             (
                 "streams/state/profile_table.py",
-                "        self.dirty[slot] = self.forgotten[slot] = True\n",
-                "        self.applied_offsets[slot] = 0\n        self.dirty[slot] = self.forgotten[slot] = True\n",
+                "        self.forgotten[slot] = count == 0\n",
+                "        self.applied_offsets[slot] = 0\n        self.forgotten[slot] = count == 0\n",
             ),
         ),
     ),
@@ -143,9 +174,116 @@ MUTANTS = (
         (("streams/state/version_sums.py", "    table.rows[slots] = -1\n", ""),),
     ),
     Mutant(
+        "gap-behind-a-refused-record",
+        "tests/integration/test_rerouted_on_kafka.py",
+        (("streams/emit/producer.py", '"enable.gapless.guarantee": True', '"enable.gapless.guarantee": False'),),
+    ),
+    Mutant(
+        "first-records-not-awaited",
+        "tests/integration/test_rerouted_on_kafka.py",
+        (
+            (
+                "streams/emit/producer.py",
+                "            if not self._rerouted.is_known(entry.partition):\n",
+                "            if False:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "too-large-for-rerouted",
+        "tests/unit/streams/decode/test_decoder.py",
+        (
+            (
+                "streams/decode/decoder.py",
+                "            if size > self._max_rerouted_bytes:\n",
+                "            if False:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "judged-by-the-time-of-the-copy",
+        "tests/unit/streams/decode/test_decoder.py",
+        (("streams/decode/decoder.py", "            times[index] = time_ms\n", "            pass\n"),),
+    ),
+    Mutant(
+        "tombstone-sent-once",
+        "tests/unit/streams/checkpoint/test_handover.py",
+        (
+            (
+                "streams/checkpoint/checkpointer.py",
+                "            await asyncio.to_thread(self._emitter.recommend, user, None)\n",
+                "            pass\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "withdrawals-acked-at-once",
+        "tests/unit/streams/checkpoint/test_handover.py",
+        (
+            (
+                "streams/pipeline/batch_pipeline.py",
+                "                held = _batches_of_commands(decoded)\n",
+                "                held = []\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "erased-row-without-expiry-not-known",
+        "tests/unit/streams/checkpoint/test_handover.py",
+        (("streams/checkpoint/profile_rows.py", "row.expires_s > 0 or is_erased(state)", "row.expires_s > 0"),),
+    ),
+    Mutant(
+        "retention-of-one-input",
+        "tests/unit/streams/kafka/test_retention.py",
+        (
+            (
+                "streams/kafka/retention.py",
+                "    if of_copies is None or None in lives:\n        return None\n",
+                "    if of_copies is None:\n        return None\n    return of_copies\n",
+            ),
+        ),
+    ),
+    Mutant(
         "topic-ids-not-heeded",
         "recreate",
         (("streams/kafka/topic_ids.py", '        return self._ids.get(topic, "")\n', '        return ""\n'),),
+    ),
+    Mutant(
+        "aborted-transactions-read",
+        "transactions",
+        (("streams/fetch/batch_consumer.py", '"read_committed"', '"read_uncommitted"'),),
+    ),
+    Mutant(
+        "markers-not-passed",
+        "transactions",
+        (("streams/fetch/in_flight.py", "        if not batches and tp in self._moved:\n", "        if False:\n"),),
+    ),
+    Mutant(
+        "short-assignment-kept",
+        "tests/unit/streams/checkpoint/test_handover.py",
+        (("streams/checkpoint/ownership.py", "                if not left_out:\n", "                if True:\n"),),
+    ),
+    Mutant(
+        "late-commit-of-a-deleted-topic",
+        "tests/unit/streams/fetch/test_batch_consumer.py",
+        (
+            (
+                "streams/fetch/batch_consumer.py",
+                "    if known and committed.metadata and committed.metadata != known:\n",
+                "    if False:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "deleted-records-jumped-over",
+        "deleted",
+        (
+            (
+                "streams/fetch/batch_consumer.py",
+                '        consumer._auto_offset_reset = "none"\n',
+                '        consumer._auto_offset_reset = "earliest"\n',
+            ),
+        ),
     ),
 )
 
@@ -154,6 +292,7 @@ def make(mutant: Mutant, folder: Path) -> Path:
     """A copy of the tree with the bug in it."""
     for name in _COPIED:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)  # the settings of pytest
     for file, before, after in mutant.patches:
         path = folder / file
         text = path.read_text("utf-8")
@@ -168,11 +307,20 @@ def try_out(mutant: Mutant, stack: Path, seed: int) -> dict[str, Any]:
     """Run the scenario on the mutant; says what of its result gave the bug away."""
     with tempfile.TemporaryDirectory(prefix=f"prefstream-{mutant.name}-") as temporary:
         folder = make(mutant, Path(temporary) / "tree")
+        # `upgrade` takes the former release from git's history, which the copy lacks
+        environment = {"GIT_DIR": str(ROOT / ".git"), **os.environ, "PYTHONPATH": str(folder)}
+        if mutant.scenario.startswith("tests/"):
+            command = [sys.executable, "-m", "pytest", "-q", mutant.scenario]
+            tested = subprocess.run(
+                command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False, timeout=_TIMEOUT_S
+            )
+            failed = [line for line in tested.stdout.splitlines() if line.startswith("FAILED")]
+            return {"mutant": mutant.name, "test": mutant.scenario, "caught": bool(failed), "problems": failed}
         command = [sys.executable, "-m", "tests.faults", "--scenario", mutant.scenario, "--quick", "--json"]
         done = subprocess.run(
             [*command, "--seed", str(seed), "--stack", str(stack)],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(folder)},
+            env=environment,
             stdout=subprocess.PIPE,
             text=True,
             check=False,

@@ -17,7 +17,7 @@ from tests.bench import journey
 def test_households_are_apart_and_their_purchases_in_order(tmp_path: Path) -> None:
     journey.write(tmp_path, households=12)
     train, test = (read_log(tmp_path / f"{name}.parquet") for name in ("train", "test"))
-    assert (len(train.histories), len(test.histories), train.skipped) == (10, 2, 0)
+    assert (len(train.histories), len(test.histories), train.skipped.count) == (10, 2, 0)
     catalog = read_catalog(tmp_path / "items.jsonl")
     for history in (*train.histories, *test.histories):
         assert history.times_ms is not None

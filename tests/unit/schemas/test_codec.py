@@ -198,7 +198,23 @@ def test_a_detail_is_short_and_printable_whatever_the_input() -> None:
 
 def test_the_error_is_a_sentence() -> None:
     sentence = str(refusal(Purchase, value(price=-1)))
-    assert sentence == "out-of-range: `price` of the Purchase: expected `float` >= 0.0"
+    assert sentence == "out-of-range: `price` of the Purchase: expected a number >= 0.0"
+
+
+@pytest.mark.parametrize(
+    ("struct_type", "data", "said"),
+    [
+        (Purchase, value(price="9"), "`price` of the Purchase: expected a number, got a text"),
+        (Click, value(event_time_ms=1.5), "expected a whole number, got a number with a fraction"),
+        (Click, value(user_id=None), "expected a text, got null"),
+        (Click, value(item_id=""), "expected a text of length >= 1"),
+        (CatalogItem, json.dumps({**ITEM, "category": "a"}).encode(), "expected a list, got a text"),
+        (CatalogItem, json.dumps({**ITEM, "available": 1}).encode(), "expected true or false, got a whole number"),
+        (Click, b"[]", "the Click: expected an object, got a list"),
+    ],
+)
+def test_types_are_named_in_plain_words(struct_type: type, data: bytes, said: str) -> None:
+    assert said in refusal(struct_type, data).detail
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,9 @@ LETTER = DeadLetter(
     source_offset=42,
     source_timestamp_ms=1767225600000,
 )
-REROUTED = Rerouted(topic="clicks", topic_id="q2Xc7XkzTOuKKM3WJpzBzg", partition=2, offset=0)
+REROUTED = Rerouted(
+    topic="clicks", topic_id="q2Xc7XkzTOuKKM3WJpzBzg", partition=2, offset=0, timestamp_ms=1767225600000
+)
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 numbers = st.integers(0, MAX_INT64)
@@ -79,7 +81,14 @@ def test_the_header_names_are_those_that_readers_know() -> None:
         "topic_id": "prefstream-origin-topic-id",
         "partition": "prefstream-origin-partition",
         "offset": "prefstream-origin-offset",
+        "timestamp_ms": "prefstream-origin-timestamp",
     }
+
+
+def test_an_event_that_a_former_release_rerouted_does_not_tell_the_time_of_its_origin() -> None:
+    former = Rerouted(topic="clicks", topic_id="x", partition=2, offset=0)
+    assert "prefstream-origin-timestamp" not in dict(former.to_headers())
+    assert Rerouted.from_headers(former.to_headers()).timestamp_ms is None
 
 
 def test_a_dead_letter_that_fails_again_has_one_reason() -> None:
@@ -98,7 +107,7 @@ def test_a_dead_letter_that_fails_again_has_one_reason() -> None:
 
 
 def test_an_event_rerouted_twice_has_one_origin_and_a_dead_letter_keeps_it() -> None:
-    again = Rerouted(topic="purchases", topic_id="x", partition=0, offset=9)
+    again = Rerouted(topic="purchases", topic_id="x", partition=0, offset=9, timestamp_ms=-1)
     written = again.to_headers(REROUTED.to_headers())
     assert [name for name, _ in written] == list(REROUTED_HEADERS.values())
     letter = LETTER.to_headers(written)
@@ -110,7 +119,7 @@ def test_an_event_rerouted_twice_has_one_origin_and_a_dead_letter_keeps_it() -> 
     ("read", "written", "optional"),
     [
         (DeadLetter.from_headers, LETTER.to_headers(), {"prefstream-field"}),
-        (Rerouted.from_headers, REROUTED.to_headers(), set()),
+        (Rerouted.from_headers, REROUTED.to_headers(), {"prefstream-origin-timestamp"}),
     ],
     ids=["dead-letter", "rerouted"],
 )
@@ -159,7 +168,7 @@ def test_any_headers_are_read_or_refused(written: list[tuple[str, bytes | None]]
     except DecodeError as error:
         refused = error
     else:
-        assert names == set(REROUTED_HEADERS.values())
+        assert names | {"prefstream-origin-timestamp"} == set(REROUTED_HEADERS.values())
         assert Rerouted.from_headers(rerouted.to_headers()) == rerouted
         return
     assert refused.reason is DecodeReason.MALFORMED

@@ -94,6 +94,19 @@ def test_an_ended_process_that_waits_for_its_parent_has_ended() -> None:
         assert not processes.is_alive(Process(child.pid, mark))
 
 
+def test_an_ended_process_is_waited_for_until_its_parent_has_collected_it() -> None:
+    with subprocess.Popen([sys.executable, "-S", "-c", SLEEP]) as child:
+        process = Process(child.pid, processes.mark_of(child.pid) or "")
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        began = time.monotonic()
+        processes.wait_until_collected([process], 0.2)
+        assert time.monotonic() - began >= 0.2  # it stays a zombie
+    began = time.monotonic()
+    processes.wait_until_collected([process], 60)
+    assert time.monotonic() - began < 10
+
+
 def test_a_process_whose_first_thread_ended_before_the_others_is_alive(spawn_python: Spawn) -> None:
     # what a killed Java server is for a moment: a start in that moment found its ports taken
     code = "import ctypes, threading, time\n"

@@ -8,10 +8,11 @@ import pytest
 from faust.types import TP
 
 from streams.checkpoint.stored_profile import hashes
+from streams.kafka.topic_ids import BrokerSilent
 from streams.pipeline.batch_queue import BatchQueue
 from streams.stores.base import StoreMisconfigured
 from tests.unit.streams.in_memory.worker import SimWorker
-from tests.unit.streams.in_memory.world import NAMES, World, right_partition, turns
+from tests.unit.streams.in_memory.world import NAMES, TOMBSTONES_AFTER_S, World, right_partition, turns
 
 pytestmark = pytest.mark.usefixtures("no_time")
 
@@ -436,12 +437,93 @@ async def test_a_forgotten_user_stays_forgotten_through_a_replay(world: World) -
     state = world.states()[ANNA]
     assert (state.recents.items, state.purchased_items, state.seen_ids, state.sums) == (b"", b"", b"", [])
     assert sum(state.counters.applied) == 1
-    assert second.emitter.tombstones == []
+    assert second.emitter.tombstones == [ANNA]  # the first owner may have died before it sent the second one
     world.produce(ANNA, 2, 2_000)
     await work_through(second)
     await checkpoint(second)
     assert len(hashes(world.states()[ANNA].recents.items)) == 1
     assert world.store.rows[ANNA].expires_s == 0
+
+
+async def withdraw_anna(world: World) -> SimWorker:
+    """Let Anna click and be forgotten, and save that."""
+    worker = await owner_of(world)
+    await click(worker, 1_000)
+    forget_anna(worker)
+    await work_through(worker)
+    assert await checkpoint(worker)
+    assert worker.emitter.tombstones == [ANNA]
+    return worker
+
+
+async def test_a_tombstone_is_sent_again_when_a_hung_workers_list_must_have_arrived(world: World) -> None:
+    """Regression: a hung worker's list came behind its successor's tombstone, and compaction kept the list."""
+    worker = await withdraw_anna(world)
+    commands = TP("profile-commands", HOME)
+    world.now_s = TOMBSTONES_AFTER_S - 1
+    await checkpoint(worker)
+    assert (worker.emitter.tombstones, world.committed[commands]) == ([ANNA], 0)
+    world.now_s = TOMBSTONES_AFTER_S
+    await checkpoint(worker)
+    assert (worker.emitter.tombstones, world.committed[commands]) == ([ANNA, ANNA], 1)
+    world.now_s *= 10
+    await checkpoint(worker)
+    assert worker.emitter.tombstones == [ANNA, ANNA]
+
+
+async def test_a_second_tombstone_never_deletes_the_list_of_a_user_who_came_back(world: World) -> None:
+    worker = await withdraw_anna(world)
+    await click(worker, 2_000)
+    await checkpoint(worker)
+    worker.table.evict(worker.table.all_slots())
+    world.now_s = TOMBSTONES_AFTER_S
+    await checkpoint(worker)
+    assert (worker.emitter.tombstones, world.committed[TP("profile-commands", HOME)]) == ([ANNA], 1)
+
+
+@pytest.mark.parametrize("end", ["killed", "stopped"])
+async def test_a_successor_withdraws_a_list_whose_second_tombstone_is_not_sent(world: World, end: str) -> None:
+    first = await withdraw_anna(world)
+    if end == "killed":
+        first.kill()
+    else:
+        await first.hand_over()
+    second = await owner_of(world)
+    await work_through(second)
+    await checkpoint(second)
+    assert second.emitter.tombstones == [ANNA]
+    world.now_s = TOMBSTONES_AFTER_S
+    await checkpoint(second)
+    assert second.emitter.tombstones == [ANNA, ANNA]
+    assert world.committed[TP("profile-commands", HOME)] == 1
+
+
+async def test_a_second_tombstone_that_kafka_does_not_confirm_holds_back_the_commands(world: World) -> None:
+    worker = await withdraw_anna(world)
+    world.now_s = TOMBSTONES_AFTER_S
+    worker.emitter.confirming = False
+    assert not await checkpoint(worker)
+    assert world.committed[TP("profile-commands", HOME)] == 0
+    worker.emitter.confirming = True
+    assert await checkpoint(worker)
+    assert world.committed[TP("profile-commands", HOME)] == 1
+
+
+async def test_the_row_of_a_forgotten_user_lives_for_ever_with_an_input(world: World) -> None:
+    """Regression: the row expired before its user's events, which then brought the user back."""
+    worker = await owner_of(world)
+    worker.row_life_s = 0
+    await click(worker, 1_000)
+    forget_anna(worker)
+    await work_through(worker)
+    await checkpoint(worker)
+    assert world.store.rows[ANNA].expires_s == 0
+    worker.kill()
+    second = await owner_of(world)  # an input has a retention again
+    await work_through(second)
+    second.table.dirty[second.table.find([ANNA])] = True
+    await checkpoint(second)
+    assert world.store.rows[ANNA].expires_s == 3_600
 
 
 async def test_an_event_written_before_its_user_was_forgotten_and_read_after_it_only_counts(world: World) -> None:
@@ -503,6 +585,55 @@ async def test_unequal_partition_counts_are_waited_for(world: World) -> None:
     topics["clicks"].partitions = range(2)
     await turns()
     assert worker.ownership.ready
+
+
+async def test_a_worker_that_counts_fewer_partitions_than_another_waits_and_acks_nothing(world: World) -> None:
+    """Regression: while topics grew, two workers could own one user, and the save of one hid that of the other."""
+    worker = SimWorker(world)
+    await assign(worker)
+    assignment = worker.ownership.current
+    assert assignment is not None
+    assert await worker.ownership.verify(assignment)
+    [name] = world.store.numbers
+    await world.store.raise_to(name, 4)
+    assert not await worker.ownership.verify(assignment)
+    behind = SimWorker(world)
+    await assign(behind)
+    assert not behind.ownership.ready
+    for topic in world.admin.list_topics().topics.values():
+        topic.partitions = range(4)
+    await turns()
+    assert behind.ownership.ready
+
+
+async def test_partitions_that_no_worker_has_are_asked_for_until_the_group_has_shared_them_out(world: World) -> None:
+    """Regression: a leader that did not know new partitions yet left them out, and they stayed unread."""
+    missing = {(topic, 0) for topic in NAMES.inputs}
+    split = [{(topic, number) for topic in NAMES.inputs[number:]} for number in (0, 1)]
+    whole = [missing, {(topic, 1) for topic in NAMES.inputs}]
+    answers: list[Any] = [None, BrokerSilent(), [missing], None, split, whole]
+    rejoined: list[bool] = []
+    asks = asyncio.Semaphore(0)
+
+    async def group_assignment() -> Any:
+        await asks.acquire()
+        rejoined.append(worker.superseded)
+        worker.superseded = False
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    worker = SimWorker(world, group_assignment=group_assignment)
+    await assign(worker)
+    while answers:
+        assert not worker.ownership.ready
+        assert worker.ownership.current is not None  # what it has is worked on meanwhile
+        asks.release()
+        await turns()
+    assert worker.ownership.ready
+    assert rejoined == [False, False, False, True, False, True]
+    assert not worker.errors
 
 
 async def test_deliveries_of_a_past_assignment_are_still_waited_for_when_its_users_stay(world: World) -> None:

@@ -167,16 +167,17 @@ def test_the_worker_tells_how_to_reach_its_simulator(run: Any, monkeypatch: Any)
     started: list[Any] = []
 
     class Worker:
-        def __init__(self, settings: Any, simulator: Any) -> None:
-            started.append((settings, simulator))
+        def __init__(self, settings: Any, simulator: Any, drained: Any) -> None:
+            started.append((settings, simulator, drained))
 
         async def run(self) -> None:
             assert started[0][1].address
 
     monkeypatch.setattr("streams.worker.worker.Worker", Worker)
-    result = run("worker", "--port", 0)
-    [(settings, simulator)] = started
+    result = run("worker", "--port", 0, "--drained", 2, "--drained", 3)
+    [(settings, simulator, drained)] = started
     assert result.exit_code == 0
+    assert drained == [2, 3]
     assert (settings.server.port, settings.kafka.bootstrap_servers) == (0, SIMULATOR)
     assert f"prefstream --broker {simulator.address} watch" in result.stdout
 
@@ -206,8 +207,53 @@ def test_the_demo_gets_its_options_and_gives_its_exit_code(run: Any, monkeypatch
 def test_status_and_down_where_no_stack_was(run: Any) -> None:
     result = run("stack", "status", "--folder", "nothing")
     assert result.exit_code == 1
-    assert "prefstream stack up --folder nothing" in result.stdout
+    assert f"There is no stack in {Path.cwd() / 'nothing'}: " in result.stdout
+    assert f"prefstream stack up --folder {Path.cwd() / 'nothing'}`" in result.stdout
+    assert f"No server of {Path.cwd() / '.prefstream' / 'stack'} was running" in run("stack", "down").stdout
     assert json.loads(run("stack", "down", "--folder", "nothing", "--json").stdout) == {"stopped": False}
+
+
+def test_up_writes_settings_that_name_its_folder_and_a_hint_without_files_that_do_not_exist(
+    run: Any, monkeypatch: Any, tmp_path: Path
+) -> None:
+    class Store:
+        async def open(self) -> None: ...
+
+        async def close(self) -> None: ...
+
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    monkeypatch.setattr(stack, "up", lambda *_, **__: stack.Stack("127.0.0.1:29092", ["127.0.0.1"], 9, folder, 1, 2))
+    monkeypatch.setattr("streams.commands.broker.connect", lambda *_: None)
+    monkeypatch.setattr("streams.commands.topics.create_missing", lambda *_: ([], []))
+    monkeypatch.setattr("streams.stores.open_store.make_store", lambda _: Store())
+    told = run("stack", "up", "--folder", "shop").stdout
+    assert f"export PREFSTREAM_CONFIG={tmp_path / 'shop.toml'}\n" in told
+    assert "replay YOUR-EVENTS.jsonl --catalog YOUR-ITEMS.jsonl" in told
+    assert f"prefstream stack down --folder {folder}\n" in told
+    first = (tmp_path / "shop.toml").read_text().splitlines()[0]
+    assert first == f"# Written by `prefstream stack up` for the servers in {folder}"
+    assert load_settings(tmp_path / "shop.toml").kafka.bootstrap_servers == "127.0.0.1:29092"
+
+
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_status_and_down_look_in_the_folder_of_the_settings_file(
+    run: Any, monkeypatch: Any, tmp_path: Path, by: str
+) -> None:
+    """Regression: they looked in ./.prefstream/stack, whatever stack the commands beside them used."""
+    folder = tmp_path / "elsewhere" / "shop"
+    folder.mkdir(parents=True)
+    (folder / "stack.json").write_text('{"servers": {}}')
+    config = folder.with_name("shop.toml")
+    config.write_text("")
+    words = ["--config", config] if by == "option" else []
+    if by == "variable":
+        monkeypatch.setenv("PREFSTREAM_CONFIG", str(config))
+    assert json.loads(run(*words, "stack", "status", "--json").stdout)["folder"] == str(folder)
+    assert f"No server of {folder} was running" in run(*words, "stack", "down").stdout
+    assert f"No server of {tmp_path / 'other'} was" in run(*words, "stack", "down", "--folder", "other").stdout
+    (folder / "stack.json").unlink()  # a settings file that no `stack up` wrote
+    assert f"No server of {tmp_path / '.prefstream' / 'stack'} was" in run(*words, "stack", "down").stdout
 
 
 def test_a_stack_that_does_not_start_is_one_sentence(run: Any, monkeypatch: Any) -> None:

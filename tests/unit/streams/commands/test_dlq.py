@@ -98,6 +98,37 @@ def test_a_place_without_a_record_is_one_sentence(run: Any, shop: Any, place: st
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("sent_ms", "shown_ms"), [(1_600_000_000_000, 1_600_000_000_000), (None, 1_700_000_000_000), (-1, -1)]
+)
+def test_a_record_that_was_rerouted_says_where_and_when_it_was_first_written(
+    run: Any, shop: Any, sent_ms: int | None, shown_ms: int
+) -> None:
+    origin = Rerouted(topic="browses", topic_id="a", partition=3, offset=42, timestamp_ms=sent_ms)
+    park(shop, GOOD, topic="rerouted", own=origin.to_headers())
+    shown = json.loads(run("--broker", shop.address, "dlq", "show", "0:0", "--json").stdout)
+    assert (shown["origin_topic"], shown["origin_partition"], shown["origin_offset"]) == ("browses", 3, 42)
+    assert shown["origin_timestamp_ms"] == shown_ms
+    text = run("--broker", shop.address, "dlq", "show", "0:0").stdout
+    assert ("written   browses:3:42, no time" if shown_ms < 0 else "written   browses:3:42, 20") in text
+
+
+def test_a_partition_beyond_the_last_says_how_many_there_are(run: Any, shop: Any) -> None:
+    park(shop, b"oops")
+    result = run("--broker", shop.address, "dlq", "show", "7:0")
+    assert "no record 7:0 in dead-letters: the topic has 4 partitions, 0 to 3." in result.stderr
+
+
+def test_a_reason_that_nobody_knows_lists_the_reasons(run: Any, shop: Any) -> None:
+    park(shop, b"oops", reason="of-a-newer-release")
+    for command in (["list"], ["replay", "--all"]):
+        result = run("--broker", shop.address, "dlq", *command, "--reason", "bogus")
+        assert result.exit_code == 1
+        assert "'bogus' is no reason of a refusal. The reasons are null-value, malformed, " in result.stderr
+    for reason in ("wrong-type", "of-a-newer-release"):
+        assert run("--broker", shop.address, "dlq", "list", "--reason", reason).exit_code == 0
+
+
 def test_replay_with_a_mended_value_lands_keyed_by_its_user(run: Any, shop: Any, tmp_path: Path) -> None:
     park(shop, b"oops", own=[("shop", b"7"), ("content-type", b"application/avro")])
     (tmp_path / "value.json").write_bytes(GOOD)

@@ -162,6 +162,13 @@ def test_a_forgotten_user_is_said_to_be_forgotten(run: Any) -> None:
     assert json.loads(run("profile", "show", "u1", "--json").stdout)["forgotten"] is True
 
 
+def test_a_forgotten_user_whose_row_never_expires_is_said_to_be_forgotten(run: Any) -> None:
+    """Regression: only rows that expire were told from those of other users."""
+    save("u1", state=encode_state(ProfileState(forgotten_ms=7)))
+    assert "they are kept for ever" in run("profile", "show", "u1").stdout
+    assert json.loads(run("profile", "show", "u1", "--json").stdout)["forgotten"] is True
+
+
 def test_an_unknown_user_is_one_sentence(run: Any) -> None:
     save("u1")
     result = run("profile", "show", "nobody")

@@ -79,6 +79,28 @@ def test_strict_stops_at_the_first_broken_line(run: Any, shop: Any, tmp_path: Pa
     assert len(shop.read("clicks")) == 1
 
 
+def test_where_no_line_can_be_used_the_reasons_are_above(run: Any, shop: Any, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text(line("click", 1, event_time_ms=1_764_000_000) + line("view", 2))
+    result = run("--broker", shop.address, "replay", "events.jsonl")
+    assert result.exit_code == 1
+    first, second, last = result.stderr.splitlines()
+    assert first.endswith(
+        "out-of-range: `event_time_ms` looks like seconds since 1970, not milliseconds: multiply it by 1000"
+    )
+    assert "'view'" in second
+    assert last.startswith("prefstream: No line could be used: the reasons are above.")
+    assert shop.read("clicks") == []
+
+
+@pytest.mark.parametrize(("count", "has_rate"), [(1_000, False), (1_001, True)])
+def test_a_rate_is_told_for_many_events_only(run: Any, shop: Any, tmp_path: Path, count: int, has_rate: bool) -> None:
+    (tmp_path / "events.jsonl").write_text("".join(line("click", n) for n in range(count)), "utf-8")
+    told = run("--broker", shop.address, "replay", "events.jsonl").stdout
+    assert f"{count:,} events and 0 items sent, 0 skipped, in " in told
+    assert ("events/s" in told) == has_rate
+    assert "waiting" not in told
+
+
 def test_limit_counts_events(run: Any, shop: Any, tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text("oops\n" + "".join(line("click", n) for n in range(10)))
     for limit in (0, 3):
@@ -159,7 +181,13 @@ def test_events_wait_until_a_worker_has_encoded_the_items(run: Any, shop: Any, t
     worker.start()
     result = run("--broker", shop.address, "replay", "events.jsonl", "--catalog", "items.jsonl")
     worker.join(20)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.exit_code == 0
+    assert result.stderr == "Waiting until a worker has encoded the 2 items. Then the events are sent.\n"
+    assert re.fullmatch(
+        r"1 events and 2 items sent, 0 skipped, in \d+\.\d s \(\d+\.\d s of it waiting for the workers to encode the "
+        r"items\)\n",
+        result.stdout,
+    )
     assert clicks_at_vectors == [0, 0]
     assert len(shop.read("clicks")) == 1
 

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import random
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def test_an_encoder_is_trained_and_evaluated(run: Any, tmp_path: Path) -> None:
     options = ("--dimension", 8, "--epochs", 2, "--no-repeat-prior", "--text-model", model)
     done = run("train", events, items, "-o", tmp_path / "v1", *options)
     assert done.exit_code == 0, done.stderr
-    assert "learned from: text, sentences, images, prices" in done.stderr
+    assert "learned from: title, sentences, images, prices" in done.stderr
     assert "held out" in done.stdout
     assert not (tmp_path / "v1" / "training.npz").exists()
     again = run("train", events, "-o", tmp_path / "v1")
@@ -74,6 +75,25 @@ def test_an_encoder_is_trained_and_evaluated(run: Any, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     for name in ("popularity", "item-to-item", "vsknn", "vstan", "matrix-factorisation"):
         assert name in done.stdout
+
+
+def test_too_few_users_to_hold_out_are_told_instead_of_figures(run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("jax", reason="training needs the extra `train`")
+    (tmp_path / "events.csv").write_text("user_id,item_id,type\nu1,a,click\nu1,b,click\nu1,a,cart\n")
+    (tmp_path / "items.jsonl").write_text('{"item_id": "a", "title": "A", "category": ["C"], "price": 3}\n')
+    done = run("train", "events.csv", "items.jsonl", "-o", "v1", "--dimension", 4, "--epochs", 1)
+    assert done.exit_code == 0, done.stderr
+    assert "nan" not in done.stderr + done.stdout
+    assert "epoch 1 of 1, too few users to hold out any" in done.stdout
+    assert "learned from: title, category, prices" in done.stderr
+    assert '1 line skipped: 1 x `type` is "cart", expected click, browse or purchase (first: line 4)' in done.stderr
+
+
+def test_a_missing_extra_names_the_checkouts_way_first(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "encoders.training.fit", None)
+    done = run("train", "events.csv", "-o", "v1")
+    assert done.exit_code == 1
+    assert "in a checkout run `make .venv/.dev`, elsewhere `pip install" in done.stderr
 
 
 def test_a_quantised_encoder_says_what_it_loses(run: Any, tmp_path: Path) -> None:
@@ -115,7 +135,7 @@ def test_tables_with_and_without_times_are_logs(tmp_path: Path) -> None:
         (["c"], [0], [500]),
         (["a", "b"], [0, 2], [1000, 2000]),
     ]
-    assert log.skipped == 2
+    assert log.skipped.count == 2
     plain = tmp_path / "plain.csv"
     plain.write_text("session_id,item_id\ns1,b\ns2,x\ns1,a\n")
     assert [(h.items, h.times_ms) for h in read_log(plain).histories] == [(["b", "a"], None), (["x"], None)]

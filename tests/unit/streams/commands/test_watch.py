@@ -42,6 +42,19 @@ def test_a_line_tells_user_cause_items_reason_and_time(run: Any, shop: Any) -> N
     assert result.stdout == "u1 bought i3, 17 ms: Red boots (because you looked at Blue boots)\n"
 
 
+@pytest.mark.parametrize("options", [[], ["--lines"]])
+def test_a_terminal_gets_a_table_unless_lines_are_asked_for(
+    run: Any, shop: Any, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setattr(
+        "streams.commands.watch.console", lambda: Console(force_terminal=True, width=120, markup=False, highlight=False)
+    )
+    put(shop, recommendation("u1"))
+    text = run("--broker", shop.address, "watch", "--from-beginning", "--limit", 1, *options).stdout
+    assert ("u1 bought i3, 17 ms: i1" in text) == bool(options)
+    assert ("recommended now" in text) != bool(options)
+
+
 @pytest.mark.parametrize(
     ("kind", "words"), [("trending", "trending now"), ("older", "long looked for"), ("bias", "popular")]
 )

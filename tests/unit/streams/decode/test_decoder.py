@@ -157,7 +157,9 @@ def test_an_event_on_a_strange_partition_is_sent_on_with_the_place_it_was_read_a
     assert found.events is None
     (one,) = found.misplaced
     assert (one.user_id, one.partition) == (USER, HOME)
-    assert one.origin == Rerouted(topic="clicks", topic_id="id-of-clicks", partition=wrong, offset=42)
+    assert one.origin == Rerouted(
+        topic="clicks", topic_id="id-of-clicks", partition=wrong, offset=42, timestamp_ms=NOW_MS
+    )
 
 
 def rerouted(origin: Rerouted, value: bytes | None = None, **changes: Any) -> Any:
@@ -180,8 +182,99 @@ def test_an_event_that_is_rerouted_twice_gets_an_applied_offset_of_its_own() -> 
     origin = Rerouted(topic="clicks", topic_id="a", partition=0, offset=42)
     wrong = (HOME + 1) % PARTITIONS
     found = decode(rerouted(origin, partition=wrong))
-    path = Rerouted(topic="clicks", topic_id=f"a>{wrong}", partition=0, offset=42)
+    path = Rerouted(topic="clicks", topic_id=f"a>{wrong}", partition=0, offset=42, timestamp_ms=NOW_MS)
     assert [(one.origin, one.partition) for one in found.misplaced] == [(path, HOME)]
+
+
+LATER_MS = NOW_MS + 86_400_000
+"""When a record was rerouted, a day after it was written."""
+
+
+def rerouted_later(written_ms: int | None, partition: int = HOME, **changes: Any) -> Any:
+    origin = Rerouted(topic="clicks", topic_id="a", partition=0, offset=42, timestamp_ms=written_ms)
+    return rerouted(origin, event(**changes), partition=partition, timestamp=LATER_MS)
+
+
+def test_a_rerouted_event_was_written_when_its_origin_was() -> None:
+    """Regression: records kept their time on `rerouted`, so retention deleted them there before they were read."""
+    plain = rerouted(Rerouted(topic="clicks", topic_id="a", partition=0, offset=43))  # of a former release
+    found = decode(rerouted_later(NOW_MS), plain, rerouted_later(-1))
+    assert found.events is not None
+    assert found.events.written.tolist() == [NOW_MS, NOW_MS, 0]
+
+
+@pytest.mark.parametrize(
+    ("written_ms", "time_ms", "reason"),
+    [
+        (NOW_MS, NOW_MS + 300_001, "time-in-future"),  # though it is before the record's own time
+        (NOW_MS, NOW_MS + 300_000, None),
+        (NOW_MS, NOW_MS // 1000, "out-of-range"),
+        (-1, LATER_MS + 10**9, None),
+        (None, LATER_MS + 300_001, "time-in-future"),
+    ],
+)
+def test_the_time_of_a_rerouted_event_is_judged_by_its_first_record(
+    written_ms: int | None, time_ms: int, reason: str | None
+) -> None:
+    found = decode(rerouted_later(written_ms, event_time_ms=time_ms))
+    assert [one.letter.reason for one in found.refused] == ([] if reason is None else [reason])
+
+
+@pytest.mark.parametrize(("written_ms", "sent_ms"), [(NOW_MS, NOW_MS), (-1, -1), (None, LATER_MS)])
+def test_an_event_that_is_rerouted_again_keeps_the_time_of_its_first_record(
+    written_ms: int | None, sent_ms: int
+) -> None:
+    found = decode(rerouted_later(written_ms, partition=(HOME + 1) % PARTITIONS))
+    assert [one.origin.timestamp_ms for one in found.misplaced] == [sent_ms]
+
+
+def test_a_rerouted_command_was_written_when_its_origin_was() -> None:
+    value = json.dumps({"command": "forget", "user_id": USER, "requested_ms": 1}).encode()
+    origin = Rerouted(topic="profile-commands", topic_id="a", partition=0, offset=8, timestamp_ms=NOW_MS)
+    found = decode(rerouted(origin, value, timestamp=LATER_MS))
+    assert found.commands is not None
+    assert found.commands.written == [NOW_MS]
+
+
+def test_times_of_origin_stay_with_their_events_where_others_are_refused() -> None:
+    bad = rerouted_later(NOW_MS, event_time_ms=NOW_MS + 10**9)
+    found = decode(bad, rerouted_later(NOW_MS + 1), bad, rerouted_later(NOW_MS + 2))
+    assert found.events is not None
+    assert found.events.written.tolist() == [NOW_MS + 1, NOW_MS + 2]
+
+
+SMALL = Decoder(TopicNames(), lambda topic: f"id-of-{topic}", "murmur2", max_rerouted_bytes=4_096)
+FILLED = event(title="x" * 2_900)
+"""An event that just fits, without headers."""
+
+
+@pytest.mark.parametrize(
+    ("value", "more", "refused"),
+    [
+        (FILLED, (), False),
+        (event(title="x" * 4_000), (), True),
+        (FILLED, (("trace", b"t" * 500),), True),
+    ],
+    ids=["small", "its value is large", "its headers are large"],
+)
+def test_a_misplaced_event_that_is_too_large_to_reroute_is_a_dead_letter(
+    value: bytes, more: tuple[Any, ...], refused: bool
+) -> None:
+    """Regression: the broker's answer decided, after later events of the user were taken: they made it be skipped."""
+    large = record(value, partition=(HOME + 1) % PARTITIONS, headers=more)
+    for _ in range(2):  # a replay gives the same verdict
+        found = decode(large, decoder=SMALL)
+        assert [one.letter.reason for one in found.refused] == ["too-large"] * refused
+        assert len(found.misplaced) == (not refused)
+    assert decode(record(value, headers=more), decoder=SMALL).events is not None  # in its place, any size will do
+
+
+def test_a_record_that_was_rerouted_once_is_never_too_large_to_be_rerouted_again() -> None:
+    wrong = (HOME + 1) % PARTITIONS
+    (first,) = decode(record(FILLED, partition=wrong), decoder=SMALL).misplaced
+    headers = first.origin.to_headers([("x", b"y")])
+    again = record(FILLED, "rerouted", headers=tuple(headers), partition=wrong)
+    assert len(decode(again, decoder=SMALL).misplaced) == 1
 
 
 @pytest.mark.parametrize("header", ["topic", "topic-id", "partition", "offset"])

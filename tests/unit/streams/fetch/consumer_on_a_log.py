@@ -8,7 +8,7 @@ import faust
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from streams.fetch.batch_consumer import Consumer, ConsumerThread
+from streams.fetch.batch_consumer import Consumer, ConsumerThread, Progress
 from streams.fetch.hooks import FetchHooks
 from streams.fetch.record_batch import RecordBatch
 
@@ -32,18 +32,38 @@ class LogThread(ConsumerThread):
         self.end = 1 << 40
         self.committed: dict[TP, int | None] = {}
         self.positions: dict[TP, int] = {}
+        self.read_to: dict[TP, int] = {}
+        """Positions after the next fetch, where they lie beyond its last record."""
+        self.refused: dict[TP, int] = {}
+        """Positions that the broker says are not in the log."""
+        self.held = (0, 0)
+        """Start and end of each log, for who asks because of a refused position."""
         self.looked_at: Callable[[], object] = lambda: None
         """Called between a fetch and the delivery of its batches."""
 
     async def getmany(self, active_partitions: Collection[TP], timeout: float) -> dict[TP, list[Any]]:
         self.asked.append({*active_partitions})
-        return self.fetches.pop(0) if self.fetches else {}
+        fetched = self.fetches.pop(0) if self.fetches else {}
+        ends = {tp: found[-1].offset + 1 for tp, found in fetched.items() if found}
+        self.progress = self.progress._replace(positions={**self.progress.positions, **ends, **self.read_to})
+        return fetched
+
+    async def take_out_of_range(self) -> dict[TP, int]:
+        refused, self.refused = self.refused, {}
+        return refused
+
+    async def span(self, tp: TP) -> tuple[int, int]:
+        return self.held
 
     async def commit(self, offsets: Mapping[TP, int]) -> bool:
         self.committed |= offsets
         return True
 
-    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+    async def seek_to_committed(self, topic_ids: Mapping[str, str] | None = None) -> Mapping[TP, int | None]:
+        self.topic_ids = topic_ids or {}
+        self.progress = Progress(
+            self.progress.seek + 1, {tp: at for tp, at in self.committed.items() if at is not None}
+        )
         return dict(self.committed)
 
     async def ends(self, partitions: Collection[TP]) -> dict[TP, int]:

@@ -29,7 +29,7 @@ class Broker:
         self.brought: dict[TopicPartition, list[Any]] = {}
         monkeypatch.setattr(fetcher.Fetcher, "fetched_records", self.fetched_records)
         monkeypatch.setattr(fetcher.Fetcher, "_proc_fetch_request", self.send)
-        self.state: Any = SimpleNamespace(highwater=0)
+        self.state: Any = SimpleNamespace(highwater=0, lso=None)
         self.fetcher = consumer.Fetcher.__new__(consumer.Fetcher)
         self.fetcher._subscriptions = SimpleNamespace(
             subscription=SimpleNamespace(assignment=SimpleNamespace(state_value=lambda tp: self.state))
@@ -61,6 +61,7 @@ class Broker:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     monkeypatch.setattr(consumer, "Fetcher", consumer.Fetcher)  # to be put back
+    monkeypatch.setattr(consumer, "GroupCoordinator", consumer.GroupCoordinator)
     monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)
     patch_consumers(pause_a_record_s=0.1, longest_pause_s=0.2)
     return Broker(monkeypatch)
@@ -79,6 +80,11 @@ def test_after_nothing_the_next_fetch_waits_at_the_broker(broker: Broker) -> Non
 
 def test_nothing_waits_while_there_is_a_backlog(broker: Broker) -> None:
     assert broker.take_and_fetch(0, 1, 2, end=4)[1] < 0.1 - SLACK_S
+
+
+def test_records_of_an_open_transaction_are_no_backlog(broker: Broker) -> None:
+    broker.state.lso = 1
+    assert broker.take_and_fetch(0, end=9)[1] >= 0.1 - SLACK_S
 
 
 def test_a_partition_that_has_just_been_revoked_is_no_backlog(broker: Broker) -> None:
@@ -117,6 +123,7 @@ def records(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], list[Any]]:
     own = fetcher.PartitionRecords
     monkeypatch.setattr(fetcher, "PartitionRecords", own)  # to be put back
     monkeypatch.setattr(consumer, "Fetcher", consumer.Fetcher)
+    monkeypatch.setattr(consumer, "GroupCoordinator", consumer.GroupCoordinator)
     patch_consumers()
     assert fetcher.PartitionRecords is not own
     arguments = (None, 1, None, None, True, fetcher.READ_UNCOMMITTED)
@@ -137,4 +144,5 @@ def test_the_source_of_aiokafka_is_the_one_that_the_patches_were_made_for() -> N
     assert aiokafka.__version__ in TESTED_VERSIONS
     assert hashlib.sha256(sources.encode()).hexdigest() == SOURCE_DIGEST
     assert " = Fetcher(" in sources
+    assert " = GroupCoordinator(" in sources
     assert " = PartitionRecords(" in inspect.getsource(fetcher.Fetcher)

@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.consumer import Fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streams.fetch import batch_consumer
 from streams.fetch.batch_consumer import ConsumerThread
+from streams.fetch.events_lost import EventsLost
 from streams.fetch.hooks import FetchHooks
 from streams.fetch.record_batch import NO_EPOCH, RecordBatch
+from streams.kafka.topic_ids import BrokerSilent
 from tests.unit.streams.fetch.consumer_on_a_log import BROWSES_0 as D
 from tests.unit.streams.fetch.consumer_on_a_log import CLICKS_0 as A
 from tests.unit.streams.fetch.consumer_on_a_log import CLICKS_1 as B
@@ -153,7 +158,7 @@ async def test_after_a_seek_faust_drops_nothing_as_already_read(consumer: LogCon
 async def test_a_seek_that_fails_ends_in_a_new_assignment(
     consumer: LogConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away() -> dict[TP, int]:
+    async def away(*_: Any) -> dict[TP, int]:
         raise KafkaConnectionError
 
     monkeypatch.setattr(consumer.log_thread, "seek_to_committed", away)
@@ -170,12 +175,15 @@ class Client:
 
     def __init__(self) -> None:
         self.sought: set[tuple[str, Any, int | None]] = set()
+        self.committed = {A: OffsetAndMetadata(12, "id-1"), B: OffsetAndMetadata(0, ""), C: OffsetAndMetadata(-1, "")}
+        self._coordinator = self
+        self._subscription = SimpleNamespace(subscription=None)
 
     def assignment(self) -> set[TP]:
         return {A, B, C}
 
-    async def committed(self, tp: TP) -> int | None:
-        return {A: 12, B: 0, C: None}[tp]
+    async def fetch_committed_offsets(self, tps: list[TP]) -> dict[TP, OffsetAndMetadata]:
+        return {tp: self.committed[tp] for tp in tps}
 
     def seek(self, tp: TP, offset: int) -> None:
         self.sought.add(("seek", tp, offset))
@@ -210,6 +218,107 @@ async def test_a_seek_goes_back_on_partitions_without_a_commit_too(consumer: Log
     offsets = await InlineThread(consumer, client).seek_to_committed()
     assert offsets == {A: 12, B: 0, C: None}
     assert client.sought == {("seek", A, 12), ("seek", B, 0), ("beginning", C, None)}
+
+
+async def test_an_offset_that_was_committed_for_a_deleted_topic_of_the_same_name_counts_as_none(
+    consumer: LogConsumer,
+) -> None:
+    """A late commit could outlive the topic: then a worker that starts would miss the new topic's first events."""
+    client = Client()
+    thread = InlineThread(consumer, client)
+    assert await thread.seek_to_committed({"clicks": "id-1"}) == {A: 12, B: 0, C: None}
+    assert await thread.seek_to_committed({"clicks": "id-2"}) == {A: None, B: 0, C: None}
+    assert ("beginning", A, None) in client.sought
+    assert thread.topic_ids == {"clicks": "id-2"}
+
+
+async def test_a_position_beyond_a_transaction_marker_is_committed_once_all_before_it_is_acked(
+    consumer: LogConsumer,
+) -> None:
+    await consumer.seek_back(0)
+    batch = await consumer.deliver(0, 1)
+    consumer.log_thread.read_to = {A: 5}
+    await consumer.fetch({})
+    assert await consumer.committed() == {}
+    batch.ack()
+    assert await consumer.committed() == {A: 5}
+    await consumer.fetch({})
+    assert await consumer.committed() == {}  # once
+
+
+async def test_a_position_from_before_a_seek_is_not_committed(consumer: LogConsumer) -> None:
+    await consumer.seek_back(3)
+    consumer.log_thread.read_to = {A: 7}
+    await consumer.fetch({})
+    stale = consumer.log_thread.progress
+    consumer.log_thread.read_to = {}
+    await consumer.seek_back(3)
+    consumer.log_thread.progress = stale
+    await consumer.fetch({})
+    assert await consumer.committed() == {}
+
+
+async def test_a_revocation_forgets_the_positions_until_the_next_seek(consumer: LogConsumer) -> None:
+    await consumer.seek_back(3)
+    await consumer.on_partitions_revoked({A})
+    await consumer.on_partitions_assigned({A})
+    consumer.resume_flow()
+    consumer.log_thread.read_to = {A: 9}
+    await consumer.fetch({})
+    assert await consumer.committed() == {}
+
+
+@pytest.mark.parametrize(
+    ("position", "words"),
+    [
+        (
+            3,
+            ("read on at offset 3 of partition 0 of clicks", "holds offsets 7 to 8", "3 to 6 were deleted", "earliest"),
+        ),
+        (12, ("offset 12", "holds offsets 7 to 8", "may be lost", "older copy", "latest")),
+    ],
+)
+async def test_a_position_that_the_log_does_not_hold_ends_the_worker_with_a_sentence(
+    consumer: LogConsumer, monkeypatch: pytest.MonkeyPatch, position: int, words: tuple[str, ...]
+) -> None:
+    """Regression: the consumer went on at the first record that is left, without a word."""
+    monkeypatch.setattr(batch_consumer, "_ASK_AGAIN_S", 0.0)
+    lost: list[Exception] = []
+    consumer.app.fetch_hooks.lost = lost.append
+    await consumer.seek_back(position)
+    consumer.log_thread.refused, consumer.log_thread.held = {A: position}, (7, 9)
+    await consumer.fetch({})
+    (error,) = lost
+    assert isinstance(error, EventsLost)
+    assert all(word in str(error) for word in (*words, "group 'test'", "--topic clicks:0", "--bootstrap-server"))
+    assert consumer.rejoins == 0
+
+
+async def test_a_position_in_a_topic_that_was_created_again_asks_for_a_new_assignment(
+    consumer: LogConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_consumer, "_ASK_AGAIN_S", 0.0)
+    answers = [{"clicks": "id-1"}, {"clicks": "id-1"}, {"clicks": "id-2"}]
+
+    async def ask() -> dict[str, str]:
+        return answers.pop(0)
+
+    consumer.app.fetch_hooks.ask_topic_ids = ask
+    await consumer.seek_back(12)
+    consumer.log_thread.refused = {A: 12}
+    await consumer.fetch({})
+    assert consumer.rejoins == 1
+    assert not answers
+
+
+async def test_a_broker_that_does_not_tell_topic_ids_keeps_no_one_from_reading(consumer: LogConsumer) -> None:
+    async def ask() -> dict[str, str]:
+        raise BrokerSilent
+
+    consumer.app.fetch_hooks.ask_topic_ids = ask
+    await consumer.seek_back(12)
+    assert consumer.log_thread.topic_ids == {}
+    assert (await consumer.deliver(12)).epoch == EPOCH
 
 
 async def test_a_partition_is_behind_until_it_is_read_up_to_its_end(consumer: LogConsumer) -> None:
@@ -308,6 +417,9 @@ async def test_lags_count_from_the_first_record_that_is_not_done(consumer: LogCo
     consumer.log_thread.end = 50
     await consumer.deliver(10, 11)
     assert consumer.lags() == {A: 40, B: 5}
+    consumer.log_thread.read_to = {B: 50}  # beyond transaction markers
+    await consumer.fetch({})
+    assert consumer.lags() == {A: 40, B: 0}
 
 
 async def test_a_partition_that_is_being_sought_does_not_end_the_worker(

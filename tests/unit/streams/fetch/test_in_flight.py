@@ -92,11 +92,28 @@ def test_partitions_that_are_taken_away_are_forgotten_and_others_are_not() -> No
     assert (in_flight.take_acked(A), in_flight.take_acked(B)) == (None, 8)
 
 
+def test_a_position_is_committed_once_no_batch_is_left() -> None:
+    in_flight = InFlightBatches()
+    in_flight.clear({A: 3, B: 9})
+    assert (in_flight.take_acked(A), in_flight.position(A)) == (None, 3)  # where the seek led is no news
+    batch = fetch(in_flight, 3, 4)
+    assert in_flight.read_to(A, 7)
+    assert not in_flight.read_to(A, 7)
+    assert in_flight.take_acked(A) is None
+    batch.ack()
+    assert in_flight.take_acked(A) == 7
+    assert in_flight.take_acked(A) is None
+    assert in_flight.read_to(A, 8)
+    in_flight.drop({A})
+    assert (in_flight.take_acked(A), in_flight.position(A), in_flight.position(B)) == (None, None, 9)
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("deliver"), st.integers(1, 4), st.integers(0, 3)),  # records, gap before
         st.tuples(st.just("drop"), st.integers(1, 4), st.integers(0, 3)),  # fetched, and dropped by Faust
         st.tuples(st.just("ack"), st.integers(0, 30), st.just(0)),
+        st.tuples(st.just("markers"), st.integers(1, 3), st.just(0)),  # offsets that no record has
         st.tuples(st.just("commit"), st.just(0), st.just(0)),
         st.tuples(st.just("seek"), st.just(0), st.just(0)),
     ),
@@ -110,22 +127,29 @@ def test_what_is_committed_never_passes_a_record_that_is_not_acked(drawn: list[t
     in_flight = InFlightBatches()
     log: list[int] = []  # offsets that the log holds
     position = 0  # the next of them to be fetched
+    end = 0  # of the log, beyond its markers
     committed = 0
     delivered: list[Any] = []  # of any assignment
     current: list[Any] = []  # since the last seek
     for action, number, gap in drawn:
         if action in ("deliver", "drop"):
             while len(log) < position + number:
-                log.append((log[-1] if log else -1) + 1 + gap)
+                log.append(end + gap)
+                end = log[-1] + 1
             batch = fetch(in_flight, *log[position : position + number])
             position += number
+            in_flight.read_to(A, end if position == len(log) else batch.last_offset + 1)
             if action == "deliver":
                 delivered.append(batch)
             current.append(batch)
         elif action == "ack" and delivered:
             delivered[number % len(delivered)].ack()
+        elif action == "markers":
+            end += number
+            if position == len(log):
+                in_flight.read_to(A, end)
         elif action == "seek":
-            in_flight.clear()
+            in_flight.clear({A: committed})
             position = sum(offset < committed for offset in log)
             current = []
         else:

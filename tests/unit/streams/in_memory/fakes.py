@@ -32,6 +32,7 @@ class FakeEmitter:
         self.swapped: list[FakeDeliveries] = []
         self.tombstones: list[str] = []
         self.refused: list[Any] = []
+        self.written: list[Any] = []
 
     def swap(self) -> FakeDeliveries:
         self.swapped.append(FakeDeliveries(self))
@@ -40,6 +41,9 @@ class FakeEmitter:
     def recommend(self, user_id: str, value: bytes | None) -> None:
         if value is None:
             self.tombstones.append(user_id)
+
+    def write(self, records: Sequence[Any]) -> None:
+        self.written += records
 
     def refuse(self, refused: Sequence[Any]) -> None:
         self.refused += refused

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+from schemas.contract import ContractChange
 from streams.stores.base import Owner, StoredProfile, StoreError, StoreUnavailable, Term
 from streams.stores.write_pace import WritePace
 
@@ -14,6 +15,8 @@ class MemoryStore:
         self.rows: dict[str, StoredProfile] = {}
         self.held_owners: dict[int, Owner] = {}
         self.last_term = 0
+        self.numbers: dict[str, int] = {}
+        self.notes: dict[int, ContractChange] = {}
         self.broken = False
         self.holding = False
         self.refusal: StoreError | None = None
@@ -56,6 +59,23 @@ class MemoryStore:
     async def owners(self, partitions: Sequence[int]) -> dict[int, Owner]:
         self._check()
         return {p: self.held_owners[p] for p in partitions if p in self.held_owners}
+
+    async def raise_to(self, name: str, number: int) -> int:
+        self._check()
+        self.numbers[name] = max(number, self.numbers.get(name, 0))
+        return self.numbers[name]
+
+    async def begin(self, change: ContractChange) -> None:
+        self._check()
+        self.notes.setdefault(change.contract, change)
+
+    async def begun(self) -> list[ContractChange]:
+        self._check()
+        return sorted(self.notes.values())
+
+    async def end(self, contract: int) -> None:
+        self._check()
+        self.notes.pop(contract, None)
 
     async def load(self, user_ids: Sequence[str]) -> dict[str, StoredProfile]:
         self._check()

@@ -1,7 +1,7 @@
 """A worker of the product's own parts, without a broker, a clock or a thread."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +10,13 @@ from faust.types import TP
 
 from encoders.index.item_index import ItemIndex
 from streams.checkpoint.checkpointer import Checkpointer
+from streams.checkpoint.erased_users import Tombstones
 from streams.checkpoint.gate import Gate
-from streams.checkpoint.ownership import Ownership
+from streams.checkpoint.group_contract import GroupContract
+from streams.checkpoint.ownership import GroupAssignment, Ownership
 from streams.clock import now_ms
 from streams.decode.decoder import Decoder
-from streams.features.contract import FeatureContext
+from streams.features.contract import Feature, FeatureContext
 from streams.features.running import RunningFeatures
 from streams.fetch.in_flight import InFlightBatches
 from streams.fetch.record_batch import RecordBatch
@@ -41,6 +43,7 @@ from tests.unit.streams.in_memory.world import (
     NAMES,
     ROWS_AT_ONCE,
     SHAPE,
+    TOMBSTONES_AFTER_S,
     World,
     turns,
 )
@@ -59,6 +62,9 @@ class SimWorker:
         count_every_s: float = 0.1,
         many_records: int = 500,
         log_end: Callable[[LogId, int], int] | None = None,
+        group: GroupContract | None = None,
+        features: Sequence[Feature] = (),
+        group_assignment: GroupAssignment | None = None,
     ) -> None:
         self.world = world
         world.workers.append(self)
@@ -87,8 +93,12 @@ class SimWorker:
             topic_ids=topic_ids,
             metrics=self.metrics,
             fail=self.errors.append,
+            group=group,
+            group_assignment=group_assignment,
+            rejoin=self._supersede,
         )
         self.superseded = False
+        self.row_life_s = 3_600
         self.checkpoint = Checkpointer(
             state=self.state,
             store=world.store,
@@ -96,14 +106,21 @@ class SimWorker:
             ownership=self.ownership,
             metrics=self.metrics,
             encoder_version=lambda: ENCODER,
-            forget_after_s=3_600,
+            forget_after_s=lambda: self.row_life_s,
+            tombstones=Tombstones(TOMBSTONES_AFTER_S, lambda: world.now_s),
             superseded=self._supersede,
             rows_at_once=ROWS_AT_ONCE,
             paced_rows_s=paced_rows_s,
         )
         context = FeatureContext(
-            settings=Settings(), state=self.state, active=self.active, exclusions=Exclusions(), metrics=self.metrics
+            settings=Settings(),
+            state=self.state,
+            active=self.active,
+            exclusions=Exclusions(),
+            metrics=self.metrics,
+            group_release=lambda: self.ownership.group.lowest,
         )
+        works = {"quality": QualityObserver(context), **{feature.name: feature.start(context) for feature in features}}
         preference_vectors: Any = None
         recommender: Any = SimpleNamespace(refresh=lambda events, slots, causes, term: None)
         self.pipeline = BatchPipeline(
@@ -124,7 +141,7 @@ class SimWorker:
             ownership=self.ownership,
             gate=self.gate,
             metrics=self.metrics,
-            features=RunningFeatures({"quality": QualityObserver(context)}, self.metrics),
+            features=RunningFeatures(works, self.metrics),
             max_dirty_users=max_dirty_users,
             count_every_s=count_every_s,
             many_records=many_records,

@@ -37,6 +37,8 @@ MICRO_BATCH_RECORDS = 5
 """Records of a micro-batch: some batches are larger, and some micro-batches are of several batches."""
 ROWS_AT_ONCE = 2
 """Of a save: some take several calls of the store."""
+TOMBSTONES_AFTER_S = 20.0
+"""Seconds between the two tombstones of a user who is forgotten."""
 TURNS = 60
 """Turns of the loop that finish whatever is not waiting for the outside."""
 
@@ -61,6 +63,8 @@ class World:
     owner: dict[int, "SimWorker"] = field(default_factory=dict)
     sent: dict[str, tuple[str, int]] = field(default_factory=dict)  # event id -> user, type
     workers: list["SimWorker"] = field(default_factory=list)
+    now_s: float = 0.0
+    """What the workers' clocks say; they stand still."""
 
     def __post_init__(self) -> None:
         topics = {name: SimpleNamespace(error=None, partitions=range(PARTITIONS)) for name in NAMES.inputs}

@@ -92,10 +92,17 @@ def test_every_topic_is_wanted_once_and_the_inputs_alike() -> None:
     assert len(topics) == 5 + 4 + 2
     assert {topic.replication_factor for topic in topics.values()} == {3}
     for name in NAMES.inputs:
-        assert (topics[name].num_partitions, topics[name].config) == (6, {"retention.ms": "7200000"})
+        limit = {"max.message.bytes": "1048576"} if name == "shop1.rerouted" else {}
+        assert (topics[name].num_partitions, topics[name].config) == (6, {"retention.ms": "7200000"} | limit)
     for name in ("catalog", "recommendations", "trending", "encoders", "item-vectors-v1"):
         assert topics[NAMES.full(name)].config == {"cleanup.policy": "compact"}
     assert int(topics["shop1.dead-letters"].config["max.message.bytes"]) > 1 << 20
+
+
+def test_rerouted_takes_the_largest_record_that_a_worker_may_send_there() -> None:
+    wanted = wanted_topics(Settings(kafka=Kafka(max_rerouted_bytes=5_000_000)), "v1")
+    (rerouted,) = [topic for topic in wanted if topic.topic == "rerouted"]
+    assert rerouted.config["max.message.bytes"] == "5000000"
 
 
 def test_topics_that_exist_are_left_alone_and_another_failure_is_a_sentence() -> None:

@@ -5,8 +5,12 @@ import threading
 from pathlib import Path
 
 import msgspec
+import pytest
 
+from schemas.errors import DecodeError
+from streams.offline.event_files import EventFileError, LineFile, read_events
 from streams.offline.event_logs import read_log
+from streams.offline.skipped_lines import SkippedLines
 
 
 def test_events_of_a_pipe_are_all_read(tmp_path: Path) -> None:
@@ -21,7 +25,7 @@ def test_events_of_a_pipe_are_all_read(tmp_path: Path) -> None:
     writing.start()
     log = read_log(pipe)
     writing.join()
-    assert ([len(history.items) for history in log.histories], log.skipped) == ([3_000], 0)
+    assert ([len(history.items) for history in log.histories], log.skipped.count) == ([3_000], 0)
 
 
 def test_a_taobao_file_with_a_header_keeps_types_and_times(tmp_path: Path) -> None:
@@ -34,3 +38,76 @@ def test_a_taobao_file_with_a_header_keeps_types_and_times(tmp_path: Path) -> No
     assert history.types is not None
     assert len(set(history.types)) == 2
     assert history.times_ms == [1_511_544_070_000, 1_511_544_080_000]
+
+
+def json_line(number: int, time_ms: int, kind: str = "click") -> str:
+    fields = {"type": kind, "event_id": f"e{number}", "user_id": "u", "item_id": "i", "event_time_ms": time_ms}
+    return msgspec.json.encode(fields).decode() + "\n"
+
+
+def test_times_in_seconds_are_refused_in_every_format(tmp_path: Path) -> None:
+    """Regression: training took them as milliseconds, so a year lasted nine hours."""
+    (tmp_path / "log.jsonl").write_text(json_line(1, 1_764_000_000_000) + json_line(2, 1_764_000_060))
+    (tmp_path / "log.csv").write_text("user_id,item_id,event_time_ms\nu,i,1764000000000\nu,i,1764000060\n")
+    for name in ("log.jsonl", "log.csv"):
+        log = read_log(tmp_path / name)
+        assert [history.times_ms for history in log.histories] == [[1_764_000_000_000]]
+        assert log.skipped.count == 1
+        assert "`event_time_ms` looks like seconds since 1970, not milliseconds: multiply it by 1000 " in str(
+            log.skipped
+        )
+    with LineFile(tmp_path / "log.jsonl") as lines:
+        assert [isinstance(event, DecodeError) for _, event in read_events(lines)] == [False, True]
+
+
+def test_a_parquet_log_in_seconds_is_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs the extra `train`")
+    from pyarrow import parquet
+
+    columns = {"user_id": ["u", "u"], "item_id": ["i", "i"], "event_time": [1_764_000_000, 1_764_000_001]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "log.parquet")
+    with pytest.raises(
+        EventFileError, match=r"2 lines skipped: 2 x `event_time` looks like seconds .*\(first: line 1\)"
+    ):
+        read_log(tmp_path / "log.parquet")
+
+
+def test_skipped_lines_are_told_by_reason(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "user_id,item_id,type,event_time\nu,i,click,2025-12-01\nu,i,cart,5\nu,,click,5\nu,i,click,x\nu,i,cart,5\n"
+    )
+    assert str(read_log(path).skipped) == (
+        '4 lines skipped: 2 x `type` is "cart", expected click, browse or purchase (first: line 3); '
+        "1 x `item_id` is empty (first: line 4); "
+        '1 x `event_time` is "x", expected milliseconds since 1970 or a time in ISO 8601 (first: line 5)'
+    )
+    lines = tmp_path / "log.jsonl"
+    lines.write_text(json_line(1, 5) + json_line(2, 6, "cart"))
+    assert "1 x out-of-range: `type` of the Line: invalid enum value 'cart'" in str(read_log(lines).skipped)
+
+
+def test_of_many_reasons_the_frequent_ones_are_told() -> None:
+    skipped = SkippedLines()
+    for number in range(1, 5_001):
+        skipped.add(number, f"reason {number}")
+        skipped.add(number, "the usual reason")
+    told = str(skipped)
+    assert told.startswith(
+        "10,000 lines skipped: 5,000 x the usual reason (first: line 1); 1 x reason 1 (first: line 1)"
+    )
+    assert told.endswith("; 4,996 x another reason")
+
+
+def test_a_csv_of_other_columns_says_which_are_expected_and_which_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_text("userId,movieId,rating\n1,2,3.5\n")
+    with pytest.raises(
+        EventFileError, match=r"has the columns userId, movieId, rating; expected were user_id \(or session_id"
+    ):
+        read_log(path)
+    with (
+        LineFile(path) as lines,
+        pytest.raises(EventFileError, match=r"`prefstream train` and `evaluate` also take CSV"),
+    ):
+        list(read_events(lines))

@@ -177,10 +177,10 @@ def test_an_event_that_grew_apart_counts_once_after_any_number_of_others() -> No
 
 def test_offsets_of_logs_that_can_not_come_again_are_dropped() -> None:
     offsets = make_table().offsets
-    offsets.kept_days = 14
+    offsets.records_live_s = lambda: 14 * DAY_MS / 1000
     for day in range(100):
         offsets.apply_once(0, LogId(TOPIC, TOPIC_ID, 100 + day), 5, written_ms=(1 + day) * DAY_MS)
-    assert len(offsets.others[0]) == 15
+    assert len(offsets.others[0]) == 16
 
 
 @pytest.mark.parametrize("logs", [1, 10, 100])

@@ -51,7 +51,7 @@ def test_a_hurry_before_the_beginning_counts() -> None:
 def test_a_hurry_ends_a_wait_of_another_thread() -> None:
     pace = WritePace(LONG_S)
     pace.begin(2)
-    waiting = threading.Thread(target=pace.keep, args=(1,), daemon=True)
+    waiting = threading.Thread(target=pace.done, args=(1,), daemon=True)
     waiting.start()
     pace.hurry()
     waiting.join(LONG_S / 2)

@@ -1,0 +1,44 @@
+"""The contract between the workers of a group: what they write for one another, and must understand.
+
+A worker of contract n understands all that workers of the contracts 0 to n write. The number grows when a worker of the
+release before would make dead letters of something new, or drop it from a row.
+
+==========  ===================================================================
+contract    what is new in it
+==========  ===================================================================
+0           releases that do not tell their contract
+1           a worker tells its contract in the store, as a part of its name
+==========  ===================================================================
+"""
+
+from typing import NamedTuple
+
+CONTRACT_VERSION = 1
+
+
+class ContractChange(NamedTuple):
+    """Something that workers of an older contract do not understand, so it is begun only when none of them is left."""
+
+    contract: int
+    """The first contract that knows it."""
+    drain: str
+    """For the operator who goes back to an older release: what it is, and what has to be drained first."""
+
+
+def owner_name(worker: str, contract: int = CONTRACT_VERSION) -> str:
+    """Return the name under which a worker owns partitions.
+
+    >>> owner_name("5f1c", 1)
+    '5f1c/1'
+    """
+    return f"{worker}/{contract}"
+
+
+def contract_of(owner: str) -> int:
+    """Return the contract of an owner of partitions; 0 if its release does not tell it.
+
+    >>> contract_of("5f1c/1"), contract_of("5f1c")
+    (1, 0)
+    """
+    _, _, contract = owner.rpartition("/")
+    return int(contract) if "/" in owner and contract.isdecimal() else 0

@@ -1,0 +1,92 @@
+"""Two releases in one group: forward, back and forward again under load."""
+
+import subprocess
+import tarfile
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from tests.faults.arena import Arena, Run
+
+ROOT = Path(__file__).parents[2]
+FORMER_RELEASE = "b41b8b176afa602cf6cf18f2a9cb15ee8e41d247"
+"""The tag or commit that serves as the former release."""
+_WORKERS = 2
+
+
+def upgrade(run: Run) -> dict[str, Any]:
+    """Workers of the former release are replaced by this one's, one by one; then back, and forward again.
+
+    Of each two workers one is killed while its successor starts, and the other is stopped when its successor serves.
+    The former release is `FORMER_RELEASE`, or the checkout that ``--beside`` names.
+    """
+    with former_tree(run) as former, Arena(replace(run, beside=None), "upgrade") as arena:
+        for _ in range(_WORKERS):
+            arena.start_worker(tree=former)  # the first one compiles its kernels for all
+        arena.load.start()
+        arena.wait_assigned()
+        replaced = kills = 0
+        for name, tree in (("forward", None), ("back", former), ("forward again", None)):
+            for old in arena.workers:
+                arena.watch.wait_progress()
+                arena.pause(arena.rng.uniform(0.0, 1.0 if run.quick else 4.0))
+                newcomer = arena.start_worker(ready=False, tree=tree)
+                if replaced % 2 == 0:
+                    arena.kill(old)
+                    kills += 1
+                else:
+                    newcomer.wait_ready()
+                    arena.pause(0.0 if run.quick else 2.0)
+                    arena.stop_worker(old)
+                replaced += 1
+            arena.wait_assigned()
+            arena.watch.wait_progress()
+            run.say(f"upgrade: {name}")
+        arena.measure_recovery()
+        arena.figures |= {"replaced": replaced, "kills": kills, "former_release": str(run.beside or FORMER_RELEASE)}
+        return arena.finish()
+
+
+@contextmanager
+def former_tree(run: Run) -> Iterator[Path]:
+    """Give a folder with the sources of the former release; its workers run with this environment's packages."""
+    if run.beside is not None:
+        yield run.beside
+        return
+    command = ["git", "archive", "--format=tar", FORMER_RELEASE]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+        problem = done.stderr.decode("utf-8", "replace").strip() if done.returncode else ""
+    except OSError as error:
+        problem = str(error)
+    if problem:
+        raise AssertionError(
+            f"the former release, {FORMER_RELEASE}, can't be taken from the history of {ROOT} ({problem}): fetch the "
+            "whole history with `git fetch --unshallow`, or name a checkout of it with --beside"
+        )
+    with tempfile.TemporaryDirectory(prefix="prefstream-former-") as folder:
+        with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
+            archive.extractall(folder, filter="data")
+        _name_its_entry_points(Path(folder))
+        yield Path(folder)
+
+
+def _name_its_entry_points(tree: Path) -> None:
+    """Describe a tree as an installed package: else Faust finds the transport where this release has it."""
+    project = tomllib.loads((tree / "pyproject.toml").read_text("utf-8"))["project"]
+    folder = tree / f"{project['name']}-{project['version']}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", "utf-8"
+    )
+    lines = [
+        line
+        for group, entries in project["entry-points"].items()
+        for line in (f"[{group}]", *(f"{name} = {target}" for name, target in entries.items()))
+    ]
+    (folder / "entry_points.txt").write_text("\n".join(lines) + "\n", "utf-8")
