@@ -15,6 +15,7 @@ ORIGIN_TOPIC_ID_HEADER: Final = PREFIX + "origin-topic-id"
 ORIGIN_PARTITION_HEADER: Final = PREFIX + "origin-partition"
 ORIGIN_OFFSET_HEADER: Final = PREFIX + "origin-offset"
 ORIGIN_TIMESTAMP_HEADER: Final = PREFIX + "origin-timestamp"
+ORIGIN_COUNTS_HEADER: Final = PREFIX + "origin-counts"
 
 # field of Rerouted -> its header
 REROUTED_HEADERS: Final = {
@@ -23,6 +24,7 @@ REROUTED_HEADERS: Final = {
     "partition": ORIGIN_PARTITION_HEADER,
     "offset": ORIGIN_OFFSET_HEADER,
     "timestamp_ms": ORIGIN_TIMESTAMP_HEADER,
+    "counts": ORIGIN_COUNTS_HEADER,
 }
 _OWN_HEADERS: Final = frozenset(REROUTED_HEADERS.values())
 
@@ -47,6 +49,13 @@ class Rerouted(Struct, kw_only=True, frozen=True, gc=False):
         ]
         | None
     ) = None
+    counts: Annotated[
+        str,
+        Meta(
+            description="The partition count of the inputs by which each worker on the way chose the partition, such as "
+            "`4` or `4>8`. Records of one path come in their order. Release 0.1.0 did not write the header."
+        ),
+    ] = ""
 
     def to_headers(self, original: AnyHeaders = ()) -> list[tuple[str, bytes | None]]:
         """The record's own headers (its content type among them), then where it was read."""
@@ -58,12 +67,15 @@ class Rerouted(Struct, kw_only=True, frozen=True, gc=False):
         ]
         if self.timestamp_ms is not None:
             mine.append((ORIGIN_TIMESTAMP_HEADER, b"%d" % self.timestamp_ms))
+        if self.counts:
+            mine.append((ORIGIN_COUNTS_HEADER, self.counts.encode()))
         return [*own_headers(original), *mine]
 
     @classmethod
     def from_headers(cls, headers: AnyHeaders) -> "Rerouted":
         """Read the headers of a re-routed event; ``DecodeError`` (malformed) if a header is missing or broken."""
         headers = list(headers or ())
+        has_counts = kafka.find(headers, ORIGIN_COUNTS_HEADER) is not None
         has_timestamp = kafka.find(headers, ORIGIN_TIMESTAMP_HEADER) is not None
         return cls(
             topic=kafka.text(headers, ORIGIN_TOPIC_HEADER),
@@ -73,6 +85,7 @@ class Rerouted(Struct, kw_only=True, frozen=True, gc=False):
             timestamp_ms=(
                 kafka.number(headers, ORIGIN_TIMESTAMP_HEADER, smallest=NO_TIMESTAMP_MS) if has_timestamp else None
             ),
+            counts=kafka.text(headers, ORIGIN_COUNTS_HEADER) if has_counts else "",
         )
 
 

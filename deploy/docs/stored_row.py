@@ -128,6 +128,11 @@ STATE: Final = {
         "For each entry of `fences`: the first offset of the span that ends there. Over this path, the log has brought "
         "every event of the user in the span. -1: unknown.",
     ),
+    "paths": (
+        "list of strings",
+        "For the last entries of `fences`: the path of rerouted events, as the partition counts by which each worker "
+        "on it chose the partition (`4>8`).",
+    ),
     "days": (
         "list of integers",
         "For the last entries of `fences`: the day since 1970 when the last record of the log was written. 0: unknown.",
@@ -142,6 +147,7 @@ STATE: Final = {
         "list of [topic, topic id, partition, [first, end, ...]]",
         "Spans that ended when the input topics grew.",
     ),
+    "partition_count": ("integer", "Partitions of each input when the row was saved. 0: unknown."),
     "forgotten_ms": (
         "integer",
         "Kafka's time of the last command to forget the user. Events that were written up to then only count in the "

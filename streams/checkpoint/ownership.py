@@ -181,6 +181,7 @@ class Ownership:
         """
         table = self._state.table
         table.set_logs(self.topic_ids.columns())
+        table.offsets.partition_count = count
         if count != self._last_count:
             table.evict(table.all_slots())
             self._last_term.clear()

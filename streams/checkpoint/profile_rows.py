@@ -103,18 +103,19 @@ def _fill_offsets(table: ProfileTable, slot: int, row: StoredProfile, state: Pro
     offsets, count = table.offsets, len(state.fences)
     firsts = state.firsts if len(state.firsts) == count else [NO_SPAN] * count
     days = [0] * (count - len(state.days)) + state.days
-    for applied, first, day in zip(state.fences, firsts, days, strict=True):
-        log = LogId(applied.topic, applied.topic_id, applied.partition)
+    paths = [""] * (count - len(state.paths)) + state.paths
+    for applied, first, path, day in zip(state.fences, firsts, paths, days, strict=True):
+        log = LogId(applied.topic, applied.topic_id, applied.partition, path)
         offsets.set(slot, log, OtherLog(applied.next_offset, first, day))
     for closed in state.spans:
         bounds = iter(closed.spans)
         spans = [Span(*pair) for pair in zip(bounds, bounds, strict=True)]
         offsets.closed[slot][LogId(closed.topic, closed.topic_id, closed.partition)] = spans
-    if slot in offsets.detoured:
+    if any(LogId(applied.topic, applied.topic_id, 0).is_detour for applied in state.fences):
         for former in state.sent_on:
             log = LogId(former.topic, former.topic_id, former.partition)
             offsets.closed[slot].setdefault(log, []).extend(Span(offset, offset + 1) for offset in former.offsets)
-    if row.partition != table.partition[slot]:
+    if state.partition_count != offsets.partition_count:
         offsets.close_spans(slot)
 
 
@@ -215,7 +216,7 @@ def _encode_states(snapshot: ProfileSnapshot) -> list[bytes]:
         rows.integers(a[name])
     rows.constant(_bytes("sent_on"), _bytes([]), _bytes("spans"))
     _write_each(rows, snapshot, snapshot.closed_spans, _closed_spans, [])
-    rows.constant(_bytes("forgotten_ms"))
+    rows.constant(_bytes("partition_count"), _bytes(snapshot.partition_count), _bytes("forgotten_ms"))
     rows.integers(a["forgotten_ms"])
     _write_recommended(rows, snapshot)
     _write_columns(rows, snapshot, columns)
@@ -223,7 +224,7 @@ def _encode_states(snapshot: ProfileSnapshot) -> list[bytes]:
 
 
 _bytes = msgspec.msgpack.encode
-_CORE_FIELDS = 15
+_CORE_FIELDS = 17
 """Fields of `ProfileState` that `_encode_states` writes. Columns with their own field add the others."""
 
 
@@ -252,7 +253,10 @@ def _write_each(
 
 
 def _closed_spans(of_logs: dict[LogId, list[Span]]) -> list[ClosedSpans]:
-    return [ClosedSpans(*log, [bound for span in spans for bound in span]) for log, spans in of_logs.items()]
+    return [
+        ClosedSpans(log.topic, log.topic_id, log.partition, [bound for span in spans for bound in span])
+        for log, spans in of_logs.items()
+    ]
 
 
 def _write_sums(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
@@ -284,7 +288,7 @@ def _write_applied_offsets(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
     """Write the applied offsets of the slots' own partitions, where there are any, then those of other logs."""
     applied_offsets, partitions = snapshot.arrays["applied_offsets"], snapshot.arrays["partition"]
     given = applied_offsets != 0
-    others = [snapshot.other_logs.get(slot, {}) for slot in snapshot.slots.tolist()] if snapshot.other_logs else []
+    others = [_in_reading_order(snapshot, slot) for slot in snapshot.slots.tolist()] if snapshot.other_logs else []
     rows.constant(_bytes("fences"))
     counts = given.sum(axis=1)
     if others:
@@ -298,16 +302,37 @@ def _write_applied_offsets(rows: RowWriter, snapshot: ProfileSnapshot) -> None:
             rows.integers(applied_offsets[:, column], where=where)
     if others:
         rows.ragged(
-            [b"".join(_bytes(AppliedOffset(*log, known.next_offset)) for log, known in logs.items()) for logs in others]
+            [
+                b"".join(
+                    _bytes(AppliedOffset(log.topic, log.topic_id, log.partition, known.next_offset))
+                    for log, known in logs
+                )
+                for logs in others
+            ]
         )
     rows.constant(_bytes("firsts"))
     rows.array_heads(counts)
     for column in range(len(snapshot.logs)):
         rows.integers(snapshot.arrays["first_offsets"][:, column], where=np.ascontiguousarray(given[:, column]))
     if others:
-        rows.ragged([b"".join(_bytes(known.first) for known in logs.values()) for logs in others])
+        rows.ragged([b"".join(_bytes(known.first) for _, known in logs) for logs in others])
+    rows.constant(_bytes("paths"))
+    _write_lists(rows, [[log.counts for log, _ in logs] for logs in others])
     rows.constant(_bytes("days"))
-    _write_each(rows, snapshot, snapshot.other_logs, lambda logs: [known.day for known in logs.values()], [])
+    _write_lists(rows, [[known.day for _, known in logs] for logs in others])
+
+
+def _in_reading_order(snapshot: ProfileSnapshot, slot: int) -> list[tuple[LogId, OtherLog]]:
+    """Return the logs without a column. Release 0.1.0 knows no paths: of one log, it takes the last offset."""
+    return sorted(snapshot.other_logs.get(slot, {}).items(), key=lambda entry: entry[1].next_offset)
+
+
+def _write_lists(rows: RowWriter, lists: Sequence[list[Any]]) -> None:
+    """Write a list to each row; an empty one to each if there are no ``lists``."""
+    if lists:
+        rows.ragged([_bytes(values) for values in lists])
+    else:
+        rows.constant(_bytes([]))
 
 
 def _write_recommended(rows: RowWriter, snapshot: ProfileSnapshot) -> None:

@@ -28,6 +28,7 @@ class ProfileSnapshot:
     closed_spans: dict[int, dict[LogId, list[Span]]]
     columns: tuple[ProfileColumn, ...]
     logs: list[tuple[str, str]]
+    partition_count: int
     encoder_versions: list[str]
     encoder: str
 
@@ -59,6 +60,7 @@ def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Profil
         },
         columns=table.columns,
         logs=list(table.offsets.logs),
+        partition_count=table.offsets.partition_count,
         encoder_versions=list(table.encoder_versions),
         encoder=encoder,
     )

@@ -103,6 +103,8 @@ class ProfileState(msgspec.Struct, kw_only=True):
     firsts: list[int] = msgspec.field(default_factory=list)
     """For each of ``fences``, the first offset of the span that ends there: the log brought all events of the span. -1:
     unknown."""
+    paths: list[str] = msgspec.field(default_factory=list)
+    """For the last entries of ``fences``, the path that they came by: see `LogId.counts`."""
     days: list[int] = msgspec.field(default_factory=list)
     """For the last entries of ``fences``, the day (since 1970) when their last record was written; 0: unknown."""
     counters: Counters = msgspec.field(default_factory=Counters)
@@ -110,6 +112,8 @@ class ProfileState(msgspec.Struct, kw_only=True):
     """Offsets of rerouted events, for each log to which they were first written. Rows of release 0.1.0 have them."""
     spans: list[ClosedSpans] = msgspec.field(default_factory=list)
     """Spans that ended when the input topics grew."""
+    partition_count: int = 0
+    """Partitions of each input when the row was saved; 0: unknown."""
     forgotten_ms: int = 0
     """Kafka's time (UTC ms) of the last command to forget. Events written up to then are only counted."""
     offered: RecommendedList | None = None

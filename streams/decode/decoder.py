@@ -220,7 +220,7 @@ class Decoder:
 
     def _origin(self, record: Any) -> tuple[LogId, int, int | None]:
         origin = Rerouted.from_headers(record.headers)
-        return LogId(origin.topic, origin.topic_id, origin.partition), origin.offset, origin.timestamp_ms
+        return LogId(origin.topic, origin.topic_id, origin.partition, origin.counts), origin.offset, origin.timestamp_ms
 
     def _separate_misplaced(
         self,
@@ -247,12 +247,14 @@ class Decoder:
                 # The topics grew while this record was being rerouted. Later records of its log may overtake it on
                 # the direct path, so records on this path get applied offsets of their own.
                 source = source.detour(batch.partition)
+            source = source.rerouted(partitions)
             origin = Rerouted(
                 topic=source.topic,
                 topic_id=source.topic_id,
                 partition=source.partition,
                 offset=columns.offsets[i],
                 timestamp_ms=max(int(columns.written[i]), NO_TIMESTAMP_MS),
+                counts=source.counts,
             )
             decoded.misplaced.append(Misplaced(record, user_id, int(right[i]), origin))
         columns.keep(np.flatnonzero(~wrong))

@@ -3,9 +3,10 @@
 The applied offset of a log is the next offset to apply. Records below it are in the profile and never count again.
 
 A rerouted event keeps the log and offset where it was written first. After a crash it may be rerouted again, and if the
-topics have grown in between, it takes another path (see `LogId.detour`), whose applied offset does not know it. So a
+topics have grown in between, it takes another path (`LogId.counts`), whose applied offset does not know it. So a
 profile also knows which offsets each path has brought without a gap: a span. A path brings all of a user's events in
 their order, beginning with the first offset that it brought, so an offset in the span of another path was applied.
+Reading a log directly is a path too; it ends when the topics grow, because the user may belong elsewhere for a while.
 """
 
 from collections import defaultdict
@@ -60,19 +61,21 @@ class AppliedOffsets:
         self._slots = slots
         self.logs: list[tuple[str, str]] = []
         """(topic, topic id) of each column."""
+        self.partition_count = 0
+        """Partitions of each input now. A span of a column holds only offsets that were read under one count."""
         self.others: defaultdict[int, dict[LogId, OtherLog]] = defaultdict(dict)
         """For each slot, the logs that have no column."""
         self.closed: defaultdict[int, dict[LogId, list[Span]]] = defaultdict(dict)
-        """For each slot, the spans that ended when the topics grew: the user then moved to another partition."""
-        self.detoured: set[int] = set()
-        """Slots that got events over a detour: an event of theirs may come by two paths."""
+        """For each slot, the spans of logs that were read directly under former partition counts."""
+        self.two_paths: set[int] = set()
+        """Slots with rerouted events of a log that has a column now: an event of theirs may come by two paths."""
         self.records_live_s: Callable[[], float | None] = lambda: None
         """Returns the seconds after which a record of the inputs can't be read any more; None: never. The offsets of
         logs without a column are dropped then."""
 
     def column(self, slot: int, log: LogId) -> int | None:
         """Return the column of ``log`` for a slot; None if the slot's own partition does not read this log."""
-        if log.partition != self._slots.partition[slot]:
+        if log.partition != self._slots.partition[slot] or log.counts:
             return None
         name = (log.topic, log.topic_id)
         return self.logs.index(name) if name in self.logs else None
@@ -91,14 +94,14 @@ class AppliedOffsets:
 
     def set(self, slot: int, log: LogId, known: OtherLog) -> None:
         """Record what a slot has of ``log``: all events below ``next_offset`` are in the profile."""
-        if log.is_detour:
-            self.detoured.add(slot)
         column = self.column(slot, log)
-        if column is None:
-            self.others[slot][log] = known
-        else:
+        if column is not None:
             self._slots.applied_offsets[slot, column] = known.next_offset
             self._slots.first_offsets[slot, column] = known.first
+            return
+        self.others[slot][log] = known
+        if self.column(slot, log.origin) is not None:
+            self.two_paths.add(slot)
 
     def apply_once(self, slot: int, log: LogId, offset: int, written_ms: int = 0) -> bool:
         """Return whether a record is new to a slot, and record that it is applied now.
@@ -106,7 +109,8 @@ class AppliedOffsets:
         ``written_ms`` is Kafka's time of the record (UTC ms), 0 if unknown.
         """
         known = self.look(slot, log)
-        if offset < known.next_offset:
+        # release 0.1.0 knew no paths: an offset below its applied offset of the log was applied
+        if offset < max(known.next_offset, self.get(slot, log._replace(counts="")) if log.counts else 0):
             return False
         first = offset if known.first == NO_SPAN else known.first
         day = max(known.day, written_ms // _DAY_MS)
@@ -116,22 +120,17 @@ class AppliedOffsets:
         return is_new
 
     def close_spans(self, slot: int) -> None:
-        """End the spans of a slot whose user came from another partition: from now on events come by other paths."""
-        for column, (topic, topic_id) in enumerate(self.logs):
-            if self._slots.applied_offsets[slot, column]:
-                self._close(slot, LogId(topic, topic_id, int(self._slots.partition[slot])))
-        for log in list(self.others.get(slot, ())):
-            self._close(slot, log)
-
-    def _close(self, slot: int, log: LogId) -> None:
-        known = self.look(slot, log)
-        if not log.is_detour and known.first != NO_SPAN:
-            self.closed[slot].setdefault(log, []).append(Span(known.first, known.next_offset))
-            self.set(slot, log, replace(known, first=NO_SPAN))
+        """End the spans of the logs that are read directly: the row was saved under another partition count."""
+        logs = [LogId(*log, int(self._slots.partition[slot])) for log in self.logs]
+        for log in [*logs, *self.others.get(slot, ())]:
+            known = self.look(slot, log)
+            if not log.counts and known.first != NO_SPAN:
+                self.closed[slot].setdefault(log, []).append(Span(known.first, known.next_offset))
+                self.set(slot, log, replace(known, first=NO_SPAN))
 
     def _spans_beside(self, slot: int, log: LogId) -> list[Span]:
         """Return the spans that other paths than ``log`` have brought from the log where its events were written."""
-        if slot not in self.detoured and not log.is_detour:
+        if slot not in self.two_paths and not log.counts and not log.is_detour:
             return []
         origin, spans = log.origin, []
         paths = {other for other in self.others.get(slot, ()) if other.origin == origin} | {origin}
@@ -139,7 +138,9 @@ class AppliedOffsets:
             known = self.look(slot, path)
             if known.first != NO_SPAN:
                 spans.append(Span(known.first, known.next_offset))
-            spans += self.closed[slot].get(path, ()) if slot in self.closed else ()
+        for path, closed in self.closed.get(slot, {}).items():
+            if path.origin == origin:
+                spans += closed
         return spans
 
     def _drop_old(self, slot: int, today: int) -> None:
@@ -156,7 +157,7 @@ class AppliedOffsets:
         """Forget the offsets of a slot that have no column."""
         self.others.pop(slot, None)
         self.closed.pop(slot, None)
-        self.detoured.discard(slot)
+        self.two_paths.discard(slot)
 
 
 _NOTHING = OtherLog(0)

@@ -117,18 +117,21 @@ def _applied_offsets(table: ProfileTable, batch: EventBatch, slots: IntpArray) -
     """Find the column of each event's applied offset; for events without one (-1), whether they are new."""
     offsets = table.offsets
     own = [
-        offsets.logs.index(log) if (log := (source.topic, source.topic_id)) in offsets.logs else _NO_COLUMN
+        offsets.logs.index(log)
+        if (log := (source.topic, source.topic_id)) in offsets.logs and not source.counts
+        else _NO_COLUMN
         for source in batch.sources
     ]
     partitions = np.array([source.partition for source in batch.sources], np.int32)
-    columns = np.where(table.partition[slots] == partitions[batch.source], np.array(own, np.int64)[batch.source], -1)
+    read_directly = table.partition[slots] == partitions[batch.source]
+    columns = np.where(read_directly, np.array(own, np.int64)[batch.source], _NO_COLUMN)
     fresh = np.empty(len(batch), np.bool_)
     without_column = columns == _NO_COLUMN
-    if not offsets.detoured and not without_column.any():
+    if not offsets.two_paths and not without_column.any():
         return columns, fresh
     # Users of rerouted events are few. All their events are looked at one by one, in order, because an event that came
     # over one path may have come over another path before.
-    one_by_one = np.isin(slots, np.union1d(slots[without_column], np.fromiter(offsets.detoured, np.intp)))
+    one_by_one = np.isin(slots, np.union1d(slots[without_column], np.fromiter(offsets.two_paths, np.intp)))
     for index in np.flatnonzero(one_by_one).tolist():
         source, written_ms = batch.sources[batch.source[index]], int(batch.written[index])
         fresh[index] = offsets.apply_once(int(slots[index]), source, int(batch.offsets[index]), written_ms)

@@ -82,12 +82,13 @@ def test_the_header_names_are_those_that_readers_know() -> None:
         "partition": "prefstream-origin-partition",
         "offset": "prefstream-origin-offset",
         "timestamp_ms": "prefstream-origin-timestamp",
+        "counts": "prefstream-origin-counts",
     }
 
 
 def test_an_event_that_a_former_release_rerouted_does_not_tell_the_time_of_its_origin() -> None:
     former = Rerouted(topic="clicks", topic_id="x", partition=2, offset=0)
-    assert "prefstream-origin-timestamp" not in dict(former.to_headers())
+    assert not {"prefstream-origin-timestamp", "prefstream-origin-counts"} & dict(former.to_headers()).keys()
     assert Rerouted.from_headers(former.to_headers()).timestamp_ms is None
 
 
@@ -107,7 +108,7 @@ def test_a_dead_letter_that_fails_again_has_one_reason() -> None:
 
 
 def test_an_event_rerouted_twice_has_one_origin_and_a_dead_letter_keeps_it() -> None:
-    again = Rerouted(topic="purchases", topic_id="x", partition=0, offset=9, timestamp_ms=-1)
+    again = Rerouted(topic="purchases", topic_id="x", partition=0, offset=9, timestamp_ms=-1, counts="4>8")
     written = again.to_headers(REROUTED.to_headers())
     assert [name for name, _ in written] == list(REROUTED_HEADERS.values())
     letter = LETTER.to_headers(written)
@@ -119,7 +120,7 @@ def test_an_event_rerouted_twice_has_one_origin_and_a_dead_letter_keeps_it() -> 
     ("read", "written", "optional"),
     [
         (DeadLetter.from_headers, LETTER.to_headers(), {"prefstream-field"}),
-        (Rerouted.from_headers, REROUTED.to_headers(), {"prefstream-origin-timestamp"}),
+        (Rerouted.from_headers, REROUTED.to_headers(), {"prefstream-origin-timestamp", "prefstream-origin-counts"}),
     ],
     ids=["dead-letter", "rerouted"],
 )
@@ -168,7 +169,7 @@ def test_any_headers_are_read_or_refused(written: list[tuple[str, bytes | None]]
     except DecodeError as error:
         refused = error
     else:
-        assert names | {"prefstream-origin-timestamp"} == set(REROUTED_HEADERS.values())
+        assert names | {"prefstream-origin-timestamp", "prefstream-origin-counts"} == set(REROUTED_HEADERS.values())
         assert Rerouted.from_headers(rerouted.to_headers()) == rerouted
         return
     assert refused.reason is DecodeReason.MALFORMED

@@ -158,7 +158,7 @@ def test_an_event_on_a_strange_partition_is_sent_on_with_the_place_it_was_read_a
     (one,) = found.misplaced
     assert (one.user_id, one.partition) == (USER, HOME)
     assert one.origin == Rerouted(
-        topic="clicks", topic_id="id-of-clicks", partition=wrong, offset=42, timestamp_ms=NOW_MS
+        topic="clicks", topic_id="id-of-clicks", partition=wrong, offset=42, timestamp_ms=NOW_MS, counts="4"
     )
 
 
@@ -179,11 +179,19 @@ def test_a_rerouted_event_keeps_its_source_and_its_kind() -> None:
 
 def test_an_event_that_is_rerouted_twice_gets_an_applied_offset_of_its_own() -> None:
     """Regression: a later record on the direct path moved the applied offset past this event, and it was lost."""
-    origin = Rerouted(topic="clicks", topic_id="a", partition=0, offset=42)
     wrong = (HOME + 1) % PARTITIONS
-    found = decode(rerouted(origin, partition=wrong))
-    path = Rerouted(topic="clicks", topic_id=f"a>{wrong}", partition=0, offset=42, timestamp_ms=NOW_MS)
-    assert [(one.origin, one.partition) for one in found.misplaced] == [(path, HOME)]
+    for counts, then in (("2", "2>4"), ("", "4")):  # release 0.1.0 does not tell the counts
+        origin = Rerouted(topic="clicks", topic_id="a", partition=0, offset=42, counts=counts)
+        found = decode(rerouted(origin, partition=wrong))
+        path = Rerouted(topic="clicks", topic_id=f"a>{wrong}", partition=0, offset=42, timestamp_ms=NOW_MS, counts=then)
+        assert [(one.origin, one.partition) for one in found.misplaced] == [(path, HOME)]
+
+
+def test_rerouted_events_of_two_partition_counts_are_logs_of_their_own() -> None:
+    origins = [Rerouted(topic="clicks", topic_id="a", partition=0, offset=7, counts=counts) for counts in ("2", "4")]
+    found = decode(*map(rerouted, origins))
+    assert found.events is not None
+    assert found.events.sources == [LogId("clicks", "a", 0, "2"), LogId("clicks", "a", 0, "4")]
 
 
 LATER_MS = NOW_MS + 86_400_000

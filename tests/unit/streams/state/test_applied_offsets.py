@@ -37,9 +37,10 @@ class Session:
 class Owned:
     """The user's profile in a worker's memory."""
 
-    def __init__(self, row: StoredProfile | None, partition: int, applied: list[int]) -> None:
+    def __init__(self, row: StoredProfile | None, partition: int, partition_count: int, applied: list[int]) -> None:
         self.table = ProfileTable(1, SHAPE)
         self.table.set_logs([(TOPIC, TOPIC_ID), ("profile-commands", "id-2")])
+        self.table.offsets.partition_count = partition_count
         self.table.allocate(["anna"], partition, 1)
         if row is not None:
             fill_slot(self.table, 0, row, "v1", ItemIndex(2), np.array([60.0]))
@@ -59,6 +60,8 @@ class Shop:
 
     def __init__(self, rights: list[int], offsets: list[int]) -> None:
         self.rights, self.growth = rights, 0
+        self.counted = 0
+        """The growth that a worker has seen: a number in the store, which only grows."""
         self.logs: dict[tuple[str, int], list[tuple[LogId, int]]] = {
             (TOPIC, WRITTEN_TO): [(LogId(TOPIC, TOPIC_ID, WRITTEN_TO), offset) for offset in offsets]
         }
@@ -78,24 +81,26 @@ class Shop:
                 if is_alive:
                     self._apply(session, log, offset)
             else:
-                rerouted = log.detour(key[1]) if key[0] == "rerouted" else log
-                self.logs["rerouted", session.right].append((rerouted, offset))
+                passed = log.detour(key[1]) if key[0] == "rerouted" else log
+                self.logs["rerouted", session.right].append((passed.rerouted(session.growth + 1), offset))
 
     def _apply(self, session: Session, log: LogId, offset: int) -> None:
-        if session.owned is None or self.owner is not session:
-            # a newer term: what the former owner has not saved is lost with its memory
-            if self.owner is not None and self.owner.owned is not None and self.owner is not session:
-                self.owner.owned = None
-            session.owned, self.owner = Owned(self.row, session.partition, self.applied), session
+        if self.owner is not session:
+            if session.owned is not None or session.growth < self.counted:
+                return  # its term is over: what it does is not saved any more
+            session.owned = Owned(self.row, session.partition, session.growth + 1, self.applied)
+            self.owner = session
+        assert session.owned is not None
         session.owned.apply(log, offset)
 
     def save(self, key: tuple[str, int], commits: bool) -> None:
         session = self.alive[key]
-        if session.owned is not None and self.owner is session:
-            self.row, self.applied = session.owned.row(), list(session.owned.applied)
-        elif session.right == key[1] and session.position > self.committed[key]:
-            self.restart(key, hangs=False)  # its term is over: it starts again
+        # `Ownership.verify`: another worker is the owner by now, or has counted more partitions
+        if session.growth < self.counted or (session.owned is not None and self.owner is not session):
+            self.restart(key, hangs=False)
             return
+        if session.owned is not None:
+            self.row, self.applied = session.owned.row(), list(session.owned.applied)
         if commits:
             self.committed[key] = session.position
 
@@ -106,6 +111,7 @@ class Shop:
         if self.owner is former:
             self.owner = None
         self.alive[key] = Session(self, key[1], self.committed[key])
+        self.counted = self.growth
 
     def drain(self) -> None:
         """Let all records be read, by workers that know the present partition count."""
@@ -226,3 +232,30 @@ def test_events_that_were_saved_but_not_acked_before_a_growth_count_once() -> No
     shop.save(former, commits=False)
     shop.drain()
     assert sorted(shop.applied) == [1, 2, 3]
+
+
+def back_and_forth(commits: bool) -> Shop:
+    """The user's events are read directly, then rerouted and left there, then read directly again."""
+    shop = Shop([9, 8, 9], [1, 2, 3, 4])
+    source = (TOPIC, WRITTEN_TO)
+    for growth, count in enumerate((1, 2 if commits else 3, 1)):
+        shop.growth = growth
+        shop.restart(source, hangs=False)
+        shop.read(source, shop.alive[source], count, is_alive=True)
+        shop.save(source, commits=commits or growth > 0)
+    return shop
+
+
+def test_a_span_of_events_that_were_read_directly_ends_when_the_topics_grow() -> None:
+    """Regression: events on the way to a partition that their user had left and came back to were lost."""
+    shop = back_and_forth(commits=True)
+    assert shop.applied == [1, 4]
+    shop.drain()
+    assert sorted(shop.applied) == [1, 2, 3, 4]
+
+
+def test_a_span_that_has_ended_is_remembered() -> None:
+    shop = back_and_forth(commits=False)
+    assert shop.applied == [1, 4]
+    shop.drain()
+    assert sorted(shop.applied) == [1, 2, 3, 4]
