@@ -52,7 +52,7 @@ class Rerouted(Struct, kw_only=True, frozen=True, gc=False):
     counts: Annotated[
         str,
         Meta(
-            description="The partition count of the inputs by which each worker on the way chose the partition, such as "
+            description="The partition counts of the inputs by which the workers on the way chose partitions, such as "
             "`4` or `4>8`. Records of one path come in their order. Release 0.1.0 did not write the header."
         ),
     ] = ""
