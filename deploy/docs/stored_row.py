@@ -135,7 +135,7 @@ STATE: Final = {
     ),
     "days": (
         "list of integers",
-        "For the last entries of `fences`: the day since 1970 when the last record of the log was written. 0: unknown.",
+        "For the last entries of `fences`: the day since 1970 when the log's last record was received. 0: unknown.",
     ),
     "counters": ("[counters](#counters)", "Counts of the user's events."),
     "sent_on": (

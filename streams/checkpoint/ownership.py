@@ -13,6 +13,7 @@ topics', and a new assignment is asked for until they are all shared out.
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -152,13 +153,19 @@ class Ownership:
         if self._prepare is not None:
             await self._prepare()
         await self._retry(self.topic_ids.refresh)
-        count = await self._partition_count(partitions)
         term = 0
         replaced: dict[int, int] = {}
         saved: dict[int, bytes] = {}
-        if partitions:  # none, if there are more workers than partitions
+        while True:
+            count = await self._partition_count(partitions)
+            if not partitions:  # there are more workers than partitions
+                break
             taken = await self._retry(lambda: self._store.take_term(self.worker, sorted(partitions)))
-            term, replaced = taken.number, taken.replaced
+            # a term that is later than that of a worker which counts more partitions would hide its rows
+            if await self._retry(partial(self._largest_count, count)) == count:
+                term, replaced = taken.number, taken.replaced
+                break
+        if partitions:
             await self._retry(lambda: self.group.refresh(count))  # after the term: see `group_contract`
             saved = await self._retry(lambda: self._store.load_trending(sorted(partitions)))
         async with self._state.lock:

@@ -101,12 +101,14 @@ def _fill(
 def _fill_offsets(table: ProfileTable, slot: int, row: StoredProfile, state: ProfileState) -> None:
     """Fill in the applied offsets. Rows of release 0.1.0 know no spans, and the last offsets of rerouted events."""
     offsets, count = table.offsets, len(state.fences)
-    firsts = state.firsts if len(state.firsts) == count else [NO_SPAN] * count
+    # for release 0.1.0, all that lies below the applied offset of a log was applied
+    firsts = state.firsts if len(state.firsts) == count else [0] * count
     days = [0] * (count - len(state.days)) + state.days
     paths = [""] * (count - len(state.paths)) + state.paths
     for applied, first, path, day in zip(state.fences, firsts, paths, days, strict=True):
         log = LogId(applied.topic, applied.topic_id, applied.partition, path)
-        offsets.set(slot, log, OtherLog(applied.next_offset, first, day))
+        known = OtherLog(applied.next_offset, NO_SPAN if log.is_detour and not path else first, day)
+        offsets.set(slot, log, known)
     for closed in state.spans:
         bounds = iter(closed.spans)
         spans = [Span(*pair) for pair in zip(bounds, bounds, strict=True)]

@@ -106,7 +106,7 @@ class ProfileState(msgspec.Struct, kw_only=True):
     paths: list[str] = msgspec.field(default_factory=list)
     """For the last entries of ``fences``, the path that they came by: see `LogId.counts`."""
     days: list[int] = msgspec.field(default_factory=list)
-    """For the last entries of ``fences``, the day (since 1970) when their last record was written; 0: unknown."""
+    """For the last entries of ``fences``, the day (since 1970) when their last record was received; 0: unknown."""
     counters: Counters = msgspec.field(default_factory=Counters)
     sent_on: list[ReroutedOffsets] = msgspec.field(default_factory=list)
     """Offsets of rerouted events, for each log to which they were first written. Rows of release 0.1.0 have them."""

@@ -138,7 +138,11 @@ class Decoder:
                 commands=[command.command for command in commands.values],
                 sources=[logs[index] for index in commands.source],
                 offsets=commands.offsets,
-                written=np.maximum(commands.written, 0).tolist(),
+                # the time that the command names, if its record has none
+                written=[
+                    command.requested_ms if written_ms < 0 else written_ms
+                    for command, written_ms in zip(commands.values, commands.written.tolist(), strict=True)
+                ],
             )
             decoded.command_batch = commands.batch
         return decoded

@@ -228,7 +228,7 @@ class BatchPipeline:
         columns = (commands.user_ids, commands.sources, commands.offsets, commands.written)
         for user, log_id, offset, written_ms in zip(*columns, strict=True):
             slot = slots[user]
-            if table.offsets.apply_once(slot, log_id, offset, written_ms):
+            if table.offsets.apply_once(slot, log_id, offset):
                 table.wipe(slot, written_ms)
                 forgotten.append(user)
                 log.info("forgot a user", partition=int(table.partition[slot]))

@@ -6,7 +6,8 @@ A rerouted event keeps the log and offset where it was written first. After a cr
 topics have grown in between, it takes another path (`LogId.counts`), whose applied offset does not know it. So a
 profile also knows which offsets each path has brought without a gap: a span. A path brings all of a user's events in
 their order, beginning with the first offset that it brought, so an offset in the span of another path was applied.
-Reading a log directly is a path too; it ends when the topics grow, because the user may belong elsewhere for a while.
+Reading a log directly is a path too. All spans end when the topics grow: the user may belong to another partition for a
+while, and then come back.
 """
 
 from collections import defaultdict
@@ -47,7 +48,7 @@ class OtherLog:
     first: int = NO_SPAN
     """First offset of the span that ends at ``next_offset``."""
     day: int = 0
-    """Days since 1970 when the last record of the log was written; 0 if unknown."""
+    """Days since 1970 when the last record of the log was received; 0 if unknown."""
 
 
 class AppliedOffsets:
@@ -62,11 +63,11 @@ class AppliedOffsets:
         self.logs: list[tuple[str, str]] = []
         """(topic, topic id) of each column."""
         self.partition_count = 0
-        """Partitions of each input now. A span of a column holds only offsets that were read under one count."""
+        """Partitions of each input now. A span holds only offsets that were applied under one count."""
         self.others: defaultdict[int, dict[LogId, OtherLog]] = defaultdict(dict)
         """For each slot, the logs that have no column."""
         self.closed: defaultdict[int, dict[LogId, list[Span]]] = defaultdict(dict)
-        """For each slot, the spans of logs that were read directly under former partition counts."""
+        """For each slot and log where events were written, the spans of former partition counts."""
         self.two_paths: set[int] = set()
         """Slots with rerouted events of a log that has a column now: an event of theirs may come by two paths."""
         self.records_live_s: Callable[[], float | None] = lambda: None
@@ -103,29 +104,31 @@ class AppliedOffsets:
         if self.column(slot, log.origin) is not None:
             self.two_paths.add(slot)
 
-    def apply_once(self, slot: int, log: LogId, offset: int, written_ms: int = 0) -> bool:
+    def apply_once(self, slot: int, log: LogId, offset: int, received_ms: int = 0) -> bool:
         """Return whether a record is new to a slot, and record that it is applied now.
 
-        ``written_ms`` is Kafka's time of the record (UTC ms), 0 if unknown.
+        ``received_ms`` is when the worker received the record (UTC ms), 0 if unknown: the record's own time may be
+        years old, although it was written today.
         """
         known = self.look(slot, log)
-        # release 0.1.0 knew no paths: an offset below its applied offset of the log was applied
-        if offset < max(known.next_offset, self.get(slot, log._replace(counts="")) if log.counts else 0):
+        # release 0.1.0 rerouted without counts: what it brought over this partition of `rerouted` was applied
+        former = self.get(slot, log._replace(counts="")) if log.is_detour and log.counts else 0
+        if offset < max(known.next_offset, former):
             return False
         first = offset if known.first == NO_SPAN else known.first
-        day = max(known.day, written_ms // _DAY_MS)
+        day = max(known.day, received_ms // _DAY_MS)
         is_new = not any(span.first <= offset < span.end for span in self._spans_beside(slot, log))
         self.set(slot, log, OtherLog(offset + 1, first, day))
         self._drop_old(slot, day)
         return is_new
 
     def close_spans(self, slot: int) -> None:
-        """End the spans of the logs that are read directly: the row was saved under another partition count."""
+        """End all spans of a slot, because its row was saved under another partition count."""
         logs = [LogId(*log, int(self._slots.partition[slot])) for log in self.logs]
         for log in [*logs, *self.others.get(slot, ())]:
             known = self.look(slot, log)
-            if not log.counts and known.first != NO_SPAN:
-                self.closed[slot].setdefault(log, []).append(Span(known.first, known.next_offset))
+            if known.first != NO_SPAN:
+                self.closed[slot].setdefault(log.origin, []).append(Span(known.first, known.next_offset))
                 self.set(slot, log, replace(known, first=NO_SPAN))
 
     def _spans_beside(self, slot: int, log: LogId) -> list[Span]:
@@ -138,10 +141,7 @@ class AppliedOffsets:
             known = self.look(slot, path)
             if known.first != NO_SPAN:
                 spans.append(Span(known.first, known.next_offset))
-        for path, closed in self.closed.get(slot, {}).items():
-            if path.origin == origin:
-                spans += closed
-        return spans
+        return spans + self.closed.get(slot, {}).get(origin, [])
 
     def _drop_old(self, slot: int, today: int) -> None:
         live_s, logs = self.records_live_s(), self.others.get(slot)
@@ -150,8 +150,8 @@ class AppliedOffsets:
         oldest = today - (1000 * live_s // _DAY_MS + 1)
         for log in [log for log, known in logs.items() if 0 < known.day < oldest]:
             del logs[log]
-            if slot in self.closed:
-                self.closed[slot].pop(log, None)
+            if slot in self.closed and self.get(slot, log.origin) == 0:
+                self.closed[slot].pop(log.origin, None)
 
     def drop(self, slot: int) -> None:
         """Forget the offsets of a slot that have no column."""

@@ -29,7 +29,7 @@ from streams.state.profile_columns import CORE_COLUMNS, ProfileColumn
 from streams.state.profile_shape import ProfileShape
 
 NO_TIMESTAMP = np.iinfo(np.int64).max
-"""Kafka's time of an event whose record has none: the event counts as written after every command."""
+"""Kafka's time of an event whose record has none: an event that is read after a command counts as written after it."""
 
 PURCHASE = EVENT_TYPES.index("purchase")
 
@@ -233,10 +233,11 @@ class ProfileTable:
         Topics have no common order: an event that was written before the command may be read after it, and an event
         that was written after the command may be read before it. Such events stay if they are still in the recents.
         Applied offsets and counters stay too, so that no replay brings the user back. All else goes: sums can't tell
-        their events apart.
+        their events apart, and an event without a time may have been written before.
         """
         self.forgotten_ms[slot] = max(int(self.forgotten_ms[slot]), written_ms)
-        later = (self.times[slot] != NO_TIME) & (self.written[slot] > self.forgotten_ms[slot])
+        written = self.written[slot]
+        later = (self.times[slot] != NO_TIME) & (written > self.forgotten_ms[slot]) & (written != NO_TIMESTAMP)
         count = int(later.sum())
         kept = {name: self.arrays[name][slot, later] for name in _RECENTS}
         self._clear(np.array([slot], np.intp), (column for column in self.columns if not column.kept_when_forgotten))

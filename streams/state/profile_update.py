@@ -133,8 +133,8 @@ def _applied_offsets(table: ProfileTable, batch: EventBatch, slots: IntpArray) -
     # over one path may have come over another path before.
     one_by_one = np.isin(slots, np.union1d(slots[without_column], np.fromiter(offsets.two_paths, np.intp)))
     for index in np.flatnonzero(one_by_one).tolist():
-        source, written_ms = batch.sources[batch.source[index]], int(batch.written[index])
-        fresh[index] = offsets.apply_once(int(slots[index]), source, int(batch.offsets[index]), written_ms)
+        source, received_ms = batch.sources[batch.source[index]], int(batch.received[index])
+        fresh[index] = offsets.apply_once(int(slots[index]), source, int(batch.offsets[index]), received_ms)
     columns[one_by_one] = _NO_COLUMN
     return columns, fresh
 

@@ -606,6 +606,25 @@ async def test_a_worker_that_counts_fewer_partitions_than_another_waits_and_acks
     assert behind.ownership.ready
 
 
+async def test_a_worker_that_took_a_late_term_for_an_old_count_starts_again(world: World) -> None:
+    """Regression: its rows hid those of a worker that counted more partitions, and that worker acked."""
+    worker = SimWorker(world)
+    take_term = world.store.take_term
+
+    async def slow(name: str, partitions: Any) -> Any:
+        await world.store.raise_to(next(iter(world.store.numbers)), 4)
+        return await take_term(name, partitions)
+
+    world.store.take_term = slow  # type: ignore[method-assign]
+    await assign(worker)
+    assert worker.ownership.current is None
+    for topic in world.admin.list_topics().topics.values():
+        topic.partitions = range(4)
+    await turns()
+    assert worker.ownership.current is not None
+    assert worker.ownership.current.partition_count == 4
+
+
 async def test_partitions_that_no_worker_has_are_asked_for_until_the_group_has_shared_them_out(world: World) -> None:
     """Regression: a leader that did not know new partitions yet left them out, and they stayed unread."""
     missing = {(topic, 0) for topic in NAMES.inputs}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from encoders.index.item_index import ItemIndex
 from streams.checkpoint.profile_rows import encode_rows, fill_slot
 from streams.checkpoint.snapshot import take_snapshot
+from streams.checkpoint.stored_profile import AppliedOffset, ProfileState, encode_state
 from streams.kafka.log_id import LogId
 from streams.state.applied_offsets import OtherLog
 from streams.state.profile_shape import ProfileShape
@@ -185,7 +186,7 @@ def test_offsets_of_logs_that_can_not_come_again_are_dropped() -> None:
     offsets = make_table().offsets
     offsets.records_live_s = lambda: 14 * DAY_MS / 1000
     for day in range(100):
-        offsets.apply_once(0, LogId(TOPIC, TOPIC_ID, 100 + day), 5, written_ms=(1 + day) * DAY_MS)
+        offsets.apply_once(0, LogId(TOPIC, TOPIC_ID, 100 + day), 5, received_ms=(1 + day) * DAY_MS)
     assert len(offsets.others[0]) == 16
 
 
@@ -194,7 +195,7 @@ def test_a_row_keeps_some_bytes_for_each_log(logs: int) -> None:
     table = make_table()
     for partition in range(logs):
         for offset in range(1_000, 1_000 + 70 * 1_000, 1_000):
-            table.offsets.apply_once(0, LogId(TOPIC, "a" * 22, 10 + partition), offset, written_ms=20_000 * DAY_MS)
+            table.offsets.apply_once(0, LogId(TOPIC, "a" * 22, 10 + partition), offset, received_ms=20_000 * DAY_MS)
     table.dirty[0] = True
     row = encode_rows(take_snapshot(table, np.array([0]), "v1"), 1, 0)[0]
     assert len(row.state) < 400 + 50 * logs
@@ -259,3 +260,30 @@ def test_a_span_that_has_ended_is_remembered() -> None:
     assert shop.applied == [1, 4]
     shop.drain()
     assert sorted(shop.applied) == [1, 2, 3, 4]
+
+
+def test_events_that_wait_behind_newer_ones_on_a_partition_that_the_user_came_back_to_count() -> None:
+    """Regression: the applied offset of direct reading hid older events that were still on `rerouted`."""
+    shop = Shop([8, 9, 8], [0, 1, 2])
+    source = (TOPIC, WRITTEN_TO)
+    shop.read(source, shop.alive[source], 2, is_alive=True)
+    shop.save(source, commits=True)
+    shop.growth = 1
+    shop.restart(source, hangs=False)
+    shop.read(source, shop.alive[source], 1, is_alive=True)
+    shop.save(source, commits=False)
+    shop.drain()
+    assert sorted(shop.applied) == [0, 1, 2]
+
+
+def test_a_row_of_the_former_release_has_counted_all_below_its_applied_offsets() -> None:
+    table, log = make_table(), LogId(TOPIC, TOPIC_ID, 9)
+    state = ProfileState(fences=[AppliedOffset(*log[:3], 50), AppliedOffset(*log.detour(1)[:3], 70)])
+    row = StoredProfile("anna", 3, 1, encode_state(state), b"", b"", b"", "")
+    fill_slot(table, 0, row, "v1", ItemIndex(2), np.array([60.0]))
+    offsets = table.offsets
+    assert not offsets.apply_once(0, log, 49)
+    assert not offsets.apply_once(0, log.rerouted(8), 49)
+    assert not offsets.apply_once(0, log.detour(1).rerouted(8), 69)
+    assert offsets.apply_once(0, log.rerouted(8), 50)
+    assert offsets.apply_once(0, log.detour(1).rerouted(8), 90)

@@ -58,3 +58,13 @@ def test_what_stays_does_not_depend_on_the_order_of_reading(times: list[int], co
     loaded.wipe(0, 500)
     table.wipe(0, 500)
     assert recents_of(loaded) == recents_of(table)
+
+
+def test_an_event_without_a_time_goes_with_any_command() -> None:
+    """Regression: it counted as written after every command, so that a user of such events was never forgotten."""
+    table, event = make_table(), batch_of([Ev("anna", "red", "e1", 2, 50, 0)])
+    table.allocate(["anna"], PARTITION, 1)
+    event.written[:] = 0
+    apply_batch(table, event, np.array([0]), ItemIndex(DIMENSION), CONFIG)
+    table.wipe(0, 1)
+    assert (recents_of(table), purchased_of(table), bool(table.forgotten[0])) == ([], [], True)
