@@ -37,6 +37,61 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "spans-not-closed",
+        "tests/unit/streams/state/test_applied_offsets.py",
+        (
+            (
+                "streams/checkpoint/profile_rows.py",
+                "    if state.partition_count != offsets.partition_count:\n",
+                "    if False:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "paths-without-a-name",
+        "tests/unit/streams/state/test_applied_offsets.py",
+        (
+            (
+                "streams/kafka/log_id.py",
+                'counts=f"{self.counts}>{partition_count}" if self.counts else str(partition_count)',
+                'counts="1"',
+            ),
+        ),
+    ),
+    Mutant(
+        "forgotten-in-the-order-of-reading",
+        "tests/unit/streams/state/test_forgetting.py",
+        (
+            (
+                "streams/state/profile_table.py",
+                "(written > self.forgotten_ms[slot]) & (written != NO_TIMESTAMP)",
+                "(written < 0)",
+            ),
+        ),
+    ),
+    Mutant(
+        "late-term-for-an-old-count",
+        "tests/unit/streams/checkpoint/test_handover.py",
+        (
+            (
+                "streams/checkpoint/ownership.py",
+                "            if await self._retry(partial(self._largest_count, count)) == count:\n",
+                "            if True:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "last-part-of-a-version-only",
+        "tests/unit/streams/state/test_version_sums.py",
+        (
+            (
+                "streams/checkpoint/profile_rows.py",
+                "    if len(own) > 1:\n",
+                "    if False:\n",
+            ),
+        ),
+    ),
+    Mutant(
         "row-of-a-newer-format",
         "upgrade",
         (("streams/checkpoint/stored_profile.py", "FORMAT = 1\n", "FORMAT = 2\n"),),

@@ -287,3 +287,21 @@ def test_a_row_of_the_former_release_has_counted_all_below_its_applied_offsets()
     assert not offsets.apply_once(0, log.detour(1).rerouted(8), 69)
     assert offsets.apply_once(0, log.rerouted(8), 50)
     assert offsets.apply_once(0, log.detour(1).rerouted(8), 90)
+
+
+def test_events_of_two_partition_counts_on_one_partition_are_paths_of_their_own() -> None:
+    """Regression: one span held both, and with them events in between that had taken another path."""
+    shop = Shop([8, 10, 8], [0, 1, 2, 3])
+    source = (TOPIC, WRITTEN_TO)
+    for growth, count in enumerate((2, 1, 1)):
+        shop.growth = growth
+        shop.restart(source, hangs=False)
+        shop.read(source, shop.alive[source], count, is_alive=True)
+        shop.save(source, commits=True)
+    former = ("rerouted", 8)
+    shop.restart(former, hangs=False)
+    shop.read(former, shop.alive[former], 3, is_alive=True)
+    shop.save(former, commits=True)
+    assert shop.applied == [0, 1, 3]
+    shop.drain()
+    assert sorted(shop.applied) == [0, 1, 2, 3]
