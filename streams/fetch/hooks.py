@@ -37,6 +37,8 @@ class FetchHooks:
     the topic was deleted and created again."""
     lost: Callable[[Exception], None] = _raise
     """Called with `EventsLost` when an input does not hold the records that have to be read next."""
+    ask_again_s: float = 0.5
+    """Seconds between two questions for the topic ids, before a position outside its log is taken for a loss."""
     epoch: int = 0
     """Number of the assignment, stamped on each fetched batch."""
     max_batch_records: int = 2_000

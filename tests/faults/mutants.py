@@ -306,7 +306,7 @@ MUTANTS = (
     Mutant(
         "aborted-transactions-read",
         "transactions",
-        (("streams/fetch/batch_consumer.py", '"read_committed"', '"read_uncommitted"'),),
+        (("streams/fetch/consumer_thread.py", '"read_committed"', '"read_uncommitted"'),),
     ),
     Mutant(
         "markers-not-passed",
@@ -323,7 +323,7 @@ MUTANTS = (
         "tests/unit/streams/fetch/test_batch_consumer.py",
         (
             (
-                "streams/fetch/batch_consumer.py",
+                "streams/fetch/consumer_thread.py",
                 "    if known and committed.metadata and committed.metadata != known:\n",
                 "    if False:\n",
             ),
@@ -334,7 +334,7 @@ MUTANTS = (
         "deleted",
         (
             (
-                "streams/fetch/batch_consumer.py",
+                "streams/fetch/consumer_thread.py",
                 '        consumer._auto_offset_reset = "none"\n',
                 '        consumer._auto_offset_reset = "earliest"\n',
             ),

@@ -15,6 +15,7 @@ from tests.faults.arena import PARTITIONS, Arena, Run
 from tests.faults.command import prefstream
 from tests.faults.content import Mix, Record, event_record
 from tests.faults.load import Delivered, Load
+from tests.faults.watch import WatchedWorker
 
 _GROWN = 8
 
@@ -157,12 +158,7 @@ def deleted(run: Run) -> dict[str, Any]:
         cut = TopicPartition(topic, partition, unread[3].offset)
         for future in arena.shop.admin.delete_records([cut]).values():
             future.result(30)
-        second = arena.start_worker(ready=False)
-        second.ended = True  # as it should
-        try:
-            code = second.process.wait(60)
-        finally:
-            second.process.kill()
+        second, code = _worker_that_ends(arena)
         text = second.log.read_text("utf-8", "replace")
         said = f"offset {first} of partition {partition} of {topic}" in text and "were deleted before" in text
         if code != 1 or not said or "Traceback" in text:
@@ -237,13 +233,18 @@ def _cut_log(run: Run) -> list[str]:
         _new_producer(arena)
         arena.load.send_event(_click("cut", "again"))
         arena.load.flush()
-        second = arena.start_worker(ready=False)
-        second.ended = True  # as it should
-        try:
-            code = second.process.wait(60)
-        finally:
-            second.process.kill()
+        second, code = _worker_that_ends(arena)
         return _complaints(second.log, code)
+
+
+def _worker_that_ends(arena: Arena) -> tuple[WatchedWorker, int]:
+    """Start a worker that has to end by itself; returns it and its exit code."""
+    worker = arena.start_worker(ready=False)
+    worker.ended = True  # as it should
+    try:
+        return worker, worker.process.wait(60)
+    finally:
+        worker.process.kill()
 
 
 def _complaints(log: Path, code: int) -> list[str]:

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from encoders.ranking.exact_ranker import ExactRanker
 from encoders.ranking.user_head import LinearHead
 from encoders.runtime import Runtime
 from streams.retry import Backoff
+from tests.unit.streams.in_memory.world import World
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +20,15 @@ def _quiet_logs() -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """Kafka's logs and the store, without workers yet; those that a test adds are ended after it."""
+    made = World(asyncio.get_running_loop())
+    yield made
+    for worker in made.workers:
+        worker.kill()
 
 
 async def _inline(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -1,7 +1,6 @@
 """Workers of several releases in one group: what one of them does not understand is not begun."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from faust.types import TP
@@ -63,14 +62,6 @@ class Release(SimWorker):
     def merges(self) -> bool:
         """What a feature asks before it writes something new."""
         return self.group.lowest >= MERGES.contract
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    made = World(asyncio.get_running_loop())
-    yield made
-    for worker in made.workers:
-        worker.kill()
 
 
 @pytest.mark.parametrize("contract", [0, CONTRACT_VERSION])

@@ -1,7 +1,6 @@
 """What must hold at the edges of an assignment, a story a test."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -19,14 +18,6 @@ pytestmark = pytest.mark.usefixtures("no_time")
 EVERYTHING = frozenset({0, 1})
 ANNA = "anna"
 HOME = right_partition(ANNA)
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    made = World(asyncio.get_running_loop())
-    yield made
-    for worker in made.workers:
-        worker.kill()
 
 
 async def assign(worker: SimWorker, partitions: frozenset[int] = EVERYTHING) -> None:

@@ -8,7 +8,8 @@ import faust
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from streams.fetch.batch_consumer import Consumer, ConsumerThread, Progress
+from streams.fetch.batch_consumer import Consumer
+from streams.fetch.consumer_thread import ConsumerThread, Progress
 from streams.fetch.hooks import FetchHooks
 from streams.fetch.record_batch import RecordBatch
 

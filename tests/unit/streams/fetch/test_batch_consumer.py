@@ -12,8 +12,7 @@ from faust.transport.consumer import Fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams.fetch import batch_consumer
-from streams.fetch.batch_consumer import ConsumerThread
+from streams.fetch.consumer_thread import ConsumerThread
 from streams.fetch.events_lost import EventsLost
 from streams.fetch.hooks import FetchHooks
 from streams.fetch.record_batch import NO_EPOCH, RecordBatch
@@ -279,10 +278,10 @@ async def test_a_revocation_forgets_the_positions_until_the_next_seek(consumer: 
     ],
 )
 async def test_a_position_that_the_log_does_not_hold_ends_the_worker_with_a_sentence(
-    consumer: LogConsumer, monkeypatch: pytest.MonkeyPatch, position: int, words: tuple[str, ...]
+    consumer: LogConsumer, position: int, words: tuple[str, ...]
 ) -> None:
     """Regression: the consumer went on at the first record that is left, without a word."""
-    monkeypatch.setattr(batch_consumer, "_ASK_AGAIN_S", 0.0)
+    consumer.app.fetch_hooks.ask_again_s = 0.0
     lost: list[Exception] = []
     consumer.app.fetch_hooks.lost = lost.append
     await consumer.seek_back(position)
@@ -294,10 +293,8 @@ async def test_a_position_that_the_log_does_not_hold_ends_the_worker_with_a_sent
     assert consumer.rejoins == 0
 
 
-async def test_a_position_in_a_topic_that_was_created_again_asks_for_a_new_assignment(
-    consumer: LogConsumer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batch_consumer, "_ASK_AGAIN_S", 0.0)
+async def test_a_position_in_a_topic_that_was_created_again_asks_for_a_new_assignment(consumer: LogConsumer) -> None:
+    consumer.app.fetch_hooks.ask_again_s = 0.0
     answers = [{"clicks": "id-1"}, {"clicks": "id-1"}, {"clicks": "id-2"}]
 
     async def ask() -> dict[str, str]:

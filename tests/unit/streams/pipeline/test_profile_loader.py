@@ -1,8 +1,5 @@
 """Users whose rows this worker can't read are set aside; all others go on."""
 
-import asyncio
-from collections.abc import AsyncIterator
-
 import msgspec
 import pytest
 from faust.types import TP
@@ -28,14 +25,6 @@ ROWS = {
 """The reason of the dead letters, and the row."""
 
 each_row = pytest.mark.parametrize(("reason", "row"), ROWS.values(), ids=ROWS)
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    made = World(asyncio.get_running_loop())
-    yield made
-    for worker in made.workers:
-        worker.kill()
 
 
 async def owner_of(world: World) -> SimWorker:
