@@ -133,7 +133,7 @@ class AppliedOffsets:
 
     def _spans_beside(self, slot: int, log: LogId) -> list[Span]:
         """Return the spans that other paths than ``log`` have brought from the log where its events were written."""
-        if slot not in self.two_paths and not log.counts and not log.is_detour:
+        if slot not in self.two_paths and self.column(slot, log) is not None:
             return []
         origin, spans = log.origin, []
         paths = {other for other in self.others.get(slot, ()) if other.origin == origin} | {origin}

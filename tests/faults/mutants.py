@@ -48,6 +48,17 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "paths-of-two-releases",
+        "tests/unit/streams/state/test_applied_offsets.py",
+        (
+            (
+                "streams/state/applied_offsets.py",
+                "self.column(slot, log) is not None:\n            return []",
+                "not log.counts and not log.is_detour:\n            return []",
+            ),
+        ),
+    ),
+    Mutant(
         "paths-without-a-name",
         "tests/unit/streams/state/test_applied_offsets.py",
         (

@@ -305,3 +305,13 @@ def test_events_of_two_partition_counts_on_one_partition_are_paths_of_their_own(
     assert shop.applied == [0, 1, 3]
     shop.drain()
     assert sorted(shop.applied) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("former_first", [True, False])
+def test_an_event_that_workers_of_two_releases_reroute_counts_once(former_first: bool) -> None:
+    # release 0.1.0 writes no path, this release does; each reroutes the event, because the first was killed
+    owned = Owned(None, 8, 4, [])
+    paths = [LogId(TOPIC, TOPIC_ID, WRITTEN_TO), LogId(TOPIC, TOPIC_ID, WRITTEN_TO).rerouted(4)]
+    for log in paths if former_first else reversed(paths):
+        owned.apply(log, 370)
+    assert owned.applied == [370]
