@@ -8,12 +8,13 @@ contract    what is new in it
 ==========  ===================================================================
 0           releases that do not tell their contract
 1           a worker tells its contract in the store, as a part of its name
+2           events are recognised by id, type and items; orders with ``items``
 ==========  ===================================================================
 """
 
 from typing import NamedTuple
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 
 
 class ContractChange(NamedTuple):
@@ -42,3 +43,12 @@ def contract_of(owner: str) -> int:
     """
     _, _, contract = owner.rpartition("/")
     return int(contract) if "/" in owner and contract.isdecimal() else 0
+
+
+IDENTITIES = ContractChange(
+    2,
+    "Events are recognised by their id, type and items; an older release knows the id alone. It would count an event "
+    "again that is sent twice, before and after you go back, and it refuses orders with `items`: stop whatever sends "
+    "events again and whatever sends orders, and let these workers read all inputs to the end.",
+)
+"""Stored `seen_ids` are identities of events. Older releases compare them with hashes of the event ids."""

@@ -3,6 +3,7 @@
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 from schemas.fields import (
     MAX_ID_CHARS,
@@ -14,6 +15,7 @@ from schemas.fields import (
     Id,
     ItemId,
     Price,
+    Quantity,
     UserId,
 )
 
@@ -24,6 +26,8 @@ EVENT_TYPES: Final[tuple[EventType, ...]] = ("click", "browse", "purchase")
 CLICK: Final = 0
 BROWSE: Final = 1
 PURCHASE: Final = 2
+
+MAX_ORDER_LINES: Final = 1_000
 
 Count = Annotated[int, Meta(ge=0, le=MAX_INT32)]
 
@@ -57,12 +61,56 @@ class Browse(Event, kw_only=True, frozen=True, gc=False):
     ) = None
 
 
-class Purchase(Event, kw_only=True, frozen=True, gc=False):
-    """A user bought an item."""
+class OrderLine(Struct, kw_only=True, frozen=True, gc=False):
+    """An item of an order."""
 
-    quantity: Annotated[int, Meta(ge=1, le=MAX_INT32, description="How many pieces were bought.")] = 1
+    item_id: ItemId
+    quantity: Quantity = 1
     price: Annotated[Price, Meta(description="Price of one piece, in units of the currency.")] | None = None
     currency: Currency | None = None
+
+
+class Purchase(Event, kw_only=True, frozen=True, gc=False):
+    """A user bought an item, or the items of an order.
+
+    A purchase has ``item_id`` or ``items``. If it has both, ``items`` count, and ``item_id`` becomes that of the first
+    line. If it has neither, it is refused.
+    """
+
+    item_id: ItemId = ""
+    items: (
+        Annotated[
+            list[OrderLine],
+            Meta(
+                min_length=1,
+                max_length=MAX_ORDER_LINES,
+                description="The lines of an order, which count together. They take the place of `item_id`, "
+                "`quantity`, `price` and `currency`. Lines of one item count as one.",
+            ),
+        ]
+        | None
+    ) = None
+    quantity: Quantity = 1
+    price: Annotated[Price, Meta(description="Price of one piece, in units of the currency.")] | None = None
+    currency: Currency | None = None
+
+    def __post_init__(self) -> None:
+        if self.items:
+            force_setattr(self, "item_id", self.items[0].item_id)
+        elif not self.item_id:
+            # msgspec's own sentence: `explain` names the field
+            raise ValueError("Object missing required field `item_id`")
+
+
+def items_of(event: Event) -> list[str]:
+    """Return the ids of an event's items, each once: one, or those of an order in the order of its lines.
+
+    >>> lines = [OrderLine(item_id="tea", quantity=0.5), OrderLine(item_id="pot"), OrderLine(item_id="tea")]
+    >>> items_of(Purchase(event_id="o1", user_id="ann", event_time_ms=0, items=lines))
+    ['tea', 'pot']
+    """
+    lines = event.items if isinstance(event, Purchase) else None
+    return list(dict.fromkeys(line.item_id for line in lines)) if lines else [event.item_id]
 
 
 EVENT_CLASSES: Final[tuple[type[Click], type[Browse], type[Purchase]]] = (Click, Browse, Purchase)

@@ -18,7 +18,11 @@ MAX_FLOAT32 = 3.4028234663852886e38
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
 EventId = Annotated[
-    Id, Meta(description="Names the event: the same event sent twice has the same id, and counts once.")
+    Id,
+    Meta(
+        description="Names the event. An event is recognised by its id, its type and its set of items: sent twice, it "
+        "counts once. The lines of an order may share an id."
+    ),
 ]
 UserId = Annotated[Id, Meta(description="The user; also the key of the record.")]
 ItemId = Annotated[Id, Meta(description="The item, as in the catalog.")]
@@ -28,6 +32,9 @@ EventTimeMs = Annotated[TimeMs, Meta(description="When the event happened, in mi
 Partition = Annotated[int, Meta(ge=0, le=MAX_INT32)]
 Offset = Annotated[int, Meta(ge=0, le=MAX_INT64)]
 Price = Annotated[float, Meta(ge=0, le=1e12)]
+Quantity = Annotated[
+    float, Meta(gt=0, le=MAX_INT32, description="How many pieces were bought; a fraction for goods that are weighed.")
+]
 # the lengths beside the pattern keep out "EUR\n", which Python's $ would let pass
 Currency = Annotated[
     str, Meta(min_length=3, max_length=3, pattern="^[A-Z]{3}$", description="ISO 4217 code, such as EUR.")

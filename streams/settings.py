@@ -164,8 +164,8 @@ class Profiles(Section):
     """Latest events of a user that are kept one by one; older events go into decayed sums."""
     duplicate_window: Annotated[int, Field(ge=1, le=10_000)] = 64
     """A repeated event id is recognised within this many events of the user."""
-    purchases: Annotated[int, Field(ge=1, le=1_000)] = 32
-    """Latest purchases of a user that are remembered."""
+    purchases: Annotated[int, Field(ge=1, le=1_000)] = 64
+    """Items of a user's latest purchases that are remembered, each once."""
     pending: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Older events of a user that may wait for the vectors of their items."""
     memory_mb: Annotated[int, Field(ge=16)] = 256

@@ -64,7 +64,7 @@ def _fill(
     index: ItemIndex,
     half_life_s: Float64Array,
 ) -> list[PendingEvent]:
-    L, M, D = table.shape.history, table.shape.purchases, table.shape.duplicate_window
+    L, D = table.shape.history, table.shape.duplicate_window
     items = hashes(state.recents.items)
     n = min(len(items), L)
     table.items[slot, :n] = items[:n]
@@ -79,9 +79,9 @@ def _fill(
     table.pending_dropped[slot] = state.counters.pending_dropped
     for event in _pending_events(state.pending, 0):
         table.pending.add(slot, event)
-    purchased = hashes(state.purchased_items)[:M]
-    table.purchased_items[slot, : len(purchased)] = purchased
-    table.purchased_times[slot, : len(purchased)] = times(state.purchased_times)[:M]
+    if state.purchased_items:
+        # rows of former releases may hold an item several times
+        table.set_purchases(slot, hashes(state.purchased_items), times(state.purchased_times))
     seen = hashes(state.seen_ids)[-D:]
     table.seen[slot, : len(seen)] = seen
     table.seen_count[slot] = len(seen)

@@ -12,12 +12,13 @@ from schemas.dead_letter import NO_TIMESTAMP_MS
 from schemas.errors import DecodeError, DecodeReason
 from schemas.events import EVENT_CLASSES, EVENT_TYPES
 from schemas.headers import content_type
-from schemas.ids import id_hash, id_hashes
+from schemas.ids import id_hash, id_hashes, line_identities
 from schemas.rerouted import Rerouted
 from streams.arrays import Int64Array, IntpArray
 from streams.decode.dead_letter import Refused, dead_letter
 from streams.decode.event_batch import CommandBatch, EventBatch
 from streams.decode.event_times import wrong_times
+from streams.decode.order_lines import spread_orders
 from streams.decode.partitioner import Partitioner, partitions_of
 from streams.decode.rerouted_size import rerouted_bytes
 from streams.fetch.record_batch import RecordBatch
@@ -45,7 +46,7 @@ class Decoded:
     batches: Sequence[RecordBatch]
     events: EventBatch | None = None
     event_records: list[Any] = field(default_factory=list)
-    """The record of each event."""
+    """The record of each event; the lines of an order have one record."""
     event_batch: IntpArray = field(default_factory=lambda: np.empty(0, np.intp))
     """For each event, the index in ``batches`` of the batch that it came in."""
     commands: CommandBatch | None = None
@@ -132,6 +133,10 @@ class Decoder:
             decoded.event_batch = np.array(events.batch, np.intp)
             decoded.events = _event_batch(events, logs, batches, decoded.event_batch)
             decoded.event_records = events.records
+            decoded.events, record = spread_orders(decoded.events, events.values)
+            if record is not None:
+                decoded.event_batch = decoded.event_batch[record]
+                decoded.event_records = [events.records[index] for index in record.tolist()]
         if commands.values:
             decoded.commands = CommandBatch(
                 user_ids=[command.user_id for command in commands.values],
@@ -279,13 +284,18 @@ def _event_batch(
     events: Sequence[Any] = columns.values
     item_ids = [event.item_id for event in events]
     event_ids = [event.event_id for event in events]
+    items, hashes, types = id_hashes(item_ids), id_hashes(event_ids), np.array(columns.types, np.uint8)
+    identities = line_identities(hashes, types, items)
     return EventBatch(
         user_ids=[event.user_id for event in events],
         item_ids=item_ids,
         event_ids=event_ids,
-        items=id_hashes(item_ids),
-        ids=id_hashes(event_ids),
-        types=np.array(columns.types, np.uint8),
+        items=items,
+        id_hashes=hashes,
+        ids=identities,
+        record_ids=identities,
+        continues=np.zeros(len(events), np.bool_),
+        types=types,
         times=np.array([event.event_time_ms for event in events], np.int64),
         written=np.maximum(columns.written, 0),
         received=np.array([batch.received_ms for batch in batches], np.int64)[batch_of],

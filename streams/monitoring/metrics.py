@@ -84,6 +84,9 @@ class Metrics:
         self._checkpoint_time = gauge(
             "last_checkpoint_timestamp_seconds", "Unix time of the last successful checkpoint."
         )
+        self._purchases_dropped = counter(
+            "purchases_dropped", "Purchased items that were forgotten for want of room, though still excluded."
+        )
         self._saved = counter("profiles_saved", "Rows written to the store.")
         self._store_errors = counter("store_errors", "Calls to the store that failed.", "operation")
         self._recommendations = children(counter("recommendations", "Recommendations emitted.", "kind"))
@@ -103,6 +106,7 @@ class Metrics:
         # show these at 0 from the start: `rate` needs a first value, and 0 tells an operator that nothing failed
         for operation in ("load", "save", "read"):
             self._store_errors.labels(namespace, operation)
+        self._purchases_dropped.labels(namespace)
         for error in ("_TRANSPORT", "_ALL_BROKERS_DOWN"):
             self._broker_errors.labels(namespace, error)
         self.candidates(0, 1.0)
@@ -159,6 +163,11 @@ class Metrics:
         """Give two functions, called at each scrape: they count the users in memory, and those not saved yet."""
         self._hot.labels(self._namespace).set_function(hot)
         self._dirty.labels(self._namespace).set_function(dirty)
+
+    def purchases_dropped(self, count: int) -> None:
+        """Count purchases that profiles had no room for, although their items are excluded still."""
+        if count:
+            self._purchases_dropped.labels(self._namespace).inc(count)
 
     def checkpoint(self, seconds: float, saved: int, unix_time: float) -> None:
         """Note a checkpoint that succeeded."""

@@ -160,13 +160,17 @@ class _Profiles:
         count, first = len(items), self._events
         self._events += count
         numbers = np.arange(first, first + count)
+        ids = (1 + numbers).astype(np.uint64)
         batch = EventBatch(
             user_ids=[""] * count,
             item_ids=items,
             event_ids=[""] * count,
             items=id_hashes(items),
             # events of one time are ordered by id; these ids keep the order of the log
-            ids=(1 + numbers).astype(np.uint64),
+            id_hashes=ids,
+            ids=ids,
+            record_ids=ids,
+            continues=np.zeros(count, np.bool_),
             types=np.array(types, np.uint8),
             times=np.array(times, np.int64),
             written=np.zeros(count, np.int64),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import DecodeError
-from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event
+from schemas.events import EVENT_CLASSES, EVENT_TYPES, items_of
 from streams.offline.event_files import (
     EventFileError,
     LineFile,
@@ -47,7 +47,7 @@ class EventLog:
 
 
 def read_log(path: Path) -> EventLog:
-    """Read a file of events.
+    """Read a file of events. Each line of an order is an event.
 
     A table (CSV with a header, or Parquet) has the columns ``user_id`` (or ``session_id``) and ``item_id``. It may have
     the column ``type`` (click, browse or purchase); without it every event is a click. It may have ``event_time_ms``,
@@ -101,11 +101,11 @@ def _history(events: Sequence[tuple[int, str, int]], *, timed: bool) -> History:
 def _lines(path: Path) -> Iterator[Read]:
     with LineFile(path) as lines:
         for number, event in read_events(lines):
-            yield number, str(event) if isinstance(event, DecodeError) else _row(event)
-
-
-def _row(event: Event) -> Row:
-    return event.user_id, event.item_id, _CODES[type(event)], event.event_time_ms
+            if isinstance(event, DecodeError):
+                yield number, str(event)
+            else:
+                for item in items_of(event):
+                    yield number, (event.user_id, item, _CODES[type(event)], event.event_time_ms)
 
 
 def _has_header(path: Path) -> bool:

@@ -58,6 +58,7 @@ class BatchPipeline:
         gate: Gate,
         metrics: Metrics,
         features: RunningFeatures,
+        excluded_ms: float,
         max_dirty_users: int,
         count_every_s: float = COUNT_EVERY_S,
         many_records: int = MANY_RECORDS,
@@ -66,6 +67,7 @@ class BatchPipeline:
 
         Parameters
         ----------
+        excluded_ms : milliseconds for which purchased items are excluded
         max_dirty_users : number of unsaved users from which on micro-batches wait for a checkpoint
         count_every_s : seconds between two counts of the unsaved users
         many_records : number of records in a micro-batch from which on a paced save is written at once
@@ -74,7 +76,7 @@ class BatchPipeline:
         self._decoder, self._loader, self._recommender = decoder, loader, recommender
         self._emitter, self._checkpointer = emitter, checkpointer
         self._ownership, self._gate, self._metrics = ownership, gate, metrics
-        self._features = features
+        self._features, self._excluded_ms = features, excluded_ms
         # a micro-batch must fit into the table beside the unsaved users
         self._max_dirty = min(max_dirty_users, state.table.capacity // 2)
         self._count_every_s, self._many_records = count_every_s, many_records
@@ -197,9 +199,10 @@ class BatchPipeline:
         event_slots = np.fromiter((slots[user] for user in events.user_ids), np.intp, len(events))
         self._features.before(events, event_slots)
         with self._metrics.stage("update"):
-            applied = apply_batch(state.table, events, event_slots, encoder.index, encoder.sums)
+            applied = apply_batch(state.table, events, event_slots, encoder.index, encoder.sums, self._excluded_ms)
             counted = applied.events
             self._count(decoded, applied)
+            self._metrics.purchases_dropped(applied.purchases_dropped)
             item_ids = [events.item_ids[index] for index in counted.tolist()]
             partitions = state.table.partition[event_slots[counted]]
             state.trending.count(partitions, item_ids, events.types[counted], events.times[counted])
@@ -211,14 +214,16 @@ class BatchPipeline:
         if self._checkpointer.tombstones.users:
             self._checkpointer.tombstones.came_back(events.user_ids[index] for index in counted.tolist())
         touched, causes = _last_event_of_each(event_slots, counted)
-        await asyncio.to_thread(self._recommender.refresh, events, touched, causes, term)
+        await asyncio.to_thread(self._recommender.refresh, events, touched, events.first_lines(causes), term)
 
     def _count(self, decoded: Decoded, applied: Applied) -> None:
-        """Count events by their outcome and by the topic that they were read from."""
+        """Count records of events by their outcome and by the topic that they were read from."""
+        assert decoded.events is not None
+        starts = ~decoded.events.continues
         topics = list({batch.topic for batch in decoded.batches})
         topic = np.array([topics.index(batch.topic) for batch in decoded.batches], np.intp)[decoded.event_batch]
         kinds = len(OUTCOMES)
-        counts = np.bincount(kinds * topic + applied.outcome, minlength=kinds * len(topics))
+        counts = np.bincount((kinds * topic + applied.outcome)[starts], minlength=kinds * len(topics))
         for code, count in enumerate(counts.tolist()):
             self._metrics.events(topics[code // kinds], OUTCOMES[code % kinds], count)
 

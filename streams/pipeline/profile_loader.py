@@ -153,6 +153,8 @@ class ProfileLoader:
         kept = []
         for index, owner in enumerate(events.user_ids):
             if owner == user:
+                if events.continues[index]:
+                    continue  # an order is refused once
                 record = decoded.event_records[index]
                 decoded.refused.append(Refused(record, dead_letter(record, refusal)))
             else:

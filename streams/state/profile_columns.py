@@ -121,7 +121,7 @@ def bytes_per_user(shape: ProfileShape, feature_columns: Iterable[ProfileColumn]
     """Compute the memory of a user in the table, in bytes.
 
     >>> bytes_per_user(ProfileShape(history=20, dimension=64, half_lives=2))
-    4770
+    5282
     """
     total = _BYTES_BESIDE_COLUMNS
     for column in (*CORE_COLUMNS, *feature_columns):

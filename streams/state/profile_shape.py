@@ -14,9 +14,9 @@ class ProfileShape:
     half_lives: int = 2
     """Half-lives, each with a decayed sum (T)."""
     duplicate_window: int = 64
-    """Event ids remembered (D). An id that repeats within the user's last D events is recognised as a duplicate."""
-    purchases: int = 32
-    """Purchases remembered (M)."""
+    """Records remembered (D). A record that is repeated within the user's last D is recognised as a duplicate."""
+    purchases: int = 64
+    """Purchased items remembered (M)."""
     pending: int = 64
     """Most events that wait for their item's vector (P)."""
     recommended: int = 20

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.events import EVENT_TYPES
+from schemas.ids import possible_records
 from streams.arrays import Float32Array, Float64Array, Int64Array, IntpArray, UInt64Array
 from streams.errors import PrefstreamError
 from streams.kafka.log_id import LogId
@@ -27,6 +28,7 @@ from streams.state.decayed_sums import NO_TIME, Sums, merge
 from streams.state.pending_events import PendingEvents
 from streams.state.profile_columns import CORE_COLUMNS, ProfileColumn
 from streams.state.profile_shape import ProfileShape
+from streams.state.purchases import latest_purchases
 
 NO_TIMESTAMP = np.iinfo(np.int64).max
 """Kafka's time of an event whose record has none: an event that is read after a command counts as written after it."""
@@ -59,7 +61,7 @@ class ProfileTable:
     rows: Int64Array  # rows of the items in the index, -1 = not known yet
     types: NDArray[np.uint8]
     times: Int64Array
-    ids: UInt64Array
+    ids: UInt64Array  # identities of the events
     written: Int64Array  # Kafka's time of the events (UTC ms); NO_TIMESTAMP where it had none
     sums: Float64Array
     total_weight: Float64Array
@@ -68,9 +70,9 @@ class ProfileTable:
     mapped_total_weight: Float32Array
     mapped_time: Int64Array
     preferences: Float32Array  # short-term, long-term, mixed
-    seen: UInt64Array  # a ring of hashes of event ids
+    seen: UInt64Array  # a ring of identities of records; of older rows also hashes of event ids
     seen_count: Int64Array
-    purchased_items: UInt64Array
+    purchased_items: UInt64Array  # newest first, each item once
     purchased_times: Int64Array
     recommended_items: UInt64Array  # best first, 0 = none
     recommended_reasons: NDArray[np.uint8]  # codes, 0 = no item
@@ -233,7 +235,8 @@ class ProfileTable:
         Topics have no common order: an event that was written before the command may be read after it, and an event
         that was written after the command may be read before it. Such events stay if they are still in the recents.
         Applied offsets and counters stay too, so that no replay brings the user back. All else goes: sums can't tell
-        their events apart, and an event without a time may have been written before.
+        their events apart, and an event without a time may have been written before. The identity of an order goes if
+        some of its lines have left the recents.
         """
         self.forgotten_ms[slot] = max(int(self.forgotten_ms[slot]), written_ms)
         written = self.written[slot]
@@ -243,16 +246,21 @@ class ProfileTable:
         self._clear(np.array([slot], np.intp), (column for column in self.columns if not column.kept_when_forgotten))
         for name, values in kept.items():
             self.arrays[name][slot, :count] = values
-        bought = np.flatnonzero(kept["types"] == PURCHASE)[: self.shape.purchases]
-        self.purchased_items[slot, : len(bought)] = kept["items"][bought]
-        self.purchased_times[slot, : len(bought)] = kept["times"][bought]
-        ids = kept["ids"][: self.shape.duplicate_window]
+        bought = kept["types"] == PURCHASE
+        self.set_purchases(slot, kept["items"][bought], kept["times"][bought])
+        ids = possible_records(kept["ids"], kept["items"])[: self.shape.duplicate_window]
         self.seen[slot, : len(ids)] = ids[::-1]
         self.seen_count[slot] = len(ids)
         self.pending.drop(slot)
         self.other_sums.pop(slot, None)
         self.dirty[slot] = True
         self.forgotten[slot] = count == 0
+
+    def set_purchases(self, slot: int, items: UInt64Array, times: Int64Array) -> None:
+        """Fill a slot without purchases: with the latest purchase of each of these items."""
+        items, times = latest_purchases(items, times, self.shape.purchases)
+        self.purchased_items[slot, : len(items)] = items
+        self.purchased_times[slot, : len(times)] = times
 
     def version_number(self, version: str) -> int:
         """Return the index of an encoder version in ``encoder_versions``; a new version is appended."""

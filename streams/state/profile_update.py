@@ -33,7 +33,7 @@ OUTCOMES = ("applied", "forgotten", "replayed", "duplicate")
 - applied: it counts in the profile
 - forgotten: it was written before its user was forgotten, so only the counters count it
 - replayed: its offset is below the applied offset of its log, so it counted before
-- duplicate: its id is that of one of the user's last D events
+- duplicate: its id, type and items are those of one of the user's last D records
 """
 _NO_COLUMN = -1
 
@@ -44,6 +44,8 @@ class Applied:
 
     outcome: NDArray[np.uint8]
     """(B,), for each event an index in OUTCOMES."""
+    purchases_dropped: int = 0
+    """Purchases that their users' profiles had no room for, although their items are excluded still."""
 
     @property
     def events(self) -> IntpArray:
@@ -52,9 +54,14 @@ class Applied:
 
 
 def apply_batch(
-    table: ProfileTable, batch: EventBatch, slots: IntpArray, index: ItemIndex, config: SumsConfig
+    table: ProfileTable,
+    batch: EventBatch,
+    slots: IntpArray,
+    index: ItemIndex,
+    config: SumsConfig,
+    excluded_ms: float = 0.0,
 ) -> Applied:
-    """Count every event that is neither replayed nor a duplicate exactly once.
+    """Count every event that is neither replayed nor a duplicate exactly once. The lines of an order share a verdict.
 
     Parameters
     ----------
@@ -63,6 +70,7 @@ def apply_batch(
     slots : intp array of shape (B,), the slot of each event's user
     index : ItemIndex, for the vectors of events that leave the recents
     config : SumsConfig
+    excluded_ms : milliseconds for which purchased items are excluded
     """
     count = len(batch)
     columns, fresh = _applied_offsets(table, batch, slots)
@@ -80,7 +88,10 @@ def apply_batch(
         columns=columns,
         fresh=fresh,
         offsets=batch.offsets,
+        id_hashes=batch.id_hashes,
         ids=batch.ids,
+        record_ids=batch.record_ids,
+        continues=batch.continues,
         items=batch.items,
         rows=index.rows(batch.items),
         types=batch.types,
@@ -106,11 +117,11 @@ def apply_batch(
         purchased_items=table.purchased_items,
         purchased_times=table.purchased_times,
     )
-    left = count_events(NO_TIME, PURCHASE, events, profiles, gone, outcome)
+    left, dropped = count_events(NO_TIME, PURCHASE, excluded_ms, events, profiles, gone, outcome)
     if left:
         leaving = {name: values[:left] for name, values in gone._asdict().items()}
         _fold_or_wait(table, leaving.pop("slots"), leaving, index, config)
-    return Applied(outcome)
+    return Applied(outcome, dropped)
 
 
 def _applied_offsets(table: ProfileTable, batch: EventBatch, slots: IntpArray) -> tuple[Int64Array, NDArray[np.bool_]]:
@@ -132,7 +143,7 @@ def _applied_offsets(table: ProfileTable, batch: EventBatch, slots: IntpArray) -
     # Users of rerouted events are few. All their events are looked at one by one, in order, because an event that came
     # over one path may have come over another path before.
     one_by_one = np.isin(slots, np.union1d(slots[without_column], np.fromiter(offsets.two_paths, np.intp)))
-    for index in np.flatnonzero(one_by_one).tolist():
+    for index in np.flatnonzero(one_by_one & ~batch.continues).tolist():
         source, received_ms = batch.sources[batch.source[index]], int(batch.received[index])
         fresh[index] = offsets.apply_once(int(slots[index]), source, int(batch.offsets[index]), received_ms)
     columns[one_by_one] = _NO_COLUMN

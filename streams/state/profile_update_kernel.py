@@ -22,7 +22,12 @@ class Events(NamedTuple):
     fresh: BoolArray
     """Whether the event is new to the profile. It is read only where the column is -1."""
     offsets: Int64Array
+    id_hashes: UInt64Array
+    """Hashes of the event ids: rows of the first release hold them as the ids that were seen."""
     ids: UInt64Array
+    record_ids: UInt64Array
+    continues: BoolArray
+    """Whether the event belongs to the record of the event before it, and so shares its verdict."""
     items: UInt64Array
     rows: Int64Array
     types: UInt8Array
@@ -71,7 +76,10 @@ def _signature() -> Any:
         columns=ints,
         fresh=flags,
         offsets=ints,
+        id_hashes=hashes,
         ids=hashes,
+        record_ids=hashes,
+        continues=flags,
         items=hashes,
         rows=ints,
         types=bytes_,
@@ -98,7 +106,8 @@ def _signature() -> Any:
         purchased_times=int_rows,
     )
     gone = Gone(slots=ints, items=hashes, rows=ints, types=bytes_, times=ints, ids=hashes)
-    return types.int64(types.int64, types.uint8, *tuple_types(events, profiles, gone), bytes_)
+    arguments = (types.int64, types.uint8, types.float64, *tuple_types(events, profiles, gone), bytes_)
+    return types.UniTuple(types.int64, 2)(*arguments)
 
 
 @compiled()
@@ -110,62 +119,101 @@ def _place(times: Int64Array, ties: UInt64Array, time: int, tie: int, empty: int
     return len(times)
 
 
+@compiled()
+def _verdict(event: int, events: Events, profiles: Profiles) -> int:
+    """Judge the record that begins with an event, and note in the profile that it was read."""
+    slot, column = events.slots[event], events.columns[event]
+    if column >= 0:
+        passes = events.offsets[event] >= profiles.applied_offsets[slot, column]
+        if passes:
+            profiles.applied_offsets[slot, column] = events.offsets[event] + 1
+            if profiles.first_offsets[slot, column] < 0:
+                profiles.first_offsets[slot, column] = events.offsets[event]
+    else:
+        passes = events.fresh[event]
+    if not passes:
+        return REPLAYED
+    profiles.dirty[slot] = True
+    id_, id_hash = events.record_ids[event], events.id_hashes[event]
+    count, window = profiles.seen_count[slot], profiles.seen.shape[1]
+    repeated = False
+    # a blank entry of the ring is 0, which is also a possible (if unlikely) id
+    for place in range(min(count, window)):
+        repeated |= (profiles.seen[slot, place] == id_) | (profiles.seen[slot, place] == id_hash)
+    if repeated:
+        profiles.duplicates[slot] += 1
+        return DUPLICATE
+    profiles.seen[slot, count % window] = id_
+    profiles.seen_count[slot] = count + 1
+    return FORGOTTEN if events.written[event] <= profiles.forgotten_ms[slot] else APPLIED
+
+
+@compiled()
+def _remember_purchase(items: UInt64Array, times: Int64Array, item: int, time: int, empty: int) -> int:
+    """Note a purchase in a row of items and their latest purchases, which is sorted by (time, item), largest first.
+
+    Returns the time of the purchase that the row has no room for; ``empty`` if there is none.
+    """
+    last = 0  # the index of the entry that gives way: the item's earlier purchase, a free entry, or the oldest one
+    while last < len(times) - 1 and times[last] != empty and items[last] != item:
+        last += 1
+    is_known = times[last] != empty and items[last] == item
+    place = _place(times, items, time, item, empty)
+    if place > last:
+        return empty if is_known else time
+    lost = empty if is_known else times[last]
+    for later in range(last, place, -1):
+        items[later], times[later] = items[later - 1], times[later - 1]
+    items[place], times[place] = item, time
+    return lost
+
+
 @compiled(_signature)
-def count_events(empty: int, purchase: int, events: Events, profiles: Profiles, gone: Gone, outcome: UInt8Array) -> int:
-    """Count B events in the profiles. Returns how many events left the recents.
+def count_events(
+    empty: int,
+    purchase: int,
+    excluded_ms: float,
+    events: Events,
+    profiles: Profiles,
+    gone: Gone,
+    outcome: UInt8Array,
+) -> tuple[int, int]:
+    """Count B events in the profiles.
 
     Parameters
     ----------
     empty : the time of an entry without an event
     purchase : the event type of purchases
+    excluded_ms : milliseconds for which purchased items are excluded
     events : the events
     profiles : the profiles of their users, written to
     gone : written to; entries behind the last event that left stay as they are
     outcome : uint8 array of shape (B,), filled with codes of this module
+
+    Returns
+    -------
+    how many events left the recents; how many purchases were dropped that are excluded still
     """
-    window, length, kept = profiles.seen.shape[1], profiles.times.shape[1], profiles.purchased_times.shape[1]
-    left = 0
+    length = profiles.times.shape[1]
+    left = dropped = 0
+    verdict = REPLAYED
     for event in range(len(events.slots)):
-        slot, column = events.slots[event], events.columns[event]
-        if column >= 0:
-            passes = events.offsets[event] >= profiles.applied_offsets[slot, column]
-            if passes:
-                profiles.applied_offsets[slot, column] = events.offsets[event] + 1
-                if profiles.first_offsets[slot, column] < 0:
-                    profiles.first_offsets[slot, column] = events.offsets[event]
-        else:
-            passes = events.fresh[event]
-        if not passes:
-            outcome[event] = REPLAYED
+        slot = events.slots[event]
+        if not events.continues[event]:
+            verdict = _verdict(event, events, profiles)
+        outcome[event] = verdict
+        if verdict in (REPLAYED, DUPLICATE):
             continue
-        profiles.dirty[slot] = True
-        id_, count = events.ids[event], profiles.seen_count[slot]
-        repeated = False
-        # a blank entry of the ring is 0, which is also a possible (if unlikely) id
-        for place in range(min(count, window)):
-            repeated |= profiles.seen[slot, place] == id_
-        if repeated:
-            profiles.duplicates[slot] += 1
-            outcome[event] = DUPLICATE
-            continue
-        profiles.seen[slot, count % window] = id_
-        profiles.seen_count[slot] = count + 1
-        kind, time = events.types[event], events.times[event]
+        id_, kind, time = events.ids[event], events.types[event], events.times[event]
         profiles.applied[slot, kind] += 1
-        if events.written[event] <= profiles.forgotten_ms[slot]:
-            outcome[event] = FORGOTTEN
+        if verdict == FORGOTTEN:
             continue
-        outcome[event] = APPLIED
         profiles.forgotten[slot] = False
         if kind == purchase:
-            item = events.items[event]
-            place = _place(profiles.purchased_times[slot], profiles.purchased_items[slot], time, item, empty)
-            if place < kept:
-                for later in range(kept - 1, place, -1):
-                    profiles.purchased_items[slot, later] = profiles.purchased_items[slot, later - 1]
-                    profiles.purchased_times[slot, later] = profiles.purchased_times[slot, later - 1]
-                profiles.purchased_items[slot, place] = item
-                profiles.purchased_times[slot, place] = time
+            bought_items, bought_times = profiles.purchased_items[slot], profiles.purchased_times[slot]
+            lost = _remember_purchase(bought_items, bought_times, events.items[event], time, empty)
+            if lost != empty and excluded_ms > 0:
+                dropped += max(profiles.times[slot, 0], bought_times[0]) - lost <= excluded_ms
         place = _place(profiles.times[slot], profiles.ids[slot], time, id_, empty)
         last = length - 1
         if place == length:
@@ -195,4 +243,4 @@ def count_events(empty: int, purchase: int, events: Events, profiles: Profiles, 
             gone.slots[left] = slot
             gone.items[left], gone.rows[left], gone.types[left], gone.times[left], gone.ids[left] = leaves
             left += 1
-    return left
+    return left, dropped

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from encoders.artifact.manifest import Encoder
 from encoders.index.item_index import ItemIndex
 from encoders.runtime import Runtime
+from schemas.contract import IDENTITIES
 from schemas.events import EVENT_TYPES
 from streams.checkpoint.checkpointer import Checkpointer
 from streams.checkpoint.erased_users import Tombstones, time_to_live_s
@@ -34,7 +35,7 @@ from streams.pipeline.batch_queue import BatchQueue
 from streams.pipeline.profile_loader import ProfileLoader
 from streams.pipeline.recommender import Recommender
 from streams.rank.candidate_search import CandidateSearch
-from streams.rank.exclusions import Exclusions
+from streams.rank.exclusions import DAY_MS, Exclusions
 from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.rank.preference_vectors import PreferenceVectors
 from streams.retry import Backoff
@@ -116,7 +117,8 @@ class Wiring:
         seen = ranking.recently_seen_events if ranking.recently_seen == "exclude" else 0
         exclusions = Exclusions(ranking.exclude_purchased_days, seen)
         group = GroupContract(
-            store, [feature.contract_change for feature in features if feature.contract_change is not None]
+            store,
+            [IDENTITIES, *(feature.contract_change for feature in features if feature.contract_change is not None)],
         )
         context = FeatureContext(
             settings=settings,
@@ -201,6 +203,7 @@ class Wiring:
             gate=self.gate,
             metrics=metrics,
             features=self._features,
+            excluded_ms=ranking.exclude_purchased_days * DAY_MS,
             max_dirty_users=settings.checkpoint.max_dirty_users,
         )
         self.candidates = CandidateSearch(ranking, runtime, table, self.active, metrics)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from encoders.index.item_index import ItemIndex
-from schemas.ids import id_hash, id_hashes
+from schemas.ids import id_hash, id_hashes, line_identities, record_identities
 from streams.decode.event_batch import EventBatch
 from streams.kafka.log_id import LogId
 from streams.quality.observer import COLUMNS as QUALITY_COLUMNS
@@ -38,18 +38,28 @@ class Ev:
     offset: int
     source: LogId = OWN
     recommendation: str = ""
+    continues: bool = False
+    """Whether it is a further line of the order before it."""
 
 
 def batch_of(events: Sequence[Ev]) -> EventBatch:
     sources = list(dict.fromkeys(event.source for event in events))
     items, ids = [event.item for event in events], [event.id for event in events]
+    types = np.array([event.type for event in events], np.uint8)
+    lines = line_identities(id_hashes(ids), types, id_hashes(items))
+    continues = np.array([event.continues for event in events], np.bool_)
+    starts = np.flatnonzero(~continues)
+    records = record_identities(lines, id_hashes(items), starts) if len(starts) else lines
     return EventBatch(
         user_ids=[event.user for event in events],
         item_ids=items,
         event_ids=ids,
         items=id_hashes(items),
-        ids=id_hashes(ids),
-        types=np.array([event.type for event in events], np.uint8),
+        id_hashes=id_hashes(ids),
+        ids=lines,
+        record_ids=np.repeat(records, np.diff([*starts, len(events)])),
+        continues=continues,
+        types=types,
         times=np.array([event.time_ms for event in events], np.int64),
         written=np.array([event.time_ms for event in events], np.int64),
         received=np.array([event.time_ms + 1 for event in events], np.int64),
@@ -60,6 +70,25 @@ def batch_of(events: Sequence[Ev]) -> EventBatch:
             [id_hash(event.recommendation) if event.recommendation else 0 for event in events], np.uint64
         ),
     )
+
+
+def identity(event_id: str, kind: int, *items: str) -> int:
+    """Identity of a record, in plain integers: the documented formula."""
+    mixed = (id_hash(event_id) + (kind + 1) * 0x9E3779B97F4A7C15) % 2**64
+    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB % 2**64
+    return ((mixed ^ mixed >> 31) + sum(map(id_hash, items))) % 2**64
+
+
+def records_of(events: Sequence[Ev]) -> list[list[Ev]]:
+    """The lines of each record."""
+    records: list[list[Ev]] = []
+    for event in events:
+        if event.continues:
+            records[-1].append(event)
+        else:
+            records.append([event])
+    return records
 
 
 def vector_of(item: str) -> list[float]:
@@ -92,19 +121,28 @@ class ProfileModel:
     bought: list[tuple[int, int]] = field(default_factory=list)  # time, item
     names: dict[int, str] = field(default_factory=dict)
 
-    def take(self, event: Ev, known: set[str]) -> None:
+    def take(self, record: list[Ev], known: set[str]) -> None:
+        event = record[0]
         if event.offset < self.applied_offsets.get(event.source, 0):
             return
         self.applied_offsets[event.source] = event.offset + 1
-        hashed, item = id_hash(event.id), id_hash(event.item)
+        hashed = identity(event.id, event.type, *(line.item for line in record))
         if hashed in self.seen[-self.shape.duplicate_window :]:
             self.duplicates += 1
             return
         self.seen.append(hashed)
+        for line in record:
+            self._apply(line, known)
+
+    def _apply(self, event: Ev, known: set[str]) -> None:
+        hashed, item = identity(event.id, event.type, event.item), id_hash(event.item)
         self.names[item] = event.item
         self.applied[event.type] += 1
         if event.type == 2:
-            self.bought = sorted([*self.bought, (event.time_ms, item)], reverse=True)[: self.shape.purchases]
+            latest = {bought: time_ms for time_ms, bought in self.bought}
+            latest[item] = max(event.time_ms, latest.get(item, event.time_ms))
+            self.bought = sorted(((time_ms, bought) for bought, time_ms in latest.items()), reverse=True)
+            del self.bought[self.shape.purchases :]
         self.recents = sorted([*self.recents, (event.time_ms, hashed, item, event.type)], reverse=True)
         for time_ms, id_, left, kind in self.recents[self.shape.history :]:
             name = self.names[left]
@@ -136,8 +174,8 @@ class Models(defaultdict[str, ProfileModel]):
         super().__init__(lambda: ProfileModel(shape))
 
     def take(self, events: Sequence[Ev], known: set[str]) -> None:
-        for event in events:
-            self[event.user].take(event, known)
+        for record in records_of(events):
+            self[record[0].user].take(record, known)
 
 
 def assert_profile(table: ProfileTable, slot: int, model: ProfileModel) -> None:

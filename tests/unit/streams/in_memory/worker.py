@@ -142,6 +142,7 @@ class SimWorker:
             gate=self.gate,
             metrics=self.metrics,
             features=RunningFeatures(works, self.metrics),
+            excluded_ms=0.0,
             max_dirty_users=max_dirty_users,
             count_every_s=count_every_s,
             many_records=many_records,

@@ -1,5 +1,8 @@
 """Events into profiles: whatever way they are cut into batches, the state is that of the plain model."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,6 +26,7 @@ from tests.unit.streams.profile_model import (
     applied_offsets_of,
     assert_profile,
     batch_of,
+    identity,
     know,
     make_table,
 )
@@ -38,22 +42,38 @@ plain = st.tuples(
     st.integers(0, 60).map(lambda s: s * 1_000),  # few times: ties, and late events
     st.none() | st.integers(1, SHAPE.duplicate_window),  # repeats the id so many counted events back
     st.none() | st.sampled_from(FOREIGN),
+    st.just(()) | st.sets(st.sampled_from(ITEMS)).map(sorted),  # further lines of an order
 )
 
 
-def history(drawn: list[tuple], shape: ProfileShape = SHAPE) -> list[Ev]:
-    """Events in order of arrival, with repeats of ids that are still in their user's window."""
-    models, offsets, events = Models(shape), dict.fromkeys((OWN, *FOREIGN), 0), []
-    for number, (user, item, kind, time_ms, back, source) in enumerate(drawn):
-        seen = [event for event in events if event.user == user and id_hash(event.id) in models[user].seen]
-        counted = list({event.id: event for event in seen}.values())
-        name = counted[-back].id if back is not None and back <= len(counted) else f"e{number}"
+def history(drawn: list[tuple]) -> list[list[Ev]]:
+    """Records in order of arrival, each with its lines, with repeats of ids that are still in their user's window."""
+    offsets, records = dict.fromkeys((OWN, *FOREIGN), 0), []
+    counted: dict[str, list[list[Ev]]] = {user: [] for user in USERS}  # records whose identity is new
+    for number, (user, item, kind, time_ms, back, source, more) in enumerate(drawn):
         origin = source or OWN
         offsets[origin] += 2  # gaps are usual
-        event = Ev(user, item, name, kind, time_ms, offsets[origin], origin)
-        models.take([event], set())
-        events.append(event)
-    return events
+        if back is not None and back <= len(counted[user]):  # at most `duplicate_window` back
+            record = [replace(line, offset=offsets[origin], source=origin) for line in counted[user][-back]]
+        else:
+            items = [item, *(one for one in more if one != item)] if kind == 2 else [item]
+            record = order(user, items, f"e{number}", time_ms, offsets[origin], origin, kind)
+            counted[user].append(record)
+        records.append(record)
+    return records
+
+
+def flat(records: Sequence[list[Ev]]) -> list[Ev]:
+    return [line for record in records for line in record]
+
+
+def order(
+    user: str, items: Sequence[str], name: str, time_ms: int, offset: int, source: LogId = OWN, kind: int = 2
+) -> list[Ev]:
+    """The lines of an order in one record."""
+    return [
+        Ev(user, item, name, kind, time_ms, offset, source, continues=place > 0) for place, item in enumerate(items)
+    ]
 
 
 def counts(applied: Applied) -> dict[str, int]:
@@ -81,8 +101,8 @@ def test_any_cut_into_batches_gives_the_state_of_the_plain_model(drawn: list[tup
     table, index, models = make_table(), ItemIndex(DIMENSION), Models()
     know(index, ITEMS)
     for piece in data.draw(cuts(len(events))):
-        run(table, index, events[piece])
-    models.take(events, {*ITEMS})
+        run(table, index, flat(events[piece]))
+    models.take(flat(events), {*ITEMS})
     assert_all(table, models)
 
 
@@ -97,8 +117,8 @@ def test_a_replay_from_any_earlier_place_changes_nothing(drawn: list[tuple], dat
         back = data.draw(st.integers(0, done), label="read again from")
         done = data.draw(st.integers(done + 1, len(events)), label="read up to")
         for piece in data.draw(cuts(done - back)):
-            run(table, index, events[back:done][piece])
-    models.take(events, {*ITEMS[:3]})
+            run(table, index, flat(events[back:done][piece]))
+    models.take(flat(events), {*ITEMS[:3]})
     assert_all(table, models)
 
 
@@ -110,8 +130,8 @@ def test_items_that_become_known_later_count_as_if_known_before(drawn: list[tupl
     know(index, ["red"])
     known = {"red"}
     for piece in data.draw(cuts(len(events))):
-        run(table, index, events[piece])
-        models.take(events[piece], known)
+        run(table, index, flat(events[piece]))
+        models.take(flat(events[piece]), known)
         learnt = data.draw(st.sets(st.sampled_from(ITEMS)), label="known now") - known
         if learnt:
             know(index, sorted(learnt))
@@ -134,7 +154,7 @@ def test_fences_survive_a_change_of_the_topics_ids(drawn: list[tuple], data: st.
     table, index, models = make_table(), ItemIndex(DIMENSION), Models()
     know(index, ITEMS)
     for piece in data.draw(cuts(len(events))):
-        run(table, index, events[piece])
+        run(table, index, flat(events[piece]))
         table.set_logs(
             data.draw(
                 st.lists(
@@ -143,8 +163,8 @@ def test_fences_survive_a_change_of_the_topics_ids(drawn: list[tuple], data: st.
                 )
             )
         )
-        run(table, index, events[: piece.stop])  # all of it again
-    models.take(events, {*ITEMS})
+        run(table, index, flat(events[: piece.stop]))  # all of it again
+    models.take(flat(events), {*ITEMS})
     assert_all(table, models)
     for user, model in models.items():
         assert applied_offsets_of(table, table.slot_of[user]) == model.applied_offsets
@@ -169,7 +189,7 @@ def test_many_events_of_one_user_in_one_batch(count: int) -> None:
 def test_what_became_of_a_batch_is_counted() -> None:
     table, index = make_table(), ItemIndex(DIMENSION)
     run(table, index, clicks(3))
-    again = [*clicks(3), Ev("anna", "red", "e1", 0, 9_000, 3), Ev("anna", "red", "e9", 0, 9_000, 4)]
+    again = [*clicks(3), Ev("anna", ITEMS[1], "e1", 1, 9_000, 3), Ev("anna", "red", "e9", 0, 9_000, 4)]
     applied = run(table, index, again)
     assert applied.events.tolist() == [4]
     assert (counts(applied)["replayed"], counts(applied)["duplicate"]) == (3, 1)
@@ -192,7 +212,7 @@ def test_an_id_whose_hash_is_zero_is_no_duplicate_of_the_rings_blanks() -> None:
     table, index = make_table(), ItemIndex(DIMENSION)
     slots = table.allocate(["anna"], PARTITION, 1)
     batch = batch_of([Ev("anna", "red", "any", 0, 5, 0)])
-    batch.ids[0] = 0
+    batch.record_ids[0] = 0
     assert apply_batch(table, batch, slots, index, CONFIG).events.tolist() == [0]
     run(table, index, clicks(SHAPE.duplicate_window - 1, first=1))
     batch.offsets[0] = 100
@@ -222,7 +242,7 @@ def test_a_late_event_older_than_all_recents_goes_straight_into_the_sums() -> No
         run(table, index, [event])
     models.take(events, {*ITEMS})
     assert_all(table, models)
-    assert id_hash("late") not in table.ids[table.slot_of["anna"]]
+    assert identity("late", 2, "red") not in table.ids[table.slot_of["anna"]]
 
 
 def test_an_item_whose_vector_was_taken_back_waits_like_an_unknown_one() -> None:
@@ -282,3 +302,108 @@ def test_a_user_with_five_thousand_events_stays_within_the_promised_error() -> N
         run(table, index, events[start : start + 500])
     models.take(events, {*ITEMS})
     assert_profile(table, table.slot_of["anna"], models["anna"])
+
+
+def states(table: ProfileTable, *names: str) -> dict[str, list]:
+    slot = table.slot_of["anna"]
+    return {name: getattr(table, name)[slot].tolist() for name in names}
+
+
+STATE = ("times", "ids", "items", "types", "applied", "purchased_items", "purchased_times", "sums", "total_weight")
+
+
+def test_an_order_whose_lines_share_an_event_id_counts_line_by_line_and_as_purchased() -> None:
+    """Regression: the second line was dropped as a duplicate, and its item was recommended to its buyer."""
+    table, index = make_table(), ItemIndex(DIMENSION)
+    know(index, ITEMS)
+    lines = [Ev("anna", "red", "o1", 2, 1_000, 0), Ev("anna", "blue", "o1", 2, 1_000, 1)]
+    assert counts(run(table, index, lines)) == {"applied": 2}
+    assert sorted(table.purchased_items[0].tolist()) == sorted(map(id_hash, ("red", "blue")))
+    again = [replace(line, offset=line.offset + 2) for line in lines]
+    assert counts(run(table, index, again)) == {"duplicate": 2}
+
+
+def test_a_click_and_a_purchase_with_one_id_both_count() -> None:
+    """Regression: the purchase was dropped as a duplicate."""
+    table, index = make_table(), ItemIndex(DIMENSION)
+    run(table, index, [Ev("anna", "red", "e1", 0, 1_000, 0), Ev("anna", "red", "e1", 2, 2_000, 1)])
+    assert table.applied[0].tolist() == [1, 0, 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.permutations(ITEMS), st.integers(1, len(ITEMS)), st.lists(plain, max_size=8), st.data())
+def test_an_order_counts_like_a_record_a_line_whatever_comes_when(
+    items: list[str], count: int, others: list[tuple], data: st.DataObject
+) -> None:
+    """Also with more lines than the history holds, and with other events of the same time."""
+    shape = replace(SHAPE, duplicate_window=100, purchases=4)
+    index = ItemIndex(DIMENSION)
+    know(index, ITEMS)
+    beside = [[replace(record[0], user="anna", id=f"x{n}")] for n, record in enumerate(history(others))]
+    found = []
+    for whole in (True, False):
+        lines = order("anna", items[:count], "o1", 7_000, 0)
+        records = [lines] if whole else [[replace(line, continues=False)] for line in lines]
+        arriving = data.draw(st.permutations([*beside, *records]))
+        table = make_table(shape=shape)
+        for offset, record in enumerate(arriving):
+            run(table, index, [replace(line, offset=offset, source=OWN) for line in record])
+        found.append(states(table, *STATE))
+        assert table.seen_count[0] == len(arriving)
+    for name, values in found[0].items():
+        assert np.allclose(values, found[1][name], rtol=1e-4) if name in STATE[-2:] else values == found[1][name], name
+
+
+def test_an_order_of_a_hundred_lines_that_is_sent_twice_counts_a_hundred_lines_once() -> None:
+    """The window counts records: 100 lines push nothing out of it."""
+    table, index = make_table(), ItemIndex(DIMENSION)
+    items = [f"item-{number}" for number in range(100)]
+    click = Ev("anna", "red", "before", 0, 500, 0)
+    run(table, index, [click, *order("anna", items, "o1", 1_000, 1)])
+    again = [*order("anna", items[::-1], "o1", 1_000, 2), replace(click, offset=3)]
+    assert counts(run(table, index, again)) == {"duplicate": 101}
+    assert table.applied[0].tolist() == [1, 0, 100]
+    assert table.duplicates[0] == 2
+    assert table.seen_count[0] == 2
+
+
+@pytest.mark.parametrize("source", [OWN, LogId("clicks", "id-1", 0)], ids=["read directly", "rerouted"])
+def test_the_lines_of_an_order_are_applied_together_and_replayed_together(source: LogId) -> None:
+    table, index = make_table(), ItemIndex(DIMENSION)
+    lines = order("anna", list(ITEMS), "o1", 1_000, 5, source)
+    assert counts(run(table, index, lines)) == {"applied": 5}
+    assert counts(run(table, index, lines)) == {"replayed": 5}
+    assert table.offsets.get(0, source) == 6
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(ITEMS), st.integers(0, 30)), min_size=1, max_size=40), st.data())
+def test_purchases_are_remembered_by_item_in_any_order_of_arrival(drawn: list[tuple], data: st.DataObject) -> None:
+    """Regression: the same milk 32 times pushed the television out, which was then recommended again."""
+    table, index = make_table(shape=replace(SHAPE, purchases=3, duplicate_window=64)), ItemIndex(DIMENSION)
+    events = [Ev("anna", item, f"e{n}", 2, time_s * 1_000, 0) for n, (item, time_s) in enumerate(drawn)]
+    for offset, event in enumerate(data.draw(st.permutations(events))):
+        run(table, index, [replace(event, offset=offset)])
+    latest = {item: max(time_s for other, time_s in drawn if other == item) for item, _ in drawn}
+    expected = sorted(((time_s * 1_000, id_hash(item)) for item, time_s in latest.items()), reverse=True)[:3]
+    found = zip(table.purchased_times[0].tolist(), table.purchased_items[0].tolist(), strict=True)
+    assert [entry for entry in found if entry[1]] == expected
+
+
+def test_a_purchase_that_is_pushed_out_while_it_is_excluded_is_counted() -> None:
+    table, index = make_table(), ItemIndex(DIMENSION)  # room for two items
+    events = [
+        Ev("anna", item, f"e{n}", 2, n * 1_000, n) for n, item in enumerate(["red", "red", "blue", "grey", "pink"])
+    ]
+    slots = table.allocate(["anna"], PARTITION, 1)
+    late = [Ev("anna", "green", f"late-{time_ms}", 2, time_ms, time_ms) for time_ms in (1_500, 2_000)]
+    dropped = [
+        apply_batch(table, batch_of([event]), slots, index, CONFIG, 2_000.0).purchases_dropped
+        for event in [*events, *late]
+    ]
+    # red (1 s) is pushed out at 3 s, blue (2 s) at 4 s; the late one is 2.5 s old, the next 2 s
+    assert dropped == [0, 0, 0, 1, 1, 0, 1]
+    assert (
+        apply_batch(table, batch_of([Ev("anna", "teal", "x", 2, 2_000, 9_000)]), slots, index, CONFIG).purchases_dropped
+        == 0
+    )

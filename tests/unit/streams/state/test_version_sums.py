@@ -130,7 +130,7 @@ def test_however_users_move_between_versions_and_workers_nothing_is_lost(steps: 
         if what == "event":
             event = click(number, int(str(value)), item)
             worker.take(event)
-            model.take(event, {*ITEMS})
+            model.take([event], {*ITEMS})
         elif what == "switch" and value != worker.version:
             worker.switch(str(value))
         elif what == "hand over":
@@ -198,7 +198,7 @@ def test_without_a_map_two_spaces_do_not_meet() -> None:
     # the map comes: all is there
     model = ProfileModel(shape_of("v4"))
     for number in range(15):
-        model.take(click(number), {*ITEMS})
+        model.take([click(number)], {*ITEMS})
     assert map_into(worker.table, worker.table.all_slots().tolist(), MAPS["v4"], CONFIG.half_life_s) == set()
     assert_knows_all(worker, model)
 
