@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from schemas.channels import CHANNELS, HEADER_SETS, MESSAGES, Channel
+from schemas.events import Purchase
 from schemas.headers import CONTENT_TYPE, JSON_CONTENT_TYPE
 
 Document = dict[str, Any]
@@ -53,8 +54,17 @@ def asyncapi_document() -> Document:
 def _schema(name: str, message: type[msgspec.Struct]) -> Document:
     (_,), definitions = msgspec.json.schema_components([message], ref_template="#/$defs/{name}")
     body = definitions.pop(message.__name__)
+    if message is Purchase:
+        body = _with_item_or_items(body)
     document = {"$schema": DIALECT, "$id": f"urn:prefstream:{name}", **body}
     return {**document, "$defs": definitions} if definitions else document
+
+
+def _with_item_or_items(body: Document) -> Document:
+    """Require one of two fields, as `Purchase` does; its default of ``item_id`` is no value that a record may have."""
+    item = {key: value for key, value in body["properties"]["item_id"].items() if key != "default"}
+    either = [{"required": ["item_id"]}, {"required": ["items"], "properties": {"items": {"type": "array"}}}]
+    return {**body, "properties": {**body["properties"], "item_id": item}, "anyOf": either}
 
 
 def _as_headers(schema: Document, header_of: dict[str, str]) -> Document:

@@ -71,12 +71,9 @@ class OrderLine(Struct, kw_only=True, frozen=True, gc=False):
 
 
 class Purchase(Event, kw_only=True, frozen=True, gc=False):
-    """A user bought an item, or the items of an order.
+    """A user bought an item, `item_id`, or those of an order, `items`. If both are there, `items` count."""
 
-    A purchase has ``item_id`` or ``items``. If it has both, ``items`` count, and ``item_id`` becomes that of the first
-    line. If it has neither, it is refused.
-    """
-
+    # of an order: the item of its first line
     item_id: ItemId = ""
     items: (
         Annotated[

@@ -3,7 +3,7 @@
 import msgspec
 from hypothesis import strategies as st
 
-from schemas.events import EVENT_TYPES, Browse, Click, Purchase
+from schemas.events import EVENT_TYPES, Browse, Click, OrderLine, Purchase
 
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256)
 """Every id that the schemas allow."""
@@ -22,7 +22,10 @@ _common = {
 }
 clicks = st.builds(Click, **_common, list=st.none() | ids, position=st.none() | st.integers(0, 10_000))
 browses = st.builds(Browse, **_common, dwell_ms=st.none() | st.integers(0, 10_000_000))
-purchases = st.builds(Purchase, **_common, quantity=st.integers(1, 99), price=st.none() | st.floats(0, 1e6))
+_quantities = st.integers(1, 99).map(float) | st.floats(0.001, 1e6)
+_bought = {"quantity": _quantities, "price": st.none() | st.floats(0, 1e6)}
+order_lines = st.lists(st.builds(OrderLine, item_id=ids, **_bought), min_size=1, max_size=4)
+purchases = st.builds(Purchase, **_common, items=st.none() | order_lines, **_bought)
 events = clicks | browses | purchases
 
 _field_names = st.sampled_from([*Click.__struct_fields__, *Browse.__struct_fields__, *Purchase.__struct_fields__])

@@ -107,7 +107,7 @@ OUTCOME_TEXTS: Final = {
     "applied": "The event counts in the profile.",
     "forgotten": "The event was written before its user was forgotten: it counts in the counters only.",
     "replayed": "The event's offset is below the applied offset of its log: it counted before.",
-    "duplicate": "The event's id is that of a recent event of the user.",
+    "duplicate": "A recent record of the user has the same event id, type and items.",
 }
 
 UNITS: Final = {
@@ -130,6 +130,7 @@ UNITS: Final = {
     "recommended_items": "items",
     "recommended_items_distinct": "items",
     "purchases": "events",
+    "purchases_dropped": "items",
     "conversions": "events",
     "online_hits": "events",
     "online_baseline_hits": "events",

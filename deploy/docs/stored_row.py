@@ -115,9 +115,17 @@ STATE: Final = {
         f"Decayed sums of item vectors: an entry for the active encoder version, and up to {KEPT} for other "
         "versions. The entries hold different events; together they hold all events that have left the recents.",
     ),
-    "purchased_items": ("bytes, `uint64`", "Hashes of the purchased items, up to `profiles.purchases`."),
-    "purchased_times": ("bytes, `int64`", "Time of each purchase."),
-    "seen_ids": ("bytes, `uint64`", "Hashes of the latest `profiles.duplicate_window` event ids, the oldest first."),
+    "purchased_items": (
+        "bytes, `uint64`",
+        "Hashes of the purchased items, each once, the latest first, up to `profiles.purchases`. Rows of earlier "
+        "releases hold an item again for each purchase.",
+    ),
+    "purchased_times": ("bytes, `int64`", "Time of each item's latest purchase."),
+    "seen_ids": (
+        "bytes, `uint64`",
+        "[Identities](#identities) of the latest `profiles.duplicate_window` records, the oldest first. Entries that "
+        "earlier releases wrote are hashes of event ids.",
+    ),
     "fences": (
         "list of [topic, topic id, partition, next offset]",
         "The applied offset of each log: events of the log below it are in the profile. A log is one partition of a "
@@ -164,7 +172,10 @@ EVENT_LOG: Final = {
         f"Event types: {', '.join(f'{code} {name}' for code, name in enumerate(EVENT_TYPES))}.",
     ),
     "times": ("bytes, `int64`", "Event times."),
-    "ids": ("bytes, `uint64`", "Hashes of the event ids."),
+    "ids": (
+        "bytes, `uint64`",
+        "[Identities](#identities) of the events. Entries that earlier releases wrote are hashes of event ids.",
+    ),
     "written": ("bytes, `int64`", "Kafka's times of the events. Rows of release 0.1.0 and pending events lack it."),
 }
 SUMS: Final = {
@@ -221,6 +232,15 @@ FIELD_OF: Final = {
 }
 """Where the row keeps each saved column of the core."""
 
+IDENTITIES = """\
+An event is recognised by its id, its type and its set of items. Its identity is a number of 64 bits:
+`mix(event + (type + 1) * 0x9E3779B97F4A7C15) + items`, modulo 2^64. `event` is the hash of the event id, `type` the
+event type as in the event log, `items` the sum of the hashes of its item ids, and `mix` the finaliser of SplitMix64:
+`x ^= x >> 30; x *= 0xBF58476D1CE4E5B9; x ^= x >> 27; x *= 0x94D049BB133111EB; x ^= x >> 31`.
+
+`seen_ids` hold the identities of records: of an order with all of its items. The event log holds those of lines: of an
+order each line with its own item."""
+
 COLUMNS = """\
 A worker holds the profiles of active users in arrays with an entry for each user; `streams/state/profile_columns.py`
 declares them. A column "of the encoder" starts blank when another encoder version becomes active. A feature adds
@@ -258,6 +278,8 @@ def page() -> str:
         "### Event log",
         "Parallel arrays: the same number of entries in each.",
         _fields(EventLog, EVENT_LOG),
+        "### Identities",
+        IDENTITIES,
         "### Sums",
         _fields(EncoderSums, SUMS),
         "### Counters",

@@ -130,7 +130,7 @@ EXAMPLES: Final = {
  "dwell_ms": 9000}""",
     "purchase": """\
 {"event_id": "e3", "user_id": "ann", "item_id": "tea-2", "event_time_ms": 1760000002000,
- "quantity": 1, "price": 8.0, "currency": "EUR"}""",
+ "items": [{"item_id": "tea-2", "price": 8.0, "currency": "EUR"}, {"item_id": "pot-1", "quantity": 2}]}""",
     "catalog-item": """\
 {"item_id": "tea-1", "title": "Smoky Lapsang", "category": ["Tea", "Black"], "brand": "Leaf",
  "price": 9.5, "currency": "EUR"}""",
@@ -145,6 +145,10 @@ NOTES: Final = {
 `older` (everything before), `bonus`, `bias`, or `trending` for a user of unknown taste. With a linear encoder head
 (`exact: true`, the default) the parts add up to the score. Recommendations are written at least once: of two for one
 user, the one with the larger `revision` is the newer.""",
+    "purchase": """\
+An order with `items` is one record: it is refused as a whole, or its lines are applied together. The duplicate window
+counts it once. Instead of `items`, a shop may send a record for each line, and such records may share the order's id as
+`event_id`. Both ways count alike in the profile: a line is one purchase of its item, whatever its quantity.""",
     "encoder-state": "`active_since_ms` decides: the version with the latest one is active.",
 }
 
@@ -238,7 +242,7 @@ def _message_links(channel: Channel) -> str:
 
 
 def _required(documents: dict[str, Any]) -> str:
-    (event,) = {tuple(documents[f"{name}.schema.json"]["required"]) for name in ("click", "browse", "purchase")}
+    (event,) = {tuple(documents[f"{name}.schema.json"]["required"]) for name in ("click", "browse")}
     item = documents["catalog-item.schema.json"]["required"]
     assert (len(event), len(item)) == (4, 2)
     names = [", ".join(f"`{name}`" for name in fields[:-1]) + f" and `{fields[-1]}`" for fields in (event, item)]
@@ -276,7 +280,7 @@ def _text(schema: dict[str, Any]) -> str:
 
 def _fields(schema: dict[str, Any], kind: str = "field") -> str:
     rows = [
-        (f"`{name}`", _type(body), _needed(name, body, schema["required"]), prose(_meaning(body)))
+        (f"`{name}`", _type(body), _needed(name, body, schema), prose(_meaning(body)))
         for name, body in schema["properties"].items()
     ]
     return table((kind, "type", "needed", "meaning"), rows)
@@ -291,9 +295,13 @@ def _meaning(body: dict[str, Any]) -> str:
     return str(body.get("description") or option.get("description") or "")
 
 
-def _needed(name: str, body: dict[str, Any], required: list[str]) -> str:
-    if name in required:
+def _needed(name: str, body: dict[str, Any], schema: dict[str, Any]) -> str:
+    if name in schema["required"]:
         return "**required**"
+    either = [option["required"][0] for option in schema.get("anyOf", ())]
+    if name in either:
+        others = " or ".join(f"`{other}`" for other in either if other != name)
+        return f"**required**, or {others}"
     default = body.get("default")
     return "optional" if default in (None, "", [], {}) else f"optional; {json.dumps(default)}"
 
@@ -323,7 +331,8 @@ def _number(body: dict[str, Any], name: str) -> str:
     low, high = (
         None if bound is None or abs(bound) >= _LARGE else bound for bound in (body.get("minimum"), body.get("maximum"))
     )
-    return name + _between(low, high)
+    above = body.get("exclusiveMinimum")
+    return name + (_between(low, high) if above is None else f", above {above:g}")
 
 
 def _array(body: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from schemas.channels import MESSAGES
 from schemas.codec import decode, encode
 from schemas.documents import schema_documents
 from schemas.errors import DecodeError, DecodeReason
-from schemas.events import EVENT_CLASSES, EVENT_TYPES, Browse, Click, Purchase
+from schemas.events import EVENT_CLASSES, EVENT_TYPES, Browse, Click, OrderLine, Purchase
 from schemas.fields import MAX_FLOAT32, MAX_INT32, MAX_INT64, MAX_TIME_MS
 
 # a busy machine is no reason to fail
@@ -43,13 +43,13 @@ common = {
 }
 clicks = st.builds(Click, **common, list=st.none() | text, position=st.none() | counts)
 browses = st.builds(Browse, **common, dwell_ms=st.none() | times)
-purchases = st.builds(
-    Purchase,
-    **common,
-    quantity=st.integers(1, MAX_INT32),
-    price=st.none() | prices,
-    currency=st.none() | currencies,
-)
+bought = {
+    "quantity": st.integers(1, MAX_INT32) | st.floats(0, MAX_INT32, exclude_min=True),
+    "price": st.none() | prices,
+    "currency": st.none() | currencies,
+}
+orders = st.lists(st.builds(OrderLine, item_id=ids, **bought), min_size=1, max_size=4)
+purchases = st.builds(Purchase, **common, items=st.none() | orders, **bought)
 items = st.builds(
     CatalogItem,
     item_id=ids,

@@ -21,6 +21,7 @@ from streams.fetch.record_batch import RecordBatch
 from streams.kafka.log_id import LogId
 from streams.kafka.topics import EVENT_TOPICS, TopicNames
 from tests.strategies import record_values
+from tests.unit.streams.profile_model import identity
 
 PARTITIONS = 4
 NOW_MS = 1_700_000_000_000
@@ -64,12 +65,71 @@ def test_an_event_becomes_a_row_of_arrays() -> None:
     assert found.events is not None
     batch = found.events
     assert (batch.user_ids, batch.item_ids, batch.event_ids) == ([USER], ["red"], ["e1"])
-    assert (batch.items.tolist(), batch.ids.tolist()) == ([id_hash("red")], [id_hash("e1")])
+    assert (batch.items.tolist(), batch.id_hashes.tolist()) == ([id_hash("red")], [id_hash("e1")])
+    assert batch.ids.tolist() == batch.record_ids.tolist() == [identity("e1", 2, "red")]
+    assert batch.continues.tolist() == [False]
     assert (batch.types.tolist(), batch.times.tolist(), batch.written.tolist()) == ([2], [NOW_MS], [NOW_MS])
     assert batch.received.tolist() == [NOW_MS + 7]
     assert batch.sources == [LogId("purchases", "id-of-purchases", HOME)]
     assert (batch.source.tolist(), batch.offsets.tolist(), len(batch)) == ([0], [9], 1)
     assert (found.commands, found.refused, found.misplaced) == (None, [], [])
+
+
+def order(items: list[Any], **changes: Any) -> bytes:
+    return event(item_id=..., items=items, **changes)
+
+
+def test_an_order_becomes_an_event_for_each_item_with_one_identity() -> None:
+    lines = [{"item_id": "red", "quantity": 0.5}, {"item_id": "blue", "price": 2}, {"item_id": "red"}]
+    click = record(event(event_id="before"))
+    records = [record(order(lines, event_id="o1"), "purchases"), record(event(event_id="after"), "purchases", 6)]
+    batches = [RecordBatch(TP(one[0].topic, HOME), one, received_ms=NOW_MS) for one in ([click], records)]
+    found = DECODER.decode(batches, PARTITIONS)
+    assert found.events is not None
+    batch = found.events
+    assert batch.item_ids == ["red", "red", "blue", "red"]
+    assert batch.items.tolist() == [id_hash(item) for item in batch.item_ids]
+    assert batch.event_ids == ["before", "o1", "o1", "after"]
+    assert batch.continues.tolist() == [False, False, True, False]
+    assert batch.ids.tolist() == [
+        identity("before", 0, "red"),
+        identity("o1", 2, "red"),
+        identity("o1", 2, "blue"),
+        identity("after", 2, "red"),
+    ]
+    assert batch.record_ids[1] == batch.record_ids[2] == identity("o1", 2, "red", "blue")
+    assert batch.offsets.tolist() == [5, 5, 5, 6]
+    assert found.event_records == [click, records[0], records[0], records[1]]
+    assert found.event_batch.tolist() == [0, 1, 1, 1]
+    assert batch.first_lines(np.array([0, 2, 3])).tolist() == [0, 1, 3]
+
+
+def test_the_items_of_an_order_take_the_place_of_its_item_id() -> None:
+    found = decode(record(event(items=[{"item_id": "blue"}]), "purchases"))
+    assert found.events is not None
+    assert found.events.item_ids == ["blue"]
+
+
+def test_a_misplaced_order_is_rerouted_once() -> None:
+    elsewhere = record(order([{"item_id": "red"}, {"item_id": "blue"}]), "purchases", partition=(HOME + 1) % PARTITIONS)
+    found = decode(elsewhere)
+    assert [misplaced.record for misplaced in found.misplaced] == [elsewhere]
+    assert found.events is None
+
+
+BAD_ORDERS = {
+    "no line": ([], "out-of-range", "items"),
+    "too many lines": ([{"item_id": "red"}] * 1_001, "out-of-range", "items"),
+    "nothing": (..., "missing-field", "item_id"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ORDERS)
+def test_an_order_without_lines_or_with_too_many_is_refused_as_a_whole(case: str) -> None:
+    items, reason, field = BAD_ORDERS[case]
+    found = decode(record(event(item_id=..., items=items), "purchases"))
+    [refused] = found.refused
+    assert (refused.letter.reason, refused.letter.field) == (reason, field)
 
 
 @pytest.mark.parametrize(("topic", "code"), [("clicks", 0), ("browses", 1), ("purchases", 2)])
