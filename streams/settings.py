@@ -163,7 +163,7 @@ class Profiles(Section):
     history: Annotated[int, Field(ge=1, le=1_000)] = 20
     """Latest events of a user that are kept one by one; older events go into decayed sums."""
     duplicate_window: Annotated[int, Field(ge=1, le=10_000)] = 64
-    """A repeated event id is recognised within this many events of the user."""
+    """A repeated event is recognised within this many records of the user; an order with `items` is one record."""
     purchases: Annotated[int, Field(ge=1, le=1_000)] = 64
     """Items of a user's latest purchases that are remembered, each once."""
     pending: Annotated[int, Field(ge=1, le=10_000)] = 64

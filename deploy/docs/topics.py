@@ -43,6 +43,7 @@ without a group."""
 
 REQUIRED = """\
 **An event needs four fields**: {event}.
+A purchase may hold the lines of an order in [`items`](#purchase) instead of `item_id`.
 
 **An item needs two fields**: {item}.
 
@@ -56,8 +57,9 @@ All other fields are optional: leave out what you do not know, or send `null` wh
 - Integers are written without fraction or exponent.
 - Times are UTC in **milliseconds**. An event time in seconds is refused, and so is an event time more than
   [`profiles.max_future_s`](settings.md#profiles) after the Kafka timestamp of its record.
-- Send an event again with the same `event_id`: the repeat is recognised within the last
-  [`profiles.duplicate_window`](settings.md#profiles) events of the user.
+- An event is recognised by its `event_id`, its type and its set of items. A record that is sent again is recognised
+  within the last [`profiles.duplicate_window`](settings.md#profiles) records of the user. So a click and a purchase
+  may share an id, and so may records of one order.
 - An item of which an encoder can use nothing has no vector and is not recommended."""
 
 SCHEMAS = """\

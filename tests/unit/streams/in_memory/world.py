@@ -6,6 +6,7 @@ confirmations, who owns what) does what the test says, when it says it.
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from faust.types import TP
 
-from schemas.events import EVENT_CLASSES
+from schemas.events import EVENT_CLASSES, OrderLine
 from streams.checkpoint.stored_profile import ProfileState, decode_state
 from streams.decode.partitioner import partitions_of
 from streams.kafka.log_id import LogId
@@ -61,7 +62,7 @@ class World:
     logs: defaultdict[TP, list[Any]] = field(default_factory=lambda: defaultdict(list))
     committed: defaultdict[TP, int] = field(default_factory=lambda: defaultdict(int))
     owner: dict[int, "SimWorker"] = field(default_factory=dict)
-    sent: dict[str, tuple[str, int]] = field(default_factory=dict)  # event id -> user, type
+    sent: dict[str, tuple[str, int, int]] = field(default_factory=dict)  # event id -> user, type, lines
     workers: list["SimWorker"] = field(default_factory=list)
     now_s: float = 0.0
     """What the workers' clocks say; they stand still."""
@@ -88,10 +89,21 @@ class World:
             )
         )
 
-    def produce(self, user: str, kind: int, time_ms: int, event_id: str | None = None, misplaced: bool = False) -> str:
+    def produce(
+        self,
+        user: str,
+        kind: int,
+        time_ms: int,
+        event_id: str | None = None,
+        misplaced: bool = False,
+        lines: Sequence[str] = (),
+    ) -> str:
         name = event_id or f"e{len(self.sent)}"
-        self.sent.setdefault(name, (user, kind))
-        event = EVENT_CLASSES[kind](event_id=name, user_id=user, item_id=ITEMS[time_ms % 4], event_time_ms=time_ms)
+        self.sent.setdefault(name, (user, kind, max(1, len(lines))))
+        items: Any = (
+            {"items": [OrderLine(item_id=item) for item in lines]} if lines else {"item_id": ITEMS[time_ms % 4]}
+        )
+        event = EVENT_CLASSES[kind](event_id=name, user_id=user, event_time_ms=time_ms, **items)
         right = right_partition(user)
         partition = (right + 1) % PARTITIONS if misplaced else right
         self.append(TP(EVENT_TOPICS[kind], partition), msgspec.json.encode(event))
@@ -104,8 +116,12 @@ class World:
     def states(self) -> dict[str, ProfileState]:
         return {user: decode_state(row.state, user) for user, row in self.store.rows.items()}
 
+    def records_of(self, user: str) -> int:
+        """Number of records that count in the user's profile."""
+        return sum(owner == user for owner, _, _ in self.sent.values())
+
     def expected(self) -> dict[str, list[int]]:
         counts: dict[str, list[int]] = {}
-        for user, kind in self.sent.values():
-            counts.setdefault(user, [0, 0, 0])[kind] += 1
+        for user, kind, lines in self.sent.values():
+            counts.setdefault(user, [0, 0, 0])[kind] += lines
         return counts

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from streams.checkpoint.stored_profile import hashes, times
 from tests.unit.streams.in_memory.worker import SimWorker
-from tests.unit.streams.in_memory.world import EVENT_TOPICS, PARTITIONS, SHAPE, World, right_partition, turns
+from tests.unit.streams.in_memory.world import EVENT_TOPICS, ITEMS, PARTITIONS, SHAPE, World, right_partition, turns
 
 pytestmark = pytest.mark.usefixtures("no_time")
 
@@ -60,14 +60,15 @@ class Shop(RuleBasedStateMachine):
         events=st.lists(
             st.tuples(st.sampled_from(USERS), st.integers(0, 2), st.integers(0, 30)), min_size=1, max_size=8
         ),
-        how=st.sampled_from(["well", "well", "misplaced", "twice", "garbage", "many"]),
+        how=st.sampled_from(["well", "well", "misplaced", "twice", "garbage", "many", "orders", "misplaced orders"]),
         most=st.integers(1, 20),
         count=st.integers(1, 60),
     )
     def events_come(self, events: list[tuple[str, int, int]], how: str, most: int, count: int) -> None:
         """They are produced, fetched, and worked on: to the end, or part of the way."""
         for user, kind, time_s in events:
-            name = self.world.produce(user, kind, time_s * 1_000, misplaced=how == "misplaced")
+            lines = ITEMS[: 1 + time_s % len(ITEMS)] if "orders" in how and kind == 2 else ()
+            name = self.world.produce(user, kind, time_s * 1_000, misplaced="misplaced" in how, lines=lines)
             if how == "twice":
                 self.world.produce(user, kind, time_s * 1_000, event_id=name)
         if how == "garbage":
@@ -217,7 +218,7 @@ class Shop(RuleBasedStateMachine):
             newest = sorted(times(state.recents.times).tolist(), reverse=True)
             assert newest == times(state.recents.times).tolist(), user
             assert len(newest) == min(SHAPE.history, sum(state.counters.applied))
-            assert len(hashes(state.seen_ids)) == sum(state.counters.applied)
+            assert len(hashes(state.seen_ids)) == self.world.records_of(user)
 
 
 TestShop = Shop.TestCase
