@@ -1,7 +1,8 @@
 """What every profile must be, computed from the list of events alone; shares no code with the product.
 
-It knows the documented facts: ids are hashed by xxh3, recents are the L largest events by (time, id hash), the rest is
-in decayed sums, a row's state is a MessagePack map of little-endian arrays.
+It knows the documented facts: ids are hashed by xxh3, an event has an identity of id, type and items, recents are the L
+largest events by (time, identity), the rest is in decayed sums, a row's state is a MessagePack map of little-endian
+arrays.
 """
 
 from collections import Counter, defaultdict
@@ -14,21 +15,43 @@ import numpy as np
 import xxhash
 
 TYPES = ("click", "browse", "purchase")
+PURCHASES = 64
+"""Purchased items of a user that are remembered (the default of ``profiles.purchases``)."""
 
 
 class Sent(NamedTuple):
-    """An event as it was produced, duplicates and all."""
+    """A record as it was produced, duplicates and all."""
 
     event_id: str
     user_id: str
     item_id: str
     type: str
     time_ms: int
+    more: tuple[str, ...] = ()
+    """The other items of an order, if it is one record."""
+
+    def lines(self) -> list["Sent"]:
+        """Its events: one for each item."""
+        return [self._replace(item_id=item, more=()) for item in dict.fromkeys((self.item_id, *self.more))]
 
 
 def hashed(text: str) -> int:
     """How ids are stored."""
     return xxhash.xxh3_64_intdigest(text.encode())
+
+
+def identity(sent: Sent) -> int:
+    """How records are recognised: docs/reference/stored-row.md has the formula."""
+    mixed = (hashed(sent.event_id) + (TYPES.index(sent.type) + 1) * 0x9E3779B97F4A7C15) % 2**64
+    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB % 2**64
+    items = {sent.item_id, *sent.more}
+    return ((mixed ^ mixed >> 31) + sum(map(hashed, items))) % 2**64
+
+
+def latest_first(event: Sent) -> tuple[int, int]:
+    """The key by which events are sorted, largest first."""
+    return event.time_ms, identity(event)
 
 
 @dataclass
@@ -60,7 +83,7 @@ class Oracle:
     ) -> dict[str, Any]:
         """Compare every user's stored row with what the events say.
 
-        ``sent`` is in the order of the log. A repeated event id counts again once more than ``duplicate_window`` events
+        ``sent`` is in the order of the log. A repeated record counts again once more than ``duplicate_window`` records
         of its user were counted since (never, if that is None). ``forgotten`` names the users that were forgotten, and
         for each the ids of the events before that: they stay in the counters only.
         """
@@ -100,14 +123,8 @@ class Oracle:
         by_type = [sum(event.type == name for event in events) for name in TYPES]
         wrong = counters["applied"] != by_type or counters["duplicates"] != duplicates or counters["pending_dropped"]
         report["counters_wrong"] += bool(wrong)
-
-        def key(event: Sent) -> tuple[int, int]:
-            return event.time_ms, hashed(event.event_id)
-
-        ordered = sorted(kept, key=key, reverse=True)
-        recents = [
-            (hashed(e.item_id), TYPES.index(e.type), e.time_ms, hashed(e.event_id)) for e in ordered[: self.history]
-        ]
+        ordered = sorted(kept, key=latest_first, reverse=True)
+        recents = [(hashed(e.item_id), TYPES.index(e.type), e.time_ms, identity(e)) for e in ordered[: self.history]]
         stored_recents = _events(state["recents"])
         report["recents_wrong"] += recents != stored_recents
         # what the duplicate window caught of a replay that got past the fences was doubled all the same
@@ -117,20 +134,24 @@ class Oracle:
         lost, doubled = (sum(max(0, sign * (want - got)) for want, got in pairs) for sign in (1, -1))
         report["lost"] += max(lost, missing.total() if not doubled else 0)
         report["double_counted"] += max(doubled, extra.total() if not lost else 0)
-        bought = [(e.time_ms, hashed(e.item_id)) for e in kept if e.type == "purchase"]
+        latest: dict[str, int] = {}
+        for event in kept:
+            if event.type == "purchase":
+                latest[event.item_id] = max(event.time_ms, latest.get(event.item_id, 0))
+        bought = sorted(((time_ms, hashed(item)) for item, time_ms in latest.items()), reverse=True)
         stored = zip(
             np.frombuffer(state["purchased_times"], "<i8").tolist(),
             np.frombuffer(state["purchased_items"], "<u8").tolist(),
             strict=True,
         )
-        report["purchases_wrong"] += sorted(bought, reverse=True)[:32] != list(stored)
+        report["purchases_wrong"] += bought[:PURCHASES] != list(stored)
         error = self._sums_error(ordered[self.history :], state)
         report["max_state_error"] = max(report["max_state_error"], error)
 
     def _sums_error(self, older: list[Sent], state: Any) -> float:
         """Largest relative difference of mass and sums; what still waits for a vector is added to the stored sums."""
         waiting = {event[3] for event in _events(state["pending"])}
-        folded = [event for event in older if hashed(event.event_id) not in waiting]
+        folded = [event for event in older if identity(event) not in waiting]
         if len(folded) + len(waiting) != len(older):
             return float("inf")
         if not folded:
@@ -168,17 +189,20 @@ class Oracle:
 
 
 def _without_duplicates(sent: list[Sent], window: int | None) -> tuple[dict[str, list[Sent]], Counter[str]]:
-    """Each user's events that count, and how many of the user's don't."""
+    """Each user's events that count, and how many of the user's records don't."""
     counted: dict[str, list[Sent]] = defaultdict(list)
-    last: dict[tuple[str, str], int] = {}  # user and event id -> how many events of the user came before it
+    last: dict[tuple[Any, ...], int] = {}  # record -> how many records of the user came before it
+    records: Counter[str] = Counter()
     duplicates: Counter[str] = Counter()
-    for event in sent:
-        events, key = counted[event.user_id], (event.user_id, event.event_id)
-        if key in last and (window is None or len(events) - last[key] <= window):
-            duplicates[event.user_id] += 1
+    for record in sent:
+        user = record.user_id
+        key = (user, record.event_id, record.type, frozenset((record.item_id, *record.more)))
+        if key in last and (window is None or records[user] - last[key] <= window):
+            duplicates[user] += 1
         else:
-            last[key] = len(events)
-            events.append(event)
+            last[key] = records[user]
+            records[user] += 1
+            counted[user] += record.lines()
     return counted, duplicates
 
 

@@ -18,7 +18,7 @@ from encoders.building.folder_writer import UserSide
 from encoders.ranking.user_head import LinearHead
 from streams.checkpoint.stored_profile import decode_state, hashes
 from tests.e2e import taobao
-from tests.e2e.oracle import Oracle, hashed
+from tests.e2e.oracle import Oracle, identity
 from tests.e2e.shop import ShopOnStack
 from tests.e2e.worker_process import INPUTS, Late, log_ends, read_topic, wait_for
 from tests.faults.content import ITEMS, WINDOW, Content, Mix
@@ -77,7 +77,8 @@ class Arena:
         self.shop = ShopOnStack(self.run.stack, self.folder, **settings)
         self.group = self.shop.settings.group
         self.inputs = [self.shop.topic(name) for name in INPUTS]
-        content = Content(self.run.seed, self.mix, PARTITIONS)
+        mix = self.mix if self.run.beside is None else self.mix.as_before_identities()
+        content = Content(self.run.seed, mix, PARTITIONS)
         self.load = Load(self.shop.bootstrap, self.shop.namespace, content, self.rate)
         self.offsets = GroupOffsets(self.shop.bootstrap, self.group, self.inputs)
         self.watch = Watch(GroupOffsets(self.shop.bootstrap, self.group, self.inputs))
@@ -335,7 +336,7 @@ class Arena:
             if sent is None:
                 continue
             since[sent.user_id] += 1
-            if since[sent.user_id] <= WINDOW and hashed(sent.event_id) not in seen.get(sent.user_id, ()):
+            if since[sent.user_id] <= WINDOW and identity(sent) not in seen.get(sent.user_id, ()):
                 forced = "" if one.record.partition is None else ", on a partition it was forced to"
                 found.append(f"{sent.event_id} of {sent.user_id} at {one.topic}:{one.partition}:{one.offset}{forced}")
         return found[:_SAID]

@@ -4,8 +4,8 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from tests.e2e.oracle import Sent
 
@@ -45,6 +45,14 @@ class Mix:
     late: float = 0.1
     broken: float = 0.01
     misplaced: float = 0.02
+    orders: float = 0.3
+    """Of the purchases: orders with several items in one record."""
+    shared_ids: float = 0.3
+    """Of the purchases: orders of a record for each item, which share an event id with each other and with a click."""
+
+    def as_before_identities(self) -> "Mix":
+        """The mix beside releases that know an event by its id alone: nothing that they count otherwise."""
+        return replace(self, orders=0.0, shared_ids=0.0, repeats=0.0, far_repeats=0.0)
 
 
 @dataclass
@@ -73,12 +81,12 @@ class Content:
             yield from self._busy(f"busy-{rng.randrange(mix.busy_users)}", now_ms)
         else:
             user = f"user-{rng.randrange(mix.users)}"
-            record = self._event(user, rng.choices(list(TOPIC_OF), [30, 60, 10])[0], now_ms)
-            if rng.random() < mix.misplaced:
-                record = record._replace(partition=rng.randrange(self.partitions))
-            yield record
-            if rng.random() < mix.repeats:
-                self._due.append((self._number + rng.randrange(1, 200), record))
+            for record in self._records(user, rng.choices(list(TOPIC_OF), [30, 60, 10])[0], now_ms):
+                if rng.random() < mix.misplaced:
+                    record = record._replace(partition=rng.randrange(self.partitions))
+                yield record
+                if rng.random() < mix.repeats:
+                    self._due.append((self._number + rng.randrange(1, 200), record))
         while self._due and min(self._due)[0] <= self._number:
             first = min(self._due)
             self._due.remove(first)
@@ -97,6 +105,17 @@ class Content:
             due.remove(one)
             yield one[1]
 
+    def _records(self, user: str, kind: str, now_ms: int) -> list[Record]:
+        """An event of a user: one record, or some records with one id."""
+        record, chance = self._event(user, kind, now_ms), self._rng.random()
+        if kind != "purchase" or record.sent is None or chance >= self.mix.orders + self.mix.shared_ids:
+            return [record]
+        more = self._rng.sample([item for item in ITEMS if item != record.sent.item_id], self._rng.randrange(1, 12))
+        if chance < self.mix.orders:
+            return [event_record(record.sent._replace(more=tuple(more)))]
+        lines = record.sent._replace(more=tuple(more[:3])).lines()
+        return [event_record(one) for one in (record.sent._replace(type="click"), *lines)]
+
     def _event(self, user: str, kind: str, now_ms: int) -> Record:
         late_ms = self._rng.randrange(_LATE_MS) if self._rng.random() < self.mix.late else 0
         sent = Sent(f"s{self.seed}-{self._number}", user, self._rng.choice(ITEMS), kind, now_ms - late_ms)
@@ -105,12 +124,15 @@ class Content:
 
 def event_record(sent: Sent) -> Record:
     """An event as a shop's producer would send it."""
-    value = {
+    value: dict[str, Any] = {
         "event_id": sent.event_id,
         "user_id": sent.user_id,
-        "item_id": sent.item_id,
         "event_time_ms": sent.time_ms,
     }
+    if sent.more:
+        value["items"] = [{"item_id": item, "quantity": 1.5} for item in (sent.item_id, *sent.more)]
+    else:
+        value["item_id"] = sent.item_id
     return Record(TOPIC_OF[sent.type], sent.user_id, json.dumps(value).encode(), sent)
 
 

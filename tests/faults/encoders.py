@@ -24,7 +24,7 @@ from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
 from encoders.ranking.user_head import LinearHead
 from tests.e2e import taobao
-from tests.e2e.oracle import TYPES, Sent, hashed
+from tests.e2e.oracle import TYPES, Sent, latest_first
 from tests.e2e.worker_process import wait_for
 from tests.faults.arena import HISTORY, PARTITIONS, STATE_ERROR_LIMIT, Arena, Run
 from tests.faults.command import prefstream
@@ -310,7 +310,7 @@ def preference_error(sent: list[Sent], rows: Mapping[str, Any], arena: EncoderAr
     for user, counted in arena.oracle.counted(sent, WINDOW).items():
         if user not in rows:
             continue
-        ordered = sorted(counted, key=lambda event: (event.time_ms, hashed(event.event_id)), reverse=True)
+        ordered = sorted(counted, key=latest_first, reverse=True)
         recents, older = ordered[:HISTORY], ordered[HISTORY:]
         mean = np.zeros(taobao.DIMENSION)
         if older:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.arena import Arena, Run
+from tests.faults.content import Mix
 
 ROOT = Path(__file__).parents[2]
 FORMER_RELEASE = "b41b8b176afa602cf6cf18f2a9cb15ee8e41d247"
@@ -25,7 +26,8 @@ def upgrade(run: Run) -> dict[str, Any]:
     Of each two workers one is killed while its successor starts, and the other is stopped when its successor serves.
     The former release is `FORMER_RELEASE`, or the checkout that ``--beside`` names.
     """
-    with former_tree(run) as former, Arena(replace(run, beside=None), "upgrade") as arena:
+    mix = Mix().as_before_identities()  # the former release is of before them
+    with former_tree(run) as former, Arena(replace(run, beside=None), "upgrade", mix) as arena:
         for _ in range(_WORKERS):
             arena.start_worker(tree=former)  # the first one compiles its kernels for all
         arena.load.start()

@@ -122,7 +122,7 @@ class SimWorker:
         )
         works = {"quality": QualityObserver(context), **{feature.name: feature.start(context) for feature in features}}
         preference_vectors: Any = None
-        recommender: Any = SimpleNamespace(refresh=lambda events, slots, causes, term: None)
+        self.recommender: Any = SimpleNamespace(refresh=lambda events, slots, causes, term: None)
         self.pipeline = BatchPipeline(
             state=self.state,
             active=self.active,
@@ -135,14 +135,14 @@ class SimWorker:
                 metrics=self.metrics,
                 log_end=log_end or world.log_end,
             ),
-            recommender=recommender,
+            recommender=self.recommender,
             emitter=emitter,
             checkpointer=self.checkpoint,
             ownership=self.ownership,
             gate=self.gate,
             metrics=self.metrics,
             features=RunningFeatures(works, self.metrics),
-            excluded_ms=0.0,
+            excluded_ms=1e9,
             max_dirty_users=max_dirty_users,
             count_every_s=count_every_s,
             many_records=many_records,
