@@ -37,6 +37,44 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "identity-without-items",
+        "tests/unit/streams/state/test_profile_update.py",
+        (("schemas/ids.py", "    mixed += items\n", ""),),
+    ),
+    Mutant(
+        "orders-judged-line-by-line",
+        "tests/unit/streams/pipeline/test_orders.py",
+        (
+            (
+                "streams/state/profile_update_kernel.py",
+                "        if not events.continues[event]:\n",
+                "        if True:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "former-ids-not-recognised",
+        "tests/unit/streams/checkpoint/test_rows_with_orders.py",
+        (
+            (
+                "streams/state/profile_update_kernel.py",
+                "(profiles.seen[slot, place] == id_) | (profiles.seen[slot, place] == id_hash)",
+                "profiles.seen[slot, place] == id_",
+            ),
+        ),
+    ),
+    Mutant(
+        "an-item-purchased-twice-takes-two-places",
+        "tests/unit/streams/state/test_profile_update.py",
+        (
+            (
+                "streams/state/profile_update_kernel.py",
+                "times[last] != empty and items[last] != item:",
+                "times[last] != empty:",
+            ),
+        ),
+    ),
+    Mutant(
         "spans-not-closed",
         "tests/unit/streams/state/test_applied_offsets.py",
         (

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from faust.types import TP
 
-from schemas.contract import CONTRACT_VERSION, ContractChange, contract_of, owner_name
+from schemas.contract import CONTRACT_VERSION, IDENTITIES, ContractChange, contract_of, owner_name
 from streams.arrays import IntpArray
 from streams.checkpoint.group_contract import GroupContract, NewerContract
 from streams.decode.event_batch import EventBatch
@@ -183,3 +183,16 @@ class _SlowStore:
 @pytest.mark.parametrize("owner", ["", "5f1c", "5f1c/", "5f1c/x", "5f1c/-1", "5f1c/²"])
 def test_a_name_without_a_contract_is_of_the_release_before(owner: str) -> None:
     assert contract_of(owner) == 0
+
+
+async def test_an_older_release_says_what_to_do_before_it_reads_rows_with_identities(world: World) -> None:
+    group = GroupContract(world.store, [IDENTITIES])
+    worker = SimWorker(world, group=group)
+    worker.take_assignment(frozenset({0, 1}))
+    await turns()
+    assert list(world.store.notes.values()) == [IDENTITIES]
+    worker.kill()
+    with pytest.raises(
+        NewerContract, match=r"stop whatever sends events again .* read all inputs to the end.* --drained 2"
+    ):
+        await GroupContract(world.store, contract=1).check()

@@ -111,3 +111,18 @@ def test_a_csv_of_other_columns_says_which_are_expected_and_which_it_has(tmp_pat
         pytest.raises(EventFileError, match=r"`prefstream train` and `evaluate` also take CSV"),
     ):
         list(read_events(lines))
+
+
+def test_the_lines_of_an_order_are_events_of_a_log(tmp_path: Path) -> None:
+    order = {
+        "type": "purchase",
+        "event_id": "o1",
+        "user_id": "u",
+        "event_time_ms": 1_764_000_001_000,
+        "items": [{"item_id": "tea", "quantity": 0.5}, {"item_id": "pot"}, {"item_id": "tea"}],
+    }
+    path = tmp_path / "log.jsonl"
+    path.write_text(json_line(1, 1_764_000_000_000) + msgspec.json.encode(order).decode())
+    (history,) = read_log(path).histories
+    assert (history.items, history.types) == (["i", "tea", "pot"], [0, 2, 2])
+    assert history.times_ms == [1_764_000_000_000, 1_764_000_001_000, 1_764_000_001_000]
