@@ -120,32 +120,13 @@ def _place(times: Int64Array, ties: UInt64Array, time: int, tie: int, empty: int
 
 
 @compiled()
-def _verdict(event: int, events: Events, profiles: Profiles) -> int:
-    """Judge the record that begins with an event, and note in the profile that it was read."""
-    slot, column = events.slots[event], events.columns[event]
-    if column >= 0:
-        passes = events.offsets[event] >= profiles.applied_offsets[slot, column]
-        if passes:
-            profiles.applied_offsets[slot, column] = events.offsets[event] + 1
-            if profiles.first_offsets[slot, column] < 0:
-                profiles.first_offsets[slot, column] = events.offsets[event]
-    else:
-        passes = events.fresh[event]
-    if not passes:
-        return REPLAYED
-    profiles.dirty[slot] = True
-    id_, id_hash = events.record_ids[event], events.id_hashes[event]
-    count, window = profiles.seen_count[slot], profiles.seen.shape[1]
-    repeated = False
+def _is_among(seen: UInt64Array, count: int, id_: int, id_hash: int) -> bool:
+    """Tell whether the first ``count`` entries of a ring hold one of two numbers."""
+    found = False
     # a blank entry of the ring is 0, which is also a possible (if unlikely) id
-    for place in range(min(count, window)):
-        repeated |= (profiles.seen[slot, place] == id_) | (profiles.seen[slot, place] == id_hash)
-    if repeated:
-        profiles.duplicates[slot] += 1
-        return DUPLICATE
-    profiles.seen[slot, count % window] = id_
-    profiles.seen_count[slot] = count + 1
-    return FORGOTTEN if events.written[event] <= profiles.forgotten_ms[slot] else APPLIED
+    for place in range(min(count, len(seen))):
+        found |= (seen[place] == id_) | (seen[place] == id_hash)
+    return found
 
 
 @compiled()
@@ -194,13 +175,32 @@ def count_events(
     -------
     how many events left the recents; how many purchases were dropped that are excluded still
     """
-    length = profiles.times.shape[1]
+    window, length = profiles.seen.shape[1], profiles.times.shape[1]
     left = dropped = 0
     verdict = REPLAYED
     for event in range(len(events.slots)):
-        slot = events.slots[event]
+        slot, column = events.slots[event], events.columns[event]
         if not events.continues[event]:
-            verdict = _verdict(event, events, profiles)
+            if column >= 0:
+                passes = events.offsets[event] >= profiles.applied_offsets[slot, column]
+                if passes:
+                    profiles.applied_offsets[slot, column] = events.offsets[event] + 1
+                    if profiles.first_offsets[slot, column] < 0:
+                        profiles.first_offsets[slot, column] = events.offsets[event]
+            else:
+                passes = events.fresh[event]
+            count = profiles.seen_count[slot]
+            if not passes:
+                verdict = REPLAYED
+            elif _is_among(profiles.seen[slot], count, events.record_ids[event], events.id_hashes[event]):
+                verdict = DUPLICATE
+                profiles.dirty[slot] = True
+                profiles.duplicates[slot] += 1
+            else:
+                verdict = FORGOTTEN if events.written[event] <= profiles.forgotten_ms[slot] else APPLIED
+                profiles.dirty[slot] = True
+                profiles.seen[slot, count % window] = events.record_ids[event]
+                profiles.seen_count[slot] = count + 1
         outcome[event] = verdict
         if verdict in (REPLAYED, DUPLICATE):
             continue

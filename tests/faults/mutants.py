@@ -58,8 +58,8 @@ MUTANTS = (
         (
             (
                 "streams/state/profile_update_kernel.py",
-                "(profiles.seen[slot, place] == id_) | (profiles.seen[slot, place] == id_hash)",
-                "profiles.seen[slot, place] == id_",
+                "(seen[place] == id_) | (seen[place] == id_hash)",
+                "seen[place] == id_",
             ),
         ),
     ),
