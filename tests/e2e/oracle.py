@@ -64,6 +64,8 @@ class Oracle:
     dimension: int
     spaces: dict[str, np.ndarray] = field(default_factory=dict)
     """Encoder version -> matrix (d, d') with orthonormal rows that turns the items' vectors into that version's."""
+    before_identities: bool = False
+    """Whether rows may be of earlier releases: there ids are hashes of event ids, and an item is purchased repeatedly."""
     _vectors: dict[str, np.ndarray] = field(default_factory=dict)
 
     def vector(self, item_id: str) -> np.ndarray:
@@ -118,6 +120,7 @@ class Oracle:
     ) -> None:
         state = msgspec.msgpack.decode(row.state)
         counters = state["counters"]
+        former_ids = {hashed(e.event_id): identity(e) for e in events} if self.before_identities else {}
         report["applied"] += sum(counters["applied"])
         report["duplicates"] += counters["duplicates"]
         by_type = [sum(event.type == name for event in events) for name in TYPES]
@@ -125,7 +128,9 @@ class Oracle:
         report["counters_wrong"] += bool(wrong)
         ordered = sorted(kept, key=latest_first, reverse=True)
         recents = [(hashed(e.item_id), TYPES.index(e.type), e.time_ms, identity(e)) for e in ordered[: self.history]]
-        stored_recents = _events(state["recents"])
+        stored_recents = _events(state["recents"], former_ids)
+        if self.before_identities:
+            stored_recents.sort(key=lambda event: event[2:], reverse=True)
         report["recents_wrong"] += recents != stored_recents
         # what the duplicate window caught of a replay that got past the fences was doubled all the same
         pairs = [*zip(by_type, counters["applied"], strict=True), (duplicates, counters["duplicates"])]
@@ -139,18 +144,23 @@ class Oracle:
             if event.type == "purchase":
                 latest[event.item_id] = max(event.time_ms, latest.get(event.item_id, 0))
         bought = sorted(((time_ms, hashed(item)) for item, time_ms in latest.items()), reverse=True)
-        stored = zip(
-            np.frombuffer(state["purchased_times"], "<i8").tolist(),
-            np.frombuffer(state["purchased_items"], "<u8").tolist(),
-            strict=True,
+        stored = list(
+            zip(
+                np.frombuffer(state["purchased_times"], "<i8").tolist(),
+                np.frombuffer(state["purchased_items"], "<u8").tolist(),
+                strict=True,
+            )
         )
-        report["purchases_wrong"] += bought[:PURCHASES] != list(stored)
-        error = self._sums_error(ordered[self.history :], state)
+        if self.before_identities:
+            last = {item: time_ms for time_ms, item in reversed(stored)}  # the newest first
+            stored = sorted(((time_ms, item) for item, time_ms in last.items()), reverse=True)
+        report["purchases_wrong"] += bought[:PURCHASES] != stored
+        waiting = {event[3] for event in _events(state["pending"], former_ids)}
+        error = self._sums_error(ordered[self.history :], state, waiting)
         report["max_state_error"] = max(report["max_state_error"], error)
 
-    def _sums_error(self, older: list[Sent], state: Any) -> float:
+    def _sums_error(self, older: list[Sent], state: Any, waiting: set[int]) -> float:
         """Largest relative difference of mass and sums; what still waits for a vector is added to the stored sums."""
-        waiting = {event[3] for event in _events(state["pending"])}
         folded = [event for event in older if identity(event) not in waiting]
         if len(folded) + len(waiting) != len(older):
             return float("inf")
@@ -206,7 +216,8 @@ def _without_duplicates(sent: list[Sent], window: int | None) -> tuple[dict[str,
     return counted, duplicates
 
 
-def _events(log: Any) -> list[tuple[int, int, int, int]]:
+def _events(log: Any, former_ids: Mapping[int, int]) -> list[tuple[int, int, int, int]]:
+    """Events of a row; ids that earlier releases wrote are replaced by identities."""
     columns = zip(("items", "types", "times", "ids"), ("<u8", "u1", "<i8", "<u8"), strict=True)
     arrays = [np.frombuffer(log[name], kind).tolist() for name, kind in columns]
-    return list(zip(*arrays, strict=True))
+    return [(item, kind, time_ms, former_ids.get(id_, id_)) for item, kind, time_ms, id_ in zip(*arrays, strict=True)]

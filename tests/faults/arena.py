@@ -77,6 +77,7 @@ class Arena:
         self.shop = ShopOnStack(self.run.stack, self.folder, **settings)
         self.group = self.shop.settings.group
         self.inputs = [self.shop.topic(name) for name in INPUTS]
+        self.oracle.before_identities = self.run.beside is not None
         mix = self.mix if self.run.beside is None else self.mix.as_before_identities()
         content = Content(self.run.seed, mix, PARTITIONS)
         self.load = Load(self.shop.bootstrap, self.shop.namespace, content, self.rate)

@@ -28,6 +28,7 @@ def upgrade(run: Run) -> dict[str, Any]:
     """
     mix = Mix().as_before_identities()  # the former release is of before them
     with former_tree(run) as former, Arena(replace(run, beside=None), "upgrade", mix) as arena:
+        arena.oracle.before_identities = True
         for _ in range(_WORKERS):
             arena.start_worker(tree=former)  # the first one compiles its kernels for all
         arena.load.start()
