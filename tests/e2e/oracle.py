@@ -65,7 +65,7 @@ class Oracle:
     spaces: dict[str, np.ndarray] = field(default_factory=dict)
     """Encoder version -> matrix (d, d') with orthonormal rows that turns the items' vectors into that version's."""
     before_identities: bool = False
-    """Whether rows may be of earlier releases: there ids are hashes of event ids, and an item is purchased repeatedly."""
+    """Whether rows may be of an earlier release: its ids are hashes of event ids, and an item is there repeatedly."""
     _vectors: dict[str, np.ndarray] = field(default_factory=dict)
 
     def vector(self, item_id: str) -> np.ndarray:
