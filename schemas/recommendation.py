@@ -7,10 +7,12 @@ from msgspec import Meta, Struct, field
 from schemas.events import EventType
 from schemas.fields import MAX_INT64, EncoderVersion, EventId, EventTimeMs, Id, ItemId, Score, TimeMs, UserId
 
-ReasonKind = Literal["recent", "older", "trending", "bonus", "bias"]
+ReasonKind = Literal["recent", "older", "trending", "bonus", "bias", "seen-again"]
 
 # a kind's code is its index here plus one (0 is no kind); codes are stored, so the order never changes
-REASON_KINDS: Final[tuple[ReasonKind, ...]] = ("recent", "older", "trending", "bonus", "bias")
+REASON_KINDS: Final[tuple[ReasonKind, ...]] = ("recent", "older", "trending", "bonus", "bias", "seen-again")
+
+ListReasons = Literal["full", "largest", "none"]
 
 Counter = Annotated[int, Meta(ge=0, le=MAX_INT64)]
 EventTypeField = Annotated[EventType, Meta(description="What the user did with the item.")]
@@ -49,7 +51,13 @@ class Share(Struct, kw_only=True, frozen=True, gc=False):
 class Reason(Struct, kw_only=True, frozen=True):
     """Why an item is recommended: the parts of its score, which add up to it when ``exact``."""
 
-    kind: Annotated[ReasonKind, Meta(description="Name of the largest part.")]
+    kind: Annotated[
+        ReasonKind,
+        Meta(
+            description="Name of the largest part. `trending`: nothing is known of the user. `seen-again`: the user has "
+            "seen the item lately, but too few other items are left."
+        ),
+    ]
     exact: Annotated[bool, Meta(description="Whether the parts add up to the score (the encoder's head is linear).")]
     recents: Annotated[
         list[Share], Meta(description="The recent events with the largest parts, the largest first.")
@@ -58,16 +66,19 @@ class Reason(Struct, kw_only=True, frozen=True):
     older: Annotated[Score, Meta(description="Part of everything older than the recent events.")] = 0.0
     bonus: Annotated[Score, Meta(description="Part that ranking rules added, such as what is trending.")] = 0.0
     bias: Annotated[Score, Meta(description="Part that the item has for every user.")] = 0.0
+    rest: Annotated[
+        Score, Meta(description="All parts that are not told, if the list tells only the largest part of each score.")
+    ] = 0.0
 
 
-class RecommendedItem(Struct, kw_only=True, frozen=True):
+class RecommendedItem(Struct, kw_only=True, frozen=True, omit_defaults=True):
     """An item of a recommendation."""
 
     item_id: ItemId
     score: Annotated[
         Score, Meta(description="A larger score is better; scores are comparable within one recommendation.")
     ]
-    reason: Reason
+    reason: Annotated[Reason | None, Meta(description="Left out if the list's `reasons` is `none`.")] = None
 
 
 class Recommendation(Struct, kw_only=True, frozen=True):
@@ -78,7 +89,10 @@ class Recommendation(Struct, kw_only=True, frozen=True):
     ]
     user_id: UserId
     revision: Revision
-    items: Annotated[list[RecommendedItem], Meta(max_length=10_000, description="The items, the best first.")]
+    items: Annotated[
+        list[RecommendedItem],
+        Meta(max_length=10_000, description="The items, the best first; those of the kind `seen-again` come last."),
+    ]
     cause: Cause
     encoder_version: EncoderVersion
     event_time_ms: Annotated[
@@ -90,3 +104,10 @@ class Recommendation(Struct, kw_only=True, frozen=True):
     emitted_ms: Annotated[
         TimeMs, Meta(description="When the recommendation was produced, in milliseconds since 1970-01-01 UTC.")
     ]
+    reasons: Annotated[
+        ListReasons,
+        Meta(
+            description="Which reasons the list tells: `full`: all parts of each score. `largest`: the largest part, "
+            "and the sum of the others as `rest`. `none`: no reasons."
+        ),
+    ] = "full"

@@ -63,16 +63,18 @@ def did(event_type: EventType) -> str:
     return _DID[event_type]
 
 
-def reason_text(reason: Reason, title: Callable[[str], str]) -> str:
+def reason_text(reason: Reason | None, title: Callable[[str], str]) -> str:
     """Say why an item is recommended: the event that contributed most to its score, or another source of the score.
 
-    ``title`` gives the title of an item id.
+    ``title`` gives the title of an item id. Without a reason the text is empty (`output.reasons` is none).
 
     >>> from schemas.recommendation import Share
     >>> share = Share(item_id="lamp-1", event_type="purchase", share=0.5)
     >>> reason_text(Reason(kind="recent", exact=True, recents=[share]), {"lamp-1": "Blue Lamp"}.__getitem__)
     'because you bought Blue Lamp'
     """
+    if reason is None:
+        return ""
     if reason.kind == "recent" and reason.recents and reason.recents[0].share > 0:
         return f"because you {did(reason.recents[0].event_type)} {title(reason.recents[0].item_id)}"
     return {
@@ -81,4 +83,5 @@ def reason_text(reason: Reason, title: Callable[[str], str]) -> str:
         "trending": "trending now",
         "bonus": "raised by a score adjustment",
         "bias": "popular with everybody",
+        "seen-again": "you have seen everything else",
     }[reason.kind]

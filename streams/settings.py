@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from schemas.recommendation import ListReasons
 from streams.errors import PrefstreamError
 
 SIMULATOR = "simulator"
@@ -21,6 +22,8 @@ SIMULATOR = "simulator"
 ENV_PREFIX = "PREFSTREAM_"
 CONFIG_VARIABLE = "PREFSTREAM_CONFIG"
 DEFAULT_CONFIG = Path("prefstream.toml")
+
+Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -205,6 +208,16 @@ class Ranking(Section):
     trending_weights: TypeWeights = TypeWeights()
 
 
+class Output(Section):
+    """How prefstream writes the topics that your applications read."""
+
+    compression: Compression = "none"
+    """Compression of the records that others may read. All Kafka clients read `none` and `gzip`; the others are smaller
+    or faster, and KafkaJS and kafka-python need an extra package for them."""
+    reasons: ListReasons = "full"
+    """Reasons of the items in a list: all parts of each score, the `largest` part, or `none`."""
+
+
 class Checkpoint(Section):
     """When users are saved to the store."""
 
@@ -246,6 +259,7 @@ class Settings(BaseSettings):
     encoder: Encoder = Encoder()
     profiles: Profiles = Profiles()
     ranking: Ranking = Ranking()
+    output: Output = Output()
     checkpoint: Checkpoint = Checkpoint()
     server: Server = Server()
     logging: Logging = Logging()

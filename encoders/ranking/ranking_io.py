@@ -1,11 +1,11 @@
 """The inputs and the outputs of a ranking: their types, checks and blank values."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from encoders.arrays import Float32Array, Int64Array
+from encoders.arrays import Float32Array, Int64Array, IntpArray
 from encoders.artifact.manifest import Encoder
 from encoders.onnx_builder import INT64
 from encoders.ranking.scoring_graph import HEAD_PORTS, RANKED_AXES
@@ -25,6 +25,11 @@ class HeadInputs:
     recent_types: Int64Array | None = None  # (B, h), 0 click, 1 browse, 2 purchase, -1 no recent
     recent_ages: Float32Array | None = None  # (B, h), seconds before the user's newest event
     recent_rows: Int64Array | None = None  # (B, h), rows of the recents' items; -1 for no recent or no row
+
+    def take(self, users: IntpArray) -> "HeadInputs":
+        """Return the inputs of the users with these indexes."""
+        columns = (getattr(self, column.name) for column in fields(self))
+        return HeadInputs(*(None if column is None else column[users] for column in columns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,7 @@ def replay(
     left: list[dict[str, object]] = []
     seen: set[str] = set()
     with _letters(ctx) as (settings, broker, reader):
-        sender = Sender(settings.kafka)
+        sender = Sender(settings.kafka, settings.output.compression)
         records = _read_all(reader) if every else (_read_one(reader, place) for place in places or ())
         for record in records:
             seen.add(record.reason)

@@ -107,7 +107,7 @@ def replay(
         topics = _topics(broker, settings, needs_catalog=catalog is not None)
         names = TopicNames(settings.namespace)
         watch = None if item_file is None or event_file is None or not wait else EncodingWatch(broker, names)
-        sender = Sender(settings.kafka)
+        sender = Sender(settings.kafka, settings.output.compression)
         problems = _Problems(strict)
         began = time.monotonic()
         items_sent = events_sent = 0

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from streams.commands.broker import QUIET
 from streams.commands.errors import CommandError
 from streams.kafka.clients import make_producer
-from streams.settings import Kafka
+from streams.settings import Compression, Kafka
 
 _POLL_EVERY = 500
 _FULL_WAIT_S = 0.05
@@ -31,8 +31,8 @@ class Landed:
 class Sender:
     """An idempotent producer; only after ``finish`` is every record sure to be in Kafka."""
 
-    def __init__(self, kafka: Kafka, **extra: Any) -> None:
-        self._producer = make_producer(kafka, **QUIET, **extra)
+    def __init__(self, kafka: Kafka, compression: Compression = "none", **extra: Any) -> None:
+        self._producer = make_producer(kafka, compression, **QUIET, **extra)
         self.sent = 0
         self.refused = 0
         self.confirmed = 0

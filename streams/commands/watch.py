@@ -141,7 +141,9 @@ def _as_lines(changes: Iterator[list[Seen]], title: Callable[[str], str]) -> Non
             if recommendation is None:
                 say(f"{safe(user_id)}: forgotten")
                 continue
-            items = "; ".join(f"{shown} ({why})" for shown, why in _items(recommendation, title, _LINE_ITEMS))
+            items = "; ".join(
+                f"{shown} ({why})" if why else shown for shown, why in _items(recommendation, title, _LINE_ITEMS)
+            )
             say(f"{safe(user_id)} {_cause(recommendation, title)}, {_latency(recommendation)}: {items or _NOTHING}")
 
 

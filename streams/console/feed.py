@@ -18,7 +18,7 @@ from streams.errors import PrefstreamError
 from streams.kafka.clients import make_producer, make_tail_consumer
 from streams.kafka.compacted_topic_reader import CompactedTopicReader
 from streams.kafka.topics import CATALOG, RECOMMENDATIONS, TopicNames
-from streams.settings import Kafka
+from streams.settings import Compression, Kafka
 
 log = structlog.get_logger(__name__)
 
@@ -49,11 +49,11 @@ class NotConfirmed(PrefstreamError):
 class Feed:
     """Reads topics and sends events. It starts and stops once, and calls back in the event loop that started it."""
 
-    def __init__(self, kafka: Kafka, names: TopicNames, *, simulated: bool) -> None:
-        """``simulated``: whether the broker is the simulator."""
+    def __init__(self, kafka: Kafka, names: TopicNames, *, simulated: bool, compression: Compression = "none") -> None:
+        """``simulated``: whether the broker is the simulator; ``compression``: of the events that are sent."""
         self._kafka, self._names = kafka, names
         self._options = {**_QUIET, "fetch.wait.max.ms": _SIMULATOR_FETCH_WAIT_MS if simulated else _FETCH_WAIT_MS}
-        self._producer = make_producer(kafka, **{**_QUIET, "linger.ms": 0})
+        self._producer = make_producer(kafka, compression, **{**_QUIET, "linger.ms": 0})
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="console-producer", daemon=True)
         self._readers: list[CompactedTopicReader] = []

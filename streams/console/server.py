@@ -53,7 +53,9 @@ class ConsoleServer:
     ) -> None:
         """``simulated``: whether the broker is the simulator; ``names``: host names accepted beside localhost."""
         self._limits = limits
-        self._feed = Feed(settings.kafka, TopicNames(settings.namespace), simulated=simulated)
+        self._feed = Feed(
+            settings.kafka, TopicNames(settings.namespace), simulated=simulated, compression=settings.output.compression
+        )
         self._shelves, self._shoppers = Shelves(), Shoppers(limits.shoppers)
         self._views = Views(settings.namespace, self._shelves, self._shoppers, settings.ranking.trending_weights)
         self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)

@@ -47,7 +47,7 @@ def taste(
     """
     lately: dict[CategoryPath, float] = defaultdict(float)
     for item in latest.items if latest is not None else ():
-        for share in item.reason.recents:
+        for share in item.reason.recents if item.reason is not None else ():
             if share.share > 0 and (product := find(share.item_id)) is not None:
                 lately[product.department, product.category] += share.share
     all_along: dict[CategoryPath, float] = defaultdict(float)

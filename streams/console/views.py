@@ -153,11 +153,13 @@ class Views:
             product=self._product(item.item_id),
             because=reason_text(item.reason, self._title),
             parts=self._parts(item),
-            exact=item.reason.exact,
+            exact=item.reason is None or item.reason.exact,
         )
 
     def _parts(self, item: RecommendedItem) -> list[Part]:
         reason = item.reason
+        if reason is None:
+            return []
         parts: list[tuple[str, str | None, float]] = []
         for share in reason.recents:
             product = self._shelves.get(share.item_id)
@@ -168,6 +170,7 @@ class Views:
             ("everything before", None, reason.older),
             ("score adjustments", None, reason.bonus),
             ("for every shopper", None, reason.bias),
+            ("all other parts", None, reason.rest),
         ]
         total = sum(part for _, _, part in parts if part > 0)
         return [

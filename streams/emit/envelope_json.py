@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from encoders.compiled import compiled
 from schemas.codec import encode
 from schemas.events import EVENT_TYPES
+from schemas.recommendation import ListReasons
 from streams.arrays import Int64Array, IntpArray
 from streams.decode.event_batch import EventBatch
 from streams.emit.list_json_kernel import put
@@ -53,6 +54,7 @@ def frames(
     newest_ms: Int64Array,
     version: str,
     emitted_ms: int,
+    reasons: ListReasons = "full",
 ) -> Frames:
     """Return the frames of the messages of B users.
 
@@ -65,6 +67,7 @@ def frames(
     newest_ms : int64 array of shape (B,), each user's largest event time
     version : the encoder version that ranked the lists
     emitted_ms : when the batch is produced, UTC ms
+    reasons : which reasons the lists tell
     """
     indices = causes.tolist()
     fields: tuple[tuple[bytes, list[Any]], ...] = (
@@ -80,7 +83,7 @@ def frames(
     )
     names = [name for name, _ in fields]
     names[_BEFORE_LIST:_BEFORE_LIST] = [b'},"items":']
-    parts, part_starts = _joined([*names, b',"emitted_ms":%d}' % emitted_ms])
+    parts, part_starts = _joined([*names, b',"emitted_ms":%d,"reasons":%b}' % (emitted_ms, encode(reasons))])
     values, value_starts = _joined([encode(column) for _, column in fields])
     text = np.empty(len(values) + len(parts) * len(ids), np.uint8)
     starts = np.zeros(2 * len(ids) + 1, np.int64)

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 
 from encoders.index.item_index import ItemIndex
 from encoders.ranking.ranking_io import LEAST_SCORE, Ranked
+from schemas.recommendation import ListReasons
 from streams.arrays import Int64Array
 from streams.emit.envelope_json import Frames, no_frames
 from streams.emit.list_json_kernel import (
+    FULL,
     KIND_CODES,
+    LARGEST,
     MAX_ITEM_BYTES,
     NAMED_RECENTS,
+    NONE,
     REASON_STARTS,
     REASONS,
     TYPE_STARTS,
@@ -28,6 +32,7 @@ from streams.emit.list_json_kernel import (
     write_lists,
 )
 
+_DETAIL: dict[ListReasons, int] = {"full": FULL, "largest": LARGEST, "none": NONE}
 _USERS_AT_ONCE = 128
 """Users whose lists are written into one buffer, small enough for the processor's cache."""
 
@@ -64,9 +69,11 @@ class ItemTexts:
 class ListEncoder:
     """Writes the items of recommendations, with their scores and reasons."""
 
-    def __init__(self, index: ItemIndex) -> None:
+    def __init__(self, index: ItemIndex, reasons: ListReasons = "full") -> None:
+        """``reasons``: which reasons are written."""
         self.index = index
         self._texts = ItemTexts(index)
+        self._detail = _DETAIL[reasons]
 
     def encode(
         self,
@@ -117,6 +124,7 @@ class ListEncoder:
                 Texts(TYPES, TYPE_STARTS),
                 Texts(frames.text, frames.starts[2 * start : 2 * (start + _USERS_AT_ONCE) + 1]),
                 ranked.exact,
+                self._detail,
             )
             begin = 0
             for end in ends.tolist():

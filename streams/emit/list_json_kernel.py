@@ -17,6 +17,8 @@ NAMED_RECENTS = 3
 
 MAX_NUMBER_BYTES = 26
 """Minus, 12 digits, point, 6 decimals, and the exponent of a larger number."""
+FULL, LARGEST, NONE = range(3)
+"""How much of the reasons is written, as codes."""
 MAX_ITEM_BYTES = 220 + NAMED_RECENTS * 60 + (5 + NAMED_RECENTS) * MAX_NUMBER_BYTES
 """Largest size of an item, without the ids in it (its own and those of the named events)."""
 
@@ -45,9 +47,18 @@ REASONS, REASON_STARTS = _texts(
 )
 _THOUSANDS, _ = _texts(*(f"{number:03d}" for number in range(1000)))
 TYPES, TYPE_STARTS = _texts(*(f',"event_type":"{kind}","share":' for kind in EVENT_TYPES))
-_REST, _OLDER, _BONUS, _BIAS, _SCORE, _ITEM, _NEXT_ITEM, _NULL = range(8)
+_OTHERS, _OLDER, _BONUS, _BIAS, _REST, _END_REASON, _SCORE, _ITEM, _NEXT_ITEM, _NULL = range(10)
 _PARTS, _PART_STARTS = _texts(
-    ',"other_recents":', ',"older":', ',"bonus":', ',"bias":', '},"score":', '{"item_id":', ',{"item_id":', "null"
+    ',"other_recents":',
+    ',"older":',
+    ',"bonus":',
+    ',"bias":',
+    ',"rest":',
+    "}",
+    ',"score":',
+    '{"item_id":',
+    ',{"item_id":',
+    "null",
 )
 
 _MINUS, _POINT, _ZERO, _E = (ord(sign) for sign in "-.0e")
@@ -167,6 +178,73 @@ class Texts(NamedTuple):
     starts: Int64Array
 
 
+@compiled()
+def _largest_part(recent: float, older: float, adjustment: float, bias: float) -> int:
+    """Return the index of the largest part of a score, in the order of the arguments."""
+    best, largest = 0, np.float32(-np.inf)
+    parts = (recent, older, adjustment, bias)
+    for number in range(4):
+        # a part that is zero is no reason, even if all other parts are negative
+        if parts[number] > largest and abs(parts[number]) >= _LEAST_ATTRIBUTION:
+            best, largest = number, parts[number]
+    return best
+
+
+@compiled()
+def _sum(values: Float32Array) -> float:
+    total = np.float32(0.0)
+    for index in range(len(values)):
+        total += values[index]
+    return total
+
+
+@compiled()
+def _put_share(
+    out: UInt8Array, offset: int, row: int, kind: int, share: float, items: Texts, event_types: Texts
+) -> int:
+    """Write a recent event and its share, without the beginning of the object."""
+    offset = put(out, offset, items.text, items.starts[row], items.starts[row + 1])
+    offset = put(out, offset, event_types.text, event_types.starts[kind], event_types.starts[kind + 1])
+    offset = _put_number(out, offset, np.float64(share))
+    out[offset] = _CLOSE
+    return offset + 1
+
+
+@compiled()
+def _put_largest(
+    out: UInt8Array,
+    offset: int,
+    attributions: Float32Array,
+    parts: tuple[float, float, float, float],
+    rows: Int64Array,
+    kinds: UInt8Array,
+    chosen: Int64Array,
+    items: Texts,
+    event_types: Texts,
+) -> int:
+    """Write the largest part of a score, and the sum of the others as the rest; of recents, only the largest one.
+
+    ``parts`` are the older, adjustment and bias attributions, and the score.
+    """
+    largest = _largest_part(_sum(attributions), parts[0], parts[1], parts[2])
+    told = 0.0
+    if largest == 0:
+        _largest(attributions, chosen)
+        for number in range(min(NAMED_RECENTS, len(attributions))):
+            best = chosen[number]
+            if best < len(rows) and rows[best] >= 0 and abs(attributions[best]) >= _LEAST_ATTRIBUTION:
+                offset = _put_part(out, offset, _ITEM)
+                offset = _put_share(out, offset, rows[best], kinds[best], attributions[best], items, event_types)
+                told = np.float64(attributions[best])
+                break
+    out[offset] = _CLOSE_LIST
+    offset += 1
+    if largest > 0:
+        told = np.float64(parts[largest - 1])
+        offset = _put_attribution(out, offset, _OLDER + largest - 1, told)
+    return _put_attribution(out, offset, _REST, np.float64(parts[3]) - np.rint(told * _ONE) / _ONE)
+
+
 def _signature() -> Any:
     bytes_, ints = types.uint8[::1], types.int64[::1]
     int_rows, byte_rows, float_rows = types.int64[:, ::1], types.uint8[:, ::1], types.float32[:, ::1]
@@ -181,7 +259,8 @@ def _signature() -> Any:
     )
     recents = Recents(rows=int_rows, types=byte_rows)
     texts = Texts(text=bytes_, starts=ints)
-    return types.void(bytes_, ints, *tuple_types(lists, recents, texts, texts, texts, texts), types.boolean)
+    named = tuple_types(lists, recents, texts, texts, texts, texts)
+    return types.void(bytes_, ints, *named, types.boolean, types.int64)
 
 
 @compiled(_signature)
@@ -195,6 +274,7 @@ def write_lists(
     event_types: Texts,
     frames: Texts,
     exact: bool,
+    detail: int,
 ) -> None:
     """Write the lists of B users, each in its frame, one after another.
 
@@ -206,6 +286,8 @@ def write_lists(
     reasons, event_types : REASONS and TYPES
     frames : of `streams.emit.envelope_json.Frames`: the parts before and after each list, by turns
     exact : whether the parts of a reason add up to the score
+    detail : FULL writes all parts of each score. LARGEST writes the largest one, and the sum of the others. NONE writes
+        no reason.
     """
     users, history = recents.rows.shape
     width = lists.recent.shape[2]
@@ -222,35 +304,47 @@ def write_lists(
             row = lists.rows[user, item]
             offset = _put_part(out, offset, _NEXT_ITEM if item else _ITEM)
             offset = put(out, offset, items.text, items.starts[row], items.starts[row + 1])
-            reason = lists.reasons[user, item] + (len(reasons.starts) // 2 if exact else 0)
-            offset = put(out, offset, reasons.text, reasons.starts[reason], reasons.starts[reason + 1])
-            attributions = lists.recent[user, item]
-            rest = 0.0
-            for event in range(width):
-                rest += attributions[event]
-            first = True
-            _largest(attributions, chosen)
-            for number in range(names):
-                best = chosen[number]
-                # a user head may take more recents than are kept: the others are zero
-                if best >= history or recents.rows[user, best] < 0 or not abs(attributions[best]) >= _LEAST_ATTRIBUTION:
-                    continue
-                offset = _put_part(out, offset, _ITEM if first else _NEXT_ITEM)
-                first = False
-                event_row, kind = recents.rows[user, best], recents.types[user, best]
-                offset = put(out, offset, items.text, items.starts[event_row], items.starts[event_row + 1])
-                offset = put(out, offset, event_types.text, event_types.starts[kind], event_types.starts[kind + 1])
-                offset = _put_number(out, offset, np.float64(attributions[best]))
-                out[offset] = _CLOSE
-                offset += 1
-                # the rest includes the rounding errors, so the numbers in a message add up
-                rest -= np.rint(np.float64(attributions[best]) * _ONE) / _ONE
-            out[offset] = _CLOSE_LIST
-            offset += 1
-            offset = _put_attribution(out, offset, _REST, rest)
-            offset = _put_attribution(out, offset, _OLDER, lists.older[user, item])
-            offset = _put_attribution(out, offset, _BONUS, lists.adjustment[user, item])
-            offset = _put_attribution(out, offset, _BIAS, lists.bias[user, item])
+            if detail != NONE:
+                reason = lists.reasons[user, item] + (len(reasons.starts) // 2 if exact else 0)
+                offset = put(out, offset, reasons.text, reasons.starts[reason], reasons.starts[reason + 1])
+                attributions = lists.recent[user, item]
+                parts = (
+                    lists.older[user, item], lists.adjustment[user, item], lists.bias[user, item],
+                    lists.scores[user, item],
+                )  # fmt: skip
+                if detail == LARGEST:
+                    offset = _put_largest(
+                        out, offset, attributions, parts, recents.rows[user], recents.types[user], chosen, items,
+                        event_types,
+                    )  # fmt: skip
+                else:
+                    rest = 0.0
+                    for event in range(width):
+                        rest += attributions[event]
+                    first = True
+                    _largest(attributions, chosen)
+                    for number in range(names):
+                        best = chosen[number]
+                        # a user head may take more recents than are kept: the others are zero
+                        if (
+                            best >= history
+                            or recents.rows[user, best] < 0
+                            or not abs(attributions[best]) >= _LEAST_ATTRIBUTION
+                        ):
+                            continue
+                        offset = _put_part(out, offset, _ITEM if first else _NEXT_ITEM)
+                        first = False
+                        event_row, kind = recents.rows[user, best], recents.types[user, best]
+                        offset = _put_share(out, offset, event_row, kind, attributions[best], items, event_types)
+                        # the rest includes the rounding errors, so the numbers in a message add up
+                        rest -= np.rint(np.float64(attributions[best]) * _ONE) / _ONE
+                    out[offset] = _CLOSE_LIST
+                    offset += 1
+                    offset = _put_attribution(out, offset, _OTHERS, rest)
+                    offset = _put_attribution(out, offset, _OLDER, parts[0])
+                    offset = _put_attribution(out, offset, _BONUS, parts[1])
+                    offset = _put_attribution(out, offset, _BIAS, parts[2])
+                offset = _put_part(out, offset, _END_REASON)
             offset = _put_part(out, offset, _SCORE)
             offset = _put_number(out, offset, np.float64(lists.scores[user, item]))
             out[offset] = _CLOSE
@@ -281,18 +375,10 @@ def note_reasons(
             if not scores[user, item] > least_score:
                 reasons[user, item] = 0
                 continue
-            recent = np.float32(0.0)
-            for event in range(recent_attributions.shape[2]):
-                recent += recent_attributions[user, item, event]
-            best, largest = 0, np.float32(-np.inf)
-            parts = (
-                recent,
+            best = _largest_part(
+                _sum(recent_attributions[user, item]),
                 older_attributions[user, item],
                 adjustment_attributions[user, item],
                 bias_attributions[user, item],
             )
-            for number in range(4):
-                # a part that is zero is no reason, even if all other parts are negative
-                if parts[number] > largest and abs(parts[number]) >= _LEAST_ATTRIBUTION:
-                    best, largest = number, parts[number]
             reasons[user, item] = kind_codes[best]

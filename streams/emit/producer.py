@@ -16,9 +16,9 @@ from streams.decode.dead_letter import Refused
 from streams.decode.decoder import Misplaced
 from streams.emit.deliveries import Deliveries, DeliveryFailed, Receipt, refusal_text
 from streams.emit.gapless import GaplessProducer
-from streams.kafka.clients import make_producer
+from streams.kafka.clients import OWN_COMPRESSION, make_producer
 from streams.kafka.topics import DEAD_LETTERS, RECOMMENDATIONS, REROUTED, TRENDING, TopicNames
-from streams.settings import Kafka
+from streams.settings import Compression, Kafka
 
 log = structlog.get_logger(__name__)
 
@@ -53,15 +53,19 @@ class Emitter:
     """Produces records by librdkafka; a thread of its own collects the delivery reports."""
 
     @classmethod
-    def connect(cls, kafka: Kafka, names: TopicNames, **extra: Any) -> "Emitter":
-        """Make an emitter with producers of its own; ``extra`` are settings of librdkafka."""
+    def connect(cls, kafka: Kafka, names: TopicNames, compression: Compression = "none", **extra: Any) -> "Emitter":
+        """Make an emitter with producers of its own; ``extra`` are settings of librdkafka.
+
+        ``compression`` is that of all topics but `rerouted`, which only workers read.
+        """
 
         def make_gapless() -> Producer:
             # a broker judges the size of a whole batch
             size = min(MAX_BATCH_BYTES, kafka.max_rerouted_bytes)
-            return make_producer(kafka, **({"batch.size": size} | extra | {"enable.gapless.guarantee": True}))
+            config = {"batch.size": size} | extra | {"enable.gapless.guarantee": True}
+            return make_producer(kafka, OWN_COMPRESSION, **config)
 
-        producer = make_producer(kafka, **{"delivery.report.only.error": True}, **extra)
+        producer = make_producer(kafka, compression, **{"delivery.report.only.error": True}, **extra)
         return cls(producer, names, make_gapless=make_gapless)
 
     def __init__(

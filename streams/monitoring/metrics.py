@@ -90,6 +90,9 @@ class Metrics:
         self._saved = counter("profiles_saved", "Rows written to the store.")
         self._store_errors = counter("store_errors", "Calls to the store that failed.", "operation")
         self._recommendations = children(counter("recommendations", "Recommendations emitted.", "kind"))
+        self._short_lists = children(
+            counter("short_lists", "Recommendations with too few items that are not excluded, by kind.", "kind")
+        )
         self._items = gauge("index_items", "Items whose vector is known.")
         self._probes = gauge(
             "candidate_probes", "IVF lists of items that are searched for a user; 0 if all items are ranked."
@@ -183,6 +186,11 @@ class Metrics:
         """Count emitted recommendations; ``kind`` is personal or trending."""
         if count:
             self._recommendations[kind,].inc(count)
+
+    def short_lists(self, kind: str, count: int) -> None:
+        """Count recommendations by ``kind``: seen-again (filled up with seen items), short (not full), empty."""
+        if count:
+            self._short_lists[kind,].inc(count)
 
     def items(self, known: int) -> None:
         """Set the number of items in the index."""

@@ -4,6 +4,7 @@ import numpy as np
 
 from schemas.codec import encode
 from schemas.ids import id_hashes
+from schemas.recommendation import ListReasons
 from streams.arrays import IntpArray
 from streams.clock import now_ms
 from streams.decode.event_batch import EventBatch
@@ -14,6 +15,7 @@ from streams.features.contract import RecommendedLists
 from streams.features.running import RunningFeatures
 from streams.monitoring.metrics import Metrics
 from streams.rank.exclusions import Exclusions, excluded_rows
+from streams.rank.fallback import SEEN_AGAIN_CODE, fill_up
 from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.rank.popular_items import TRENDING_CODE, popular, trending_items, trending_places
 from streams.rank.preference_vectors import PreferenceVectors
@@ -34,13 +36,15 @@ class Recommender:
         exclusions: Exclusions,
         k: int,
         features: RunningFeatures,
+        list_reasons: ListReasons = "full",
     ) -> None:
-        """``k`` is the number of items in a list."""
+        """``k`` is the number of items in a list; ``list_reasons`` says which reasons a list tells."""
         self._state, self._active = state, active
         self._preference_vectors, self._emitter, self._metrics = preference_vectors, emitter, metrics
         self._exclusions, self._k = exclusions, k
         self._features = features
-        self._lists = ListEncoder(active.encoder.index)
+        self._list_reasons = list_reasons
+        self._lists = ListEncoder(active.encoder.index, list_reasons)
         self._sequence = 0
 
     def refresh(self, events: EventBatch, slots: IntpArray, causes: IntpArray, term: int) -> None:
@@ -59,16 +63,21 @@ class Recommender:
             inputs = self._preference_vectors.head_inputs(encoder, slots)
             excluded = excluded_rows(table, slots, index, self._exclusions)
             ranked = encoder.rank(inputs, excluded, self._k)
+            of_causes = index.rows(events.items[causes])
+            ranked, seen_again = fill_up(encoder, table, slots, inputs, self._exclusions, of_causes, ranked)
             table.preferences[slots] = np.stack([ranked.short_term, ranked.long_term, ranked.user], axis=1)
         with self._metrics.stage("encode"):
             known = np.asarray(ranked.user.any(axis=1))
             reasons = reason_codes(ranked)
+            reasons[seen_again] = SEEN_AGAIN_CODE
             sequences = range(self._sequence + 1, self._sequence + 1 + len(slots))
             self._sequence += len(slots)
             of_term = f"{term:x}-"
             ids = [f"{of_term}{sequence:x}" for sequence in sequences]
             newest_ms = table.times[slots, 0]
-            framed = frames(events, causes, ids, term, sequences, newest_ms, encoder.version, now_ms())
+            framed = frames(
+                events, causes, ids, term, sequences, newest_ms, encoder.version, now_ms(), self._list_reasons
+            )
             # an empty list is sent too: it replaces a list that is no longer valid
             messages = self._lists_of(encoder).encode(table.rows[slots], table.types[slots], ranked, reasons, framed)
             rows = np.where(reasons > 0, ranked.rows, -1)
@@ -80,7 +89,9 @@ class Recommender:
                 rows[unknown] = np.where(is_filled, top.rows[places], -1) if len(top.rows) else -1
                 reasons[unknown] = np.where(is_filled, TRENDING_CODE, 0)
                 for user, chosen in zip(unknown.tolist(), places, strict=True):
-                    messages[user] = framed.around(user, encode(trending_items(top, chosen[chosen >= 0], index)))
+                    messages[user] = framed.around(
+                        user, encode(trending_items(top, chosen[chosen >= 0], index, self._list_reasons))
+                    )
             hashes = id_hashes(ids)
             table.note_recommended(slots, index.hashes(rows), reasons, hashes, encoder.version)
         records = self._features.recommended(
@@ -94,9 +105,13 @@ class Recommender:
             self._metrics.latency(np.maximum(0, now_ms() - written[written > 0]) / 1000.0)
             self._metrics.recommendations("personal", int(known.sum()))
             self._metrics.recommendations("trending", int((~known).sum()))
+            lengths = (reasons > 0).sum(axis=1)
+            self._metrics.short_lists("seen-again", int(seen_again.any(axis=1).sum()))
+            self._metrics.short_lists("short", int(((lengths > 0) & (lengths < self._k)).sum()))
+            self._metrics.short_lists("empty", int((lengths == 0).sum()))
 
     def _lists_of(self, encoder: LoadedEncoder) -> ListEncoder:
         """Return the list encoder of the encoder's index; makes a new one after a swap."""
         if self._lists.index is not encoder.index:
-            self._lists = ListEncoder(encoder.index)
+            self._lists = ListEncoder(encoder.index, self._list_reasons)
         return self._lists

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from encoders.index.item_index import ItemIndex
 from schemas.ids import id_hashes
-from schemas.recommendation import REASON_KINDS, Reason, RecommendedItem
+from schemas.recommendation import REASON_KINDS, ListReasons, Reason, RecommendedItem
 from streams.arrays import Int64Array
 
 TRENDING_CODE = REASON_KINDS.index("trending") + 1
@@ -57,13 +57,18 @@ def trending_places(rows: Int64Array, excluded_rows: Int64Array, k: int) -> Int6
     return chosen
 
 
-def trending_items(popular: Popular, places: Int64Array, index: ItemIndex) -> list[RecommendedItem]:
-    """Build the list of one user. ``places`` are indexes in ``popular``, as `trending_places` returns them."""
+def trending_items(
+    popular: Popular, places: Int64Array, index: ItemIndex, reasons: ListReasons = "full"
+) -> list[RecommendedItem]:
+    """Build the list of one user. ``places`` are indexes in ``popular``, as `trending_places` returns them.
+
+    A score has one part, so ``reasons`` of "largest" are "full".
+    """
     return [
         RecommendedItem(
             item_id=index.item_ids[row],
             score=score,
-            reason=Reason(kind="trending", exact=True, bonus=score),
+            reason=None if reasons == "none" else Reason(kind="trending", exact=True, bonus=score),
         )
         for row, score in zip(popular.rows[places].tolist(), popular.scores[places].tolist(), strict=True)
     ]

@@ -12,7 +12,7 @@ from streams.catalog.catalog_encoder import CatalogEncoder
 from streams.catalog.catalog_progress import catalog_consumer
 from streams.catalog.index_updates import IndexUpdates
 from streams.emit.producer import Emitter
-from streams.kafka.clients import make_tail_consumer
+from streams.kafka.clients import OWN_COMPRESSION, make_tail_consumer
 from streams.kafka.compacted_topic_reader import CompactedTopicReader
 from streams.kafka.topics import CATALOG, TopicNames
 from streams.monitoring.metrics import Metrics
@@ -49,7 +49,7 @@ class ItemVectorFeed:
         self._catalog = CatalogEncoder(
             encoder=ItemEncoder(runtime, loaded.artifact),
             make_consumer=lambda: catalog_consumer(settings, loaded.version),
-            emitter=Emitter.connect(kafka, names, **watched),
+            emitter=Emitter.connect(kafka, names, OWN_COMPRESSION, **watched),
             metrics=metrics,
             catalog=names.full(CATALOG),
             catalog_id=catalog_id,

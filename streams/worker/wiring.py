@@ -130,7 +130,7 @@ class Wiring:
         )
         self._features = RunningFeatures({feature.name: feature.start(context) for feature in features}, metrics)
 
-        self._emitter = Emitter.connect(kafka, names, **watched)
+        self._emitter = Emitter.connect(kafka, names, settings.output.compression, **watched)
         self._log_ends = LogEnds(make_tail_consumer(kafka))
         self._trending_reader = CompactedTopicReader(
             names.full(TRENDING), lambda: make_tail_consumer(kafka, **watched), self._see_trending
@@ -195,6 +195,7 @@ class Wiring:
                 metrics=metrics,
                 exclusions=exclusions,
                 k=ranking.k,
+                list_reasons=settings.output.reasons,
                 features=self._features,
             ),
             emitter=self._emitter,
