@@ -54,8 +54,8 @@ class Reason(Struct, kw_only=True, frozen=True):
     kind: Annotated[
         ReasonKind,
         Meta(
-            description="Name of the largest part. `trending`: nothing is known of the user. `seen-again`: the user has "
-            "seen the item lately, but too few other items are left."
+            description="Name of the largest part. `trending`: nothing is known of the user. `seen-again`: the user "
+            "has seen the item lately, but too few other items are left."
         ),
     ]
     exact: Annotated[bool, Meta(description="Whether the parts add up to the score (the encoder's head is linear).")]

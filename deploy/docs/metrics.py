@@ -62,6 +62,11 @@ LABELS: Final = {
     ("cache_lookups", "result"): "`hit`, `miss`.",
     ("store_errors", "operation"): "`load`, `save`, `term` (a term could not be taken), `read` (a row is broken).",
     ("recommendations", "kind"): "`personal`, `trending` (the user's taste is unknown).",
+    (
+        "short_lists",
+        "kind",
+    ): "`seen-again` (filled up with items that the user has seen), `short` (fewer than `ranking.k` items, even so), "
+    "`empty`.",
     ("items_encoded", "outcome"): "`encoded`, `no-vector` (nothing that the encoder can use), `withdrawn` (`available: "
     "false`), `removed` (a record without a value).",
     (
@@ -125,6 +130,7 @@ UNITS: Final = {
     "broker_errors": "errors",
     "waits": "waits",
     "recommendations": "lists",
+    "short_lists": "lists",
     "index_items": "items",
     "items_encoded": "items",
     "recommended_items": "items",

@@ -144,8 +144,11 @@ EXAMPLES: Final = {
 NOTES: Final = {
     "recommendation": """\
 `kind` of a reason is the largest part of the score: `recent` (`recents` names the events: "because you looked at ..."),
-`older` (everything before), `bonus`, `bias`, or `trending` for a user of unknown taste. With a linear encoder head
-(`exact: true`, the default) the parts add up to the score. Recommendations are written at least once: of two for one
+`older` (everything before), `bonus`, `bias`, or `trending` for a user of unknown taste. Items of the kind `seen-again`
+fill up a list that exclusions have left short: they come last, the one seen longest ago first. With a linear encoder
+head (`exact: true`, the default) the parts add up to the score. The setting [`output.reasons`](settings.md#output)
+shortens reasons: with `largest` each has its largest part, and `rest` is the sum of the others; with `none` there is
+no `reason`. Recommendations are written at least once: of two for one
 user, the one with the larger `revision` is the newer.""",
     "purchase": """\
 An order with `items` is one record: it is refused as a whole, or its lines are applied together. The duplicate window

@@ -29,7 +29,7 @@ class Storefront:
     """Plain Kafka clients; they don't know how recommendations are made."""
 
     def __init__(self, kafka: Kafka) -> None:
-        self._producer = make_producer(kafka, **{"linger.ms": 0})
+        self._producer = make_producer(kafka, "none", **{"linger.ms": 0})
         # the simulator lets an empty fetch wait for all of this time, even if records arrive meanwhile
         self._consumer = make_tail_consumer(kafka, **{"fetch.wait.max.ms": 5})
         self._arrived: SimpleQueue[tuple[Recommendation, float]] = SimpleQueue()

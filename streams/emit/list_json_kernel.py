@@ -179,7 +179,7 @@ class Texts(NamedTuple):
 
 
 @compiled()
-def _largest_part(recent: float, older: float, adjustment: float, bias: float) -> int:
+def _largest_part(recent: np.float32, older: np.float32, adjustment: np.float32, bias: np.float32) -> int:
     """Return the index of the largest part of a score, in the order of the arguments."""
     best, largest = 0, np.float32(-np.inf)
     parts = (recent, older, adjustment, bias)
@@ -191,8 +191,8 @@ def _largest_part(recent: float, older: float, adjustment: float, bias: float) -
 
 
 @compiled()
-def _sum(values: Float32Array) -> float:
-    total = np.float32(0.0)
+def _sum(values: Float32Array) -> np.float32:
+    total: np.float32 = np.float32(0.0)
     for index in range(len(values)):
         total += values[index]
     return total
@@ -215,7 +215,7 @@ def _put_largest(
     out: UInt8Array,
     offset: int,
     attributions: Float32Array,
-    parts: tuple[float, float, float, float],
+    parts: tuple[np.float32, np.float32, np.float32, np.float32],
     rows: Int64Array,
     kinds: UInt8Array,
     chosen: Int64Array,

@@ -63,8 +63,7 @@ class Recommender:
             inputs = self._preference_vectors.head_inputs(encoder, slots)
             excluded = excluded_rows(table, slots, index, self._exclusions)
             ranked = encoder.rank(inputs, excluded, self._k)
-            of_causes = index.rows(events.items[causes])
-            ranked, seen_again = fill_up(encoder, table, slots, inputs, self._exclusions, of_causes, ranked)
+            ranked, seen_again = fill_up(encoder, table, slots, inputs, self._exclusions, events.items[causes], ranked)
             table.preferences[slots] = np.stack([ranked.short_term, ranked.long_term, ranked.user], axis=1)
         with self._metrics.stage("encode"):
             known = np.asarray(ranked.user.any(axis=1))

@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from encoders.index.item_index import ItemIndex
 from encoders.ranking.ranking_io import LEAST_SCORE, HeadInputs, Ranked
 from schemas.recommendation import REASON_KINDS
-from streams.arrays import BoolArray, Int64Array, IntpArray
+from streams.arrays import BoolArray, Int64Array, IntpArray, UInt64Array
 from streams.rank.exclusions import Exclusions, adjustments, excluded_rows
 from streams.rank.loaded_encoder import LoadedEncoder
 from streams.state.profile_table import ProfileTable
 
 SEEN_AGAIN_CODE = REASON_KINDS.index("seen-again") + 1
-
-
 _LISTS = ("scores", "rows", "recent_attributions", "older_attributions", "bias_attributions", "adjustment_attributions")
 _USERS_AT_ONCE = 1_024
 
@@ -32,7 +30,7 @@ def fill_up(
     slots: IntpArray,
     inputs: HeadInputs,
     exclusions: Exclusions,
-    causes: Int64Array,
+    causes: UInt64Array,
     ranked: Ranked,
 ) -> tuple[Ranked, BoolArray]:
     """Fill up the short lists among those of B users. Users of unknown taste keep theirs.
@@ -41,13 +39,13 @@ def fill_up(
     ----------
     slots : intp array of shape (B,)
     inputs : the head's inputs of the users
-    causes : int64 array of shape (B,), the row of the item of each user's causing event, -1 if it is not known
+    causes : uint64 array of shape (B,), the hash of the item of each user's causing event
     ranked : the users' lists, of k columns
 
     Returns
     -------
-    The lists, and a bool array of shape (B, k): whether an item has come back. Such items are behind all others, the one
-    seen longest ago first. Scores and attributions are exact.
+    The lists, and a bool array of shape (B, k): whether an item has come back. Such items are behind all others, the
+    one seen longest ago first. Scores and attributions are exact.
     """
     seen_again = np.zeros(ranked.rows.shape, np.bool_)
     k = ranked.rows.shape[1]
@@ -59,8 +57,11 @@ def fill_up(
     lists = {name: getattr(ranked, name).copy() for name in _LISTS}
     for start in range(0, len(short), _USERS_AT_ONCE):
         users = short[start : start + _USERS_AT_ONCE]
+        of_causes = encoder.index.rows(causes[users])
         listed = (ranked.scores[users] > LEAST_SCORE).sum(axis=1)
-        rows, excluded = choose(table, slots[users], encoder.index, exclusions, causes[users], listed, k)
+        rows, excluded = choose(table, slots[users], encoder.index, exclusions, of_causes, listed, k)
+        found = (rows >= 0).any(axis=1)
+        users, rows, excluded = users[found], rows[found], excluded[found]
         filled, seen_again[users] = _rank_again(encoder, inputs.take(users), rows, excluded, k)
         for name in _LISTS:
             lists[name][users] = filled[name]

@@ -24,6 +24,7 @@ from tests.bench.fetch import fetch
 from tests.bench.growth import by_batch, by_users
 from tests.bench.job import beside_peers, prefstream
 from tests.bench.latency import latency
+from tests.bench.output import output_costs
 from tests.bench.reference import reference_us
 from tests.bench.scoring import scoring
 from tests.bench.stages import stage_costs
@@ -94,6 +95,8 @@ def measure(stack: Any, folder: Path, environments: Path, quick: bool, begin: Ca
     begin("stages")
     batches = 16 if quick else 20  # the first ones are slower
     details["stages"] = {users: stage_costs(stack, folder, users, 10_000, batches) for users in ("zipf", "uniform")}
+    begin("output")
+    details["output"] = output_costs(stack, folder, 10_000, 10 if quick else 30)
     begin("the whole job, beside its peers")
     details["job"] = beside_peers(stack, folder, environments, 10_000, 2_000 if quick else 10_000, 40_000)
     begin("two workers")
@@ -113,7 +116,7 @@ def measure(stack: Any, folder: Path, environments: Path, quick: bool, begin: Ca
 
 
 def figures_of(details: dict[str, Any]) -> dict[str, float]:
-    """The figures that have goals, in the order of the goals, then those of FAISS."""
+    """The figures that have goals, in the order of the goals, then those of FAISS, then of lists by `output`."""
     stages = details["stages"]["zipf"]
     fetched, jobs = details["fetch"], details["job"]
     users = stages["users_per_event"]
@@ -144,7 +147,16 @@ def figures_of(details: dict[str, Any]) -> dict[str, float]:
                 beside[f"score_ratio_vs_faiss_{name}"] = faiss["ratio"]
                 beside[f"build_s_{name}"] = own["build_s"]
                 beside[f"faiss_build_s_{name}"] = faiss["build_s"]
-    named = {name: found[name] for name in report.GOALS if name in found} | beside
+    output = {
+        f"{name}_{kind}": value
+        for name, section in (
+            ("list_bytes", "bytes"),
+            ("list_encode_us", "encode_us"),
+            ("list_produce_us", "produce_us"),
+        )
+        for kind, value in details["output"][section].items()
+    }
+    named = {name: found[name] for name in report.GOALS if name in found} | beside | output
     return {name: round(value, 3) for name, value in named.items()}
 
 

@@ -81,7 +81,7 @@ function show(view) {
     tell(Math.max(1, Math.round(took)), "from click to list");
     list.rewind();
     const first = view.items[0];
-    const spoken = first ? ` First: ${first.product.title}, ${first.because}.` : "";
+    const spoken = first ? ` First: ${[first.product.title, first.because].filter(Boolean).join(", ")}.` : "";
     write(find("#said"), `New list after ${Math.round(took)} milliseconds: ${change?.fresh ?? 0} new, ${change?.up ?? 0} moved up.${spoken}`);
   } else if (change && known) {
     tell(view.worker_ms, "in the worker");

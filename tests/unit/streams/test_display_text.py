@@ -21,7 +21,17 @@ def test_no_event_is_named_that_speaks_against_the_item(shares: list[Share]) -> 
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("trending", "trending now"), ("older", "long"), ("bias", "popular"), ("bonus", "score adjustment")],
+    [
+        ("trending", "trending now"),
+        ("older", "long"),
+        ("bias", "popular"),
+        ("bonus", "score adjustment"),
+        ("seen-again", "you have seen everything else"),
+    ],
 )
 def test_reasons_without_an_event_have_words_too(kind: ReasonKind, words: str) -> None:
     assert words in reason_text(Reason(kind=kind, exact=True), str.upper)
+
+
+def test_a_list_without_reasons_has_no_words() -> None:
+    assert reason_text(None, str.upper) == ""

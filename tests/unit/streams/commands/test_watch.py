@@ -2,6 +2,7 @@ import io
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -61,6 +62,14 @@ def test_a_terminal_gets_a_table_unless_lines_are_asked_for(
 def test_other_reasons_have_words_too(run: Any, shop: Any, kind: str, words: str) -> None:
     put(shop, recommendation("u1", kind=kind, recents=[]))
     assert words in run("--broker", shop.address, "watch", "--from-beginning", "--limit", 1).stdout
+
+
+def test_a_list_without_reasons_has_items_alone(run: Any, shop: Any) -> None:
+    items = [RecommendedItem(item_id=item, score=0.5) for item in ("i1", "i2")]
+    put(shop, msgspec.structs.replace(recommendation("u1"), items=items, reasons="none"))
+    assert run("--broker", shop.address, "watch", "--from-beginning", "--limit", 1).stdout == (
+        "u1 bought i3, 17 ms: i1; i2\n"
+    )
 
 
 def test_json_lines_are_the_records_and_tombstones_are_told(run: Any, shop: Any) -> None:

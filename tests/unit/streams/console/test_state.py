@@ -2,6 +2,7 @@
 
 import pytest
 
+from schemas.recommendation import Reason, RecommendedItem
 from streams.console.shelves import NO_CATEGORY, stocked
 from streams.console.shoppers import Known, Shoppers
 from streams.console.taste import OTHER, taste
@@ -184,6 +185,23 @@ def test_a_list_is_told_with_titles_reasons_and_parts_that_add_up() -> None:
     ]
     assert [part.share for part in first.parts] == pytest.approx([0.75, 0.25])
     assert (second.product.title, second.because, second.parts) == ("unknown", "trending now", [])
+
+
+def test_a_list_without_reasons_is_shown_without_them() -> None:
+    shoppers = Shoppers()
+    shoppers.receive(recommendation("ann", [RecommendedItem(item_id="tea", score=1.0)]))
+    view = Views("", shelves(item("tea", "Food", "Tea")), shoppers, WEIGHTS).list_of("ann")
+    (first,) = view.items
+    assert (first.because, first.parts) == ("", [])
+    assert all(row.lately == 0 for row in view.taste)
+
+
+def test_the_rest_of_a_score_is_a_part() -> None:
+    shoppers = Shoppers()
+    reason = Reason(kind="older", exact=True, older=0.5, rest=0.25)
+    shoppers.receive(recommendation("ann", [RecommendedItem(item_id="tea", score=0.75, reason=reason)]))
+    (first,) = Views("", shelves(), shoppers, WEIGHTS).list_of("ann").items
+    assert [part.label for part in first.parts] == ["everything before", "all other parts"]
 
 
 def test_others_stay_while_they_have_a_list_and_say_what_is_common() -> None:

@@ -11,7 +11,7 @@ from encoders.ranking.ranking_io import Ranked
 from schemas.codec import encode
 from schemas.events import EVENT_TYPES
 from schemas.fields import MAX_INT64, MAX_TIME_MS
-from schemas.recommendation import Cause, Recommendation, Revision
+from schemas.recommendation import Cause, ListReasons, Recommendation, Revision
 from streams.emit.envelope_json import frames
 from streams.emit.list_json import ListEncoder, reason_codes
 from streams.state.profile_shape import ProfileShape
@@ -20,13 +20,14 @@ from tests.strategies import ids
 from tests.unit.streams.profile_model import Ev, batch_of
 
 times = st.integers(0, MAX_TIME_MS)
+TOLD: tuple[ListReasons, ...] = ("full", "largest", "none")
 drawn = st.lists(st.tuples(ids, ids, ids, st.integers(0, 2), times, times), min_size=1, max_size=6)
 
 
-@given(drawn, st.data(), st.integers(0, 1 << 40), st.integers(0, MAX_INT64 - 99), ids, times)
-@example([('"', "\\", '\\"', 0, 0, 0), ("a\n", ",", "]", 2, MAX_TIME_MS, 0)], None, 0, 0, "[1,2]", 7)
+@given(drawn, st.data(), st.integers(0, 1 << 40), st.integers(0, MAX_INT64 - 99), ids, times, st.sampled_from(TOLD))
+@example([('"', "\\", '\\"', 0, 0, 0), ("a\n", ",", "]", 2, MAX_TIME_MS, 0)], None, 0, 0, "[1,2]", 7, "full")
 def test_a_frame_is_the_message_without_its_items(
-    rows: list[Any], data: Any, term: int, first: int, version: str, emitted_ms: int
+    rows: list[Any], data: Any, term: int, first: int, version: str, emitted_ms: int, told: ListReasons
 ) -> None:
     events = batch_of([Ev(user, item, event, kind, time, 0) for user, item, event, kind, time, _ in rows])
     count = len(rows)
@@ -34,7 +35,7 @@ def test_a_frame_is_the_message_without_its_items(
     newest = np.array([row[5] for row in rows], np.int64)
     sequences = range(first, first + count)
     names = [f"{term:x}-{sequence:x}" for sequence in sequences]
-    found = frames(events, np.array(places, np.intp), names, term, sequences, newest, version, emitted_ms)
+    found = frames(events, np.array(places, np.intp), names, term, sequences, newest, version, emitted_ms, told)
     for message, place in enumerate(places):
         expected = Recommendation(
             recommendation_id=names[message],
@@ -51,6 +52,7 @@ def test_a_frame_is_the_message_without_its_items(
             event_time_ms=int(newest[message]),
             received_ms=int(events.received[place]),
             emitted_ms=emitted_ms,
+            reasons=told,
         )
         assert found.around(message, b"[]") == encode(expected)
 

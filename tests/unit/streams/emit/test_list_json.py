@@ -125,3 +125,52 @@ def test_a_part_that_is_not_there_is_no_reason(index: ItemIndex) -> None:
         [[-0.7, -0.5]], [[5, 6]], against, older_attributions=[[-0.2, 0.0]], bias_attributions=[[0.0, -0.5]]
     )
     assert [REASON_KINDS[code - 1] for code in reason_codes(ranked)[0]] == ["older", "bias"]
+
+
+def made_up(rng: np.random.Generator, users: int) -> tuple[ProfileTable, Any, Ranked]:
+    """Lists of random parts; some recents are of unknown items, some parts are zero."""
+    table, slots = table_of(rng.integers(-1, len(ITEMS), (users, HISTORY)).tolist())
+    recent = rng.standard_normal((users, 4, HISTORY)) * rng.integers(0, 2, (users, 4, HISTORY))
+    names = ("older_attributions", "bias_attributions", "adjustment_attributions")
+    parts = {name: rng.standard_normal((users, 4)) * rng.integers(0, 2, (users, 4)) for name in names}
+    scores = recent.sum(axis=2) + sum(parts.values())
+    order = np.argsort(-scores, axis=1)
+    parts = {name: np.take_along_axis(part, order, 1) for name, part in parts.items()}
+    recent = np.take_along_axis(recent, order[:, :, None], 1)
+    rows = rng.integers(0, len(ITEMS), (users, 4))
+    return table, slots, ranked_of(np.take_along_axis(scores, order, 1), rows, recent, **parts)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_largest_part_and_the_rest_add_up_to_the_score(index: ItemIndex, seed: int) -> None:
+    table, slots, ranked = made_up(np.random.default_rng(seed), 5)
+    full = [decode(list[RecommendedItem], one) for one in encoded(ListEncoder(index), table, slots, ranked)]
+    brief = [decode(list[RecommendedItem], one) for one in encoded(ListEncoder(index, "largest"), table, slots, ranked)]
+    for told, item in zip(sum(brief, []), sum(full, []), strict=True):  # noqa: RUF017
+        assert (told.item_id, told.score) == (item.item_id, item.score)
+        assert told.reason is not None
+        assert item.reason is not None
+        reason = told.reason
+        assert (reason.kind, reason.exact) == (item.reason.kind, item.reason.exact)
+        parts = [share.share for share in reason.recents] + [reason.older, reason.bonus, reason.bias]
+        assert sum(parts) + reason.rest == pytest.approx(told.score, abs=2e-6)
+        assert reason.other_recents == 0
+        assert sum(part != 0 for part in parts) <= 1
+        if reason.kind == "recent":
+            assert reason.recents == item.reason.recents[:1]
+        else:
+            assert reason.recents == []
+            name = reason.kind
+            assert getattr(reason, name) == getattr(item.reason, name) != 0
+
+
+def test_without_reasons_a_list_has_items_and_scores_only(index: ItemIndex) -> None:
+    table, slots, ranked = made_up(np.random.default_rng(1), 3)
+    for short, full in zip(
+        encoded(ListEncoder(index, "none"), table, slots, ranked),
+        encoded(ListEncoder(index), table, slots, ranked),
+        strict=True,
+    ):
+        expected = [{"item_id": item["item_id"], "score": item["score"]} for item in json.loads(full)]
+        assert json.loads(short) == expected
+        assert all(item.reason is None for item in decode(list[RecommendedItem], short))

@@ -16,7 +16,7 @@ from streams.emit.deliveries import Deliveries, DeliveryFailed, Receipt
 from streams.emit.producer import Emitter
 from streams.kafka.clients import make_producer
 from streams.kafka.topics import TopicNames
-from streams.settings import Kafka
+from streams.settings import Compression, Kafka, Settings
 
 MESSAGE = SimpleNamespace(topic=lambda: "dead-letters")
 TOO_LARGE = SimpleNamespace(str=lambda: "message too large", code=lambda: KafkaError.MSG_SIZE_TOO_LARGE)
@@ -351,3 +351,50 @@ def test_a_full_queue_is_waited_for_but_not_beyond_the_end(producer: FakeProduce
     emitter.close()
     with pytest.raises(DeliveryFailed, match="ended before Kafka took a record"):
         emitter.recommend("anna", b"list")
+
+
+class Made:
+    """Stands in for librdkafka's producer, and keeps what it was made with."""
+
+    configs: list[dict[str, object]]
+
+    def __init__(self, config: dict[str, object], **_: object) -> None:
+        self.configs.append(config)
+
+    def poll(self, _: float) -> int:
+        return 0
+
+    def flush(self, _: float) -> int:
+        return 0
+
+    def produce(self, *_: object, **__: object) -> None: ...
+
+
+@pytest.fixture
+def configs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    Made.configs = []
+    monkeypatch.setattr("streams.kafka.clients.Producer", Made)
+    return Made.configs
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_lists_and_dead_letters_have_the_compression_of_the_settings(
+    configs: list[dict[str, object]], compression: Compression
+) -> None:
+    emitter = Emitter.connect(Kafka(bootstrap_servers="b:1"), TopicNames(), compression)
+    emitter.close()
+    assert [config["compression.type"] for config in configs] == [compression]
+    assert configs[0]["compression.level"] == (1 if compression == "gzip" else -1)
+
+
+def test_rerouted_events_are_read_by_workers_alone_and_keep_lz4(configs: list[dict[str, object]]) -> None:
+    emitter = Emitter.connect(Kafka(bootstrap_servers="b:1"), TopicNames(), "gzip")
+    record = SimpleNamespace(value=b"{}", headers=(), timestamp=1, key=b"k", topic="clicks")
+    emitter._rerouted._known_until[0] = float("inf")
+    emitter.reroute([Misplaced(record, "anna", 0, Rerouted(topic="clicks", topic_id="i", partition=0, offset=7))])
+    emitter.close()
+    assert [config["compression.type"] for config in configs] == ["gzip", "lz4"]
+
+
+def test_what_every_client_reads_is_the_default() -> None:
+    assert Settings().output.compression == "none"

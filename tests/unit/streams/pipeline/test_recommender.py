@@ -9,7 +9,7 @@ import pytest
 from encoders.index.item_index import ItemIndex
 from encoders.ranking.exact_ranker import ExactRanker
 from schemas.codec import decode
-from schemas.recommendation import Recommendation
+from schemas.recommendation import REASON_KINDS, ListReasons, Recommendation
 from schemas.trending import TrendingCounts
 from streams.clock import now_ms
 from streams.features.contract import FeatureContext, RecordToWrite
@@ -41,7 +41,7 @@ CONFIG = SumsConfig(np.array([3_600.0, 86_400.0]), np.ones((3, 2), np.float32))
 class Shop:
     """A recommender and what it reads."""
 
-    def __init__(self, graph: ExactRanker) -> None:
+    def __init__(self, graph: ExactRanker, list_reasons: ListReasons = "full") -> None:
         self.sent: list[tuple[str, Recommendation]] = []
         self.written: list[RecordToWrite] = []
         self.state = State(ProfileTable(16, SHAPE, QUALITY_COLUMNS), Trending(3_600, [1.0, 0.5, 4.0], now_ms))
@@ -60,7 +60,7 @@ class Shop:
             ),
             write=self.written.extend,
         )
-        metrics = Metrics()
+        self.metrics = metrics = Metrics()
         context = FeatureContext(
             settings=Settings(), state=self.state, active=self.active, exclusions=Exclusions(), metrics=metrics
         )
@@ -73,6 +73,7 @@ class Shop:
             exclusions=Exclusions(),
             k=3,
             features=RunningFeatures({"quality": QualityObserver(context)}, metrics),
+            list_reasons=list_reasons,
         )
 
     def refresh(self, events: list[Ev], causes: dict[str, int], term: int = 7) -> dict[str, Recommendation]:
@@ -159,3 +160,56 @@ def test_preferences_that_are_noted_are_those_of_a_ranking(shop: Shop) -> None:
     shop.preference_vectors.note(slots)
     assert np.allclose(shop.table.preferences[slots], ranked, atol=1e-6)
     assert ranked.any(axis=2).all()
+
+
+def short_lists(shop: Shop, kind: str) -> float:
+    return shop.metrics.registry.get_sample_value("prefstream_short_lists_total", {"namespace": "", "kind": kind}) or 0
+
+
+def test_a_list_that_exclusions_leave_short_is_filled_up_and_says_so(shop: Shop) -> None:
+    shop.index.withdraw(ITEMS[4:])
+    sent = shop.refresh([Ev("anna", ITEMS[n], f"a{n}", 0, n, n) for n in range(4)], {"anna": 3})["anna"]
+    assert [(item.item_id, item.reason.kind) for item in sent.items if item.reason is not None] == [
+        (ITEMS[0], "seen-again"),
+        (ITEMS[1], "seen-again"),
+        (ITEMS[2], "seen-again"),
+    ]
+    for item in sent.items:
+        reason = item.reason
+        assert reason is not None
+        named = sum(share.share for share in reason.recents)
+        assert named + reason.other_recents + reason.older + reason.bias == pytest.approx(item.score, abs=2e-5)
+    slot = shop.table.slot_of["anna"]
+    assert shop.table.recommended_reasons[slot, :3].tolist() == [REASON_KINDS.index("seen-again") + 1] * 3
+    assert [short_lists(shop, kind) for kind in ("seen-again", "short", "empty")] == [1, 0, 0]
+
+
+def test_short_and_empty_lists_are_counted(shop: Shop) -> None:
+    shop.index.withdraw(ITEMS[1:])
+    shop.refresh([Ev("anna", ITEMS[0], "a", 0, 1, 0)], {"anna": 0})
+    shop.refresh([Ev("ben", ITEMS[0], "b", 2, 1, 1)], {"ben": 0})
+    assert [short_lists(shop, kind) for kind in ("seen-again", "short", "empty")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("reasons", ["full", "largest", "none"])
+def test_lists_tell_the_reasons_that_are_wanted_whatever_made_them(graph: ExactRanker, reasons: ListReasons) -> None:
+    shop = Shop(graph, reasons)
+    shop.trending.publish_seen(TrendingCounts(partition=0, time_ms=0, items=[(ITEMS[5], 9.0)]))
+    events = [Ev("anna", ITEMS[0], "a1", 0, 9_000, 0), Ev("new", "not-encoded-yet", "n1", 0, 5, 1)]
+    sent = shop.refresh(events, {"anna": 0, "new": 1})
+    for recommendation in sent.values():
+        assert recommendation.reasons == reasons
+        assert recommendation.items
+        assert {item.reason is None for item in recommendation.items} == {reasons == "none"}
+    # the row knows the kinds in any case: online quality reads them
+    assert shop.table.recommended_reasons[shop.table.slot_of["anna"], :3].all()
+
+
+def test_a_swap_of_the_encoder_keeps_the_reasons_that_are_wanted(graph: ExactRanker) -> None:
+    shop = Shop(graph, "none")
+    other = ItemIndex(DIMENSION)
+    other.put(ITEMS, np.random.default_rng(6).standard_normal((len(ITEMS), DIMENSION)).astype(np.float32))
+    shop.active.swap(LoadedEncoder(version="v2", index=other, ranker=graph, sums=CONFIG), StillFeed())
+    shop.index = other
+    sent = shop.refresh([Ev("anna", ITEMS[0], "a1", 0, 1, 0)], {"anna": 0})["anna"]
+    assert [item.reason for item in sent.items] == [None] * 3
