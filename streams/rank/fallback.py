@@ -62,6 +62,8 @@ def fill_up(
         rows, excluded = choose(table, slots[users], encoder.index, exclusions, of_causes, listed, k)
         found = (rows >= 0).any(axis=1)
         users, rows, excluded = users[found], rows[found], excluded[found]
+        if len(users) == 0:
+            continue
         filled, seen_again[users] = _rank_again(encoder, inputs.take(users), rows, excluded, k)
         for name in _LISTS:
             lists[name][users] = filled[name]
