@@ -4,17 +4,22 @@ The content type of a record chooses its decoder from ``FORMATS``; a record with
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from schemas.catalog import CatalogItem
 from schemas.errors import DecodeError, DecodeReason
 from schemas.events import EVENT_CLASSES, EVENT_TYPES, Browse, Click, Event, EventType, Purchase
 from schemas.explain import explain
 from schemas.headers import JSON_CONTENT_TYPE
+from schemas.mending import Defaults, Mended, as_bool, mend
+from schemas.times import event_time_ms
+from schemas.wire_formats import without_schema_id
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Event)
 Decoder = Callable[[bytes], Any]
 
 
@@ -80,9 +85,57 @@ def decode(struct_type: type[T], value: bytes | None, content_type: str | None =
         raise explain(struct_type, value, error) from error
 
 
-def decode_event(event_type_code: int, value: bytes | None, content_type: str | None = None) -> Event:
-    """Read the event whose type has this code: ``CLICK``, ``BROWSE`` or ``PURCHASE``."""
-    return decode(EVENT_CLASSES[event_type_code], value, content_type)
+def _no_defaults(_: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {}
+
+
+def decode_mending(
+    struct_type: type,
+    value: bytes | None,
+    content_type: str | None = None,
+    defaults: Defaults = _no_defaults,
+) -> Mended:
+    """Read one message as `decode`; an optional field that is wrong costs only itself.
+
+    The errors of such fields come with the message. ``defaults`` is given the fields of the JSON, and returns values
+    for required fields that may be absent.
+    """
+    try:
+        return Mended(decode(struct_type, value, content_type), [])
+    except DecodeError as error:
+        if value is None or error.reason == DecodeReason.UNSUPPORTED_CONTENT_TYPE:
+            raise
+    return mend(struct_type, without_schema_id(value) or value, defaults)
+
+
+def decode_catalog_item(value: bytes | None, content_type: str | None = None) -> Mended:
+    """Read a catalog item. An item that is not available needs no field but its id."""
+    return decode_mending(CatalogItem, value, content_type, _of_withdrawal)
+
+
+def _of_withdrawal(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"title": ""} if as_bool(fields.get("available")) is False else {}
+
+
+def decode_event(event_type_code: int, value: bytes | None, content_type: str | None = None) -> Mended:
+    """Read the event whose type has this code (``CLICK``, ``BROWSE`` or ``PURCHASE``), with its time in ms."""
+    return decode_input(EVENT_CLASSES[event_type_code], value, content_type)
+
+
+def decode_input(struct_type: type, value: bytes | None, content_type: str | None = None) -> Mended:
+    """Read a message that others write: events and catalog items are mended, commands must be right as they are."""
+    if issubclass(struct_type, Event):
+        event, faults = decode_mending(struct_type, value, content_type)
+        return Mended(with_time_in_ms(event), faults)
+    if struct_type is CatalogItem:
+        return decode_catalog_item(value, content_type)
+    return Mended(decode(struct_type, value, content_type), [])
+
+
+def with_time_in_ms(event: E) -> E:
+    """Return an event with its time in milliseconds; `DecodeError` if its time has no known unit."""
+    time_ms = event_time_ms(event.event_time_ms, "event_time_ms")
+    return event if time_ms == event.event_time_ms else msgspec.structs.replace(event, event_time_ms=time_ms)
 
 
 def encode(obj: Any) -> bytes:
@@ -102,7 +155,9 @@ class Line(msgspec.Struct, gc=False):
 def decode_line(line: bytes) -> Click | Browse | Purchase:
     """Read one line of an events file: the fields of an event and its ``type``, as one JSON object.
 
-    >>> decode_line(b'{"type": "click", "event_id": "e", "user_id": "u", "item_id": "i", "event_time_ms": 0}').item_id
-    'i'
+    >>> line = b'{"type": "click", "event_id": "e", "user_id": "u", "item_id": "i", "event_time_ms": 1760000000}'
+    >>> decode_line(line).event_time_ms
+    1760000000000
     """
-    return decode(EVENT_CLASSES[EVENT_TYPES.index(decode(Line, line).type)], line)
+    event: Click | Browse | Purchase = decode_event(EVENT_TYPES.index(decode(Line, line).type), line).message
+    return event

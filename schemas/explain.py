@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from schemas.errors import DecodeError, DecodeReason
+from schemas.wire_formats import format_name
 
 # msgspec's sentences end with the path of the field; anchored, because a sentence may quote the input
 _PATH = re.compile(r" - at `\$([^`]*)`$")
@@ -43,7 +44,19 @@ def explain(struct_type: type, value: bytes, error: Exception) -> DecodeError:
             f"`{path}` of the {message} is NaN or Infinity, which JSON does not have; send a number or leave it out"
         )
         return DecodeError(DecodeReason.OUT_OF_RANGE, path, detail)
-    return DecodeError(DecodeReason.MALFORMED, None, f"the {message} is not valid JSON in UTF-8: {error}")
+    format_ = format_name(value)
+    found = f"it looks like {format_}; send JSON in UTF-8" if format_ else str(error)
+    return DecodeError(DecodeReason.MALFORMED, None, f"the {message} is not valid JSON in UTF-8: {found}")
+
+
+def explain_field(struct_type: type, field: str, error: msgspec.ValidationError) -> DecodeError:
+    """Turn ``error``, raised while a field was converted, into a ``DecodeError`` about the field of the message."""
+    sentence = str(error)
+    if _PATH.search(sentence):
+        sentence = sentence.replace(" - at `$", f" - at `$.{field}")
+    else:
+        sentence = f"{sentence} - at `$.{field}`"
+    return _of_validation(struct_type, sentence)
 
 
 def _of_validation(struct_type: type, sentence: str) -> DecodeError:

@@ -28,7 +28,19 @@ UserId = Annotated[Id, Meta(description="The user; also the key of the record.")
 ItemId = Annotated[Id, Meta(description="The item, as in the catalog.")]
 EncoderVersion = Annotated[Id, Meta(description="Version of the encoder whose vector space this belongs to.")]
 TimeMs = Annotated[int, Meta(ge=0, le=MAX_TIME_MS)]
-EventTimeMs = Annotated[TimeMs, Meta(description="When the event happened, in milliseconds since 1970-01-01 UTC.")]
+IS_TIME = "is_time"
+"""Marks a field whose unit is recognised by its value; see `schemas.times`."""
+EventTimeMs = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=MAX_INT64,
+        description="When the event happened: milliseconds since 1970-01-01 UTC. Seconds, microseconds, nanoseconds "
+        "and text in ISO 8601, with or without a zone, are recognised too.",
+        extra={IS_TIME: True},
+        extra_json_schema={"type": ["number", "string"]},
+    ),
+]
 Partition = Annotated[int, Meta(ge=0, le=MAX_INT32)]
 Offset = Annotated[int, Meta(ge=0, le=MAX_INT64)]
 Price = Annotated[float, Meta(ge=0, le=1e12)]

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct, field
 
 from schemas.events import EventType
-from schemas.fields import MAX_INT64, EncoderVersion, EventId, EventTimeMs, Id, ItemId, Score, TimeMs, UserId
+from schemas.fields import MAX_INT64, EncoderVersion, EventId, Id, ItemId, Score, TimeMs, UserId
 
 ReasonKind = Literal["recent", "older", "trending", "bonus", "bias", "seen-again"]
 
@@ -34,7 +34,7 @@ class Cause(Struct, kw_only=True, frozen=True, gc=False):
     event_id: EventId
     event_type: EventTypeField
     item_id: ItemId
-    event_time_ms: EventTimeMs
+    event_time_ms: Annotated[TimeMs, Meta(description="When the event happened, in milliseconds since 1970-01-01 UTC.")]
 
 
 class Share(Struct, kw_only=True, frozen=True, gc=False):

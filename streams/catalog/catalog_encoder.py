@@ -20,12 +20,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from encoders.items.item_encoder import ItemEncoder
 from schemas.catalog import CatalogItem, ItemVector
-from schemas.codec import decode, encode
+from schemas.codec import decode_catalog_item, encode
 from schemas.errors import DecodeError, DecodeReason
 from schemas.headers import content_type
 from streams.decode.dead_letter import Refused, dead_letter
 from streams.emit.producer import Emitter
 from streams.kafka.unread import unread
+from streams.monitoring.bad_input import BadInput
 from streams.monitoring.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -83,6 +84,7 @@ class CatalogEncoder:
     ) -> None:
         """``catalog_id`` is Kafka's id of the catalog topic; ``fail`` is called in the thread, which then ends."""
         self._encoder, self._emitter, self._metrics = encoder, emitter, metrics
+        self._bad_input = BadInput(metrics)
         self._make_consumer, self._fail = make_consumer, fail
         self._catalog, self._catalog_id, self._topic = catalog, catalog_id, vectors_topic
         self._stopping = threading.Event()
@@ -176,13 +178,15 @@ class CatalogEncoder:
                 removed += 1
                 continue
             try:
-                item = decode(CatalogItem, record.value, content_type(record.headers))
+                item, faults = decode_catalog_item(record.value, content_type(record.headers))
                 _check_key(record.key, item.item_id)
+                for fault in faults:
+                    self._bad_input.fault(record, fault.reason, fault.field, fault.detail)
                 items.append(item)
                 records.append(record)
             except DecodeError as error:
                 self._emitter.refuse([Refused(record, dead_letter(record, error))])
-                self._metrics.dead_letter(record.topic, str(error.reason))
+                self._bad_input.refused(record, error.reason, error.field, error.detail)
         with self._metrics.stage("encode_items"):
             vectors, known, biases = self._encoder.encode_with_bias(items)
         version = self._encoder.encoder.manifest.version

@@ -10,7 +10,7 @@ import numpy as np
 
 from schemas import rerouted
 from schemas.catalog import CatalogItem
-from schemas.codec import decode
+from schemas.codec import decode_input
 from schemas.command import ProfileCommand
 from schemas.dead_letter import DeadLetter, original_headers
 from schemas.errors import DecodeError
@@ -195,7 +195,7 @@ def _origin(headers: Sequence[tuple[str, bytes | None]]) -> str:
 def _checked_key(
     message_type: type[Any], value: bytes | None, headers: Headers, now_ms: int, max_future_ms: int
 ) -> bytes:
-    message = decode(message_type, value, content_type(headers))
+    message = decode_input(message_type, value, content_type(headers)).message
     if isinstance(message, CatalogItem):
         return message.item_id.encode()
     if isinstance(message, Event):

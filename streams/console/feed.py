@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from schemas.catalog import CatalogItem
-from schemas.codec import decode, encode
+from schemas.codec import decode_input, encode
 from schemas.errors import DecodeError
 from schemas.events import Browse, Click, Event, Purchase
 from schemas.headers import content_type
@@ -169,7 +169,7 @@ def _key(message: Any) -> str:
 
 def _decoded(struct_type: type[Any], message: Any) -> Any:
     try:
-        return decode(struct_type, message.value(), content_type(message.headers()))
+        return decode_input(struct_type, message.value(), content_type(message.headers())).message
     except DecodeError as error:
         log.debug("record skipped", topic=message.topic(), offset=message.offset(), problem=str(error))
         return None

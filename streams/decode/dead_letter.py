@@ -1,4 +1,4 @@
-"""Records that can't be used, and their dead letters."""
+"""Records that can't be used and their dead letters, and records that are used without some of their fields."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,14 @@ class Refused:
 
     record: Any
     letter: DeadLetter
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A record that is used without one of its fields, and the error of the field."""
+
+    record: Any
+    error: DecodeError
 
 
 def dead_letter(record: Any, error: DecodeError) -> DeadLetter:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from schemas.codec import Decoder as ReadEvent
 from schemas.codec import decode, decode_event, decoder
 from schemas.command import ProfileCommand
 from schemas.dead_letter import NO_TIMESTAMP_MS
@@ -14,8 +15,9 @@ from schemas.events import EVENT_CLASSES, EVENT_TYPES
 from schemas.headers import content_type
 from schemas.ids import id_hash, id_hashes, line_identities
 from schemas.rerouted import Rerouted
+from schemas.times import NO_TIME, times_ms
 from streams.arrays import Int64Array, IntpArray
-from streams.decode.dead_letter import Refused, dead_letter
+from streams.decode.dead_letter import Fault, Refused, dead_letter
 from streams.decode.event_batch import CommandBatch, EventBatch
 from streams.decode.event_times import wrong_times
 from streams.decode.order_lines import spread_orders
@@ -25,6 +27,8 @@ from streams.fetch.record_batch import RecordBatch
 from streams.kafka.log_id import LogId
 from streams.kafka.topics import COMMANDS, EVENT_TOPICS, LARGEST_INPUT_BYTES, REROUTED, TopicNames
 
+_UNREADABLE = (ValueError, RecursionError, TypeError)
+"""Errors of msgspec for a value that is no such message; TypeError for a record without a value."""
 TopicIdOf = Callable[[str], str]
 """Returns the id of a topic, given its full name."""
 
@@ -53,6 +57,8 @@ class Decoded:
     command_batch: list[int] = field(default_factory=list)
     """The same for each command."""
     refused: list[Refused] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    """Fields that are wrong, of records that are used without them."""
     misplaced: list[Misplaced] = field(default_factory=list)
 
 
@@ -70,18 +76,24 @@ class _Columns:
     """For the index of each record that has one, the Kafka timestamp of the record that was rerouted; it counts instead
     of the record's own."""
     written: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
-    """When the events were first written to Kafka, UTC ms, below 0 = unknown; empty until `note_written` is called."""
+    """When the events were first written to Kafka, UTC ms, below 0 = unknown; empty until `note_times` is called."""
+    times: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
+    """The events' times, UTC ms, below 0 = no time of any unit; empty until `note_times` is called."""
 
-    def note_written(self) -> None:
-        """Fill ``written``, once all records are there."""
-        times = [record.timestamp for record in self.records]
+    def note_times(self) -> None:
+        """Fill ``written`` and, for events, ``times``, once all records are there. The values tell their units."""
+        written = [record.timestamp for record in self.records]
         for index, time_ms in self.origin_times.items():
-            times[index] = time_ms
-        self.written = np.array([-1 if time is None else time for time in times] if None in times else times, np.int64)
+            written[index] = time_ms
+        known = [NO_TIME if time is None else time for time in written] if None in written else written
+        self.written = times_ms(np.array(known, np.int64))
+        if self.types and self.types[0] >= 0:
+            self.times = times_ms(np.array([value.event_time_ms for value in self.values], np.int64))
 
     def keep(self, indices: IntpArray) -> None:
         """Keep the records at these indices and drop the others."""
         self.written = self.written[indices]
+        self.times = self.times[indices]
         chosen = indices.tolist()
         for name in ("values", "types", "records", "batch", "source", "offsets"):
             column = getattr(self, name)
@@ -121,10 +133,10 @@ class Decoder:
         events, commands = _Columns(), _Columns()
         sources: dict[LogId, int] = {}
         for index, batch in enumerate(batches):
-            if not self._read_all(index, batch, events, sources):
-                self._read_each(index, batch, events, commands, sources, decoded.refused)
+            if not self._read_all(index, batch, events, sources, decoded):
+                self._read_each(index, batch, events, commands, sources, decoded)
         for columns in (events, commands):
-            columns.note_written()
+            columns.note_times()
         self._refuse_wrong_times(events, decoded.refused)
         logs = list(sources)
         for columns in (events, commands):
@@ -152,18 +164,24 @@ class Decoder:
             decoded.command_batch = commands.batch
         return decoded
 
-    def _read_all(self, index: int, batch: RecordBatch, columns: _Columns, sources: dict[LogId, int]) -> bool:
+    def _read_all(
+        self, index: int, batch: RecordBatch, columns: _Columns, sources: dict[LogId, int], decoded: Decoded
+    ) -> bool:
         """Decode a batch of events in one go; return False, and add nothing, if they must be decoded one by one."""
         # a third of the cost of decoding one by one
         kind, records = self._types.get(batch.topic), batch.records
         types = {content_type(record.headers) if record.headers else None for record in records}
         if kind is None or len(types) > 1:
             return False
+        type_ = types.pop()
         try:
-            read = decoder(EVENT_CLASSES[kind], types.pop())
-            values = [read(record.value) for record in records]  # type: ignore[arg-type]  # None: a TypeError
-        except (DecodeError, ValueError, RecursionError, TypeError):
+            read = decoder(EVENT_CLASSES[kind], type_)
+        except DecodeError:
             return False
+        try:
+            values = [read(record.value) for record in records]  # type: ignore[arg-type]  # None: a TypeError
+        except _UNREADABLE:
+            values, records = _read_and_mend(read, kind, type_, records, decoded)
         columns.values += values
         columns.types += [kind] * len(values)
         columns.records += records
@@ -179,9 +197,9 @@ class Decoder:
         events: _Columns,
         commands: _Columns,
         sources: dict[LogId, int],
-        refused: list[Refused],
+        decoded: Decoded,
     ) -> None:
-        """Decode a batch record by record; broken records are added to ``refused``."""
+        """Decode a batch record by record; broken records and broken fields are added to ``decoded``."""
         own = self._own(batch)
         for record in batch.records:
             try:
@@ -193,10 +211,11 @@ class Decoder:
                     target, kind = commands, -1
                 else:
                     kind = self._kind(source.topic)
-                    value = decode_event(kind, record.value, content_type(record.headers))
+                    value, faults = decode_event(kind, record.value, content_type(record.headers))
+                    decoded.faults += [Fault(record, fault) for fault in faults]
                     target = events
             except DecodeError as error:
-                refused.append(Refused(record, dead_letter(record, error)))
+                decoded.refused.append(Refused(record, dead_letter(record, error)))
                 continue
             if origin_time is not None:
                 target.origin_times[len(target.records)] = origin_time
@@ -213,12 +232,11 @@ class Decoder:
     def _refuse_wrong_times(self, columns: _Columns, refused: list[Refused]) -> None:
         if not columns.values:
             return
-        times = np.array([value.event_time_ms for value in columns.values], np.int64)
-        wrong = wrong_times(times, columns.written, self._max_future_ms)
+        wrong = wrong_times(columns.times, columns.written, self._max_future_ms)
         if wrong:
             records = columns.records
             refused += [Refused(records[index], dead_letter(records[index], error)) for index, error in wrong.items()]
-            columns.keep(np.setdiff1d(np.arange(len(times)), list(wrong)))
+            columns.keep(np.setdiff1d(np.arange(len(columns.times)), list(wrong)))
 
     def _kind(self, topic: str) -> int:
         kind = self._types.get(topic)
@@ -278,6 +296,26 @@ class Decoder:
         return DecodeError(DecodeReason.TOO_LARGE, None, detail)
 
 
+def _read_and_mend(
+    read: ReadEvent, kind: int, type_: str | None, records: Sequence[Any], decoded: Decoded
+) -> tuple[list[Any], list[Any]]:
+    """Read records of events, and mend those that can't be read as they are; return the events and their records."""
+    values, kept = [], []
+    for record in records:
+        try:
+            value = read(record.value)
+        except _UNREADABLE:
+            try:
+                value, faults = decode_event(kind, record.value, type_)
+            except DecodeError as error:
+                decoded.refused.append(Refused(record, dead_letter(record, error)))
+                continue
+            decoded.faults += [Fault(record, fault) for fault in faults]
+        values.append(value)
+        kept.append(record)
+    return values, kept
+
+
 def _event_batch(
     columns: _Columns, logs: list[LogId], batches: Sequence[RecordBatch], batch_of: IntpArray
 ) -> EventBatch:
@@ -296,7 +334,7 @@ def _event_batch(
         record_ids=identities,
         continues=np.zeros(len(events), np.bool_),
         types=types,
-        times=np.array([event.event_time_ms for event in events], np.int64),
+        times=columns.times,
         written=np.maximum(columns.written, 0),
         received=np.array([batch.received_ms for batch in batches], np.int64)[batch_of],
         sources=logs,

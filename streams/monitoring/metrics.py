@@ -63,6 +63,13 @@ class Metrics:
         self._events = children(events)
         self._rerouted = counter("rerouted", "Records rerouted to their user's partition.", "topic")
         self._dead = counter("dead_letters", "Records refused as dead letters, by reason.", "topic", "reason")
+        self._faults = counter(
+            "field_faults",
+            "Optional fields that were left out, or cut, because they are wrong.",
+            "topic",
+            "field",
+            "reason",
+        )
         self._batch = children(histogram("batch_records", "Records in a batch.", _SIZES, "topic"))
         self._stage = children(histogram("stage_seconds", "Seconds a batch spends in a stage.", _FAST, "stage"))
         self._latency = BatchHistogram(
@@ -128,6 +135,10 @@ class Metrics:
     def dead_letter(self, topic: str, reason: str) -> None:
         """Count a record that was refused."""
         self._dead.labels(self._namespace, topic, reason).inc()
+
+    def field_fault(self, topic: str, field: str, reason: str) -> None:
+        """Count a record that is used without one of its fields; ``field`` is a field of the message."""
+        self._faults.labels(self._namespace, topic, field, reason).inc()
 
     def batch(self, topic: str, records: int) -> None:
         """Note the size of a batch."""

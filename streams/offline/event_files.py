@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from schemas.catalog import CatalogItem
-from schemas.codec import decode, decode_line
+from schemas.codec import decode_catalog_item, decode_line
 from schemas.errors import DecodeError, DecodeReason
 from schemas.events import Browse, Click, Event, Purchase
 from schemas.explain import explain
+from schemas.times import event_time_ms
 from streams.errors import PrefstreamError
 
 LONGEST_LINE_BYTES = 1 << 20
@@ -29,10 +30,6 @@ _TAOBAO_HEADER = (b"user", b"item", b"categ", b"behav", b"time")
 
 ReadEvent = Callable[[int, bytes], Event]
 Line = tuple[int, bytes | None]
-
-
-# no shop has events of January and February 1970, as milliseconds in this range say; as seconds: of 2000 to 2100
-_SECONDS = range(946_684_800, 4_102_444_800)
 
 
 class EventFileError(PrefstreamError):
@@ -98,16 +95,6 @@ def is_gzip(path: Path) -> bool:
         return file.read(len(_GZIP)) == _GZIP
 
 
-def looks_like_seconds(time_ms: int) -> bool:
-    """Tell whether a time in milliseconds is most likely a time in seconds: between the years 2000 and 2100."""
-    return time_ms in _SECONDS
-
-
-def in_seconds(field: str) -> str:
-    """Say of a time that looks like seconds what to do; without the time, so that many such lines have one reason."""
-    return f"`{field}` looks like seconds since 1970, not milliseconds: multiply it by 1000"
-
-
 def read_events(lines: LineFile) -> Iterator[tuple[int, Event | DecodeError]]:
     """Yield each line's number, and its event or the reason why it is none; empty lines are skipped.
 
@@ -133,7 +120,7 @@ def read_items(lines: LineFile) -> Iterator[tuple[int, CatalogItem | DecodeError
         )
     for number, line in lines:
         try:
-            yield number, decode(CatalogItem, _whole(line))
+            yield number, decode_catalog_item(_whole(line)).message
         except DecodeError as error:
             yield number, error
 
@@ -160,10 +147,7 @@ def _reader(lines: LineFile) -> ReadEvent:
 
 
 def _read_json(_: int, line: bytes) -> Event:
-    event = decode_line(line)
-    if looks_like_seconds(event.event_time_ms):
-        raise DecodeError(DecodeReason.OUT_OF_RANGE, "event_time_ms", in_seconds("event_time_ms"))
-    return event
+    return decode_line(line)
 
 
 def _shown(lines: LineFile) -> str:
@@ -202,19 +186,16 @@ def _taobao_reader(lines: LineFile) -> ReadEvent:
         if len(columns) != 5:
             detail = f"the line has {len(columns)} columns, expected 5: user, item, category, behaviour, unix seconds"
             raise DecodeError(DecodeReason.MALFORMED, None, detail)
-        user, item, _, behaviour, seconds = columns
+        user, item, _, behaviour, time = columns
         kind = _TAOBAO.get(behaviour)
         if kind is None:
             detail = f"the behaviour is {_text(behaviour)!r}, expected pv, cart, fav or buy"
             raise DecodeError(DecodeReason.OUT_OF_RANGE, "behaviour", detail)
-        if not seconds.isdigit() or len(seconds) > 12:
-            detail = f"the time is {_text(seconds)!r}, expected unix seconds"
-            raise DecodeError(DecodeReason.WRONG_TYPE, "time", detail)
         fields = {
             "event_id": f"{name}:{number}",
             "user_id": _text(user),
             "item_id": _text(item),
-            "event_time_ms": int(seconds) * 1000,
+            "event_time_ms": event_time_ms(_text(time), "time"),
         }
         try:
             return msgspec.convert(fields, kind)

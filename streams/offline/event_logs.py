@@ -8,7 +8,6 @@ import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,13 @@ import numpy as np
 
 from schemas.errors import DecodeError
 from schemas.events import EVENT_CLASSES, EVENT_TYPES, items_of
+from schemas.times import EXPECTED, time_ms
 from streams.offline.event_files import (
     EventFileError,
     LineFile,
     has_format,
-    in_seconds,
     is_gzip,
     is_taobao_header,
-    looks_like_seconds,
     read_events,
 )
 from streams.offline.questions import History, Questions
@@ -32,7 +30,7 @@ from streams.offline.skipped_lines import SkippedLines
 _USER = ("user_id", "session_id", "user", "session")
 _ITEM = ("item_id", "item")
 _TYPE = ("type", "event_type", "event")
-_TIME = ("event_time_ms", "event_time")
+_TIME = ("event_time_ms", "event_time", "timestamp", "time", "unix_time")
 _CODES = {cls: code for code, cls in enumerate(EVENT_CLASSES)}
 _TYPE_CODES: dict[str, int] = {kind: code for code, kind in enumerate(EVENT_TYPES)}
 
@@ -50,9 +48,10 @@ def read_log(path: Path) -> EventLog:
     """Read a file of events. Each line of an order is an event.
 
     A table (CSV with a header, or Parquet) has the columns ``user_id`` (or ``session_id``) and ``item_id``. It may have
-    the column ``type`` (click, browse or purchase); without it every event is a click. It may have ``event_time_ms``,
-    or ``event_time`` as a timestamp (Parquet) or in ISO 8601 (UTC, if it names no zone). Without times the rows must be
-    in the order of time. A file may be gzip, except for Parquet. Times that look like seconds are refused.
+    the column ``type`` (click, browse or purchase); without it every event is a click. It may have a time:
+    ``event_time_ms``, ``event_time``, ``timestamp``, ``time`` or ``unix_time``, of any unit or in ISO 8601 (UTC, if it
+    names no zone), or as a timestamp of Parquet. Without times the rows must be in the order of time. A file may be
+    gzip, except for Parquet.
 
     Raises
     ------
@@ -188,23 +187,13 @@ def _table_row(values: dict[str, Any], names: dict[str, str | None]) -> Row | st
         return str(user), str(item), kind, None
     time = values[names["time"]]
     try:
-        time_ms = _time_ms(time)
-    except (TypeError, ValueError):
-        return f"`{names['time']}` is {_quoted(time)}, expected milliseconds since 1970 or a time in ISO 8601"
-    if looks_like_seconds(time_ms):
-        return in_seconds(names["time"])
-    return str(user), str(item), kind, time_ms
+        return str(user), str(item), kind, time_ms(time)
+    except (ValueError, OverflowError):
+        return f"`{names['time']}` is {_quoted(time)}, expected {EXPECTED}"
 
 
 def _quoted(value: Any) -> str:
     return "empty" if value in (None, "") else f'"{str(value)[:40]}"'
-
-
-def _time_ms(value: Any) -> int:
-    if not isinstance(value, str) or value.strip().isdigit():
-        return int(value)
-    time = datetime.fromisoformat(value.strip())
-    return round(1000 * (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
 
 
 def questions(log: Sequence[History], limit: int, seed: int = 0) -> Questions:

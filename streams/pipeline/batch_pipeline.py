@@ -18,6 +18,7 @@ from streams.emit.producer import Emitter
 from streams.features.contract import AppliedEvents
 from streams.features.running import RunningFeatures
 from streams.fetch.record_batch import RecordBatch
+from streams.monitoring.bad_input import BadInput
 from streams.monitoring.metrics import Metrics
 from streams.pipeline.profile_loader import ProfileLoader
 from streams.pipeline.recommender import Recommender
@@ -77,6 +78,7 @@ class BatchPipeline:
         self._emitter, self._checkpointer = emitter, checkpointer
         self._ownership, self._gate, self._metrics = ownership, gate, metrics
         self._features, self._excluded_ms = features, excluded_ms
+        self._bad_input = BadInput(metrics)
         # a micro-batch must fit into the table beside the unsaved users
         self._max_dirty = min(max_dirty_users, state.table.capacity // 2)
         self._count_every_s, self._many_records = count_every_s, many_records
@@ -160,8 +162,11 @@ class BatchPipeline:
         if decoded.refused or decoded.misplaced:
             await asyncio.to_thread(self._refuse_and_reroute, decoded)
         for refused in decoded.refused:
-            self._metrics.dead_letter(refused.record.topic, refused.letter.reason)
+            letter = refused.letter
+            self._bad_input.refused(refused.record, letter.reason, letter.field, letter.detail)
             self._metrics.events(refused.record.topic, "dead")
+        for fault in decoded.faults:
+            self._bad_input.fault(fault.record, fault.error.reason, fault.error.field, fault.error.detail)
         for topic, count in Counter(misplaced.record.topic for misplaced in decoded.misplaced).items():
             self._metrics.events(topic, "rerouted", count)
             self._metrics.rerouted(topic, count)
