@@ -37,7 +37,8 @@ class _Field(NamedTuple):
     name: str
     annotation: Any
     kind: inspect.Type
-    required: bool
+    essential: bool
+    """Whether the message can't be used without it: a required field, or the lines of an order."""
 
 
 def mend(struct_type: type, value: bytes, defaults: Defaults) -> Mended:
@@ -79,15 +80,15 @@ def _struct(struct_type: type[T], data: dict[str, Any], faults: list[DecodeError
     fields = {}
     for field in _fields(struct_type):  # type: ignore[arg-type]  # mypy: a generic type is not Hashable
         value = data.get(field.name)
-        if value is None and (field.name not in data or not field.required):
+        if value is None:
             continue
         name = f"{path}{field.name}"
         try:
             mended = _value(field.kind, value, name, faults)
             if not isinstance(mended, msgspec.Struct):
-                _check(struct_type, field, mended)
+                _check(struct_type, field, mended, name)
         except DecodeError as error:
-            if field.required:
+            if field.essential:
                 raise
             faults.append(error)
         else:
@@ -96,7 +97,8 @@ def _struct(struct_type: type[T], data: dict[str, Any], faults: list[DecodeError
         return msgspec.convert(fields, struct_type)
     except msgspec.ValidationError as error:
         missing = explain(struct_type, b"", error)
-        # a purchase needs `item_id` or `items`: the error of the one that is there says more than its absence
+        missing = DecodeError(missing.reason, f"{path}{missing.field or ''}" or None, missing.detail)
+        # a purchase may lack `item_id` if it has `items`: without both, the error of the one says more than its absence
         raise next((fault for fault in faults if fault.field == missing.field), missing) from None
 
 
@@ -105,14 +107,25 @@ def _fields(struct_type: type) -> list[_Field]:
     (info,) = inspect.multi_type_info([struct_type])
     assert isinstance(info, inspect.StructType)
     annotations = {field.name: field.type for field in msgspec.structs.fields(struct_type)}
-    return [_Field(field.encode_name, annotations[field.name], field.type, field.required) for field in info.fields]
+    return [
+        _Field(field.encode_name, annotations[field.name], field.type, field.required or _is_lines(field.type))
+        for field in info.fields
+    ]
 
 
-def _check(struct_type: type, field: _Field, value: Any) -> None:
+def _is_lines(kind: inspect.Type) -> bool:
+    if isinstance(kind, inspect.Metadata):
+        return _is_lines(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        return any(map(_is_lines, kind.types))
+    return isinstance(kind, inspect.ListType) and isinstance(kind.item_type, inspect.StructType)
+
+
+def _check(struct_type: type, field: _Field, value: Any, name: str) -> None:
     try:
         msgspec.convert(value, field.annotation)
     except msgspec.ValidationError as error:
-        raise explain_field(struct_type, field.name, error) from None
+        raise explain_field(struct_type, name, error) from None
 
 
 def _validation_error(value: Any, annotation: Any) -> Exception:
@@ -206,7 +219,9 @@ def _list(kind: inspect.ListType, value: Any, name: str, faults: list[DecodeErro
             entries.append(_entry(item, entry, f"{name}[{index}]", faults))
         except DecodeError as error:
             faults.append(error)
-    return _cut(entries, kind.max_length, name, faults) if entries or not value else value
+    if isinstance(item, inspect.StructType):
+        return entries  # a part of an order is another order: too many lines refuse it
+    return _cut(entries, kind.max_length, name, faults)
 
 
 def _dict(kind: inspect.DictType, value: Any, name: str, faults: list[DecodeError]) -> Any:

@@ -86,8 +86,12 @@ def event_time_ms(value: Any, field: str) -> int:
     try:
         return time_ms(value)
     except (ValueError, OverflowError):
-        shown = "empty" if value in (None, "") else repr(value)[:60]
-        raise DecodeError(DecodeReason.OUT_OF_RANGE, field, f"`{field}` is {shown}, expected {EXPECTED}") from None
+        raise no_time(field) from None
+
+
+def no_time(field: str) -> DecodeError:
+    """Return the error of a field that is no time; without the value, so that many such lines have one reason."""
+    return DecodeError(DecodeReason.OUT_OF_RANGE, field, f"`{field}` is no time; expected {EXPECTED}")
 
 
 def _number(text: str) -> int | float | datetime:

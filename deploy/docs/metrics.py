@@ -132,6 +132,7 @@ UNITS: Final = {
     "store_errors": "calls",
     "broker_errors": "errors",
     "waits": "waits",
+    "field_faults": "fields",
     "recommendations": "lists",
     "short_lists": "lists",
     "index_items": "items",

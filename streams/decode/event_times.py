@@ -3,7 +3,7 @@
 import numpy as np
 
 from schemas.errors import DecodeError, DecodeReason
-from schemas.times import EXPECTED, NO_TIME
+from schemas.times import NO_TIME, no_time
 from streams.arrays import Int64Array
 
 
@@ -28,8 +28,7 @@ def wrong_times(times_ms: Int64Array, written_ms: Int64Array, max_future_ms: int
     errors = {}
     for index in np.flatnonzero(wrong).tolist():
         if unknown[index]:
-            detail = f"`event_time_ms` is too small, expected {EXPECTED}"
-            errors[index] = DecodeError(DecodeReason.OUT_OF_RANGE, "event_time_ms", detail)
+            errors[index] = no_time("event_time_ms")
             continue
         detail = (
             f"event_time_ms {times_ms[index]} is {(times_ms[index] - written_ms[index]) / 1000:.0f} s after the "

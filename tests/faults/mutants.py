@@ -307,7 +307,7 @@ MUTANTS = (
     Mutant(
         "judged-by-the-time-of-the-copy",
         "tests/unit/streams/decode/test_decoder.py",
-        (("streams/decode/decoder.py", "            times[index] = time_ms\n", "            pass\n"),),
+        (("streams/decode/decoder.py", "            written[index] = time_ms\n", "            pass\n"),),
     ),
     Mutant(
         "tombstone-sent-once",

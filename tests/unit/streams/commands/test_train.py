@@ -128,12 +128,12 @@ def test_a_quantised_encoder_says_what_it_loses(run: Any, tmp_path: Path) -> Non
 def test_tables_with_and_without_times_are_logs(tmp_path: Path) -> None:
     timed = tmp_path / "timed.csv"
     timed.write_text(
-        "user_id,item_id,type,event_time_ms\nu1,b,purchase,2000\nu1,a,click,1000\nu2,c,click,500\nu2,,click,9\nu2,d,view,1\n"
+        "user_id,item_id,type,event_time_ms\nu1,b,purchase,1000000002\nu1,a,click,1000000001\nu2,c,click,1000000000\nu2,,click,9\nu2,d,view,1\n"
     )
     log = read_log(timed)
     assert [(h.items, h.types, h.times_ms) for h in log.histories] == [
-        (["c"], [0], [500]),
-        (["a", "b"], [0, 2], [1000, 2000]),
+        (["c"], [0], [10**12]),
+        (["a", "b"], [0, 2], [10**12 + 1_000, 10**12 + 2_000]),
     ]
     assert log.skipped.count == 2
     plain = tmp_path / "plain.csv"

@@ -31,6 +31,10 @@ NAMES = TopicNames()
 # a window that no repeat falls out of, however the topics are read in turns
 SHAPE = ProfileShape(history=3, dimension=DIMENSION, half_lives=2, duplicate_window=500, purchases=2, pending=1_000)
 PARTITIONS = 2
+START_MS = 1_700_000_000_000
+"""Kafka's time of the first record."""
+BASE_MS = START_MS - 1_000_000
+"""The time of an event of time 0."""
 ENCODER = "v1"
 EVENT_TOPICS = ("clicks", "browses", "purchases")
 ITEMS = ("red", "green", "blue", "grey")
@@ -81,7 +85,7 @@ class World:
                 topic=tp.topic,
                 partition=tp.partition,
                 offset=offset,
-                timestamp=1_700_000_000_000 + sum(map(len, self.logs.values())),  # no two at once
+                timestamp=START_MS + sum(map(len, self.logs.values())),  # no two at once
                 timestamp_type=0,
                 key=None,
                 value=value,
@@ -103,7 +107,7 @@ class World:
         items: Any = (
             {"items": [OrderLine(item_id=item) for item in lines]} if lines else {"item_id": ITEMS[time_ms % 4]}
         )
-        event = EVENT_CLASSES[kind](event_id=name, user_id=user, event_time_ms=time_ms, **items)
+        event = EVENT_CLASSES[kind](event_id=name, user_id=user, event_time_ms=BASE_MS + time_ms, **items)
         right = right_partition(user)
         partition = (right + 1) % PARTITIONS if misplaced else right
         self.append(TP(EVENT_TOPICS[kind], partition), msgspec.json.encode(event))

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from schemas.errors import DecodeError
+from schemas.times import EXPECTED
 from streams.offline.event_files import EventFileError, LineFile, read_events
 from streams.offline.event_logs import read_log
 from streams.offline.skipped_lines import SkippedLines
@@ -17,11 +17,8 @@ def test_events_of_a_pipe_are_all_read(tmp_path: Path) -> None:
     """Regression: the look for a header line took what the pipe held, and the rest was read as if it were all."""
     pipe = tmp_path / "events"
     os.mkfifo(pipe)
-    lines = [
-        msgspec.json.encode({"type": "click", "event_id": f"e{n}", "user_id": "u", "item_id": "i", "event_time_ms": n})
-        for n in range(3_000)
-    ]
-    writing = threading.Thread(target=pipe.write_bytes, args=(b"\n".join(lines),))
+    lines = [json_line(n, 10**12 + n).encode() for n in range(3_000)]
+    writing = threading.Thread(target=pipe.write_bytes, args=(b"".join(lines),))
     writing.start()
     log = read_log(pipe)
     writing.join()
@@ -45,31 +42,27 @@ def json_line(number: int, time_ms: int, kind: str = "click") -> str:
     return msgspec.json.encode(fields).decode() + "\n"
 
 
-def test_times_in_seconds_are_refused_in_every_format(tmp_path: Path) -> None:
-    """Regression: training took them as milliseconds, so a year lasted nine hours."""
-    (tmp_path / "log.jsonl").write_text(json_line(1, 1_764_000_000_000) + json_line(2, 1_764_000_060))
-    (tmp_path / "log.csv").write_text("user_id,item_id,event_time_ms\nu,i,1764000000000\nu,i,1764000060\n")
+@pytest.mark.parametrize("column", ["event_time_ms", "event_time", "timestamp", "time", "unix_time"])
+def test_the_unit_of_a_time_is_recognised_in_every_format(tmp_path: Path, column: str) -> None:
+    """Regression: seconds were taken as milliseconds, and a column `timestamp` was ignored."""
+    (tmp_path / "log.jsonl").write_text(json_line(2, 1_764_000_060) + json_line(1, 1_764_000_000_000))
+    (tmp_path / "log.csv").write_text(f"user_id,item_id,{column}\nu,i,1764000060\nu,i,2025-11-24T16:00:00Z\n")
     for name in ("log.jsonl", "log.csv"):
         log = read_log(tmp_path / name)
-        assert [history.times_ms for history in log.histories] == [[1_764_000_000_000]]
-        assert log.skipped.count == 1
-        assert "`event_time_ms` looks like seconds since 1970, not milliseconds: multiply it by 1000 " in str(
-            log.skipped
-        )
-    with LineFile(tmp_path / "log.jsonl") as lines:
-        assert [isinstance(event, DecodeError) for _, event in read_events(lines)] == [False, True]
+        assert [history.times_ms for history in log.histories] == [[1_764_000_000_000, 1_764_000_060_000]]
+        assert log.skipped.count == 0
 
 
-def test_a_parquet_log_in_seconds_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", [1, 1_000, 1_000_000, 1_000_000_000, 1.0])
+def test_a_parquet_log_may_have_times_of_any_unit(tmp_path: Path, unit: float) -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs the extra `train`")
     from pyarrow import parquet
 
-    columns = {"user_id": ["u", "u"], "item_id": ["i", "i"], "event_time": [1_764_000_000, 1_764_000_001]}
+    times = [1_764_000_001 * unit, 1_764_000_000 * unit]
+    columns = {"user_id": ["u", "u"], "item_id": ["i", "i"], "event_time": times}
     parquet.write_table(pyarrow.table(columns), tmp_path / "log.parquet")
-    with pytest.raises(
-        EventFileError, match=r"2 lines skipped: 2 x `event_time` looks like seconds .*\(first: line 1\)"
-    ):
-        read_log(tmp_path / "log.parquet")
+    [history] = read_log(tmp_path / "log.parquet").histories
+    assert history.times_ms == [1_764_000_000_000, 1_764_000_001_000]
 
 
 def test_skipped_lines_are_told_by_reason(tmp_path: Path) -> None:
@@ -80,10 +73,10 @@ def test_skipped_lines_are_told_by_reason(tmp_path: Path) -> None:
     assert str(read_log(path).skipped) == (
         '4 lines skipped: 2 x `type` is "cart", expected click, browse or purchase (first: line 3); '
         "1 x `item_id` is empty (first: line 4); "
-        '1 x `event_time` is "x", expected milliseconds since 1970 or a time in ISO 8601 (first: line 5)'
+        f'1 x `event_time` is "x", expected {EXPECTED} (first: line 5)'
     )
     lines = tmp_path / "log.jsonl"
-    lines.write_text(json_line(1, 5) + json_line(2, 6, "cart"))
+    lines.write_text(json_line(1, 10**9) + json_line(2, 10**9, "cart"))
     assert "1 x out-of-range: `type` of the Line: invalid enum value 'cart'" in str(read_log(lines).skipped)
 
 
