@@ -18,6 +18,7 @@ WINDOW = 64
 _LATE_MS = 300_000
 _FAR_FUTURE_MS = 86_400_000
 _ID_BYTES = 256
+_FIRST_SECOND, _FIRST_MICROSECOND = 100_000_000, 100_000_000_000_000  # of the times that readers take: docs, Events
 
 
 class Record(NamedTuple):
@@ -152,7 +153,7 @@ def broken(rng: random.Random, now_ms: int, name: str) -> Record:
             value = json.dumps({name: good[name] for name in good if name != without}).encode()
         case 3:
             value = json.dumps(
-                good | {rng.choice(["event_id", "user_id", "item_id"]): rng.choice([7, None, []])}
+                good | {rng.choice(["event_id", "user_id", "item_id"]): rng.choice([True, None, []])}
             ).encode()
         case 4:
             value = json.dumps(good | {"event_time_ms": now_ms + _FAR_FUTURE_MS}).encode()
@@ -199,9 +200,15 @@ def surely_broken(data: bytes, now_ms: int) -> bool:
     if not isinstance(found, dict):
         return True
     ids = [found.get(name) for name in ("event_id", "user_id", "item_id")]
-    if any(not isinstance(one, str) or not one or len(one) > _ID_BYTES for one in ids):
+    # a number is an id as well
+    if any(isinstance(one, bool) or not isinstance(one, str | int | float) for one in ids):
         return True
-    time_ms = found.get("event_time_ms")
-    if isinstance(time_ms, float) and time_ms.is_integer():
+    if any(not one or len(one) > _ID_BYTES for one in ids if isinstance(one, str)):
+        return True
+    time = found.get("event_time_ms")
+    if isinstance(time, str):  # may be a date
         return False
-    return not isinstance(time_ms, int) or time_ms < 0 or time_ms > now_ms + _FAR_FUTURE_MS
+    if isinstance(time, bool) or not isinstance(time, int | float):
+        return True
+    # numbers of other sizes are seconds, micro- or nanoseconds, most of them of years that nobody can know here
+    return time < _FIRST_SECOND or now_ms + _FAR_FUTURE_MS < time < _FIRST_MICROSECOND
