@@ -25,6 +25,8 @@ DEFAULT_CONFIG = Path("prefstream.toml")
 
 Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 
+Partitioner = Literal["murmur2", "crc32", "fnv1a"]
+KeyedByUser = Literal["clicks", "browses", "purchases", "profile-commands"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -80,8 +82,12 @@ class Kafka(Section):
 
     bootstrap_servers: str = SIMULATOR
     """`host:port` of brokers, separated by commas; `simulator` runs librdkafka's protocol simulator in the worker."""
-    input_partitioner: Literal["murmur2", "crc32"] = "murmur2"
-    """How your producers choose the partition of a key: `murmur2` as Java clients do, `crc32` as librdkafka does."""
+    input_partitioner: Partitioner = "murmur2"
+    """How your producers choose the partition of a key: `murmur2` as the clients of Java and Node do, `crc32` as
+    librdkafka (Python, .NET), `fnv1a` as Sarama (Go). Users belong to the partition that it gives."""
+    partitioners: dict[KeyedByUser, Partitioner] = {}
+    """Inputs whose producers are known to hash otherwise, such as `{ clicks = "crc32" }`. Their records are rerouted,
+    and no log line or alert complains."""
     session_timeout_s: Seconds = 10.0
     """Seconds of silence after which a worker loses its partitions. A hand-over must end within them too."""
     heartbeat_interval_s: Seconds = 3.0

@@ -57,6 +57,12 @@ LABELS: Final = {
     ("dead_letters", "reason"): f"{_words(*DecodeReason)}: see [Dead letters](topics.md#dead-letters).",
     ("batch_records", "topic"): _TOPIC,
     ("stage_seconds", "stage"): "{stages}, and a stage for each feature: {features}.",
+    ("misplaced", "topic"): _TOPIC,
+    (
+        "misplaced",
+        "cause",
+    ): "`no-key`, `form-of-key` (the user's id in quotes or in another form), `other-key`, `partitioner` (the key is "
+    "right, and hashed otherwise).",
     ("field_faults", "topic"): "The inputs and the catalog.",
     ("field_faults", "field"): "Field of the message, such as `price`.",
     ("field_faults", "reason"): "As those of dead letters.",
@@ -133,6 +139,7 @@ UNITS: Final = {
     "broker_errors": "errors",
     "waits": "waits",
     "field_faults": "fields",
+    "misplaced": "records",
     "recommendations": "lists",
     "short_lists": "lists",
     "index_items": "items",

@@ -31,9 +31,9 @@ PARTITIONS = """\
 The five inputs (`clicks`, `browses`, `purchases`, `rerouted` and `profile-commands`) must have **one partition
 count**, so that all records of a user reach one worker; a worker waits while the counts differ. `prefstream topics
 grow N` grows all five in one request. Producers of the inputs choose the partition of a key as the setting
-[`kafka.input_partitioner`](settings.md#kafka) says: by `murmur2` as the Java clients do, or by `crc32` as librdkafka
-does. An event on another partition is rerouted, and still counts once. All records of an item must be on
-one partition of `catalog`; any partitioner of keys will do."""
+[`kafka.input_partitioner`](settings.md#kafka) says: by `murmur2` as the Java clients do, by `crc32` as librdkafka
+does, or by `fnv1a` as Sarama does. An event on another partition is rerouted, and still counts once. All records of
+an item must be on one partition of `catalog`; any partitioner of keys will do."""
 
 GROUPS = """\
 The workers of a namespace form one consumer group on the five inputs: `prefstream`, or `NAMESPACE.prefstream`. Each

@@ -23,6 +23,7 @@ from schemas.catalog import CatalogItem, ItemVector
 from schemas.codec import decode_catalog_item, encode
 from schemas.errors import DecodeError, DecodeReason
 from schemas.headers import content_type
+from schemas.record_keys import id_of_key
 from streams.decode.dead_letter import Refused, dead_letter
 from streams.emit.producer import Emitter
 from streams.kafka.unread import unread
@@ -173,11 +174,11 @@ class CatalogEncoder:
         records: list[CatalogRecord] = []
         removed = 0
         for record in batch:
-            if record.value is None and record.key:
-                self._emitter.item_vector(self._topic, record.key.decode("utf-8", "replace"), None)
-                removed += 1
-                continue
             try:
+                if record.value is None and record.key:
+                    self._emitter.item_vector(self._topic, id_of_key(record.key, "item_id"), None)
+                    removed += 1
+                    continue
                 item, faults = decode_catalog_item(record.value, content_type(record.headers))
                 _check_key(record.key, item.item_id)
                 for fault in faults:
@@ -212,8 +213,8 @@ class CatalogEncoder:
 
 
 def _check_key(key: bytes | None, item_id: str) -> None:
-    """Check that the key is the item's id: compaction goes by key, and a tombstone has nothing else."""
-    if key != item_id.encode():
-        shown = "no key" if key is None else f"the key {key[:80]!r}"
+    """Check that the key names the item: compaction goes by key, and a tombstone has nothing else."""
+    if not key or id_of_key(key, "item_id") != item_id:
+        shown = f"the key {key[:80]!r}" if key else "no key"
         detail = f"the record of item {item_id[:80]!r} has {shown}: the key must be the item's id"
         raise DecodeError(DecodeReason.MALFORMED, "item_id", detail)

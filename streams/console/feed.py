@@ -13,6 +13,7 @@ from schemas.errors import DecodeError
 from schemas.events import Browse, Click, Event, Purchase
 from schemas.headers import content_type
 from schemas.recommendation import Recommendation
+from schemas.record_keys import id_of_key
 from streams.console.shelves import Stocked, stocked
 from streams.errors import PrefstreamError
 from streams.kafka.clients import make_producer, make_tail_consumer
@@ -146,7 +147,10 @@ def _settle(delivered: "asyncio.Future[None]", error: Any) -> None:
 
 def read_catalog(message: Any) -> CatalogChange | None:
     """Read an item and its id; None for a record that a worker refuses too."""
-    key = _key(message)
+    try:
+        key = id_of_key(message.key() or b"", "item_id")
+    except DecodeError:
+        return None
     if message.value() is None:
         return (key, None) if key else None
     item = _decoded(CatalogItem, message)

@@ -21,11 +21,12 @@ from streams.decode.dead_letter import Fault, Refused, dead_letter
 from streams.decode.event_batch import CommandBatch, EventBatch
 from streams.decode.event_times import wrong_times
 from streams.decode.order_lines import spread_orders
-from streams.decode.partitioner import Partitioner, partitions_of
+from streams.decode.partitioner import partitions_of
 from streams.decode.rerouted_size import rerouted_bytes
 from streams.fetch.record_batch import RecordBatch
 from streams.kafka.log_id import LogId
 from streams.kafka.topics import COMMANDS, EVENT_TOPICS, LARGEST_INPUT_BYTES, REROUTED, TopicNames
+from streams.settings import Partitioner
 
 _UNREADABLE = (ValueError, RecursionError, TypeError)
 """Errors of msgspec for a value that is no such message; TypeError for a record without a value."""
@@ -120,7 +121,7 @@ class Decoder:
         max_rerouted_bytes : size of the largest record that can be rerouted
         """
         self._topic_id = topic_id
-        self._partitioner: Partitioner = partitioner
+        self._partitioner = partitioner
         self._max_future_ms = int(max_future_s * 1000)
         self._max_rerouted_bytes = max_rerouted_bytes
         self._types = {names.full(topic): EVENT_TYPES.index(kind) for topic, kind in EVENT_TOPICS.items()}

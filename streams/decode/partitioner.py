@@ -1,22 +1,23 @@
-"""Computes a user's partition, with the hash functions of the two families of Kafka producers."""
+"""Computes a user's partition, with the hash functions of Kafka's producers."""
 
 import zlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoders.compiled import compiled
+from streams.settings import Partitioner
 
-Partitioner = Literal["murmur2", "crc32"]
+PARTITIONERS: tuple[Partitioner, ...] = get_args(Partitioner)
 
 
 def partitions_of(user_ids: Sequence[str], count: int, partitioner: Partitioner) -> NDArray[np.int32]:
     """Return the partition of each user, out of ``count`` partitions.
 
-    ``murmur2`` is the default of the Java clients (and ``murmur2_random`` of librdkafka), ``crc32`` the default of
-    librdkafka (``consistent_random``).
+    ``murmur2`` is the default of the Java clients, of KafkaJS and of franz-go (and ``murmur2_random`` of librdkafka),
+    ``crc32`` the default of librdkafka (``consistent_random``), ``fnv1a`` that of Sarama.
 
     Examples
     --------
@@ -26,9 +27,25 @@ def partitions_of(user_ids: Sequence[str], count: int, partitioner: Partitioner)
     keys = [user.encode() for user in user_ids]
     if partitioner == "crc32":
         hashes = np.fromiter((zlib.crc32(key) for key in keys), np.int64, len(keys))
+    elif partitioner == "fnv1a":
+        # Sarama divides the hash as a signed number and drops the sign of the rest
+        signed = np.fromiter((_fnv1a(key) for key in keys), np.uint32, len(keys)).view(np.int32)
+        return np.abs(np.fmod(signed.astype(np.int64), count)).astype(np.int32)
     else:
         hashes = (murmur2(keys) & np.uint32(0x7FFFFFFF)).astype(np.int64)
     return (hashes % count).astype(np.int32)
+
+
+def _fnv1a(key: bytes) -> int:
+    """Hash a key by 32-bit FNV-1a.
+
+    >>> hex(_fnv1a(b"foobar"))
+    '0xbf9cf968'
+    """
+    value = 0x811C9DC5
+    for byte in key:
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value
 
 
 def murmur2(keys: Sequence[bytes]) -> NDArray[np.uint32]:

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.errors import PrefstreamError
-from streams.settings import Compression, Kafka
+from streams.settings import Compression, Kafka, Partitioner
 
 OWN_COMPRESSION: Compression = "lz4"
 """Compression of the topics that only prefstream reads: the one that costs producers the least CPU."""
@@ -17,6 +17,11 @@ OWN_COMPRESSION: Compression = "lz4"
 _RETRY_AFTER_S = 0.3
 # a higher level takes twice the time and makes lists a sixth smaller
 _LEVELS: dict[Compression, int] = {"gzip": 1}
+_LIBRDKAFKA_PARTITIONERS: dict[Partitioner, str] = {
+    "murmur2": "murmur2_random",
+    "crc32": "consistent_random",
+    "fnv1a": "fnv1a_random",
+}
 _NO_LIMIT_BYTES = 1_000_000_000
 _librdkafka = logging.getLogger("librdkafka")
 
@@ -64,7 +69,7 @@ def make_producer(kafka: Kafka, compression: Compression = "none", **extra: Any)
         client_config(kafka)
         | {
             "enable.idempotence": True,
-            "partitioner": "murmur2_random" if kafka.input_partitioner == "murmur2" else "consistent_random",
+            "partitioner": _LIBRDKAFKA_PARTITIONERS[kafka.input_partitioner],
             "compression.type": compression,
             "compression.level": _LEVELS.get(compression, -1),
             "linger.ms": 2,

@@ -62,6 +62,11 @@ class Metrics:
         events = counter("events", "Records read, by topic and outcome.", "topic", "outcome")
         self._events = children(events)
         self._rerouted = counter("rerouted", "Records rerouted to their user's partition.", "topic")
+        self._misplaced = counter(
+            "misplaced",
+            "Records on another partition than their user's, by cause, without those of expected partitioners.",
+            *("topic", "cause"),
+        )
         self._dead = counter("dead_letters", "Records refused as dead letters, by reason.", "topic", "reason")
         self._faults = counter(
             "field_faults",
@@ -131,6 +136,10 @@ class Metrics:
     def rerouted(self, topic: str, count: int) -> None:
         """Count records that were rerouted."""
         self._rerouted.labels(self._namespace, topic).inc(count)
+
+    def misplaced(self, topic: str, cause: str, count: int) -> None:
+        """Count records that came on another partition than their user's, without those of expected partitioners."""
+        self._misplaced.labels(self._namespace, topic, cause).inc(count)
 
     def dead_letter(self, topic: str, reason: str) -> None:
         """Count a record that was refused."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,8 +12,9 @@ from streams.arrays import IntpArray
 from streams.checkpoint.checkpointer import Checkpointer
 from streams.checkpoint.gate import Gate
 from streams.checkpoint.ownership import Assignment, Ownership
-from streams.decode.decoder import Decoded, Decoder
+from streams.decode.decoder import Decoded, Decoder, Misplaced
 from streams.decode.event_batch import CommandBatch, EventBatch
+from streams.decode.misplaced_records import MisplacedRecords
 from streams.emit.producer import Emitter
 from streams.features.contract import AppliedEvents
 from streams.features.running import RunningFeatures
@@ -34,8 +35,6 @@ COUNT_EVERY_S = 0.1  # seconds between two counts of the unsaved users: a count 
 # a micro-batch of this many records shows a backlog. A save is then not paced: its cost counts for more than the delay
 # of the events behind it
 MANY_RECORDS = 500
-_WARN_EVERY_S = 60.0
-_WARN_FROM = 10  # misplaced events of a micro-batch: a few are a mistake, more are a wrong setting
 
 
 class BatchPipeline:
@@ -58,6 +57,7 @@ class BatchPipeline:
         ownership: Ownership,
         gate: Gate,
         metrics: Metrics,
+        misplaced: MisplacedRecords,
         features: RunningFeatures,
         excluded_ms: float,
         max_dirty_users: int,
@@ -78,13 +78,12 @@ class BatchPipeline:
         self._emitter, self._checkpointer = emitter, checkpointer
         self._ownership, self._gate, self._metrics = ownership, gate, metrics
         self._features, self._excluded_ms = features, excluded_ms
-        self._bad_input = BadInput(metrics)
+        self._bad_input, self._misplaced = BadInput(metrics), misplaced
         # a micro-batch must fit into the table beside the unsaved users
         self._max_dirty = min(max_dirty_users, state.table.capacity // 2)
         self._count_every_s, self._many_records = count_every_s, many_records
         self._dirty = 0  # unsaved users at the last count, and the users of all micro-batches since
         self._counted = 0.0
-        self._warn_after = 0.0
 
     async def process(self, micro_batch: Sequence[RecordBatch], entered: Callable[[], None] = lambda: None) -> bool:
         """Process batches of one assignment; False if the assignment ended before they were in the state.
@@ -167,23 +166,25 @@ class BatchPipeline:
             self._metrics.events(refused.record.topic, "dead")
         for fault in decoded.faults:
             self._bad_input.fault(fault.record, fault.error.reason, fault.error.field, fault.error.detail)
-        for topic, count in Counter(misplaced.record.topic for misplaced in decoded.misplaced).items():
-            self._metrics.events(topic, "rerouted", count)
-            self._metrics.rerouted(topic, count)
-            records = sum(len(batch) for batch in decoded.batches if batch.topic == topic)
-            self._warn_of_partitioner(topic, count, records)
+        if decoded.misplaced:
+            self._tell_of_misplaced(decoded.misplaced, assignment.partition_count)
         return held
 
-    def _warn_of_partitioner(self, topic: str, misplaced: int, records: int) -> None:
-        if misplaced > _WARN_FROM and misplaced * 2 > records and time.monotonic() > self._warn_after:
-            self._warn_after = time.monotonic() + _WARN_EVERY_S
-            log.warning(
-                "most events arrive on another partition than their user's and are rerouted, which costs time: "
-                "check that producers use the user id as key and the partitioner of kafka.input_partitioner",
-                topic=topic,
-                misplaced=misplaced,
-                of=records,
-            )
+    def _tell_of_misplaced(self, misplaced: list[Misplaced], partition_count: int) -> None:
+        by_topic: defaultdict[str, list[Misplaced]] = defaultdict(list)
+        for entry in misplaced:
+            by_topic[entry.record.topic].append(entry)
+        for topic, entries in by_topic.items():
+            self._metrics.events(topic, "rerouted", len(entries))
+            self._metrics.rerouted(topic, len(entries))
+            causes, sentences = self._misplaced.note(topic, entries, partition_count)
+            for cause, count in causes.items():
+                if not self._misplaced.is_expected(topic, cause):
+                    self._metrics.misplaced(topic, cause, count)
+            for sentence in sentences:
+                log.warning(
+                    f"records are on another partition than their user's and take a detour: {sentence}", topic=topic
+                )
 
     def _refuse_and_reroute(self, decoded: Decoded) -> None:
         self._emitter.refuse(decoded.refused)

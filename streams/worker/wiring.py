@@ -20,6 +20,7 @@ from streams.checkpoint.group_contract import GroupContract
 from streams.checkpoint.ownership import GroupAssignment, Ownership
 from streams.clock import now_ms
 from streams.decode.decoder import Decoder
+from streams.decode.misplaced_records import MisplacedRecords
 from streams.emit.producer import Emitter
 from streams.features.contract import Feature, FeatureContext
 from streams.features.running import RunningFeatures
@@ -178,6 +179,9 @@ class Wiring:
                 kafka.input_partitioner,
                 settings.profiles.max_future_s,
                 kafka.max_rerouted_bytes,
+            ),
+            misplaced=MisplacedRecords(
+                kafka.input_partitioner, {names.full(topic): used for topic, used in kafka.partitioners.items()}
             ),
             loader=ProfileLoader(
                 table=table,

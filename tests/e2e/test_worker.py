@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -111,18 +112,34 @@ def test_a_withdrawn_item_is_gone_from_the_next_recommendation(
     wait_for("a list without the withdrawn item", gone, timeout_s=10)
 
 
+@pytest.mark.parametrize(
+    ("item", "key"), [("map", '"map"'), ("flask", '{"item_id":"flask"}'), ("lamp", b"\x00\x00\x00\x00\x07\x08lamp")]
+)
+def test_an_item_is_removed_by_a_key_in_another_form(
+    shop: ShopOnStack, worker: WorkerProcess, item: str, key: str | bytes
+) -> None:
+    items = partial(worker.metric, "prefstream_index_items")
+    before = items()
+    shop.producer.produce(shop.topic("catalog"), json.dumps({"item_id": item, "title": f"{item} for Hiking"}), key)
+    shop.producer.flush(10)
+    wait_for("the item", lambda: items() == before + 1)
+    shop.producer.produce(shop.topic("catalog"), None, key)
+    shop.producer.flush(10)
+    wait_for("its removal", lambda: items() == before)
+
+
 def test_broken_records_are_dead_letters_byte_for_byte(shop: ShopOnStack, worker: WorkerProcess) -> None:
     now = int(time.time() * 1000)
     good = {"event_id": "e", "user_id": "u", "item_id": "i", "event_time_ms": now}
     broken: dict[str, tuple[bytes | None, str]] = {
         "bytes": (b"\xff\x00{", "malformed"),
-        "type": (json.dumps(good | {"item_id": 5}).encode(), "wrong-type"),
-        "nan": (json.dumps(good | {"position": float("nan")}).encode(), "out-of-range"),
+        "type": (json.dumps(good | {"item_id": [5]}).encode(), "wrong-type"),
+        "nan": (json.dumps(good | {"event_time_ms": float("nan")}).encode(), "out-of-range"),
         "negative": (json.dumps(good | {"event_time_ms": -1}).encode(), "out-of-range"),
         "future": (json.dumps(good | {"event_time_ms": now + 86_400_000}).encode(), "time-in-future"),
         "empty": (json.dumps(good | {"user_id": ""}).encode(), "out-of-range"),
         "long": (json.dumps(good | {"user_id": "x" * 10_000}).encode(), "out-of-range"),
-        "megabyte": (json.dumps(good | {"list": "x" * 1_000_000}).encode(), "out-of-range"),
+        "megabyte": (json.dumps(good | {"item_id": "x" * 1_000_000}).encode(), "out-of-range"),
         "null": (None, "null-value"),
         "missing": (b'{"event_id": "e"}', "missing-field"),
     }
@@ -137,6 +154,23 @@ def test_broken_records_are_dead_letters_byte_for_byte(shop: ShopOnStack, worker
         assert headers["prefstream-source-topic"].decode() == shop.topic("clicks")
     reader.close()
     assert worker.get("/healthz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [("position", float("nan"), "out-of-range"), ("list", "x" * 900_000, "out-of-range"), ("list", [], "wrong-type")],
+)
+def test_an_optional_field_that_is_wrong_costs_only_itself(
+    shop: ShopOnStack, worker: WorkerProcess, recommendations: TopicReader, field: str, value: Any, reason: str
+) -> None:
+    labels = f'field="{field}",namespace="{shop.namespace}",reason="{reason}",topic="{shop.topic("clicks")}"'
+    faults = partial(worker.metric, f"prefstream_field_faults_total{{{labels}}}")
+    before = faults()
+    event_id = f"odd-{field}-{reason}"
+    event = {"event_id": event_id, "user_id": "odd", "item_id": "boots", "event_time_ms": int(time.time() * 1000)}
+    shop.send("clicks", "odd", event | {field: value})
+    assert after(recommendations, event_id).cause.item_id == "boots"
+    assert faults() == before + 1
 
 
 def test_a_misplaced_event_is_sent_on_and_counted_once(

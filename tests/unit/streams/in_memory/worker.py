@@ -16,6 +16,7 @@ from streams.checkpoint.group_contract import GroupContract
 from streams.checkpoint.ownership import GroupAssignment, Ownership
 from streams.clock import now_ms
 from streams.decode.decoder import Decoder
+from streams.decode.misplaced_records import MisplacedRecords
 from streams.features.contract import Feature, FeatureContext
 from streams.features.running import RunningFeatures
 from streams.fetch.in_flight import InFlightBatches
@@ -141,6 +142,7 @@ class SimWorker:
             ownership=self.ownership,
             gate=self.gate,
             metrics=self.metrics,
+            misplaced=MisplacedRecords("murmur2", {}),
             features=RunningFeatures(works, self.metrics),
             excluded_ms=1e9,
             max_dirty_users=max_dirty_users,
