@@ -11,7 +11,7 @@ import msgspec
 
 from schemas.catalog import CatalogItem
 from schemas.errors import DecodeError, DecodeReason
-from schemas.events import EVENT_CLASSES, EVENT_TYPES, Browse, Click, Event, EventType, Purchase
+from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event, EventType
 from schemas.explain import explain
 from schemas.headers import JSON_CONTENT_TYPE
 from schemas.mending import Defaults, Mended, as_bool, mend
@@ -152,12 +152,11 @@ class Line(msgspec.Struct, gc=False):
     type: EventType
 
 
-def decode_line(line: bytes) -> Click | Browse | Purchase:
-    """Read one line of an events file: the fields of an event and its ``type``, as one JSON object.
+def decode_line(line: bytes) -> Mended:
+    """Read and mend one line of an events file: the fields of an event and its ``type``, as one JSON object.
 
     >>> line = b'{"type": "click", "event_id": "e", "user_id": "u", "item_id": "i", "event_time_ms": 1760000000}'
-    >>> decode_line(line).event_time_ms
+    >>> decode_line(line).message.event_time_ms
     1760000000000
     """
-    event: Click | Browse | Purchase = decode_event(EVENT_TYPES.index(decode(Line, line).type), line).message
-    return event
+    return decode_event(EVENT_TYPES.index(decode(Line, line).type), line)

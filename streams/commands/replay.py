@@ -78,8 +78,9 @@ def replay(
     second replay of a file changes nothing for a user whose events are all still remembered
     (profiles.duplicate_window).
 
-    A broken line is reported, skipped and counted: it is not sent, so it is no dead letter either. With --speed the
-    events are read into memory and sorted by time.
+    A broken line is reported, skipped and counted: it is not sent, so it is no dead letter either. An optional field
+    that is wrong costs only itself; such fields are told at the end. With --speed the events are read into memory and
+    sorted by time.
 
     Events of items that no worker knows yet count as well, but the first lists lack these items. So the events wait
     for the items; without any progress for 30 s they are sent all the same. Ctrl-C prints the line to go on from.
@@ -91,6 +92,7 @@ def replay(
       prefstream --broker 127.0.0.1:9092 replay events.jsonl.gz --speed 10
     """
     from streams.commands.broker import connect
+    from streams.commands.catalog_files import note_faults
     from streams.commands.encoding_watch import EncodingWatch
     from streams.commands.sender import Sender
     from streams.kafka.topics import TopicNames
@@ -126,11 +128,15 @@ def replay(
             sender.finish()  # the records sent before the failure reach Kafka
             raise
     problems.end()
+    files = [file for file in (item_file, event_file) if file is not None]
+    for file in files:
+        note_faults(file)
     seconds = time.monotonic() - began
     summary = {
         "events": events_sent,
         "items": items_sent,
         "skipped": problems.count,
+        "field_faults": {file.name: dict(file.faults) for file in files if file.faults},
         "seconds": round(seconds, 3),
     }
     if as_json:
@@ -146,7 +152,7 @@ def replay(
     _check_any_sent(summary)
 
 
-def _check_any_sent(summary: dict[str, float]) -> None:
+def _check_any_sent(summary: dict[str, Any]) -> None:
     if summary["skipped"] and not summary["events"] and not summary["items"]:
         raise CommandError(
             "No line could be used: the reasons are above. `prefstream replay --help` says what a line is."

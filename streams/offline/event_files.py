@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
@@ -16,7 +17,9 @@ from schemas.codec import decode_catalog_item, decode_line
 from schemas.errors import DecodeError, DecodeReason
 from schemas.events import Browse, Click, Event, Purchase
 from schemas.explain import explain
+from schemas.mending import Mended
 from schemas.times import event_time_ms
+from schemas.wire_formats import format_name
 from streams.errors import PrefstreamError
 
 LONGEST_LINE_BYTES = 1 << 20
@@ -28,7 +31,7 @@ _BOM = b"\xef\xbb\xbf"
 _TAOBAO: dict[bytes, type[Event]] = {b"pv": Browse, b"cart": Click, b"fav": Click, b"buy": Purchase}
 _TAOBAO_HEADER = (b"user", b"item", b"categ", b"behav", b"time")
 
-ReadEvent = Callable[[int, bytes], Event]
+ReadLine = Callable[[int, bytes], Mended]
 Line = tuple[int, bytes | None]
 
 
@@ -40,7 +43,7 @@ class LineFile:
     """The lines of a file with their numbers, from 1; None stands for a line longer than ``LONGEST_LINE_BYTES``."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file; raises `EventFileError` if that fails."""
+        """Open the file; raises `EventFileError` if that fails, or if it is a known format that is no text in UTF-8."""
         self.path = path
         self.name = path.name.removesuffix(".gz")
         try:
@@ -53,6 +56,13 @@ class LineFile:
         self._rest = self._read()
         self.head = list(itertools.islice(self._rest, _HEAD_LINES))
         """The first lines; iterating over the file gives them again."""
+        self.faults: Counter[str] = Counter()
+        """Number of lines read so far whose optional field is wrong, and was left out or cut, by ``field: reason``."""
+        form = format_name((self.head[0][1] or b"") if self.head else b"")
+        if form is not None:
+            raise EventFileError(
+                f"The file {str(path)!r} is {form}, expected was text in UTF-8, plain or gzip: convert it first."
+            )
 
     def __enter__(self) -> "LineFile":
         return self
@@ -106,7 +116,7 @@ def read_events(lines: LineFile) -> Iterator[tuple[int, Event | DecodeError]]:
     read = _reader(lines)
     for number, line in lines:
         try:
-            yield number, read(number, _whole(line))
+            yield number, _noting(lines, read(number, _whole(line)))
         except DecodeError as error:
             yield number, error
 
@@ -120,9 +130,16 @@ def read_items(lines: LineFile) -> Iterator[tuple[int, CatalogItem | DecodeError
         )
     for number, line in lines:
         try:
-            yield number, decode_catalog_item(_whole(line)).message
+            yield number, _noting(lines, decode_catalog_item(_whole(line)))
         except DecodeError as error:
             yield number, error
+
+
+def _noting(lines: LineFile, mended: Mended) -> Any:
+    """Return the message, and count its faults."""
+    for fault in mended.faults:
+        lines.faults[f"{fault.field}: {fault.reason.value}"] += 1
+    return mended.message
 
 
 def _whole(line: bytes | None) -> bytes:
@@ -132,7 +149,7 @@ def _whole(line: bytes | None) -> bytes:
     return line
 
 
-def _reader(lines: LineFile) -> ReadEvent:
+def _reader(lines: LineFile) -> ReadLine:
     if not lines.head or any(_is_json(line) for _, line in lines.head):
         return _read_json
     if any(_is_taobao(line) for _, line in lines.head):
@@ -146,7 +163,7 @@ def _reader(lines: LineFile) -> ReadEvent:
     )
 
 
-def _read_json(_: int, line: bytes) -> Event:
+def _read_json(_: int, line: bytes) -> Mended:
     return decode_line(line)
 
 
@@ -175,13 +192,13 @@ def is_taobao_header(line: bytes) -> bool:
     return len(columns) == 5 and all(word in column for word, column in zip(_TAOBAO_HEADER, columns, strict=True))
 
 
-def _taobao_reader(lines: LineFile) -> ReadEvent:
+def _taobao_reader(lines: LineFile) -> ReadLine:
     name = lines.name
     number, first = lines.head[0]
     if first is not None and is_taobao_header(first):
         lines.head.remove((number, first))
 
-    def read(number: int, line: bytes) -> Event:
+    def read(number: int, line: bytes) -> Mended:
         columns = line.strip().split(b",")
         if len(columns) != 5:
             detail = f"the line has {len(columns)} columns, expected 5: user, item, category, behaviour, unix seconds"
@@ -198,7 +215,7 @@ def _taobao_reader(lines: LineFile) -> ReadEvent:
             "event_time_ms": event_time_ms(_text(time), "time"),
         }
         try:
-            return msgspec.convert(fields, kind)
+            return Mended(msgspec.convert(fields, kind), [])
         except msgspec.ValidationError as error:
             raise explain(kind, b"", error) from None
 

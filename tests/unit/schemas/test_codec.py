@@ -248,7 +248,7 @@ def test_a_record_without_a_value_is_one_whatever_its_content_type() -> None:
 
 @pytest.mark.parametrize(("name", "struct_type"), [("click", Click), ("browse", Browse), ("purchase", Purchase)])
 def test_a_line_is_read_as_its_type(name: str, struct_type: type) -> None:
-    event = codec.decode_line(value(type=name) + b"\n")
+    event = codec.decode_line(value(type=name) + b"\n").message
     assert type(event) is struct_type
     assert event == struct_type(**EVENT)
 

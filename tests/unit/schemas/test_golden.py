@@ -89,6 +89,6 @@ def test_recorded_headers_are_read_and_written_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("line", recorded("events"))
 def test_a_recorded_line_of_an_events_file_decodes_to_its_type(line: str) -> None:
-    event = codec.decode_line(line.encode())
+    event = codec.decode_line(line.encode()).message
     assert type(event).__name__.lower() == json.loads(line)["type"]
     assert_holds(msgspec.to_builtins(event), json.loads(line))

@@ -29,7 +29,7 @@ def test_events_land_by_type_on_the_partition_of_their_user(run: Any, shop: Any,
     summary = json.loads(result.stdout)
     assert result.exit_code == 0
     assert summary.pop("seconds") >= 0
-    assert summary == {"events": 90, "items": 1, "skipped": 0}
+    assert summary == {"events": 90, "items": 1, "skipped": 0, "field_faults": {}}
     for topic, kind in (("clicks", Click), ("browses", Browse), ("purchases", Purchase)):
         messages = shop.read(topic)
         assert len(messages) == 30
@@ -61,6 +61,16 @@ def test_broken_lines_are_reported_skipped_and_counted(run: Any, shop: Any, tmp_
     assert first.startswith("events.jsonl:2: malformed: ")
     assert second.startswith("events.jsonl:3: wrong-type: `user_id`")
     assert len(shop.read("clicks")) == 1
+
+
+def test_fields_that_were_left_out_are_told_at_the_end(run: Any, shop: Any, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text(line("click", 1, position="first") + line("click", 2, position="3"))
+    (tmp_path / "items.jsonl").write_text('{"item_id": "i1", "title": "Boots", "price": "much", "brand": null}\n')
+    arguments = ("--broker", shop.address, "replay", "events.jsonl", "--catalog", "items.jsonl")
+    told = "events.jsonl: optional fields that are wrong were left out or cut: position: wrong-type (1 lines)"
+    assert told in run(*arguments).stderr.replace("\n", " ")
+    faults = json.loads(run(*arguments, "--json").stdout)["field_faults"]
+    assert faults == {"items.jsonl": {"price: wrong-type": 1}, "events.jsonl": {"position: wrong-type": 1}}
 
 
 def test_many_broken_lines_are_not_all_shown(run: Any, shop: Any, tmp_path: Path) -> None:

@@ -25,6 +25,16 @@ def test_json_lines_become_events_of_their_type(tmp_path: Path) -> None:
     assert bought == Purchase(event_id="e2", user_id="u1", item_id="i2", event_time_ms=10**12, quantity=2)
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [(CLICK.decode().encode("utf-16"), "UTF-16"), (b"PAR1...", "Parquet"), (b"Obj\x01..", "an Avro file")],
+)
+def test_a_file_that_is_no_text_in_utf8_is_named(tmp_path: Path, data: bytes, name: str) -> None:
+    (tmp_path / "events.jsonl").write_bytes(data)
+    with pytest.raises(EventFileError, match=f"is {name}, expected was text in UTF-8"):
+        events_of(tmp_path / "events.jsonl")
+
+
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + CLICK)
