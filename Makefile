@@ -8,7 +8,7 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .PHONY: help demo install test test-unit test-contract test-integration test-e2e console-test dashboards-check faults faults-quick \
-	bench bench-quick bench-micro check docs lock clean
+	bench bench-quick bench-micro check docs dist lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -65,6 +65,9 @@ docs: $(DEV) ## the documentation site in site/, with the pages of the reference
 
 LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --group build pyproject.toml
+
+dist: $(DEV) ## the wheel and the sdist in dist/, tried in an empty environment (2 minutes)
+	$(BIN)/python -m tests.dist
 
 lock: ## renew the hashed locks from the ranges in pyproject.toml (needs uv)
 	$(LOCK) --output-file requirements.lock

@@ -47,15 +47,17 @@ A purchase may hold the lines of an order in [`items`](#purchase) instead of `it
 
 **An item needs two fields**: {item}.
 
-All other fields are optional: leave out what you do not know, or send `null` where the type allows it.
+All other fields are optional: leave out what you do not know, or send `null`.
 
-- A record without a required field goes to [`dead-letters`](#dead-letters). So does a record that has a field of the
-  wrong type or outside of its range, also if that field is optional.
-- The key of an event's record is its `user_id`. The key of an item's record must be its `item_id`: a record of
+- A record without a required field goes to [`dead-letters`](#dead-letters). So does a record in which a required field
+  has the wrong type or is outside of its range. An optional field that is wrong is mended, cut or left out, costs only
+  itself, and is counted by `prefstream_field_faults_total`.
+- The key of an event's record is its `user_id`. The key of an item's record must name its `item_id`: a record of
   `catalog` with another key goes to `dead-letters`.
 - Fields that are not in the tables are ignored. Releases only ever add fields.
 - Integers are written without fraction or exponent.
-- Times are UTC in **milliseconds**. An event time in seconds is refused, and so is an event time more than
+- Times are UTC in **milliseconds**. Event times may also be in seconds, micro- or nanoseconds or in ISO 8601: the value
+  tells. An event time before March 1973 is refused, and so is one more than
   [`profiles.max_future_s`](settings.md#profiles) after the Kafka timestamp of its record.
 - An event is recognised by its `event_id`, its type and its set of items. A record that is sent again is recognised
   within the last [`profiles.duplicate_window`](settings.md#profiles) records of the user. So a click and a purchase
@@ -113,7 +115,7 @@ REASONS: Final = {
     DecodeReason.MALFORMED: "The value is not JSON in UTF-8, or a header that has to be there is missing or broken.",
     DecodeReason.MISSING_FIELD: "A required field is missing.",
     DecodeReason.WRONG_TYPE: "A field has another type than the table says.",
-    DecodeReason.OUT_OF_RANGE: "A value is outside of its range; also an event time in seconds, and NaN or Infinity.",
+    DecodeReason.OUT_OF_RANGE: "A value is outside of its range; an event time is before March 1973, or none.",
     DecodeReason.UNSUPPORTED_CONTENT_TYPE: f"The header `{CONTENT_TYPE}` names a format that prefstream does not read.",
     DecodeReason.TIME_IN_FUTURE: "The event time is more than `profiles.max_future_s` after the Kafka timestamp "
     "of the record, or of the record that was rerouted.",

@@ -85,11 +85,12 @@ def train(
     """Train an encoder on recorded events, in JAX (install the extra `train`).
 
     The events are one JSON object a line, as for `prefstream replay`, or a table. A table has the columns user_id (or
-    session_id) and item_id. It may have the column type, and event_time_ms or event_time (in ISO 8601 or as Parquet's
-    timestamps). Without times the rows must be in the order of time. A line that is no event is skipped, and the
-    reasons are told; a time in seconds is such a reason. With a catalog the encoder also learns from the
-    items' titles, categories, brands and attributes, and from prices and image vectors if there are any; a new item
-    then has a vector at once. Ctrl-C stops the training; the same command continues after the last complete epoch.
+    session_id) and item_id. It may have the column type, and a time: event_time_ms, event_time, timestamp, time or
+    unix_time (in seconds, milli-, micro- or nanoseconds, in ISO 8601, or as Parquet's timestamps). Without times the
+    rows must be in the order of time. A line that is no event is skipped, and the reasons are told. With a catalog the
+    encoder also learns from the items' titles, categories, brands and attributes, and from prices and image vectors if
+    there are any; a new item then has a vector at once. Ctrl-C stops the training; the same command continues after
+    the last complete epoch.
 
     \b
     Examples:
