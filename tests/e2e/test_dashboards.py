@@ -13,7 +13,7 @@ from tests.e2e.dashboards import DASHBOARDS, problems, run
 def test_no_query_or_rule_fails_every_panel_has_data_and_can_be_drawn(stack: Stack, tmp_path: Path) -> None:
     found = run(stack, tmp_path)
     assert len(found.evaluated) > 50
-    assert len(found.rules) == 20
+    assert len(found.rules) == 21
     assert not problems(found)
     lags = [one for query in found.evaluated if query.query.panel == "Lag by topic" for one in query.series]
     # Regression: after a rebalance a worker said of a catalog that was all encoded that all of it was behind
