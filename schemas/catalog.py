@@ -21,7 +21,13 @@ class CatalogItem(Struct, kw_only=True, frozen=True):
     """An item of the shop. A newer record with the same id replaces it; a record without a value removes it."""
 
     item_id: ItemId
-    title: Annotated[str, Meta(max_length=1024, description="Name of the item, as shown to users.")]
+    title: Annotated[
+        str,
+        Meta(
+            max_length=1024,
+            description="Name of the item, as shown to users. A record with `available: false` may lack it.",
+        ),
+    ]
     description: Annotated[str, Meta(max_length=65_536, description="Text about the item, without markup.")] = ""
     category: Annotated[
         list[Label],
@@ -48,6 +54,21 @@ class CatalogItem(Struct, kw_only=True, frozen=True):
     available: Annotated[
         bool, Meta(description="Whether the item can be recommended now; false withdraws it and keeps its vector.")
     ] = True
+
+
+class Offer(Struct, kw_only=True, frozen=True, gc=False):
+    """How an item is offered now. A newer record replaces it as a whole; without one, what the catalog says holds."""
+
+    item_id: ItemId
+    available: Annotated[
+        bool, Meta(description="Whether the item can be recommended now, whatever its catalog record says.")
+    ] = True
+    availability: Annotated[
+        dict[Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)], bool],
+        Meta(max_length=1024, description="Whether the item is available in a region, by your name of the region."),
+    ] = field(default_factory=dict)
+    price: Annotated[Price, Meta(description="Price of one piece, in units of the currency.")] | None = None
+    currency: Currency | None = None
 
 
 class ItemVector(Struct, kw_only=True, frozen=True, gc=False):

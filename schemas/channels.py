@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from schemas.catalog import CatalogItem, ItemVector
+from schemas.catalog import CatalogItem, ItemVector, Offer
 from schemas.command import ProfileCommand
 from schemas.dead_letter import DEAD_LETTER_HEADERS, DeadLetter
 from schemas.encoder_state import EncoderState
@@ -22,6 +22,7 @@ MESSAGES: Final[dict[str, type[Struct]]] = {
     "purchase": Purchase,
     "profile-command": ProfileCommand,
     "catalog-item": CatalogItem,
+    "offer": Offer,
     "recommendation": Recommendation,
     "item-vector": ItemVector,
     "trending-counts": TrendingCounts,
@@ -109,6 +110,16 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         actions=("receive",),
         compacted=True,
         tombstones="The item is removed.",
+    ),
+    Channel(
+        topic="offers",
+        summary="How items are offered now, such as whether they are in stock. Workers read the whole topic; an offer "
+        "goes before what the catalog says of its item.",
+        key=_ITEM_KEY,
+        messages=("offer",),
+        actions=("receive",),
+        compacted=True,
+        tombstones="What the catalog says of the item holds again.",
     ),
     Channel(
         topic="recommendations",

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from schemas.catalog import CatalogItem
+from schemas.catalog import CatalogItem, Offer
 from schemas.errors import DecodeError, DecodeReason
 from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event, EventType
 from schemas.explain import explain
@@ -123,12 +123,14 @@ def decode_event(event_type_code: int, value: bytes | None, content_type: str | 
 
 
 def decode_input(struct_type: type, value: bytes | None, content_type: str | None = None) -> Mended:
-    """Read a message that others write: events and catalog items are mended, commands must be right as they are."""
+    """Read a message that others write: events, items and offers are mended, commands must be right as they are."""
     if issubclass(struct_type, Event):
         event, faults = decode_mending(struct_type, value, content_type)
         return Mended(with_time_in_ms(event), faults)
     if struct_type is CatalogItem:
         return decode_catalog_item(value, content_type)
+    if struct_type is Offer:
+        return decode_mending(Offer, value, content_type)
     return Mended(decode(struct_type, value, content_type), [])
 
 

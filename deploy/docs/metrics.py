@@ -76,6 +76,7 @@ LABELS: Final = {
         "kind",
     ): "`seen-again` (filled up with items that the user has seen), `short` (fewer than `ranking.k` items, even so), "
     "`empty`.",
+    ("offers", "outcome"): "`read`, `refused` (the log says why).",
     ("items_encoded", "outcome"): "`encoded`, `no-vector` (nothing that the encoder can use), `withdrawn` (`available: "
     "false`), `removed` (a record without a value).",
     (
@@ -144,6 +145,7 @@ UNITS: Final = {
     "short_lists": "lists",
     "index_items": "items",
     "items_encoded": "items",
+    "offers": "records",
     "recommended_items": "items",
     "recommended_items_distinct": "items",
     "purchases": "events",

@@ -17,8 +17,8 @@ from streams.kafka.topics import wanted_topics
 from streams.settings import Settings
 
 INTRO = """\
-All messages are JSON objects in UTF-8. Your applications write `clicks`, `browses`, `purchases` and `catalog`, and
-read `recommendations`; all other topics belong to prefstream.
+All messages are JSON objects in UTF-8. Your applications write `clicks`, `browses`, `purchases`, `catalog` and
+`offers`, and read `recommendations`; all other topics belong to prefstream.
 
 With the setting `namespace`, each topic has that prefix: `clicks` of the namespace `shop1` is `shop1.clicks`."""
 
@@ -38,8 +38,8 @@ an item must be on one partition of `catalog`; any partitioner of keys will do."
 GROUPS = """\
 The workers of a namespace form one consumer group on the five inputs: `prefstream`, or `NAMESPACE.prefstream`. Each
 encoder version has a group of its own on `catalog`, named after that group: `prefstream.catalog-VERSION`. Its members
-share out the encoding of the items. Every worker reads all partitions of `trending`, `encoders` and the item vectors,
-without a group."""
+share out the encoding of the items. Every worker reads all partitions of `offers`, `trending`, `encoders` and the item
+vectors, without a group."""
 
 REQUIRED = """\
 **An event needs four fields**: {event}.
@@ -90,6 +90,7 @@ WRITERS: Final = {
     "rerouted": "workers",
     "profile-commands": "`prefstream profile forget` and `dlq replay`",
     "catalog": "your applications; `prefstream replay --catalog` and `dlq replay`",
+    "offers": "your applications",
     "recommendations": "workers",
     "dead-letters": "workers",
     "trending": "workers",
@@ -103,6 +104,7 @@ READERS: Final = {
     "rerouted": "workers",
     "profile-commands": "workers",
     "catalog": "workers; `prefstream console`, `profile show` and `encoders`",
+    "offers": "workers",
     "recommendations": "your applications; `prefstream watch` and `console`",
     "dead-letters": "`prefstream dlq`",
     "trending": "workers",
@@ -138,6 +140,9 @@ EXAMPLES: Final = {
     "catalog-item": """\
 {"item_id": "tea-1", "title": "Smoky Lapsang", "category": ["Tea", "Black"], "brand": "Leaf",
  "price": 9.5, "currency": "EUR"}""",
+    "offer": """\
+{"item_id": "tea-1", "available": true, "availability": {"de": true, "at": false},
+ "price": 8.5, "currency": "EUR"}""",
     "profile-command": """\
 {"command": "forget", "user_id": "ann", "requested_ms": 1760000003000}""",
 }
@@ -156,6 +161,11 @@ user, the one with the larger `revision` is the newer.""",
 An order with `items` is one record: it is refused as a whole, or its lines are applied together. The duplicate window
 counts it once. Instead of `items`, a shop may send a record for each line, and such records may share the order's id as
 `event_id`. Both ways count alike in the profile: a line is one purchase of its item, whatever its quantity.""",
+    "offer": """\
+A worker uses `available` alone: an item that is not available is in no list that is made from then on, whatever
+`availability` says of regions. The other fields are for whoever makes lists for a region or a price. Every worker reads
+every offer; so an offer that can't be read becomes no dead letter, is counted by `prefstream_offers_total`, and the
+item's former offer holds on.""",
     "encoder-state": "`active_since_ms` decides: the version with the latest one is active.",
 }
 

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from encoders.arrays import BoolArray, Float32Array, Int64Array, UInt64Array
+from encoders.arrays import BoolArray, Float32Array, Int8Array, Int64Array, UInt64Array
 from encoders.index.hashtable import HashTable
 from schemas.ids import id_hash, id_hashes
 
 WITHDRAWN = np.float32(-np.inf)  # the bias of an item that must not be recommended
+NO_OFFER, OFFERED = -1, 1
+"""What `ItemIndex.offer` takes, beside 0 for an item that is not available: nothing is offered; it is available."""
 _NO_SOURCE = np.uint64(0)
 _versions = count(1)  # shared by all indexes of the process, so that equal versions mean equal contents
 
@@ -52,6 +54,10 @@ class ItemIndex:
         self._table = HashTable(capacity)
         self._vectors: Float32Array = np.zeros((capacity, dimension), np.float32)
         self._bias: Float32Array = np.full(capacity, WITHDRAWN)
+        self._own_bias: Float32Array = np.zeros(capacity, np.float32)  # bias of each row, also while it is withdrawn
+        self._shown: BoolArray = np.zeros(capacity, np.bool_)  # whether the catalog says that it is available
+        self._offered: Int8Array = np.full(capacity, NO_OFFER, np.int8)
+        self._early_offers: dict[int, int] = {}  # of items that are not known yet, by id hash
         self._removed: BoolArray = np.zeros(capacity, np.bool_)  # tombstones: the row is kept for its id's return
         self._hashes: UInt64Array = np.zeros(capacity, np.uint64)  # id hash of each row
         self._source: UInt64Array = np.zeros(capacity, np.uint64)  # hash of (topic id, partition) last seen
@@ -67,9 +73,10 @@ class ItemIndex:
     @property
     def nbytes(self) -> int:
         """Bytes held by the arrays; the strings of the ids are not counted."""
-        by_item = (self._vectors, self._bias, self._removed, self._hashes, self._changed_at)
+        by_item = (self._vectors, self._removed, self._hashes, self._changed_at)
+        availability = (self._bias, self._own_bias, self._shown, self._offered)
         sources = (self._source, self._source_offset)
-        return sum(array.nbytes for array in (*by_item, *sources)) + self._table.nbytes
+        return sum(array.nbytes for array in (*by_item, *availability, *sources)) + self._table.nbytes
 
     def put(
         self,
@@ -121,28 +128,55 @@ class ItemIndex:
             fresh = self._is_fresh(rows, source[turn], offset[turn])
             rows, turn = rows[fresh], turn[fresh]
             self._vectors[rows] = rows_in[turn]
-            self._bias[rows] = np.where(shown[turn], bias_in[turn], WITHDRAWN)
+            self._own_bias[rows], self._shown[rows] = bias_in[turn], shown[turn]
             self._tombstones -= int(self._removed[rows].sum())
             self._removed[rows] = False
-            self._note_change(rows)
+            self._judge(rows)
             applied[turn] = True
         return applied
 
     def withdraw(self, item_ids: Sequence[str]) -> int:
         """Keep items out of rankings; their vectors stay. Returns how many of them were known."""
         rows = self._known_rows(item_ids)
-        self._bias[rows] = WITHDRAWN
-        self._note_change(rows)
+        self._shown[rows] = False
+        self._judge(rows)
         return len(rows)
+
+    def offer(self, item_ids: Sequence[str], offered: Sequence[int]) -> None:
+        """Set whether items are available, whatever the catalog says of them; also of items that are not known yet.
+
+        Parameters
+        ----------
+        item_ids : the ids, n of them; where an id comes twice, its later entry wins
+        offered : n entries, each `OFFERED`, 0 (not available) or `NO_OFFER` (the catalog decides again)
+        """
+        hashes = id_hashes(item_ids)
+        rows = self._table.lookup(hashes)
+        states = np.asarray(offered, np.int8)
+        known = rows >= 0
+        changed = np.unique(rows[known])
+        before = self._offered[changed]
+        self._offered[rows[known]] = states[known]
+        self._judge(changed[self._offered[changed] != before])
+        for item, state in zip(hashes[~known].tolist(), states[~known].tolist(), strict=True):
+            if state == NO_OFFER:
+                self._early_offers.pop(item, None)
+            else:
+                self._early_offers[item] = state
+
+    def known_vectors(self, item_ids: Sequence[str]) -> dict[str, tuple[Float32Array, float]]:
+        """Return the vector (d,) and the bias of each id that is known, also of withdrawn items."""
+        rows = self.rows(id_hashes(item_ids)).tolist()
+        found = [(item, row) for item, row in zip(item_ids, rows, strict=True) if row >= 0]
+        return {item: (self._vectors[row].copy(), float(self._own_bias[row])) for item, row in found}
 
     def remove(self, item_ids: Sequence[str]) -> int:
         """Forget items' vectors; each row is kept for its id's return. Returns how many of the items were known."""
         rows = self._known_rows(item_ids)
         self._vectors[rows] = 0.0
-        self._bias[rows] = WITHDRAWN
         self._removed[rows] = True
         self._tombstones += len(rows)
-        self._note_change(rows)
+        self._judge(rows)
         return len(rows)
 
     def rows(self, hashes: UInt64Array) -> Int64Array:
@@ -181,8 +215,12 @@ class ItemIndex:
         """Rows that changed after ``version``, that of a snapshot: int64 array, ascending."""
         return np.flatnonzero(self._changed_at[: len(self.item_ids)] > version)
 
-    def _note_change(self, rows: Int64Array) -> None:
+    def _judge(self, rows: Int64Array) -> None:
+        """Set the bias of rows that changed by whether they may be recommended."""
         if len(rows):
+            offered = self._offered[rows]
+            shown = np.where(offered == NO_OFFER, self._shown[rows], offered == OFFERED) & ~self._removed[rows]
+            self._bias[rows] = np.where(shown, self._own_bias[rows], WITHDRAWN)
             self._version = next(_versions)
             self._changed_at[rows] = self._version
 
@@ -200,6 +238,8 @@ class ItemIndex:
             self._grow(first + len(new))
             self._table.insert(hashes[new], rows[new])
             self._hashes[rows[new]] = hashes[new]
+            if self._early_offers:
+                self._offered[rows[new]] = [self._early_offers.pop(item, NO_OFFER) for item in hashes[new].tolist()]
             self.item_ids.extend([item_ids[i] for i in turn[new].tolist()])
         return rows
 
@@ -219,6 +259,9 @@ class ItemIndex:
         # new arrays instead of resized ones, because a ranking may still read a snapshot of the old arrays
         self._vectors = np.concatenate([self._vectors, np.zeros((extra, self.dimension), np.float32)])
         self._bias = np.concatenate([self._bias, np.full(extra, WITHDRAWN)])
+        self._own_bias = np.concatenate([self._own_bias, np.zeros(extra, np.float32)])
+        self._shown = np.concatenate([self._shown, np.zeros(extra, np.bool_)])
+        self._offered = np.concatenate([self._offered, np.full(extra, NO_OFFER, np.int8)])
         self._removed = np.concatenate([self._removed, np.zeros(extra, np.bool_)])
         self._hashes = np.concatenate([self._hashes, np.zeros(extra, np.uint64)])
         self._changed_at = np.concatenate([self._changed_at, np.zeros(extra, np.int64)])

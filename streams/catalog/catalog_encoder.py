@@ -12,18 +12,21 @@ The group's committed offsets tell whether the whole catalog is encoded, so ever
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from encoders.arrays import Float32Array
 from encoders.items.item_encoder import ItemEncoder
 from schemas.catalog import CatalogItem, ItemVector
 from schemas.codec import decode_catalog_item, encode
-from schemas.errors import DecodeError, DecodeReason
+from schemas.errors import DecodeError
 from schemas.headers import content_type
 from schemas.record_keys import id_of_key
+from streams.catalog.catalog_record import CatalogRecord, check_key
 from streams.decode.dead_letter import Refused, dead_letter
 from streams.emit.producer import Emitter
 from streams.kafka.unread import unread
@@ -37,31 +40,8 @@ _POLL_S = 0.1
 _AGAIN_S = 1.0
 _LAGS_EVERY_S = 1.0
 
-
-class CatalogRecord(NamedTuple):
-    """A record of the catalog, with the attribute names that `dead_letter` reads."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int | None
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
-
-    @classmethod
-    def of(cls, message: Message) -> "CatalogRecord":
-        """Convert librdkafka's message."""
-        kind, timestamp = message.timestamp()
-        return cls(
-            str(message.topic()),
-            int(message.partition() or 0),
-            int(message.offset() or 0),
-            timestamp if kind else None,
-            message.key(),
-            message.value(),
-            list(message.headers() or []),
-        )
+KnownVectors = dict[str, tuple[Float32Array, float]]
+"""By item id: the vector (d,) and the bias."""
 
 
 class CatalogEncoder:
@@ -81,12 +61,20 @@ class CatalogEncoder:
         catalog: str,
         catalog_id: str,
         vectors_topic: str,
+        known_vectors: Callable[[list[str]], KnownVectors],
         fail: Callable[[BaseException], None],
     ) -> None:
-        """``catalog_id`` is Kafka's id of the catalog topic; ``fail`` is called in the thread, which then ends."""
+        """Make an encoder; `start` starts it.
+
+        Parameters
+        ----------
+        catalog_id : Kafka's id of the catalog topic
+        known_vectors : returns the vectors that the topic of item vectors has now, of those given ids that it has
+        fail : called in the thread, which then ends
+        """
         self._encoder, self._emitter, self._metrics = encoder, emitter, metrics
         self._bad_input = BadInput(metrics)
-        self._make_consumer, self._fail = make_consumer, fail
+        self._make_consumer, self._known_vectors, self._fail = make_consumer, known_vectors, fail
         self._catalog, self._catalog_id, self._topic = catalog, catalog_id, vectors_topic
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="catalog", daemon=True)
@@ -170,51 +158,73 @@ class CatalogEncoder:
         return True
 
     def _publish(self, batch: list[CatalogRecord]) -> None:
-        items: list[CatalogItem] = []
-        records: list[CatalogRecord] = []
-        removed = 0
-        for record in batch:
-            try:
-                if record.value is None and record.key:
-                    self._emitter.item_vector(self._topic, id_of_key(record.key, "item_id"), None)
-                    removed += 1
-                    continue
-                item, faults = decode_catalog_item(record.value, content_type(record.headers))
-                _check_key(record.key, item.item_id)
-                for fault in faults:
-                    self._bad_input.fault(record, fault.reason, fault.field, fault.detail)
-                items.append(item)
-                records.append(record)
-            except DecodeError as error:
-                self._emitter.refuse([Refused(record, dead_letter(record, error))])
-                self._bad_input.refused(record, error.reason, error.field, error.detail)
+        changes = [change for change in map(self._change_of, batch) if change is not None]
+        items = [change.item for change in changes if change.item is not None]
         with self._metrics.stage("encode_items"):
             vectors, known, biases = self._encoder.encode_with_bias(items)
-        version = self._encoder.encoder.manifest.version
-        for item, record, vector, bias, has_vector in zip(items, records, vectors, biases, known, strict=True):
-            if not has_vector:  # the tombstone deletes a vector that an earlier record of the item had
-                self._emitter.item_vector(self._topic, item.item_id, None)
+        encoded = zip(vectors, known, biases, strict=True)
+        # the vectors that the topic will have before the change in hand
+        latest: KnownVectors = self._known_vectors([change.item_id for change in changes if change.is_withdrawal])
+        outcomes: Counter[str] = Counter()
+        for change in changes:
+            if change.item is None:
+                outcomes["removed"] += 1
+                latest.pop(change.item_id, None)
+                self._emitter.item_vector(self._topic, change.item_id, None)
                 continue
-            message = ItemVector(
-                item_id=item.item_id,
+            vector, has_vector, bias = next(encoded)
+            outcomes["withdrawn"] += not change.item.available
+            if change.is_withdrawal and change.item_id in latest:
+                vector, bias = latest[change.item_id]
+                has_vector = True
+            outcomes["encoded" if has_vector else "no-vector"] += 1
+            if has_vector:
+                latest[change.item_id] = vector, float(bias)
+                self._emitter.item_vector(self._topic, change.item_id, self._message(change, vector, bias))
+            else:  # the tombstone deletes a vector that an earlier record of the item had
+                latest.pop(change.item_id, None)
+                self._emitter.item_vector(self._topic, change.item_id, None)
+        for outcome, count in outcomes.items():
+            self._metrics.encoded(outcome, count)
+
+    def _change_of(self, record: CatalogRecord) -> "_Change | None":
+        try:
+            if record.value is None and record.key:
+                return _Change(id_of_key(record.key, "item_id"), None, record)
+            item, faults = decode_catalog_item(record.value, content_type(record.headers))
+            check_key(record.key, item.item_id)
+        except DecodeError as error:
+            self._emitter.refuse([Refused(record, dead_letter(record, error))])
+            self._bad_input.refused(record, error.reason, error.field, error.detail)
+            return None
+        for fault in faults:
+            self._bad_input.fault(record, fault.reason, fault.field, fault.detail)
+        return _Change(item.item_id, item, record)
+
+    def _message(self, change: "_Change", vector: Float32Array, bias: float) -> bytes:
+        assert change.item is not None
+        return encode(
+            ItemVector(
+                item_id=change.item_id,
                 vector=vector.tobytes(),
-                encoder_version=version,
-                available=item.available,
+                encoder_version=self._encoder.encoder.manifest.version,
+                available=change.item.available,
                 bias=float(bias),
                 source_topic_id=self._catalog_id,
-                source_partition=record.partition,
-                source_offset=record.offset,
+                source_partition=change.record.partition,
+                source_offset=change.record.offset,
             )
-            self._emitter.item_vector(self._topic, item.item_id, encode(message))
-        self._metrics.encoded("encoded", int(known.sum()))
-        self._metrics.encoded("no-vector", int((~known).sum()))
-        self._metrics.encoded("withdrawn", sum(not item.available for item in items))
-        self._metrics.encoded("removed", removed)
+        )
 
 
-def _check_key(key: bytes | None, item_id: str) -> None:
-    """Check that the key names the item: compaction goes by key, and a tombstone has nothing else."""
-    if not key or id_of_key(key, "item_id") != item_id:
-        shown = f"the key {key[:80]!r}" if key else "no key"
-        detail = f"the record of item {item_id[:80]!r} has {shown}: the key must be the item's id"
-        raise DecodeError(DecodeReason.MALFORMED, "item_id", detail)
+class _Change(NamedTuple):
+    """What a record says of an item; without an item, it is removed."""
+
+    item_id: str
+    item: CatalogItem | None
+    record: CatalogRecord
+
+    @property
+    def is_withdrawal(self) -> bool:
+        """Whether the record only says that the item is not available: its texts are not sent again."""
+        return self.item is not None and not self.item.available and not self.item.title

@@ -48,6 +48,8 @@ class CompactedTopicReader:
         """Set once all records that were in the topic at the start have been read."""
         self.lag = 0
         """Number of records in the topic that are not read yet and can be read; renewed every second."""
+        self._asked: list[threading.Event] = []
+        self._starts: dict[int, int] = {}
         self._thread = threading.Thread(target=self._run, name=f"tail-{topic}", daemon=True)
 
     def start(self) -> None:
@@ -59,6 +61,12 @@ class CompactedTopicReader:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(5.0)
+
+    def wait_for_end(self, timeout_s: float) -> bool:
+        """Wait, in another thread, until all records that are in the topic now were handed over; False if late."""
+        reached = threading.Event()
+        self._asked.append(reached)
+        return reached.wait(timeout_s)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -73,6 +81,7 @@ class CompactedTopicReader:
         consumer = self._make_consumer()
         try:
             ends = self._assign(consumer)
+            waiting = [] if ends is None else [(ends, self.caught_up)]
             next_lag_at = 0.0
             while not self._stopping.is_set():
                 # `poll` returns as soon as a record comes; `consume` with a timeout would wait the whole time for more
@@ -84,9 +93,15 @@ class CompactedTopicReader:
                         log.warning("error while reading a topic", topic=self.topic, problem=message.error().str())
                 if records:
                     self._on_records(records)
-                if ends is not None and self._reached(consumer, ends):
-                    self.caught_up.set()
-                    ends = None
+                asked, self._asked = self._asked, []
+                if asked:
+                    parts = consumer.assignment()
+                    ends = {part.partition: consumer.get_watermark_offsets(part, timeout=5.0)[1] for part in parts}
+                    waiting += [(ends, event) for event in asked]
+                if waiting:
+                    waiting = [
+                        (ends, event) for ends, event in waiting if not self._tell_if_reached(consumer, ends, event)
+                    ]
                 if time.monotonic() >= next_lag_at:
                     next_lag_at = time.monotonic() + _LAG_EVERY_S
                     # before the first record the position is a negative number
@@ -106,9 +121,9 @@ class CompactedTopicReader:
                 if metadata.error is None and metadata.partitions:
                     parts = [TopicPartition(self.topic, number) for number in metadata.partitions]
                     spans = {part.partition: consumer.get_watermark_offsets(part, timeout=5.0) for part in parts}
-                    starts = {number: self._start(*span) for number, span in spans.items()}
+                    starts = self._starts = {number: self._start(*span) for number, span in spans.items()}
                     consumer.assign([TopicPartition(self.topic, number, start) for number, start in starts.items()])
-                    return {number: high for number, (_, high) in spans.items() if high > starts[number]}
+                    return {number: high for number, (_, high) in spans.items()}
                 problem: Any = metadata.error or "it does not exist: create it with `prefstream topics create`"
             except Exception as error:
                 problem = error
@@ -119,6 +134,10 @@ class CompactedTopicReader:
     def _start(self, low: int, high: int) -> int:
         return low if self._last is None else max(low, high - self._last)
 
-    def _reached(self, consumer: Consumer, ends: dict[int, int]) -> bool:
+    def _tell_if_reached(self, consumer: Consumer, ends: dict[int, int], event: threading.Event) -> bool:
         positions = consumer.position([TopicPartition(self.topic, number) for number in ends])
-        return all(part.offset >= ends[part.partition] for part in positions)
+        # before the first record the position is a negative number
+        reached = all(max(part.offset, self._starts[part.partition]) >= ends[part.partition] for part in positions)
+        if reached:
+            event.set()
+        return reached

@@ -10,6 +10,7 @@ from streams.errors import PrefstreamError
 from streams.settings import Settings
 
 CATALOG = "catalog"
+OFFERS = "offers"
 RECOMMENDATIONS = "recommendations"
 DEAD_LETTERS = "dead-letters"
 TRENDING = "trending"
@@ -76,7 +77,7 @@ def wanted_topics(settings: Settings, encoder_version: str, of_features: Iterabl
     ]
     topics += [
         NewTopic(names.full(name), partitions, replicas, config=compacted)
-        for name in (CATALOG, RECOMMENDATIONS, TRENDING, ENCODERS, *of_features)
+        for name in (CATALOG, OFFERS, RECOMMENDATIONS, TRENDING, ENCODERS, *of_features)
     ]
     topics.append(NewTopic(names.full(DEAD_LETTERS), partitions, replicas, config=dead))
     topics.append(NewTopic(names.item_vectors(encoder_version), partitions, replicas, config=compacted))

@@ -20,6 +20,11 @@ class BadInput:
         sentence = "a record was refused and is a dead letter now: see `prefstream dlq list`"
         self._warn(sentence, record, reason, message_field(field), detail)
 
+    def skipped(self, record: Any, reason: str, field: str | None, detail: str) -> None:
+        """Tell that a record of a topic that every worker reads was refused; it becomes no dead letter."""
+        sentence = "a record was refused and changes nothing: correct it at its source"
+        self._warn(sentence, record, reason, message_field(field), detail)
+
     def fault(self, record: Any, reason: str, field: str | None, detail: str) -> None:
         """Tell that a record is used without one of its fields, or with a part of it."""
         name = message_field(field)

@@ -113,10 +113,13 @@ class Metrics:
             "candidate_recall", "Share of the exact top-k among the candidates; 1 if all items are ranked."
         )
         self._encoded = counter("items_encoded", "Catalog items, by outcome.", "outcome")
+        self._offers = counter("offers", "Records of offers, which every worker reads, by outcome.", "outcome")
         self._partitions = gauge("assigned_partitions", "Input partitions that this worker owns.")
         self._waits = counter("waits", "Times that the worker had to wait, by reason.", "reason")
         self._encoder = gauge("encoder_info", "1 for the encoder version that serves.", "version")
-        self._index_lag = gauge("index_lag_records", "Item vectors in the topic that are not in the index yet.")
+        self._index_lag = gauge(
+            "index_lag_records", "Item vectors and offers in the topics that are not in the index yet."
+        )
         self._broker_errors = counter("broker_errors", "Errors that Kafka clients report.", "error")
         # show these at 0 from the start: `rate` needs a first value, and 0 tells an operator that nothing failed
         for operation in ("load", "save", "read"):
@@ -220,6 +223,11 @@ class Metrics:
         """Set how the candidates of a large catalog are searched: IVF lists searched, and recall."""
         self._probes.labels(self._namespace).set(probes)
         self._recall.labels(self._namespace).set(recall)
+
+    def offers(self, outcome: str, count: int) -> None:
+        """Count records of offers by ``outcome``: read, refused."""
+        if count:
+            self._offers.labels(self._namespace, outcome).inc(count)
 
     def encoded(self, outcome: str, count: int) -> None:
         """Count catalog items by ``outcome``: encoded, withdrawn, removed, unknown (no vector)."""

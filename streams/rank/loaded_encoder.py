@@ -88,16 +88,16 @@ class IndexFeed(Protocol):
 
     @property
     def index_lag(self) -> int:
-        """Number of item vectors that are written to the topic but not in the index yet."""
+        """Number of item vectors and offers that are written to their topics but not in the index yet."""
         ...
 
     @property
     def waiting(self) -> int:
-        """Number of item vectors that are received but not in the index yet."""
+        """Number of item vectors and offers that are received but not in the index yet."""
         ...
 
     def apply(self) -> set[int]:
-        """Put received vectors into the index, up to a limit per call; returns the hashes of their items."""
+        """Put received offers and vectors into the index, up to a limit per call; returns the hashes of their items."""
         ...
 
     def close(self) -> None:

@@ -112,6 +112,36 @@ def test_a_withdrawn_item_is_gone_from_the_next_recommendation(
     wait_for("a list without the withdrawn item", gone, timeout_s=10)
 
 
+def test_an_offer_withdraws_an_item_and_its_removal_shows_it_again(
+    shop: ShopOnStack, recommendations: TopicReader
+) -> None:
+    def is_listed() -> bool:
+        return "stove" in [item.item_id for item in after(recommendations, shop.click("otto", "boots")).items]
+
+    assert is_listed()
+    shop.send("offers", "stove", {"item_id": "stove", "available": False})
+    wait_for("a list without the item", lambda: not is_listed(), timeout_s=10)
+    late = shop.start_worker("late")  # it reads the offers before it serves
+    assert late.metric("prefstream_offers_total") == 1
+    assert late.stop() == 0
+    shop.send("offers", "stove", None)
+    wait_for("a list with the item", is_listed, timeout_s=10)
+
+
+def test_a_withdrawal_needs_no_title(shop: ShopOnStack, worker: WorkerProcess, recommendations: TopicReader) -> None:
+    def listed() -> list[str]:
+        return [item.item_id for item in after(recommendations, shop.click("olga", "novel")).items]
+
+    assert listed()[0] == "atlas"
+    shop.send("catalog", "atlas", {"item_id": "atlas", "available": False})
+    wait_for("a list without the item", lambda: "atlas" not in listed(), timeout_s=10)
+    assert worker.metric("prefstream_dead_letters_total") == 0
+    shop.click("olga", "atlas")  # its vector stays: the taste is known
+    assert after(recommendations, shop.click("olga", "atlas")).items[0].reason.kind == "recent"
+    shop.send("catalog", "atlas", {"item_id": "atlas", "title": "atlas for Books", "category": ["Books"]})
+    wait_for("a list with the item", lambda: "atlas" in listed(), timeout_s=10)
+
+
 @pytest.mark.parametrize(
     ("item", "key"), [("map", '"map"'), ("flask", '{"item_id":"flask"}'), ("lamp", b"\x00\x00\x00\x00\x07\x08lamp")]
 )

@@ -93,6 +93,7 @@ def test_every_topic_is_a_channel_with_its_cleanup_and_an_operation() -> None:
         "rerouted",
         "profile-commands",
         "catalog",
+        "offers",
         "recommendations",
         "dead-letters",
         "trending",
@@ -106,7 +107,7 @@ def test_every_topic_is_a_channel_with_its_cleanup_and_an_operation() -> None:
         for name, channel in document["channels"].items()
         if channel["bindings"]["kafka"]["topicConfiguration"]["cleanup.policy"] == ["compact"]
     }
-    assert compacted == {"catalog", "recommendations", "trending", "encoders", "item-vectors"}
+    assert compacted == {"catalog", "offers", "recommendations", "trending", "encoders", "item-vectors"}
 
 
 def test_five_topics_are_inputs() -> None:

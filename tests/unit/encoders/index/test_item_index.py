@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders.index.hashtable import HashTable
-from encoders.index.item_index import CatalogPosition, ItemIndex
+from encoders.index.item_index import NO_OFFER, OFFERED, CatalogPosition, ItemIndex
 from schemas.ids import id_hash, id_hashes
 from tests.unit.encoders.reference import random_unit
 
@@ -18,7 +18,8 @@ class Model:
     """What the index should hold, one item at a time, in dicts."""
 
     def __init__(self) -> None:
-        self.items: dict[str, tuple[list[float], float]] = {}
+        self.items: dict[str, tuple[list[float], float, bool]] = {}
+        self.offers: dict[str, int] = {}
         self.seen: dict[str, tuple[str, int, int]] = {}
 
     def put(self, item_id: str, vector: list[float], bias: float, shown: bool, source: CatalogPosition | None) -> bool:
@@ -29,8 +30,13 @@ class Model:
             if last is not None and last[:2] == source[:2] and source.offset < last[2]:
                 return False
             self.seen[item_id] = source
-        self.items[item_id] = (vector, bias if shown else -np.inf)
+        self.items[item_id] = (vector, bias, shown)
         return True
+
+    def bias(self, item_id: str) -> float:
+        """Of an item that is known: -inf if it must not be recommended."""
+        _, bias, shown = self.items[item_id]
+        return bias if self.offers.get(item_id, shown) else -np.inf
 
 
 ids = st.sampled_from([f"item-{i}" for i in range(6)])
@@ -40,11 +46,12 @@ sources = st.none() | st.builds(
     CatalogPosition, st.sampled_from(["", "t1", "t2"]), st.integers(0, 1), st.integers(0, 5)
 )
 put = st.tuples(st.just("put"), st.lists(st.tuples(ids, vectors, numbers, st.booleans(), sources), max_size=8))
+offers = st.tuples(st.just("offer"), st.lists(st.tuples(ids, st.sampled_from([NO_OFFER, 0, OFFERED])), max_size=4))
 others = st.tuples(st.sampled_from(["withdraw", "remove"]), st.lists(ids, max_size=3))
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(put | others, max_size=12))
+@given(st.lists(put | offers | others, max_size=12))
 def test_any_batches_leave_what_single_steps_leave(steps: list[tuple[str, list[Any]]]) -> None:
     index, model = ItemIndex(D, capacity=1), Model()
     for what, batch in steps:
@@ -52,9 +59,13 @@ def test_any_batches_leave_what_single_steps_leave(steps: list[tuple[str, list[A
             columns = list(zip(*batch, strict=True)) or [[]] * 5
             applied = index.put(columns[0], np.array(columns[1], np.float32), columns[2], columns[3], columns[4])
             assert applied.tolist() == [model.put(*entry) for entry in batch]
+        elif what == "offer":
+            index.offer([item_id for item_id, _ in batch], [state for _, state in batch])
+            model.offers |= dict(batch)
+            model.offers = {item_id: state for item_id, state in model.offers.items() if state != NO_OFFER}
         elif what == "withdraw":
             known = {item_id for item_id in batch if item_id in model.items}
-            model.items |= {item_id: (model.items[item_id][0], -np.inf) for item_id in known}
+            model.items |= {item_id: (*model.items[item_id][:2], False) for item_id in known}
             assert index.withdraw(batch) == len(known)
         else:
             known = {item_id for item_id in batch if model.items.pop(item_id, None)}
@@ -64,7 +75,8 @@ def test_any_batches_leave_what_single_steps_leave(steps: list[tuple[str, list[A
     rows = index.rows(id_hashes(every))
     snapshot = index.snapshot()
     for item_id, row, vector, shown in zip(every, rows, index.gather(rows), index.available(rows), strict=True):
-        expected_vector, expected_bias = model.items.get(item_id, ([0.0] * D, -np.inf))
+        expected_vector = model.items[item_id][0] if item_id in model.items else [0.0] * D
+        expected_bias = model.bias(item_id) if item_id in model.items else -np.inf
         np.testing.assert_array_equal(vector, expected_vector)
         assert shown == (expected_bias > -np.inf)
         assert (row >= 0) == (item_id in model.items)
@@ -72,6 +84,11 @@ def test_any_batches_leave_what_single_steps_leave(steps: list[tuple[str, list[A
             assert index.item_ids[row] == item_id
             np.testing.assert_array_equal(snapshot.items[row], expected_vector)
             assert snapshot.bias[row] == np.float32(expected_bias)
+    found = index.known_vectors(every)
+    assert found.keys() == model.items.keys()
+    for item_id, (vector, bias) in found.items():
+        np.testing.assert_array_equal(vector, model.items[item_id][0])
+        assert bias == np.float32(model.items[item_id][1])
     hidden = np.delete(snapshot.bias, rows[rows >= 0])
     assert (hidden == -np.inf).all()  # removed rows never come out of a ranking
 
@@ -116,6 +133,26 @@ def test_a_withdrawn_item_keeps_its_vector_and_comes_back() -> None:
     assert not index.available(rows)[0]
     index.put(["a"], [[3.0, 4.0]], [0.5], [True])
     assert index.available(rows)[0]
+
+
+def test_an_offer_goes_before_the_catalog_whichever_comes_first() -> None:
+    index = ItemIndex(2)
+    index.put(["a", "b"], np.eye(2), [0.5, 0.25], [True, False])
+    index.offer(["a", "b", "later"], [0, OFFERED, 0])
+    index.put(["later", "a"], np.ones((2, 2)), [1.0, 0.75])
+    rows = index.rows(id_hashes(["a", "b", "later"]))
+    assert index.snapshot().bias[rows].tolist() == [-np.inf, 0.25, -np.inf]
+    index.offer(["a", "b", "later"], [NO_OFFER] * 3)
+    assert index.snapshot().bias[rows].tolist() == [0.75, -np.inf, 1.0]
+
+
+def test_an_offer_that_changes_nothing_leaves_the_version() -> None:
+    index = ItemIndex(2)
+    index.put(["a"], np.ones((1, 2)))
+    index.offer(["a"], [0])
+    version = index.snapshot().version
+    index.offer(["a", "a", "unknown"], [OFFERED, 0, 0])
+    assert index.snapshot().version == version
 
 
 @pytest.mark.parametrize("bad", [[np.nan, 0.0], [np.inf, 0.0], [3e30, 0.0]])

@@ -94,7 +94,7 @@ def test_every_topic_is_wanted_once_and_the_inputs_alike() -> None:
     for name in NAMES.inputs:
         limit = {"max.message.bytes": "1048576"} if name == "shop1.rerouted" else {}
         assert (topics[name].num_partitions, topics[name].config) == (6, {"retention.ms": "7200000"} | limit)
-    for name in ("catalog", "recommendations", "trending", "encoders", "item-vectors-v1"):
+    for name in ("catalog", "offers", "recommendations", "trending", "encoders", "item-vectors-v1"):
         assert topics[NAMES.full(name)].config == {"cleanup.policy": "compact"}
     assert int(topics["shop1.dead-letters"].config["max.message.bytes"]) > 1 << 20
 
