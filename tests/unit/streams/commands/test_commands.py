@@ -157,7 +157,7 @@ def test_create_makes_what_is_missing_with_the_partitions_of_the_others(run: Any
     monkeypatch.setattr("streams.kafka.topics.create_topics", create)
     monkeypatch.setenv("PREFSTREAM_KAFKA__PARTITIONS", "3")
     result = run("--broker", shop.address, "topics", "create", "--json")
-    assert made == {"trending": 4, "encoders": 4, "item-vectors-hashed-text-1": 4}
+    assert made == {"offers": 4, "trending": 4, "encoders": 4, "item-vectors-hashed-text-1": 4}
     found = json.loads(result.stdout)
     assert found["created"] == sorted(made)
     assert "clicks" in found["present"]

@@ -89,7 +89,7 @@ def test_counts_are_those_of_topics_that_exist() -> None:
 def test_every_topic_is_wanted_once_and_the_inputs_alike() -> None:
     settings = Settings(namespace="shop1", kafka=Kafka(partitions=6, replication_factor=3, input_retention_h=2))
     topics = {topic.topic: topic for topic in wanted_topics(settings, "v1")}
-    assert len(topics) == 5 + 4 + 2
+    assert len(topics) == 5 + 5 + 2
     assert {topic.replication_factor for topic in topics.values()} == {3}
     for name in NAMES.inputs:
         limit = {"max.message.bytes": "1048576"} if name == "shop1.rerouted" else {}
