@@ -4,6 +4,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from schemas.actions import CartRemoval, Consent, Hide, Impression, Refund
 from schemas.catalog import CatalogItem, ItemVector, Offer
 from schemas.command import ProfileCommand
 from schemas.dead_letter import DEAD_LETTER_HEADERS, DeadLetter
@@ -13,13 +14,18 @@ from schemas.recommendation import Recommendation
 from schemas.rerouted import REROUTED_HEADERS, Rerouted
 from schemas.trending import TrendingCounts
 
-Action = Literal["receive", "send"]
+Direction = Literal["receive", "send"]
 
 # name of the schema file -> the message class that it describes
 MESSAGES: Final[dict[str, type[Struct]]] = {
     "click": Click,
     "browse": Browse,
     "purchase": Purchase,
+    "refund": Refund,
+    "cart-removal": CartRemoval,
+    "hide": Hide,
+    "consent": Consent,
+    "impression": Impression,
     "profile-command": ProfileCommand,
     "catalog-item": CatalogItem,
     "offer": Offer,
@@ -43,14 +49,15 @@ class Channel(Struct, kw_only=True, frozen=True):
     summary: str
     key: str
     messages: tuple[str, ...]  # names in MESSAGES; () means any bytes
-    actions: tuple[Action, ...]  # what a worker does with the topic
-    is_input: bool = False  # one of the five topics that must have the same number of partitions
+    actions: tuple[Direction, ...]  # what a worker does with the topic
+    is_input: bool = False  # one of the six topics that must have the same number of partitions
     compacted: bool = False
     # meaning of a record without a value; None: such a record is refused or never written
     tombstones: str | None = None
     headers: str | None = None  # a name in HEADER_SETS
 
 
+_ACTIONS = ("refund", "cart-removal", "hide", "consent", "impression")
 _OWNER_KEY = (
     "The user_id, UTF-8, partitioned by it as the Java clients do (murmur2), or as librdkafka does (crc32) where the "
     "setting input_partitioner says so."
@@ -86,13 +93,22 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     ),
     Channel(
         topic="rerouted",
-        summary="Events that came on another partition than their user's; a worker sends them on, byte for byte. "
-        "Their Kafka timestamp is the time of the sending on.",
+        summary="Events and actions that came on another partition than their user's; a worker sends them on, byte for "
+        "byte. Their Kafka timestamp is the time of the sending on.",
         key=_OWNER_KEY,
-        messages=("click", "browse", "purchase"),
+        messages=("click", "browse", "purchase", *_ACTIONS),
         actions=("send", "receive"),
         is_input=True,
         headers="rerouted",
+    ),
+    Channel(
+        topic="actions",
+        summary="What users say or do beside events: refunds, removals from the cart, hidden items, brands and "
+        "categories, consents, and lists that were shown.",
+        key=_EVENT_KEY,
+        messages=_ACTIONS,
+        actions=("receive",),
+        is_input=True,
     ),
     Channel(
         topic="profile-commands",

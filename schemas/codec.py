@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from schemas.actions import ACTION_CLASSES, Action, ActionType, Hide
 from schemas.catalog import CatalogItem, Offer
 from schemas.errors import DecodeError, DecodeReason
 from schemas.events import EVENT_CLASSES, EVENT_TYPES, Event, EventType
@@ -19,7 +20,7 @@ from schemas.times import event_time_ms
 from schemas.wire_formats import without_schema_id
 
 T = TypeVar("T")
-E = TypeVar("E", bound=Event)
+E = TypeVar("E", Event, Action)
 Decoder = Callable[[bytes], Any]
 
 
@@ -123,15 +124,38 @@ def decode_event(event_type_code: int, value: bytes | None, content_type: str | 
 
 
 def decode_input(struct_type: type, value: bytes | None, content_type: str | None = None) -> Mended:
-    """Read a message that others write: events, items and offers are mended, commands must be right as they are."""
+    """Read a message that others write: events, actions, items and offers are mended, commands must be right."""
     if issubclass(struct_type, Event):
         event, faults = decode_mending(struct_type, value, content_type)
         return Mended(with_time_in_ms(event), faults)
     if struct_type is CatalogItem:
         return decode_catalog_item(value, content_type)
+    if struct_type is Action:
+        return decode_action(value, content_type)
     if struct_type is Offer:
         return decode_mending(Offer, value, content_type)
     return Mended(decode(struct_type, value, content_type), [])
+
+
+class _Tagged(msgspec.Struct, gc=False):
+    """The field of an action that says which action it is."""
+
+    action: ActionType
+
+
+def decode_action(value: bytes | None, content_type: str | None = None) -> Mended:
+    """Read and mend an action, with its times in ms."""
+    kind = decode_mending(_Tagged, value, content_type).message.action
+    action, faults = decode_mending(ACTION_CLASSES[kind], value, content_type)
+    action = with_time_in_ms(action)
+    if isinstance(action, Hide) and action.until_ms is not None:
+        until_ms = None
+        try:
+            until_ms = event_time_ms(action.until_ms, "until_ms")
+        except DecodeError as error:
+            faults = [*faults, error]
+        action = msgspec.structs.replace(action, until_ms=until_ms)
+    return Mended(action, faults)
 
 
 def with_time_in_ms(event: E) -> E:

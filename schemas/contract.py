@@ -8,7 +8,8 @@ contract    what is new in it
 ==========  ===================================================================
 0           releases that do not tell their contract
 1           a worker tells its contract in the store, as a part of its name
-2           events are recognised by id, type and items; orders with ``items``
+2           events are recognised by id, type and items; orders with ``items``;
+            actions, which are an input more: the whole group restarts once
 ==========  ===================================================================
 """
 

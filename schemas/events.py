@@ -20,6 +20,7 @@ from schemas.fields import (
 )
 
 EventType = Literal["click", "browse", "purchase"]
+Intent = Literal["cart", "favourite"]
 
 # an event type's code is its index here; codes are stored, so the order never changes
 EVENT_TYPES: Final[tuple[EventType, ...]] = ("click", "browse", "purchase")
@@ -50,6 +51,9 @@ class Click(Event, kw_only=True, frozen=True, gc=False):
         Annotated[str, Meta(max_length=MAX_ID_CHARS, description="Name of the list that the item was shown in.")] | None
     ) = None
     position: Annotated[Count, Meta(description="Position of the item in that list; the first is 0.")] | None = None
+    intent: (
+        Annotated[Intent, Meta(description="What the click was for: it put the item in the cart or on a list.")] | None
+    ) = None
 
 
 class Browse(Event, kw_only=True, frozen=True, gc=False):

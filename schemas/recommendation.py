@@ -4,8 +4,9 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
+from schemas.actions import CauseType
 from schemas.events import EventType
-from schemas.fields import MAX_INT64, EncoderVersion, EventId, Id, ItemId, Score, TimeMs, UserId
+from schemas.fields import MAX_ID_CHARS, MAX_INT64, EncoderVersion, EventId, Id, ItemId, Score, TimeMs, UserId
 
 ReasonKind = Literal["recent", "older", "trending", "bonus", "bias", "seen-again"]
 
@@ -29,11 +30,13 @@ class Revision(Struct, kw_only=True, frozen=True, order=True, gc=False):
 
 
 class Cause(Struct, kw_only=True, frozen=True, gc=False):
-    """The event that caused the refresh."""
+    """The event or action that caused the refresh."""
 
     event_id: EventId
-    event_type: EventTypeField
-    item_id: ItemId
+    event_type: Annotated[CauseType, Meta(description="What the user did.")]
+    item_id: Annotated[
+        str, Meta(max_length=MAX_ID_CHARS, description="The item. Empty if the user has hidden a brand or a category.")
+    ]
     event_time_ms: Annotated[TimeMs, Meta(description="When the event happened, in milliseconds since 1970-01-01 UTC.")]
 
 

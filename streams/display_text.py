@@ -4,15 +4,22 @@ import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from schemas.events import EventType
-from schemas.recommendation import Reason
+from schemas.actions import CauseType
+from schemas.recommendation import Cause, Reason
 
 # controls, lone surrogates, line and paragraph separators: they are invisible, and some move the cursor
 _HIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # characters that change the direction of the text after them
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-_DID: dict[EventType, str] = {"click": "clicked", "browse": "looked at", "purchase": "bought"}
+_DID: dict[CauseType, str] = {
+    "click": "clicked",
+    "browse": "looked at",
+    "purchase": "bought",
+    "refund": "returned",
+    "cart_removal": "took out of the cart",
+    "hide": "hid",
+}
 
 
 def safe(text: str, limit: int = 0) -> str:
@@ -58,9 +65,19 @@ def duration_text(seconds: float) -> str:
     return f"{seconds:.3g} second{'' if seconds == 1 else 's'}"
 
 
-def did(event_type: EventType) -> str:
-    """Return the verb for an event's type: "clicked", "looked at" or "bought"."""
-    return _DID[event_type]
+def did(event_type: CauseType) -> str:
+    """Return the verb for the type of an event or action, such as "clicked", "bought" or "hid"."""
+    return _DID.get(event_type, "changed")
+
+
+def cause_text(cause: Cause, title: Callable[[str], str]) -> str:
+    """Say what the user did before a list was made; ``title`` gives the title of an item id.
+
+    >>> cause = Cause(event_id="e", event_type="hide", item_id="", event_time_ms=0)
+    >>> cause_text(cause, str.upper)
+    'hid a brand or a category'
+    """
+    return f"{did(cause.event_type)} {title(cause.item_id) if cause.item_id else 'a brand or a category'}"
 
 
 def reason_text(reason: Reason | None, title: Callable[[str], str]) -> str:

@@ -26,7 +26,7 @@ DEFAULT_CONFIG = Path("prefstream.toml")
 Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 
 Partitioner = Literal["murmur2", "crc32", "fnv1a"]
-KeyedByUser = Literal["clicks", "browses", "purchases", "profile-commands"]
+KeyedByUser = Literal["clicks", "browses", "purchases", "profile-commands", "actions"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 

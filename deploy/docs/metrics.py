@@ -76,6 +76,7 @@ LABELS: Final = {
         "kind",
     ): "`seen-again` (filled up with items that the user has seen), `short` (fewer than `ranking.k` items, even so), "
     "`empty`.",
+    ("actions", "action"): "`refund`, `cart_removal`, `hide`, `consent`, `impression`.",
     ("offers", "outcome"): "`read`, `refused` (the log says why).",
     ("items_encoded", "outcome"): "`encoded`, `no-vector` (nothing that the encoder can use), `withdrawn` (`available: "
     "false`), `removed` (a record without a value).",
@@ -146,6 +147,7 @@ UNITS: Final = {
     "index_items": "items",
     "items_encoded": "items",
     "offers": "records",
+    "actions": "actions",
     "recommended_items": "items",
     "recommended_items_distinct": "items",
     "purchases": "events",

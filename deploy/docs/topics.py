@@ -17,8 +17,8 @@ from streams.kafka.topics import wanted_topics
 from streams.settings import Settings
 
 INTRO = """\
-All messages are JSON objects in UTF-8. Your applications write `clicks`, `browses`, `purchases`, `catalog` and
-`offers`, and read `recommendations`; all other topics belong to prefstream.
+All messages are JSON objects in UTF-8. Your applications write `clicks`, `browses`, `purchases`, `actions`,
+`catalog` and `offers`, and read `recommendations`; all other topics belong to prefstream.
 
 With the setting `namespace`, each topic has that prefix: `clicks` of the namespace `shop1` is `shop1.clicks`."""
 
@@ -28,15 +28,15 @@ CREATED = """\
 missing. The table shows the topics as they are created with default settings."""
 
 PARTITIONS = """\
-The five inputs (`clicks`, `browses`, `purchases`, `rerouted` and `profile-commands`) must have **one partition
-count**, so that all records of a user reach one worker; a worker waits while the counts differ. `prefstream topics
-grow N` grows all five in one request. Producers of the inputs choose the partition of a key as the setting
+The six inputs (`clicks`, `browses`, `purchases`, `actions`, `rerouted` and `profile-commands`) must have **one
+partition count**, so that all records of a user reach one worker; a worker waits while the counts differ. `prefstream
+topics grow N` grows all six in one request. Producers of the inputs choose the partition of a key as the setting
 [`kafka.input_partitioner`](settings.md#kafka) says: by `murmur2` as the Java clients do, by `crc32` as librdkafka
 does, or by `fnv1a` as Sarama does. An event on another partition is rerouted, and still counts once. All records of
 an item must be on one partition of `catalog`; any partitioner of keys will do."""
 
 GROUPS = """\
-The workers of a namespace form one consumer group on the five inputs: `prefstream`, or `NAMESPACE.prefstream`. Each
+The workers of a namespace form one consumer group on the six inputs: `prefstream`, or `NAMESPACE.prefstream`. Each
 encoder version has a group of its own on `catalog`, named after that group: `prefstream.catalog-VERSION`. Its members
 share out the encoding of the items. Every worker reads all partitions of `offers`, `trending`, `encoders` and the item
 vectors, without a group."""
@@ -88,6 +88,7 @@ WRITERS: Final = {
     "browses": "your applications; `prefstream replay`, `console` and `dlq replay`",
     "purchases": "your applications; `prefstream replay`, `console` and `dlq replay`",
     "rerouted": "workers",
+    "actions": "your applications; `dlq replay`",
     "profile-commands": "`prefstream profile forget` and `dlq replay`",
     "catalog": "your applications; `prefstream replay --catalog` and `dlq replay`",
     "offers": "your applications",
@@ -102,6 +103,7 @@ READERS: Final = {
     "browses": "workers",
     "purchases": "workers",
     "rerouted": "workers",
+    "actions": "workers",
     "profile-commands": "workers",
     "catalog": "workers; `prefstream console`, `profile show` and `encoders`",
     "offers": "workers",
@@ -140,6 +142,19 @@ EXAMPLES: Final = {
     "catalog-item": """\
 {"item_id": "tea-1", "title": "Smoky Lapsang", "category": ["Tea", "Black"], "brand": "Leaf",
  "price": 9.5, "currency": "EUR"}""",
+    "refund": """\
+{"action": "refund", "event_id": "r1", "user_id": "ann", "item_id": "tea-2", "event_time_ms": 1760000004000}""",
+    "cart-removal": """\
+{"action": "cart_removal", "event_id": "r2", "user_id": "ann", "item_id": "pot-1", "event_time_ms": 1760000005000}""",
+    "hide": """\
+{"action": "hide", "event_id": "h1", "user_id": "ann", "item_id": "tea-1", "event_time_ms": 1760000006000,
+ "until_ms": 1762600000000}""",
+    "consent": """\
+{"action": "consent", "event_id": "c1", "user_id": "ann", "given": true, "purpose": "marketing",
+ "event_time_ms": 1760000007000}""",
+    "impression": """\
+{"action": "impression", "event_id": "i1", "user_id": "ann", "items": ["tea-1", "tea-2"], "placement": "home",
+ "event_time_ms": 1760000008000}""",
     "offer": """\
 {"item_id": "tea-1", "available": true, "availability": {"de": true, "at": false},
  "price": 8.5, "currency": "EUR"}""",
@@ -166,6 +181,19 @@ A worker uses `available` alone: an item that is not available is in no list tha
 `availability` says of regions. The other fields are for whoever makes lists for a region or a price. Every worker reads
 every offer; so an offer that can't be read becomes no dead letter, is counted by `prefstream_offers_total`, and the
 item's former offer holds on.""",
+    "refund": """\
+The item may be recommended again, if it was refunded at the time of its latest purchase or later, whichever record is
+read first. The weight of a purchase is taken back from the older events of the user's taste. If the purchase is still
+among the recents, it stays there until newer events push it out.""",
+    "cart-removal": "The weight of a click is taken back from the older events of the user's taste.",
+    "hide": """\
+The item is in no list of the user that is made before `until_ms`, by the time of the user's latest event. A later
+record on the same item, brand or category replaces the hide: one with an `until_ms` that is over shows it again. A user
+can hide 256 items, 256 brands and 256 categories; the latest are kept.""",
+    "consent": """\
+The latest consent for each purpose is kept in the profile and shown by `prefstream profile show`. It changes no list
+and stops no processing: whoever makes use of it has to ask for it.""",
+    "impression": "Impressions are counted by `prefstream_actions_total` and change no profile.",
     "encoder-state": "`active_since_ms` decides: the version with the latest one is active.",
 }
 

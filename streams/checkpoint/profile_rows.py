@@ -89,6 +89,11 @@ def _fill(
     # the row of a forgotten user keeps its expiry until the user comes back; it has none if an input lives for ever
     table.forgotten[slot] = row.expires_s > 0 or is_erased(state)
     table.forgotten_ms[slot] = state.forgotten_ms
+    if state.actions is not None:
+        table.actions[slot] = state.actions
+        for entry in state.actions.pending:
+            table.pending_taken_back.add(slot, PendingEvent(*entry))
+        state.actions.pending = []
     _fill_sums(table, slot, state, encoder, half_life_s)
     _fill_recommended(table, slot, state)
     _fill_columns(table, slot, state)
@@ -220,13 +225,15 @@ def _encode_states(snapshot: ProfileSnapshot) -> list[bytes]:
     _write_each(rows, snapshot, snapshot.closed_spans, _closed_spans, [])
     rows.constant(_bytes("partition_count"), _bytes(snapshot.partition_count), _bytes("forgotten_ms"))
     rows.integers(a["forgotten_ms"])
+    rows.constant(_bytes("actions"))
+    _write_each(rows, snapshot, snapshot.actions, lambda actions: actions, None)
     _write_recommended(rows, snapshot)
     _write_columns(rows, snapshot, columns)
     return rows.done()
 
 
 _bytes = msgspec.msgpack.encode
-_CORE_FIELDS = 17
+_CORE_FIELDS = 18
 """Fields of `ProfileState` that `_encode_states` writes. Columns with their own field add the others."""
 
 

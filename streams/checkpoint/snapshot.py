@@ -13,6 +13,7 @@ from streams.state.applied_offsets import OtherLog, Span
 from streams.state.pending_events import PendingEvent
 from streams.state.profile_columns import ProfileColumn
 from streams.state.profile_table import OtherSums, ProfileTable
+from streams.state.user_actions import UserActions
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class ProfileSnapshot:
     arrays: dict[str, Any]
     pending: dict[int, list[PendingEvent]]
     other_sums: dict[int, list[OtherSums]]
+    actions: dict[int, UserActions]
     other_logs: dict[int, dict[LogId, OtherLog]]
     closed_spans: dict[int, dict[LogId, list[Span]]]
     columns: tuple[ProfileColumn, ...]
@@ -52,6 +54,7 @@ def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Profil
         arrays={column.name: table.arrays[column.name].take(slots, axis=0) for column in table.columns if column.saved},
         pending={slot: list(table.pending.by_slot[slot]) for slot in chosen if slot in table.pending.by_slot},
         other_sums={slot: list(table.other_sums[slot]) for slot in chosen if slot in table.other_sums},
+        actions=_copied_actions(table, chosen),
         other_logs={slot: dict(table.offsets.others[slot]) for slot in chosen if slot in table.offsets.others},
         closed_spans={
             slot: {log: list(spans) for log, spans in table.offsets.closed[slot].items()}
@@ -67,6 +70,19 @@ def take_snapshot(table: ProfileTable, slots: IntpArray, encoder: str) -> Profil
     table.dirty[slots] = False
     table.saving[slots] = True
     return snapshot
+
+
+def _copied_actions(table: ProfileTable, slots: list[int]) -> dict[int, UserActions]:
+    """Copy the actions of the slots that have any, with those that wait for their item's vector."""
+    waiting = table.pending_taken_back.by_slot
+    if not table.actions and not waiting:
+        return {}
+    nothing = UserActions()
+    return {
+        slot: table.actions.get(slot, nothing).copy(waiting.get(slot, ()))
+        for slot in slots
+        if slot in table.actions or slot in waiting
+    }
 
 
 def end_save(table: ProfileTable, snapshot: ProfileSnapshot, saved: bool) -> None:

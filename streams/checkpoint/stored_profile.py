@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.errors import PrefstreamError
+from streams.state.user_actions import UserActions
 
 FORMAT = 1
 
@@ -116,6 +117,7 @@ class ProfileState(msgspec.Struct, kw_only=True):
     """Partitions of each input when the row was saved; 0: unknown."""
     forgotten_ms: int = 0
     """Kafka's time (UTC ms) of the last command to forget. Events written up to then are only counted."""
+    actions: UserActions | None = None
     offered: RecommendedList | None = None
     """The list that was recommended last."""
     taken_items: bytes = b""
@@ -155,7 +157,7 @@ def _decoder(fields: frozenset[str]) -> "msgspec.msgpack.Decoder[ProfileState]":
 def is_erased(state: ProfileState) -> bool:
     """Return whether a profile holds nothing of a user who was forgotten, and has no event since."""
     events = state.recents.items, state.pending.items, state.purchased_items
-    return state.forgotten_ms > 0 and not any(events) and not state.sums
+    return state.forgotten_ms > 0 and not any(events) and not state.sums and not state.actions
 
 
 def encode_state(state: ProfileState) -> bytes:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from schemas import rerouted
+from schemas.actions import Action
 from schemas.catalog import CatalogItem
 from schemas.codec import decode_input
 from schemas.command import ProfileCommand
@@ -20,7 +21,7 @@ from schemas.rerouted import ORIGIN_TOPIC_HEADER, REROUTED_HEADERS
 from streams.decode.event_times import wrong_times
 from streams.display_text import safe_bytes
 from streams.errors import PrefstreamError
-from streams.kafka.topics import CATALOG, COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
+from streams.kafka.topics import ACTIONS, CATALOG, COMMANDS, EVENT_TOPICS, REROUTED, TopicNames
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -30,6 +31,7 @@ UNREADABLE = "unreadable"
 _MESSAGES: dict[str, type[Any]] = {
     **{topic: EVENT_CLASSES[EVENT_TYPES.index(kind)] for topic, kind in EVENT_TOPICS.items()},
     COMMANDS: ProfileCommand,
+    ACTIONS: Action,
     CATALOG: CatalogItem,
 }
 
@@ -198,7 +200,7 @@ def _checked_key(
     message = decode_input(message_type, value, content_type(headers)).message
     if isinstance(message, CatalogItem):
         return message.item_id.encode()
-    if isinstance(message, Event):
+    if isinstance(message, Event | Action):
         times, written = np.array([message.event_time_ms], np.int64), np.array([now_ms], np.int64)
         for error in wrong_times(times, written, max_future_ms).values():
             raise error

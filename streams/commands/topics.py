@@ -73,7 +73,7 @@ def grow(
     partitions: Annotated[int, typer.Argument(min=1, max=10_000, help="Partitions that each input topic is to have.")],
     as_json: AsJson = False,
 ) -> None:
-    """Grow all five input topics to N partitions, in one request, so that more workers can share them.
+    """Grow all six input topics to N partitions, in one request, so that more workers can share them.
 
     Afterwards a user's events may arrive on another partition. The workers send them on, and no event counts twice.
 

@@ -205,9 +205,9 @@ def _why(item: "RecommendedItem", title: Callable[[str], str]) -> str:
 
 
 def _cause(recommendation: "Recommendation", title: Callable[[str], str]) -> str:
-    from streams.display_text import did, safe
+    from streams.display_text import cause_text, safe
 
-    return f"{did(recommendation.cause.event_type)} {safe(title(recommendation.cause.item_id), _WIDTH)}"
+    return cause_text(recommendation.cause, lambda item_id: safe(title(item_id), _WIDTH))
 
 
 def _latency(recommendation: "Recommendation") -> str:

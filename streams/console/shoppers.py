@@ -3,10 +3,11 @@
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from msgspec import Struct
 
-from schemas.events import EventType
+from schemas.events import EVENT_TYPES, EventType
 from schemas.recommendation import Recommendation
 
 _MOST_EVENTS = 200
@@ -65,7 +66,9 @@ class Shoppers:
         shopper.latest = recommendation
         shopper.version += 1
         cause = recommendation.cause
-        shopper.add(Known(event_id=cause.event_id, event_type=cause.event_type, item_id=cause.item_id))
+        if cause.event_type in EVENT_TYPES:  # the page shows events; an action only changes the list
+            kind: Any = cause.event_type
+            shopper.add(Known(event_id=cause.event_id, event_type=kind, item_id=cause.item_id))
         return True
 
     def forget(self, user_id: str) -> None:

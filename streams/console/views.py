@@ -9,7 +9,7 @@ from schemas.recommendation import Recommendation, RecommendedItem
 from streams.console.shelves import NO_CATEGORY, Offered, Product, Shelves
 from streams.console.shoppers import Shopper, Shoppers
 from streams.console.taste import TasteRow, taste
-from streams.display_text import did, reason_text, safe
+from streams.display_text import cause_text, did, reason_text, safe
 from streams.settings import TypeWeights
 
 LISTED = 10
@@ -106,8 +106,7 @@ class Views:
         latest = shopper.latest
         cause = None
         if latest is not None:
-            text = f"{did(latest.cause.event_type)} {self._title(latest.cause.item_id)}"
-            cause = CauseView(event_id=latest.cause.event_id, text=text)
+            cause = CauseView(event_id=latest.cause.event_id, text=cause_text(latest.cause, self._title))
         return ListView(
             user_id=user_id,
             recommendation_id=None if latest is None else latest.recommendation_id,
@@ -132,7 +131,7 @@ class Views:
         cause, top = shopper.latest.cause, self._top(user_id)
         return OtherView(
             user_id=user_id,
-            did=f"{did(cause.event_type)} {self._title(cause.item_id)}",
+            did=cause_text(cause, self._title),
             items=[self._product(item_id) for item_id in top[:_OTHERS_ITEMS]],
             common=len(mine.intersection(top)),
         )

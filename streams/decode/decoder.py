@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from schemas.actions import ACTION_TYPES, CAUSE_TYPES, Impression
 from schemas.codec import Decoder as ReadEvent
-from schemas.codec import decode, decode_event, decoder
+from schemas.codec import decode, decode_action, decode_event, decoder
 from schemas.command import ProfileCommand
 from schemas.dead_letter import NO_TIMESTAMP_MS
 from schemas.errors import DecodeError, DecodeReason
@@ -18,18 +19,19 @@ from schemas.rerouted import Rerouted
 from schemas.times import NO_TIME, times_ms
 from streams.arrays import Int64Array, IntpArray
 from streams.decode.dead_letter import Fault, Refused, dead_letter
-from streams.decode.event_batch import CommandBatch, EventBatch
+from streams.decode.event_batch import ActionBatch, CommandBatch, EventBatch
 from streams.decode.event_times import wrong_times
 from streams.decode.order_lines import spread_orders
 from streams.decode.partitioner import partitions_of
 from streams.decode.rerouted_size import rerouted_bytes
 from streams.fetch.record_batch import RecordBatch
 from streams.kafka.log_id import LogId
-from streams.kafka.topics import COMMANDS, EVENT_TOPICS, LARGEST_INPUT_BYTES, REROUTED, TopicNames
+from streams.kafka.topics import ACTIONS, COMMANDS, EVENT_TOPICS, LARGEST_INPUT_BYTES, REROUTED, TopicNames
 from streams.settings import Partitioner
 
 _UNREADABLE = (ValueError, RecursionError, TypeError)
 """Errors of msgspec for a value that is no such message; TypeError for a record without a value."""
+_FIRST_ACTION = CAUSE_TYPES.index(ACTION_TYPES[0])
 TopicIdOf = Callable[[str], str]
 """Returns the id of a topic, given its full name."""
 
@@ -54,6 +56,12 @@ class Decoded:
     """The record of each event; the lines of an order have one record."""
     event_batch: IntpArray = field(default_factory=lambda: np.empty(0, np.intp))
     """For each event, the index in ``batches`` of the batch that it came in."""
+    actions: ActionBatch | None = None
+    action_records: list[Any] = field(default_factory=list)
+    action_batch: IntpArray = field(default_factory=lambda: np.empty(0, np.intp))
+    """The same for each action."""
+    impressions: list[str] = field(default_factory=list)
+    """The topic that each record of an impression was read from. Impressions change no profile."""
     commands: CommandBatch | None = None
     command_batch: list[int] = field(default_factory=list)
     """The same for each command."""
@@ -102,7 +110,7 @@ class _Columns:
 
 
 class Decoder:
-    """Decodes batches of the five inputs. A verdict depends on the record alone, so a replay gives the same one."""
+    """Decodes batches of the six inputs. A verdict depends on the record alone, so a replay gives the same one."""
 
     def __init__(
         self,
@@ -125,22 +133,23 @@ class Decoder:
         self._max_future_ms = int(max_future_s * 1000)
         self._max_rerouted_bytes = max_rerouted_bytes
         self._types = {names.full(topic): EVENT_TYPES.index(kind) for topic, kind in EVENT_TOPICS.items()}
-        self._commands = names.full(COMMANDS)
+        self._commands, self._actions = names.full(COMMANDS), names.full(ACTIONS)
         self._rerouted = names.full(REROUTED)
 
     def decode(self, batches: Sequence[RecordBatch], partitions: int) -> Decoded:
         """Decode the batches in their order; ``partitions`` is the number of partitions of each input."""
         decoded = Decoded(batches)
-        events, commands = _Columns(), _Columns()
+        events, actions, commands = _Columns(), _Columns(), _Columns()
         sources: dict[LogId, int] = {}
         for index, batch in enumerate(batches):
             if not self._read_all(index, batch, events, sources, decoded):
-                self._read_each(index, batch, events, commands, sources, decoded)
-        for columns in (events, commands):
+                self._read_each(index, batch, (events, actions, commands), sources, decoded)
+        for columns in (events, actions, commands):
             columns.note_times()
-        self._refuse_wrong_times(events, decoded.refused)
+        for columns in (events, actions):
+            self._refuse_wrong_times(columns, decoded.refused)
         logs = list(sources)
-        for columns in (events, commands):
+        for columns in (events, actions, commands):
             self._separate_misplaced(columns, logs, batches, partitions, decoded)
         if events.values:
             decoded.event_batch = np.array(events.batch, np.intp)
@@ -150,6 +159,12 @@ class Decoder:
             if record is not None:
                 decoded.event_batch = decoded.event_batch[record]
                 decoded.event_records = [events.records[index] for index in record.tolist()]
+        if actions.values:
+            decoded.action_batch = np.array(actions.batch, np.intp)
+            decoded.actions = ActionBatch(
+                actions=actions.values, events=_event_batch(actions, logs, batches, decoded.action_batch)
+            )
+            decoded.action_records = actions.records
         if commands.values:
             decoded.commands = CommandBatch(
                 user_ids=[command.user_id for command in commands.values],
@@ -195,28 +210,38 @@ class Decoder:
         self,
         index: int,
         batch: RecordBatch,
-        events: _Columns,
-        commands: _Columns,
+        targets: tuple[_Columns, _Columns, _Columns],
         sources: dict[LogId, int],
         decoded: Decoded,
     ) -> None:
-        """Decode a batch record by record; broken records and broken fields are added to ``decoded``."""
+        """Decode a batch record by record; broken records and broken fields are added to ``decoded``.
+
+        ``targets`` are the columns of events, actions and commands.
+        """
+        events, actions, commands = targets
         own = self._own(batch)
         for record in batch.records:
             try:
                 source, offset, origin_time = own, record.offset, None
+                faults: list[DecodeError] = []
                 if batch.topic == self._rerouted:
                     source, offset, origin_time = self._origin(record)
                 if source.topic == self._commands:
                     value: Any = decode(ProfileCommand, record.value, content_type(record.headers))
                     target, kind = commands, -1
+                elif source.topic == self._actions:
+                    value, faults = decode_action(record.value, content_type(record.headers))
+                    target, kind = actions, _FIRST_ACTION + ACTION_TYPES.index(value.action)
                 else:
                     kind = self._kind(source.topic)
                     value, faults = decode_event(kind, record.value, content_type(record.headers))
-                    decoded.faults += [Fault(record, fault) for fault in faults]
                     target = events
             except DecodeError as error:
                 decoded.refused.append(Refused(record, dead_letter(record, error)))
+                continue
+            decoded.faults += [Fault(record, fault) for fault in faults]
+            if isinstance(value, Impression):
+                decoded.impressions.append(batch.topic)
                 continue
             if origin_time is not None:
                 target.origin_times[len(target.records)] = origin_time
@@ -242,7 +267,7 @@ class Decoder:
     def _kind(self, topic: str) -> int:
         kind = self._types.get(topic)
         if kind is None:
-            detail = f"the record says that it was first written to {topic!r}, which is no event or command topic"
+            detail = f"the record says that it was first written to {topic!r}, which is no input that events come from"
             raise DecodeError(DecodeReason.MALFORMED, None, detail)
         return kind
 
@@ -320,8 +345,10 @@ def _read_and_mend(
 def _event_batch(
     columns: _Columns, logs: list[LogId], batches: Sequence[RecordBatch], batch_of: IntpArray
 ) -> EventBatch:
+    """Turn events, or actions as events, into arrays."""
     events: Sequence[Any] = columns.values
-    item_ids = [event.item_id for event in events]
+    of_actions = columns.types[0] >= _FIRST_ACTION
+    item_ids = [getattr(event, "item_id", None) or "" if of_actions else event.item_id for event in events]
     event_ids = [event.event_id for event in events]
     items, hashes, types = id_hashes(item_ids), id_hashes(event_ids), np.array(columns.types, np.uint8)
     identities = line_identities(hashes, types, items)
@@ -342,6 +369,7 @@ def _event_batch(
         source=np.array(columns.source, np.intp),
         offsets=np.array(columns.offsets, np.int64),
         recommendations=np.array(
-            [id_hash(event.recommendation_id) if event.recommendation_id else 0 for event in events], np.uint64
+            [0 if of_actions or not event.recommendation_id else id_hash(event.recommendation_id) for event in events],
+            np.uint64,
         ),
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.actions import Action
 from streams.arrays import BoolArray, Int64Array, IntpArray, UInt64Array
 from streams.kafka.log_id import LogId
 
@@ -64,6 +65,23 @@ class EventBatch:
             offsets=self.offsets[chosen],
             recommendations=self.recommendations[chosen],
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionBatch:
+    """B actions of users in order of arrival."""
+
+    actions: list[Action]
+    events: EventBatch
+    """The actions as events, with indices in `schemas.actions.CAUSE_TYPES` as types; an action without an item has an
+    empty item id."""
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def take(self, indices: list[int]) -> "ActionBatch":
+        """Return the actions at these indices."""
+        return ActionBatch(actions=[self.actions[index] for index in indices], events=self.events.take(indices))
 
 
 @dataclass(frozen=True, kw_only=True)

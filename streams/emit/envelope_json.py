@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.compiled import compiled
+from schemas.actions import CAUSE_TYPES
 from schemas.codec import encode
-from schemas.events import EVENT_TYPES
 from schemas.recommendation import ListReasons
 from streams.arrays import Int64Array, IntpArray
 from streams.decode.event_batch import EventBatch
@@ -75,7 +75,7 @@ def frames(
         (b',"user_id":', [events.user_ids[index] for index in indices]),
         (b',"revision":{"term":%d,"sequence":' % term, list(sequences)),
         (b',"cause":{"event_id":', [events.event_ids[index] for index in indices]),
-        (b',"event_type":', [EVENT_TYPES[kind] for kind in events.types[causes].tolist()]),
+        (b',"event_type":', [CAUSE_TYPES[kind] for kind in events.types[causes].tolist()]),
         (b',"item_id":', [events.item_ids[index] for index in indices]),
         (b',"event_time_ms":', events.times[causes].tolist()),
         (b'},"encoder_version":%b,"event_time_ms":' % encode(version), newest_ms.tolist()),

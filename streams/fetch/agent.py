@@ -1,4 +1,4 @@
-"""The Faust agent that receives the events and commands of the five inputs."""
+"""The Faust agent that receives the events and commands of the six inputs."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -9,7 +9,7 @@ from confluent_kafka import TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from streams.errors import PrefstreamError
-from streams.kafka.topics import COMMANDS, EVENT_TOPICS, TopicNames
+from streams.kafka.topics import ACTIONS, COMMANDS, EVENT_TOPICS, TopicNames
 
 _TIMEOUT_S = 10.0
 
@@ -19,12 +19,12 @@ class BrokerSilent(PrefstreamError):
 
 
 class TopicIds:
-    """Knows the ids of the topics that events and commands are first written to."""
+    """Knows the ids of the topics that events, actions and commands are first written to."""
 
     def __init__(self, admin: AdminClient, names: TopicNames, fixed: str | None = None) -> None:
         """``fixed`` is the id of every topic of a broker that has no topic ids (the simulator)."""
         self._admin = admin
-        self._topics = [names.full(name) for name in (*EVENT_TOPICS, COMMANDS)]
+        self._topics = [names.full(name) for name in (*EVENT_TOPICS, COMMANDS, ACTIONS)]
         self._inputs = names.inputs
         self._fixed = fixed
         self._ids: dict[str, str] = {}

@@ -17,8 +17,9 @@ TRENDING = "trending"
 ENCODERS = "encoders"
 REROUTED = "rerouted"
 COMMANDS = "profile-commands"
+ACTIONS = "actions"
 EVENT_TOPICS = {"clicks": "click", "browses": "browse", "purchases": "purchase"}
-INPUTS = (*EVENT_TOPICS, REROUTED, COMMANDS)
+INPUTS = (*EVENT_TOPICS, REROUTED, COMMANDS, ACTIONS)
 """The topics that must have one partition count, so that all records of a user reach one worker."""
 
 LARGEST_INPUT_BYTES = 1 << 20
@@ -47,7 +48,7 @@ class TopicNames:
 
     @property
     def inputs(self) -> list[str]:
-        """Full names of the five inputs."""
+        """Full names of the six inputs."""
         return [self.full(name) for name in INPUTS]
 
     @property
@@ -116,7 +117,7 @@ def create_item_vectors(admin: AdminClient, settings: Settings, encoder_version:
 
 
 def grow_topics(admin: AdminClient, names: TopicNames, partitions: int) -> None:
-    """Give all five inputs ``partitions`` partitions, in one request: workers wait while the counts differ."""
+    """Give all six inputs ``partitions`` partitions, in one request: workers wait while the counts differ."""
     counts = partition_counts(admin, names.inputs)
     check_present(counts, names.inputs)
     largest = max(counts.values())

@@ -61,6 +61,7 @@ class Metrics:
 
         events = counter("events", "Records read, by topic and outcome.", "topic", "outcome")
         self._events = children(events)
+        self._actions = counter("actions", "Actions that counted, by kind.", "action")
         self._rerouted = counter("rerouted", "Records rerouted to their user's partition.", "topic")
         self._misplaced = counter(
             "misplaced",
@@ -135,6 +136,11 @@ class Metrics:
         """Count records of a topic by ``outcome``: applied, forgotten, replayed, duplicate, rerouted, dead, command."""
         if count:
             self._events[topic, outcome].inc(count)
+
+    def actions(self, action: str, count: int) -> None:
+        """Count actions by their kind, as in `schemas.actions.ACTION_TYPES`."""
+        if count:
+            self._actions.labels(self._namespace, action).inc(count)
 
     def rerouted(self, topic: str, count: int) -> None:
         """Count records that were rerouted."""

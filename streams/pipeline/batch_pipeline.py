@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import structlog
 
+from schemas.actions import CAUSE_TYPES
 from streams.arrays import IntpArray
 from streams.checkpoint.checkpointer import Checkpointer
 from streams.checkpoint.gate import Gate
 from streams.checkpoint.ownership import Assignment, Ownership
 from streams.decode.decoder import Decoded, Decoder, Misplaced
-from streams.decode.event_batch import CommandBatch, EventBatch
+from streams.decode.event_batch import ActionBatch, CommandBatch, EventBatch
 from streams.decode.misplaced_records import MisplacedRecords
 from streams.emit.producer import Emitter
 from streams.features.contract import AppliedEvents
@@ -24,13 +25,16 @@ from streams.monitoring.metrics import Metrics
 from streams.pipeline.profile_loader import ProfileLoader
 from streams.pipeline.recommender import Recommender
 from streams.rank.loaded_encoder import ActiveEncoder
+from streams.state.action_update import apply_actions
 from streams.state.profile_table import TableFull
 from streams.state.profile_update import OUTCOMES, Applied, apply_batch, fold_pending
+from streams.state.profile_update_kernel import APPLIED
 from streams.state.state import State
 
 log = structlog.get_logger(__name__)
 
 
+_CONSENT = CAUSE_TYPES.index("consent")  # changes no list
 COUNT_EVERY_S = 0.1  # seconds between two counts of the unsaved users: a count reads every slot
 # a micro-batch of this many records shows a backlog. A save is then not paced: its cost counts for more than the delay
 # of the events behind it
@@ -144,11 +148,16 @@ class BatchPipeline:
         return False
 
     async def _apply(self, decoded: Decoded, slots: dict[str, int], assignment: Assignment) -> list[RecordBatch]:
-        """Apply events and commands; returns the batches that must not be acked with the others."""
+        """Apply events, actions and commands; returns the batches that must not be acked with the others."""
         self.apply_index_updates()
         held: list[RecordBatch] = []
         if decoded.events is not None:
             await self._apply_events(decoded, decoded.events, slots, assignment.term)
+        if decoded.actions is not None:
+            await self._apply_actions(decoded, decoded.actions, slots, assignment.term)
+        for topic, count in Counter(decoded.impressions).items():
+            self._metrics.events(topic, "applied", count)
+        self._metrics.actions("impression", len(decoded.impressions))
         if decoded.commands is not None:
             withdrawn = self._apply_commands(decoded.commands, slots)
             for user in withdrawn:
@@ -198,7 +207,7 @@ class BatchPipeline:
         encoder, table = self._active.encoder, self._state.table
         changed = self._active.feed.apply()
         if changed:
-            fold_pending(table, changed & table.pending.slots_by_item.keys(), encoder.index, encoder.sums)
+            fold_pending(table, changed, encoder.index, encoder.sums)
 
     async def _apply_events(self, decoded: Decoded, events: EventBatch, slots: dict[str, int], term: int) -> None:
         state, encoder = self._state, self._active.encoder
@@ -221,6 +230,24 @@ class BatchPipeline:
             self._checkpointer.tombstones.came_back(events.user_ids[index] for index in counted.tolist())
         touched, causes = _last_event_of_each(event_slots, counted)
         await asyncio.to_thread(self._recommender.refresh, events, touched, events.first_lines(causes), term)
+
+    async def _apply_actions(self, decoded: Decoded, batch: ActionBatch, slots: dict[str, int], term: int) -> None:
+        state, encoder, events = self._state, self._active.encoder, batch.events
+        action_slots = np.fromiter((slots[user] for user in events.user_ids), np.intp, len(batch))
+        with self._metrics.stage("update"):
+            outcome = apply_actions(state.table, batch, action_slots, encoder.index, encoder.sums)
+        topics = [decoded.batches[index].topic for index in decoded.action_batch.tolist()]
+        for (topic, code), count in Counter(zip(topics, outcome.tolist(), strict=True)).items():
+            self._metrics.events(topic, OUTCOMES[code], count)
+        counted = np.flatnonzero(outcome == APPLIED)
+        for code, count in Counter(events.types[counted].tolist()).items():
+            self._metrics.actions(CAUSE_TYPES[code], count)
+        if len(counted) and self._checkpointer.tombstones.users:
+            self._checkpointer.tombstones.came_back(events.user_ids[index] for index in counted.tolist())
+        relisting = counted[events.types[counted] != _CONSENT]
+        if len(relisting):
+            touched, causes = _last_event_of_each(action_slots, relisting)
+            await asyncio.to_thread(self._recommender.refresh, events, touched, causes, term)
 
     def _count(self, decoded: Decoded, applied: Applied) -> None:
         """Count records of events by their outcome and by the topic that they were read from."""
@@ -255,6 +282,9 @@ def _partition_of_users(decoded: Decoded) -> dict[str, int]:
     if decoded.events is not None:
         partitions = np.array([batch.partition for batch in decoded.batches])[decoded.event_batch].tolist()
         partition_of |= zip(decoded.events.user_ids, partitions, strict=True)
+    if decoded.actions is not None:
+        partitions = [decoded.batches[index].partition for index in decoded.action_batch.tolist()]
+        partition_of |= zip(decoded.actions.events.user_ids, partitions, strict=True)
     if decoded.commands is not None:
         partitions = [decoded.batches[index].partition for index in decoded.command_batch]
         partition_of |= zip(decoded.commands.user_ids, partitions, strict=True)

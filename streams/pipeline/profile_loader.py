@@ -1,6 +1,7 @@
 """Brings the users of a micro-batch into memory: from stored rows, or with blank slots; sets unreadable rows aside."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import structlog
@@ -10,6 +11,7 @@ from streams.checkpoint.profile_rows import fill_slot
 from streams.checkpoint.stored_profile import NewerState, StateError
 from streams.decode.dead_letter import Refused, dead_letter
 from streams.decode.decoder import Decoded
+from streams.decode.event_batch import EventBatch
 from streams.errors import PrefstreamError
 from streams.kafka.log_id import LogId
 from streams.monitoring.metrics import Metrics
@@ -125,7 +127,8 @@ class ProfileLoader:
             if row.encoder != encoder.version and row.mixed:
                 of_other_version.append(slot)
             self._check_applied_offsets(slot, user)
-            waiting.update(event.item for event in table.pending.by_slot.get(slot, ()))
+            for pending in (table.pending, table.pending_taken_back):
+                waiting.update(event.item for event in pending.by_slot.get(slot, ()))
         fold_pending(table, waiting, encoder.index, encoder.sums)
         encoder.unmapped |= map_into(table, slots.tolist(), encoder.maps, encoder.sums.half_life_s)
         # a user may be saved without being ranked in this micro-batch: note the vectors under the active encoder now
@@ -145,23 +148,22 @@ class ProfileLoader:
         if decoded.commands is not None and user in decoded.commands.user_ids:
             table.allocate([user], int(table.partition[slot]), int(table.term[slot]))
             return
-        events = decoded.events
-        if events is None:
-            return
         reason = DecodeReason.PROFILE_NEWER if isinstance(error, NewerState) else DecodeReason.PROFILE_UNREADABLE
         refusal = DecodeError(reason, "user_id", str(error))
-        kept = []
-        for index, owner in enumerate(events.user_ids):
-            if owner == user:
-                if events.continues[index]:
-                    continue  # an order is refused once
-                record = decoded.event_records[index]
-                decoded.refused.append(Refused(record, dead_letter(record, refusal)))
-            else:
-                kept.append(index)
-        decoded.events = events.take(kept) if kept else None
-        decoded.event_records = [decoded.event_records[index] for index in kept]
-        decoded.event_batch = decoded.event_batch[kept]
+
+        def refuse(record: Any) -> None:
+            decoded.refused.append(Refused(record, dead_letter(record, refusal)))
+
+        if decoded.events is not None:
+            kept = _others(decoded.events, user, decoded.event_records, refuse)
+            decoded.events = decoded.events.take(kept) if kept else None
+            decoded.event_records = [decoded.event_records[index] for index in kept]
+            decoded.event_batch = decoded.event_batch[kept]
+        if decoded.actions is not None:
+            kept = _others(decoded.actions.events, user, decoded.action_records, refuse)
+            decoded.actions = decoded.actions.take(kept) if kept else None
+            decoded.action_records = [decoded.action_records[index] for index in kept]
+            decoded.action_batch = decoded.action_batch[kept]
 
     def _check_applied_offsets(self, slot: int, user: str) -> None:
         partition = int(self._table.partition[slot])
@@ -175,3 +177,14 @@ class ProfileLoader:
                         f"counted events up to {applied}: the log was cut, and new events below that offset would be "
                         "skipped. Restore the log, or delete the topic and create it again (a new topic counts anew)."
                     )
+
+
+def _others(events: EventBatch, user: str, records: Sequence[Any], refuse: Callable[[Any], None]) -> list[int]:
+    """Refuse the records of a user; return the indices of the events of all others."""
+    kept = []
+    for index, owner in enumerate(events.user_ids):
+        if owner != user:
+            kept.append(index)
+        elif not events.continues[index]:  # an order is refused once
+            refuse(records[index])
+    return kept

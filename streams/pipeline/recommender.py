@@ -73,7 +73,7 @@ class Recommender:
             self._sequence += len(slots)
             of_term = f"{term:x}-"
             ids = [f"{of_term}{sequence:x}" for sequence in sequences]
-            newest_ms = table.times[slots, 0]
+            newest_ms = np.maximum(table.times[slots, 0], events.times[causes])  # an action may come first
             framed = frames(
                 events, causes, ids, term, sequences, newest_ms, encoder.version, now_ms(), self._list_reasons
             )

@@ -9,7 +9,7 @@ import numpy as np
 
 from encoders.index.item_index import ItemIndex
 from encoders.ranking.ranking_io import EXCLUDED_SCORE
-from streams.arrays import Float32Array, Int64Array, IntpArray
+from streams.arrays import Float32Array, Int64Array, IntpArray, UInt64Array
 from streams.state.decayed_sums import NO_TIME
 from streams.state.profile_table import ProfileTable
 
@@ -53,10 +53,50 @@ def excluded_rows(table: ProfileTable, slots: IntpArray, index: ItemIndex, exclu
             items = table.purchased_items[slots, :width]
             rows = np.full(items.shape, -1, np.int64)
             rows[recent[:, :width]] = index.rows(items[recent[:, :width]])
+            _leave_out_refunded(table, slots, items, times, rows)
             parts.append(rows)
+    parts += _hidden_rows(table, slots, index)
     if not parts:
         return np.empty((len(slots), 0), np.int64)
     return np.concatenate(parts, axis=1)
+
+
+def _leave_out_refunded(
+    table: ProfileTable, slots: IntpArray, items: UInt64Array, times: Int64Array, rows: Int64Array
+) -> None:
+    """Set the row of each purchase (B, W) to -1 that was refunded at its time or later."""
+    if not table.actions:
+        return
+    for user, slot in enumerate(slots.tolist()):
+        actions = table.actions.get(slot)
+        if actions is None or not actions.refunds:
+            continue
+        for column, item in enumerate(items[user].tolist()):
+            refund = actions.refunds.get(item)
+            if refund is not None and refund[0] >= times[user, column]:
+                rows[user, column] = -1
+
+
+def _hidden_rows(table: ProfileTable, slots: IntpArray, index: ItemIndex) -> list[Int64Array]:
+    """Find the rows of items that users have hidden: an array (B, H), -1 in unused entries; none if nobody did.
+
+    The user's largest event time decides whether an item is still hidden, so the result depends on the events alone.
+    """
+    if not table.actions:
+        return []
+    hidden: list[list[int]] = []
+    for slot in slots.tolist():
+        actions, now = table.actions.get(slot), int(table.times[slot, 0])
+        entries = {} if actions is None else actions.hidden_items
+        hidden.append([item for item, (_, _, until_ms) in entries.items() if until_ms > now])
+    width = max(map(len, hidden), default=0)
+    if width == 0:
+        return []
+    rows = np.full((len(slots), width), -1, np.int64)
+    for user, items in enumerate(hidden):
+        if items:
+            rows[user, : len(items)] = index.rows(np.array(items, np.uint64))
+    return [rows]
 
 
 def adjustments(rows: Int64Array) -> Float32Array:

@@ -29,6 +29,7 @@ from streams.state.pending_events import PendingEvents
 from streams.state.profile_columns import CORE_COLUMNS, ProfileColumn
 from streams.state.profile_shape import ProfileShape
 from streams.state.purchases import latest_purchases
+from streams.state.user_actions import UserActions
 
 NO_TIMESTAMP = np.iinfo(np.int64).max
 """Kafka's time of an event whose record has none: an event that is read after a command counts as written after it."""
@@ -107,6 +108,10 @@ class ProfileTable:
         self.user_ids: list[str | None] = [None] * capacity
         self.slot_of: dict[str, int] = {}
         self.pending = PendingEvents(shape.pending, self.pending_dropped)
+        self.pending_taken_back = PendingEvents(shape.pending, self.pending_dropped)
+        """Events that were taken back, by a refund or a removal from the cart, and wait for their item's vector."""
+        self.actions: dict[int, UserActions] = {}
+        """The actions of the few users who have any, by slot."""
         self.other_sums: dict[int, list[OtherSums]] = {}
         self.offsets = AppliedOffsets(self)
         self._used: Int64Array = np.zeros(capacity, np.int64)  # tick of last use, 0 = free
@@ -177,9 +182,7 @@ class ProfileTable:
         self._clear(slots, self.columns)
         for slot, user in zip(slots.tolist(), user_ids, strict=True):
             # the former user of the slot may have been written to after the eviction in the middle of a batch
-            self.pending.drop(slot)
-            self.other_sums.pop(slot, None)
-            self.offsets.drop(slot)
+            self._drop_entries(slot)
             self.user_ids[slot] = user
             self.slot_of[user] = slot
         self.partition[slots] = partition
@@ -202,6 +205,31 @@ class ProfileTable:
         oldest = np.argpartition(self._used[clean], count - 1)[:count]
         self.evict(clean[oldest])
 
+    def _drop_entries(self, slot: int) -> None:
+        """Remove what dictionaries hold of a slot's user."""
+        for pending in (self.pending, self.pending_taken_back):
+            pending.drop(slot)
+        self.other_sums.pop(slot, None)
+        self.actions.pop(slot, None)
+        self.offsets.drop(slot)
+
+    def waited_for(self) -> set[int]:
+        """Return the items (hashes) whose vector an event waits for."""
+        return self.pending.slots_by_item.keys() | self.pending_taken_back.slots_by_item.keys()
+
+    def is_waited_for(self, item: int) -> bool:
+        """Return whether an event waits for the vector of this item (hash)."""
+        return item in self.pending.slots_by_item or item in self.pending_taken_back.slots_by_item
+
+    def remember(self, slot: int, identity: int) -> bool:
+        """Note the identity of a record; False if it is among those that the user's profile remembers."""
+        ring, count = self.seen[slot], int(self.seen_count[slot])
+        if (ring[:count] == np.uint64(identity)).any():
+            return False
+        ring[count % len(ring)] = identity
+        self.seen_count[slot] += 1
+        return True
+
     def _clear(self, slots: IntpArray, columns: Iterable[ProfileColumn]) -> None:
         """Make columns blank in these slots."""
         for column in columns:
@@ -222,9 +250,7 @@ class ProfileTable:
                 continue
             del self.slot_of[user]
             self.user_ids[slot] = None
-            self.pending.drop(slot)
-            self.other_sums.pop(slot, None)
-            self.offsets.drop(slot)
+            self._drop_entries(slot)
             self._free.append(slot)
         self._used[slots] = 0
         self.dirty[slots] = self.saving[slots] = False
@@ -251,10 +277,15 @@ class ProfileTable:
         ids = possible_records(kept["ids"], kept["items"])[: self.shape.duplicate_window]
         self.seen[slot, : len(ids)] = ids[::-1]
         self.seen_count[slot] = len(ids)
-        self.pending.drop(slot)
+        for pending in (self.pending, self.pending_taken_back):
+            pending.drop(slot)
         self.other_sums.pop(slot, None)
+        if slot in self.actions:
+            self.actions[slot].forget(int(self.forgotten_ms[slot]))
+            if not self.actions[slot]:
+                del self.actions[slot]
         self.dirty[slot] = True
-        self.forgotten[slot] = count == 0
+        self.forgotten[slot] = count == 0 and slot not in self.actions
 
     def set_purchases(self, slot: int, items: UInt64Array, times: Int64Array) -> None:
         """Fill a slot without purchases: with the latest purchase of each of these items."""

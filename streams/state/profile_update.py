@@ -151,22 +151,34 @@ def _applied_offsets(table: ProfileTable, batch: EventBatch, slots: IntpArray) -
 
 
 def _fold_or_wait(
-    table: ProfileTable, slots: IntpArray, gone: dict[str, NDArray[Any]], index: ItemIndex, config: SumsConfig
+    table: ProfileTable,
+    slots: IntpArray,
+    gone: dict[str, NDArray[Any]],
+    index: ItemIndex,
+    config: SumsConfig,
+    taken_back: bool = False,
 ) -> None:
+    """Fold events that have left the recents; those without a vector of their item wait.
+
+    Events that are taken back are added with the negative vector. Their weight is added like that of others, so the
+    mean stays within the unit ball.
+    """
     unknown = gone["rows"] < 0
     if unknown.any():
         gone["rows"][unknown] = index.rows(gone["items"][unknown])
     vectors = index.gather(gone["rows"])
     # an item whose vector was withdrawn counts as unknown
     known = (gone["rows"] >= 0) & vectors.any(axis=1)
-    _fold(table, slots[known], gone["times"][known], gone["types"][known], vectors[known], config)
+    signed = -vectors[known] if taken_back else vectors[known]
+    _fold(table, slots[known], gone["times"][known], gone["types"][known], signed, config)
+    pending = table.pending_taken_back if taken_back else table.pending
     waiting = np.flatnonzero(~known)
     for slot, item, kind, time_ms, id_ in zip(
         slots[waiting].tolist(),
         *(gone[name][waiting].tolist() for name in ("items", "types", "times", "ids")),
         strict=True,
     ):
-        table.pending.add(slot, PendingEvent(item, kind, time_ms, id_))
+        pending.add(slot, PendingEvent(item, kind, time_ms, id_))
 
 
 def _fold(
@@ -197,19 +209,29 @@ def fold_spilled(
 
 def fold_pending(table: ProfileTable, items: Iterable[int], index: ItemIndex, config: SumsConfig) -> int:
     """Fold the pending events of these items (hashes) whose vectors are known now. Returns the number of events."""
-    slots: list[int] = []
-    events: list[PendingEvent] = []
-    for item in items:
-        if item not in table.pending.slots_by_item or not _has_vector(index, item):
-            continue
-        for slot in list(table.pending.slots_by_item[item]):
-            pending = table.pending.take(slot, item)
-            slots += [slot] * len(pending)
-            events += pending
-    if events:
-        _fold_or_wait(table, np.array(slots, np.intp), _columns(events), index, config)
-        table.dirty[slots] = True
-    return len(events)
+    known = [item for item in items if table.is_waited_for(item) and _has_vector(index, item)]
+    count = 0
+    for waiting, taken_back in ((table.pending, False), (table.pending_taken_back, True)):
+        slots: list[int] = []
+        events: list[PendingEvent] = []
+        for item in known:
+            for slot in list(waiting.slots_by_item.get(item, ())):
+                pending = waiting.take(slot, item)
+                slots += [slot] * len(pending)
+                events += pending
+        if events:
+            _fold_or_wait(table, np.array(slots, np.intp), _columns(events), index, config, taken_back)
+            table.dirty[slots] = True
+        count += len(events)
+    return count
+
+
+def fold_taken_back(
+    table: ProfileTable, events: list[tuple[int, PendingEvent]], index: ItemIndex, config: SumsConfig
+) -> None:
+    """Add events that were taken back, each with the slot of its user, with negative vectors."""
+    slots = np.array([slot for slot, _ in events], np.intp)
+    _fold_or_wait(table, slots, _columns([event for _, event in events]), index, config, taken_back=True)
 
 
 def _columns(events: list[PendingEvent]) -> dict[str, NDArray[Any]]:

@@ -202,7 +202,7 @@ class HotSwap:
                 table, former.version, loaded.version, self._shape(loaded), loaded.maps, loaded.sums.half_life_s
             )
             former_feed = self._active.swap(loaded, feed)
-            fold_pending(table, list(table.pending.slots_by_item), loaded.index, loaded.sums)
+            fold_pending(table, table.waited_for(), loaded.index, loaded.sums)
             slots = table.all_slots()
             await asyncio.to_thread(self._preference_vectors.note, slots)
             took_s = time.perf_counter() - began

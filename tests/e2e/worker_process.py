@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from deploy.local.stack import Stack
 
-INPUTS = ("clicks", "browses", "purchases", "rerouted", "profile-commands")
+INPUTS = ("clicks", "browses", "purchases", "rerouted", "profile-commands", "actions")
 
 
 class Late(AssertionError):

@@ -91,6 +91,7 @@ def test_every_topic_is_a_channel_with_its_cleanup_and_an_operation() -> None:
         "browses",
         "purchases",
         "rerouted",
+        "actions",
         "profile-commands",
         "catalog",
         "offers",
@@ -112,7 +113,7 @@ def test_every_topic_is_a_channel_with_its_cleanup_and_an_operation() -> None:
 
 def test_five_topics_are_inputs() -> None:
     inputs = {channel.topic for channel in CHANNELS if channel.is_input}
-    assert inputs == {"clicks", "browses", "purchases", "rerouted", "profile-commands"}
+    assert inputs == {"clicks", "browses", "purchases", "rerouted", "actions", "profile-commands"}
 
 
 def test_every_message_and_header_set_is_on_a_topic() -> None:

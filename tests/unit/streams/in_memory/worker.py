@@ -169,7 +169,9 @@ class SimWorker:
 
     def partitions(self) -> list[TP]:
         return [
-            TP(topic, number) for topic in (*EVENT_TOPICS, "rerouted", "profile-commands") for number in self.assigned
+            TP(topic, number)
+            for topic in (*EVENT_TOPICS, "rerouted", "profile-commands", "actions")
+            for number in self.assigned
         ]
 
     def fetch(self, tp: TP, most: int) -> None:

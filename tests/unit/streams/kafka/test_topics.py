@@ -65,7 +65,7 @@ def test_names_carry_the_namespace_and_lose_it_again() -> None:
     assert TopicNames().full("clicks") == TopicNames().short("clicks") == "clicks"
     assert (NAMES.full("clicks"), NAMES.short("shop1.clicks")) == ("shop1.clicks", "clicks")
     assert NAMES.item_vectors("v1") == "shop1.item-vectors-v1"
-    assert len(NAMES.inputs) == 5
+    assert len(NAMES.inputs) == 6
 
 
 def test_equal_counts_are_the_count() -> None:
@@ -89,7 +89,7 @@ def test_counts_are_those_of_topics_that_exist() -> None:
 def test_every_topic_is_wanted_once_and_the_inputs_alike() -> None:
     settings = Settings(namespace="shop1", kafka=Kafka(partitions=6, replication_factor=3, input_retention_h=2))
     topics = {topic.topic: topic for topic in wanted_topics(settings, "v1")}
-    assert len(topics) == 5 + 5 + 2
+    assert len(topics) == 6 + 5 + 2
     assert {topic.replication_factor for topic in topics.values()} == {3}
     for name in NAMES.inputs:
         limit = {"max.message.bytes": "1048576"} if name == "shop1.rerouted" else {}
