@@ -14,6 +14,8 @@ ACTION_TYPES: Final[tuple[ActionType, ...]] = get_args(ActionType)
 CAUSE_TYPES: Final[tuple[CauseType, ...]] = (*EVENT_TYPES, *ACTION_TYPES)
 """A cause's code is its index here. Codes are a part of stored identities, so the order never changes."""
 
+_CATEGORIES: Final = 4
+
 Label = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
 
 
@@ -51,7 +53,10 @@ class Hide(Action, kw_only=True, frozen=True, gc=False):
     until_ms: (
         Annotated[
             EventTimeMs,
-            Meta(description="When it may be shown again, in milliseconds since 1970-01-01 UTC. Without it: never."),
+            Meta(
+                description="When it may be shown again, in milliseconds since 1970-01-01 UTC; 0: at once. Without it: "
+                "never."
+            ),
         ]
         | None
     ) = None
@@ -77,6 +82,29 @@ class Impression(Action, kw_only=True, frozen=True, gc=False):
     items: Annotated[list[ItemId], Meta(min_length=1, max_length=1_000, description="The items shown, from the top.")]
     placement: Annotated[Label, Meta(description="Where they were shown, such as home or cart.")] | None = None
     recommendation_id: Annotated[Id, Meta(description="The recommendation that was shown.")] | None = None
+
+
+def labels(brand: str, category: list[str]) -> list[str]:
+    """Name the brand and the categories by which users can hide an item: of a long path, the first three and the last.
+
+    >>> labels("Leaf", ["Tea", "Green", "Japan", "Sencha", "Kyoto"])
+    ['brand=Leaf', 'category=Tea', 'category=Green', 'category=Japan', 'category=Kyoto']
+    """
+    names = category if len(category) <= _CATEGORIES else [*category[: _CATEGORIES - 1], category[-1]]
+    return ([f"brand={brand}"] if brand else []) + [f"category={name}" for name in names if name]
+
+
+def thing_of(action: Action) -> str:
+    """Name the thing that an action is about. It is a part of the action's identity, as an event's item is.
+
+    >>> thing_of(Consent(action="consent", event_id="c", user_id="u", event_time_ms=0, given=True, purpose="ads"))
+    'purpose=ads'
+    """
+    if isinstance(action, Consent):
+        return f"purpose={action.purpose}"
+    if isinstance(action, Hide) and action.item_id is None:
+        return labels(action.brand or "", [action.category or ""])[0]
+    return str(getattr(action, "item_id", ""))
 
 
 ACTION_CLASSES: Final[dict[ActionType, type[Action]]] = {

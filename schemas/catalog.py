@@ -71,7 +71,7 @@ class Offer(Struct, kw_only=True, frozen=True, gc=False):
     currency: Currency | None = None
 
 
-class ItemVector(Struct, kw_only=True, frozen=True, gc=False):
+class ItemVector(Struct, kw_only=True, frozen=True):
     """An item's vector in the space of one encoder version."""
 
     item_id: ItemId
@@ -80,6 +80,10 @@ class ItemVector(Struct, kw_only=True, frozen=True, gc=False):
     ]
     encoder_version: EncoderVersion
     available: Annotated[bool, Meta(description="Whether the item can be recommended now.")] = True
+    brand: Annotated[Label, Meta(description="Maker of the item.")] = ""
+    category: Annotated[
+        list[Label], Meta(max_length=32, description="Path in the category tree, the widest first.")
+    ] = field(default_factory=list)
     bias: Annotated[Component, Meta(description="Added to the item's score for every user.")] = 0.0
     source_topic_id: Annotated[Label, Meta(description="Kafka's id of the topic that held the catalog item.")] = ""
     source_partition: Annotated[Partition, Meta(description="Partition of the catalog item.")] = 0

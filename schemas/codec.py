@@ -148,12 +148,11 @@ def decode_action(value: bytes | None, content_type: str | None = None) -> Mende
     kind = decode_mending(_Tagged, value, content_type).message.action
     action, faults = decode_mending(ACTION_CLASSES[kind], value, content_type)
     action = with_time_in_ms(action)
-    if isinstance(action, Hide) and action.until_ms is not None:
-        until_ms = None
+    if isinstance(action, Hide) and action.until_ms:  # 0: it ends now
         try:
-            until_ms = event_time_ms(action.until_ms, "until_ms")
+            until_ms: int | None = event_time_ms(action.until_ms, "until_ms")
         except DecodeError as error:
-            faults = [*faults, error]
+            until_ms, faults = None, [*faults, error]
         action = msgspec.structs.replace(action, until_ms=until_ms)
     return Mended(action, faults)
 

@@ -14,6 +14,7 @@ from streams.checkpoint.stored_profile import FORMAT, Counters, EncoderSums, Eve
 from streams.settings import Settings
 from streams.state.profile_columns import CORE_COLUMNS, ProfileColumn
 from streams.state.profile_shape import ProfileShape
+from streams.state.user_actions import UserActions
 from streams.state.version_sums import KEPT
 from streams.stores.cassandra_schema import TABLES
 from streams.stores.sqlite_sql import SCHEMA
@@ -161,6 +162,7 @@ STATE: Final = {
         "Kafka's time of the last command to forget the user. Events that were written up to then only count in the "
         "counters. 0: never forgotten.",
     ),
+    "actions": ("[actions](#actions) or nil", "Refunds, hidden items and consents of the user."),
     "offered": ("[recommended list](#recommended-list) or nil", "The list that was recommended last."),
     "taken_items": ("bytes, `uint64`", "Hashes of recommended items that the user visited, the oldest first."),
     "taken_reasons": ("bytes, `uint8`", "Reason code of each visited item, as in the recommended list."),
@@ -191,6 +193,18 @@ COUNTERS: Final = {
     "applied": ("list of integers", f"Applied events by type: {', '.join(EVENT_TYPES)}."),
     "duplicates": ("integer", "Events that were dropped as duplicates."),
     "pending_dropped": ("integer", "Events that were dropped because `pending` was full."),
+}
+ACTIONS: Final = {
+    "time_ms": ("integer", "time of the latest action (UTC ms)"),
+    "refunds": ("map", "hash of a refunded item → its latest refund: time, Kafka's time (UTC ms)"),
+    "hidden_items": ("map", "hash of a hidden item → time, Kafka's time, and until when it is hidden (UTC ms)"),
+    "hidden_labels": ("map", "the same by the hash of `brand=NAME` or `category=NAME`"),
+    "consents": ("map", "purpose → time, Kafka's time (UTC ms), and whether the consent is given"),
+    "pending": (
+        "array",
+        "refunds and removals from the cart that wait for their item's vector: hash of the item, type of the event "
+        "that is taken back, time (UTC ms), identity",
+    ),
 }
 RECOMMENDED: Final = {
     "items": ("bytes, `uint64`", "Hashes of the item ids, the best first."),
@@ -284,6 +298,9 @@ def page() -> str:
         _fields(EncoderSums, SUMS),
         "### Counters",
         _fields(Counters, COUNTERS),
+        "### Actions",
+        "Fields that are empty are left out.",
+        _fields(UserActions, ACTIONS),
         "### Recommended list",
         _fields(RecommendedList, RECOMMENDED),
         "## The other tables",

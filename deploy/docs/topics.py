@@ -187,9 +187,10 @@ read first. The weight of a purchase is taken back from the older events of the 
 among the recents, it stays there until newer events push it out.""",
     "cart-removal": "The weight of a click is taken back from the older events of the user's taste.",
     "hide": """\
-The item is in no list of the user that is made before `until_ms`, by the time of the user's latest event. A later
-record on the same item, brand or category replaces the hide: one with an `until_ms` that is over shows it again. A user
-can hide 256 items, 256 brands and 256 categories; the latest are kept.""",
+The item, or the items of the brand or category, are in no list of the user that is made before `until_ms`, by the time
+of the user's latest event or action. A later record on the same item, brand or category replaces the hide: one with
+`"until_ms": 0` shows it again. An item has the brand of its catalog record, and the first three names and the last of
+its category path. A user can hide 256 items, and 256 brands and categories; the latest are kept.""",
     "consent": """\
 The latest consent for each purpose is kept in the profile and shown by `prefstream profile show`. It changes no list
 and stops no processing: whoever makes use of it has to ask for it.""",

@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from encoders.arrays import BoolArray, Float32Array, Int8Array, Int64Array, UInt64Array
+from encoders.arrays import BoolArray, Float32Array, Int8Array, Int64Array, UInt32Array, UInt64Array
 from encoders.index.hashtable import HashTable
 from schemas.ids import id_hash, id_hashes
 
 WITHDRAWN = np.float32(-np.inf)  # the bias of an item that must not be recommended
+LABELS = 5
+"""Labels of an item that the index keeps."""
 NO_OFFER, OFFERED = -1, 1
 """What `ItemIndex.offer` takes, beside 0 for an item that is not available: nothing is offered; it is available."""
 _NO_SOURCE = np.uint64(0)
@@ -57,6 +60,7 @@ class ItemIndex:
         self._own_bias: Float32Array = np.zeros(capacity, np.float32)  # bias of each row, also while it is withdrawn
         self._shown: BoolArray = np.zeros(capacity, np.bool_)  # whether the catalog says that it is available
         self._offered: Int8Array = np.full(capacity, NO_OFFER, np.int8)
+        self._labels: UInt32Array = np.zeros((capacity, LABELS), np.uint32)  # codes of each row's labels, 0 = none
         self._early_offers: dict[int, int] = {}  # of items that are not known yet, by id hash
         self._removed: BoolArray = np.zeros(capacity, np.bool_)  # tombstones: the row is kept for its id's return
         self._hashes: UInt64Array = np.zeros(capacity, np.uint64)  # id hash of each row
@@ -73,7 +77,7 @@ class ItemIndex:
     @property
     def nbytes(self) -> int:
         """Bytes held by the arrays; the strings of the ids are not counted."""
-        by_item = (self._vectors, self._removed, self._hashes, self._changed_at)
+        by_item = (self._vectors, self._labels, self._removed, self._hashes, self._changed_at)
         availability = (self._bias, self._own_bias, self._shown, self._offered)
         sources = (self._source, self._source_offset)
         return sum(array.nbytes for array in (*by_item, *availability, *sources)) + self._table.nbytes
@@ -85,6 +89,7 @@ class ItemIndex:
         bias: npt.ArrayLike | None = None,
         available: npt.ArrayLike | None = None,
         sources: Sequence[CatalogPosition | None] | None = None,
+        labels: Sequence[Sequence[str]] | None = None,
     ) -> BoolArray:
         """Add or replace items, in the order given.
 
@@ -96,6 +101,7 @@ class ItemIndex:
         available : bool array of shape (n,); False withdraws the item and keeps its vector
         sources : where each update comes from. An update is ignored if the item already has a newer update from the
             same topic id and partition. An update without a source (None, or no topic id) always counts.
+        labels : up to `LABELS` labels of each item, such as its brand; more are ignored
 
         Returns
         -------
@@ -121,6 +127,7 @@ class ItemIndex:
         with np.errstate(over="ignore", invalid="ignore"):
             sound = np.isfinite(np.einsum("nd,nd->n", rows_in, rows_in)) & (bias_in < np.inf)
         hashes = id_hashes(item_ids)
+        codes = _label_codes(labels, n)
         source, offset = _source_arrays(sources, n)
         applied = np.zeros(n, np.bool_)
         for turn in _turns(hashes, sound):
@@ -129,6 +136,7 @@ class ItemIndex:
             rows, turn = rows[fresh], turn[fresh]
             self._vectors[rows] = rows_in[turn]
             self._own_bias[rows], self._shown[rows] = bias_in[turn], shown[turn]
+            self._labels[rows] = codes[turn]
             self._tombstones -= int(self._removed[rows].sum())
             self._removed[rows] = False
             self._judge(rows)
@@ -169,6 +177,11 @@ class ItemIndex:
         rows = self.rows(id_hashes(item_ids)).tolist()
         found = [(item, row) for item, row in zip(item_ids, rows, strict=True) if row >= 0]
         return {item: (self._vectors[row].copy(), float(self._own_bias[row])) for item, row in found}
+
+    def rows_with(self, labels: UInt64Array) -> Int64Array:
+        """Rows of the items that have any of these labels, given by their hashes: int64 array, ascending."""
+        codes = self._labels[: len(self.item_ids)]
+        return np.flatnonzero(np.isin(codes, _codes(labels)).any(axis=1))
 
     def remove(self, item_ids: Sequence[str]) -> int:
         """Forget items' vectors; each row is kept for its id's return. Returns how many of the items were known."""
@@ -261,12 +274,32 @@ class ItemIndex:
         self._bias = np.concatenate([self._bias, np.full(extra, WITHDRAWN)])
         self._own_bias = np.concatenate([self._own_bias, np.zeros(extra, np.float32)])
         self._shown = np.concatenate([self._shown, np.zeros(extra, np.bool_)])
+        self._labels = np.concatenate([self._labels, np.zeros((extra, LABELS), np.uint32)])
         self._offered = np.concatenate([self._offered, np.full(extra, NO_OFFER, np.int8)])
         self._removed = np.concatenate([self._removed, np.zeros(extra, np.bool_)])
         self._hashes = np.concatenate([self._hashes, np.zeros(extra, np.uint64)])
         self._changed_at = np.concatenate([self._changed_at, np.zeros(extra, np.int64)])
         self._source = np.concatenate([self._source, np.zeros(extra, np.uint64)])
         self._source_offset = np.concatenate([self._source_offset, np.zeros(extra, np.int64)])
+
+
+@lru_cache(1 << 16)  # a shop has few brands and categories, and many items of each
+def _label_hash(label: str) -> int:
+    return id_hash(label)
+
+
+def _codes(hashes: UInt64Array) -> UInt32Array:
+    """Shorten hashes of labels: two of 10,000 labels share a code with a chance of 1 %. 0 means no label."""
+    return np.maximum((hashes & np.uint64(0xFFFFFFFF)).astype(np.uint32), np.uint32(1))
+
+
+def _label_codes(labels: Sequence[Sequence[str]] | None, n: int) -> UInt32Array:
+    codes = np.zeros((n, LABELS), np.uint32)
+    for row, of_item in enumerate(labels or ()):
+        if of_item:
+            hashes = [_label_hash(label) for label in of_item[:LABELS]]
+            codes[row, : len(hashes)] = _codes(np.array(hashes, np.uint64))
+    return codes
 
 
 def _source_arrays(sources: Sequence[CatalogPosition | None] | None, n: int) -> tuple[UInt64Array, Int64Array]:

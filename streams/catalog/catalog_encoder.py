@@ -209,6 +209,8 @@ class CatalogEncoder:
                 vector=vector.tobytes(),
                 encoder_version=self._encoder.encoder.manifest.version,
                 available=change.item.available,
+                brand=change.item.brand,
+                category=change.item.category,
                 bias=float(bias),
                 source_topic_id=self._catalog_id,
                 source_partition=change.record.partition,

@@ -7,6 +7,7 @@ import structlog
 from confluent_kafka import Message
 
 from encoders.index.item_index import CatalogPosition, ItemIndex
+from schemas.actions import labels
 from schemas.catalog import ItemVector
 from schemas.codec import decode
 from schemas.errors import DecodeError
@@ -85,5 +86,6 @@ def _put(index: ItemIndex, vectors: list[ItemVector]) -> set[int]:
         np.array([vector.bias for vector in vectors], np.float32),
         np.array([vector.available for vector in vectors], np.bool_),
         [CatalogPosition(vector.source_topic_id, vector.source_partition, vector.source_offset) for vector in vectors],
+        [labels(vector.brand, vector.category) for vector in vectors],
     )
     return set(id_hashes(ids).tolist())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from schemas.actions import ACTION_TYPES, CAUSE_TYPES, Impression
+from schemas.actions import ACTION_TYPES, CAUSE_TYPES, Impression, thing_of
 from schemas.codec import Decoder as ReadEvent
 from schemas.codec import decode, decode_action, decode_event, decoder
 from schemas.command import ProfileCommand
@@ -159,6 +159,7 @@ class Decoder:
             if record is not None:
                 decoded.event_batch = decoded.event_batch[record]
                 decoded.event_records = [events.records[index] for index in record.tolist()]
+        self._count_impressions(actions, decoded)
         if actions.values:
             decoded.action_batch = np.array(actions.batch, np.intp)
             decoded.actions = ActionBatch(
@@ -240,9 +241,6 @@ class Decoder:
                 decoded.refused.append(Refused(record, dead_letter(record, error)))
                 continue
             decoded.faults += [Fault(record, fault) for fault in faults]
-            if isinstance(value, Impression):
-                decoded.impressions.append(batch.topic)
-                continue
             if origin_time is not None:
                 target.origin_times[len(target.records)] = origin_time
             target.values.append(value)
@@ -263,6 +261,12 @@ class Decoder:
             records = columns.records
             refused += [Refused(records[index], dead_letter(records[index], error)) for index, error in wrong.items()]
             columns.keep(np.setdiff1d(np.arange(len(columns.times)), list(wrong)))
+
+    def _count_impressions(self, actions: _Columns, decoded: Decoded) -> None:
+        shown = [isinstance(action, Impression) for action in actions.values]
+        if any(shown):
+            decoded.impressions = [actions.records[index].topic for index in np.flatnonzero(shown).tolist()]
+            actions.keep(np.flatnonzero(~np.array(shown)))
 
     def _kind(self, topic: str) -> int:
         kind = self._types.get(topic)
@@ -349,8 +353,9 @@ def _event_batch(
     events: Sequence[Any] = columns.values
     of_actions = columns.types[0] >= _FIRST_ACTION
     item_ids = [getattr(event, "item_id", None) or "" if of_actions else event.item_id for event in events]
+    things = [thing_of(action) for action in events] if of_actions else item_ids
     event_ids = [event.event_id for event in events]
-    items, hashes, types = id_hashes(item_ids), id_hashes(event_ids), np.array(columns.types, np.uint8)
+    items, hashes, types = id_hashes(things), id_hashes(event_ids), np.array(columns.types, np.uint8)
     identities = line_identities(hashes, types, items)
     return EventBatch(
         user_ids=[event.user_id for event in events],

@@ -73,8 +73,8 @@ class ActionBatch:
 
     actions: list[Action]
     events: EventBatch
-    """The actions as events, with indices in `schemas.actions.CAUSE_TYPES` as types; an action without an item has an
-    empty item id."""
+    """The actions as events, with indices in `schemas.actions.CAUSE_TYPES` as types. An action without an item has an
+    empty item id; its ``items`` are hashes of `schemas.actions.thing_of`."""
 
     def __len__(self) -> int:
         return len(self.actions)

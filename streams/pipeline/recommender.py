@@ -14,7 +14,7 @@ from streams.emit.producer import Emitter
 from streams.features.contract import RecommendedLists
 from streams.features.running import RunningFeatures
 from streams.monitoring.metrics import Metrics
-from streams.rank.exclusions import Exclusions, excluded_rows
+from streams.rank.exclusions import Exclusions, excluded_rows, hide_labels
 from streams.rank.fallback import SEEN_AGAIN_CODE, fill_up
 from streams.rank.loaded_encoder import ActiveEncoder, LoadedEncoder
 from streams.rank.popular_items import TRENDING_CODE, popular, trending_items, trending_places
@@ -57,6 +57,16 @@ class Recommender:
         causes : intp array of shape (B,), the index in ``events`` of each user's last event
         term : the term of the lists' revisions
         """
+        if self._state.table.actions:
+            # their exclusions are so many that all others would be slowed down
+            alone = hide_labels(self._state.table, slots)
+            for user in np.flatnonzero(alone).tolist():
+                self._refresh(events, slots[[user]], causes[[user]], term)
+            slots, causes = slots[~alone], causes[~alone]
+        if len(slots):
+            self._refresh(events, slots, causes, term)
+
+    def _refresh(self, events: EventBatch, slots: IntpArray, causes: IntpArray, term: int) -> None:
         table, encoder = self._state.table, self._active.encoder
         index = encoder.index
         with self._metrics.stage("rank"):
@@ -73,7 +83,7 @@ class Recommender:
             self._sequence += len(slots)
             of_term = f"{term:x}-"
             ids = [f"{of_term}{sequence:x}" for sequence in sequences]
-            newest_ms = np.maximum(table.times[slots, 0], events.times[causes])  # an action may come first
+            newest_ms = table.newest_ms(slots)
             framed = frames(
                 events, causes, ids, term, sequences, newest_ms, encoder.version, now_ms(), self._list_reasons
             )

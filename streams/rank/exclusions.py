@@ -3,13 +3,14 @@
 The rankers add an adjustment to the score of a user for an item. Recommended lists show it as `bonus`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from encoders.index.item_index import ItemIndex
 from encoders.ranking.ranking_io import EXCLUDED_SCORE
-from streams.arrays import Float32Array, Int64Array, IntpArray, UInt64Array
+from streams.arrays import BoolArray, Float32Array, Int64Array, IntpArray, UInt64Array
 from streams.state.decayed_sums import NO_TIME
 from streams.state.profile_table import ProfileTable
 
@@ -80,23 +81,37 @@ def _leave_out_refunded(
 def _hidden_rows(table: ProfileTable, slots: IntpArray, index: ItemIndex) -> list[Int64Array]:
     """Find the rows of items that users have hidden: an array (B, H), -1 in unused entries; none if nobody did.
 
-    The user's largest event time decides whether an item is still hidden, so the result depends on the events alone.
+    The time of the user's latest event or action decides whether an item is still hidden, so no clock does.
     """
     if not table.actions:
         return []
-    hidden: list[list[int]] = []
-    for slot in slots.tolist():
-        actions, now = table.actions.get(slot), int(table.times[slot, 0])
-        entries = {} if actions is None else actions.hidden_items
-        hidden.append([item for item, (_, _, until_ms) in entries.items() if until_ms > now])
-    width = max(map(len, hidden), default=0)
+    parts = []
+    for slot, now in zip(slots.tolist(), table.newest_ms(slots).tolist(), strict=True):
+        actions = table.actions.get(slot)
+        rows = index.rows(_still_hidden(actions.hidden_items, now)) if actions is not None else _NO_ROWS
+        if actions is not None and actions.hidden_labels:
+            rows = np.concatenate([rows, index.rows_with(_still_hidden(actions.hidden_labels, now))])
+        parts.append(rows)
+    width = max(map(len, parts), default=0)
     if width == 0:
         return []
-    rows = np.full((len(slots), width), -1, np.int64)
-    for user, items in enumerate(hidden):
-        if items:
-            rows[user, : len(items)] = index.rows(np.array(items, np.uint64))
-    return [rows]
+    hidden = np.full((len(slots), width), -1, np.int64)
+    for user, rows in enumerate(parts):
+        hidden[user, : len(rows)] = rows
+    return [hidden]
+
+
+_NO_ROWS: Int64Array = np.empty(0, np.int64)
+
+
+def _still_hidden(entries: Mapping[int, tuple[int, int, int]], now: int) -> UInt64Array:
+    return np.array([thing for thing, (_, _, until_ms) in entries.items() if until_ms > now], np.uint64)
+
+
+def hide_labels(table: ProfileTable, slots: IntpArray) -> BoolArray:
+    """Tell which of B users have hidden brands or categories, and so thousands of items: bool array of shape (B,)."""
+    users = [bool(known and known.hidden_labels) for known in map(table.actions.get, slots.tolist())]
+    return np.array(users, np.bool_)
 
 
 def adjustments(rows: Int64Array) -> Float32Array:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # see streams.rank.candidate_search
     from encoders.index.tile_search import TileSearch
     from encoders.ranking.candidate_ranker import CandidateRanker
 
+_MANY_EXCLUDED = 2_000
+"""Exclusions of a user from which on all items are ranked."""
+
 
 @dataclass
 class Candidates:
@@ -70,7 +73,8 @@ class LoadedEncoder:
     def rank(self, inputs: HeadInputs, excluded: Int64Array, k: int) -> Ranked:
         """Rank the k best items of each of B users, except the rows ``excluded``: int64 (B, A), -1 where unused."""
         snapshot, candidates = self.index.snapshot(), self.candidates
-        if candidates is None:
+        # of few candidates, so many exclusions could leave none
+        if candidates is None or excluded.shape[1] > _MANY_EXCLUDED:
             return self.ranker.rank(inputs, snapshot, excluded, adjustments(excluded), k)
         candidates.refresh(self.index)
         return candidates.ranking.rank(

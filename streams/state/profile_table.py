@@ -213,13 +213,20 @@ class ProfileTable:
         self.actions.pop(slot, None)
         self.offsets.drop(slot)
 
+    def newest_ms(self, slots: IntpArray) -> Int64Array:
+        """Return the largest time of an event or action of B users, UTC ms: int64 array of shape (B,).
+
+        It is "now" for what depends on time, so that no clock decides. `NO_TIME` for users without any.
+        """
+        newest = self.times[slots, 0]
+        if self.actions:
+            of_actions = [known.time_ms if (known := self.actions.get(slot)) else NO_TIME for slot in slots.tolist()]
+            newest = np.maximum(newest, np.array(of_actions, np.int64))
+        return np.asarray(newest, np.int64)
+
     def waited_for(self) -> set[int]:
         """Return the items (hashes) whose vector an event waits for."""
         return self.pending.slots_by_item.keys() | self.pending_taken_back.slots_by_item.keys()
-
-    def is_waited_for(self, item: int) -> bool:
-        """Return whether an event waits for the vector of this item (hash)."""
-        return item in self.pending.slots_by_item or item in self.pending_taken_back.slots_by_item
 
     def remember(self, slot: int, identity: int) -> bool:
         """Note the identity of a record; False if it is among those that the user's profile remembers."""

@@ -3,7 +3,7 @@
 One compiled pass applies the events of all users.
 """
 
-from collections.abc import Iterable
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,15 +207,14 @@ def fold_spilled(
     table.dirty[slot] = True
 
 
-def fold_pending(table: ProfileTable, items: Iterable[int], index: ItemIndex, config: SumsConfig) -> int:
+def fold_pending(table: ProfileTable, items: Set[int], index: ItemIndex, config: SumsConfig) -> int:
     """Fold the pending events of these items (hashes) whose vectors are known now. Returns the number of events."""
-    known = [item for item in items if table.is_waited_for(item) and _has_vector(index, item)]
     count = 0
     for waiting, taken_back in ((table.pending, False), (table.pending_taken_back, True)):
         slots: list[int] = []
         events: list[PendingEvent] = []
-        for item in known:
-            for slot in list(waiting.slots_by_item.get(item, ())):
+        for item in [item for item in items & waiting.slots_by_item.keys() if _has_vector(index, item)]:
+            for slot in list(waiting.slots_by_item[item]):
                 pending = waiting.take(slot, item)
                 slots += [slot] * len(pending)
                 events += pending

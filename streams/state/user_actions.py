@@ -10,60 +10,66 @@ import msgspec
 
 from schemas.actions import Action, Consent, Hide, Refund
 from schemas.fields import MAX_INT64
-from schemas.ids import id_hash
 
 _MOST_HIDDEN: Final = 256
-"""Items, brands and categories, of each, that a user can hide; the latest are kept."""
+"""Items, and brands and categories together, that a user can hide; the latest are kept."""
 _MOST_PURPOSES: Final = 32
+_BY_THING: Final = ("refunds", "hidden_items", "hidden_labels", "consents")
 
 
 class UserActions(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The actions of a user, as they are stored. Each entry begins with its time and Kafka's time (UTC ms)."""
 
+    time_ms: int = 0
+    """Time of the latest action."""
     refunds: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict)
     """Hash of a refunded item -> times of its latest refund."""
     hidden_items: dict[int, tuple[int, int, int]] = msgspec.field(default_factory=dict)
     """Hash of a hidden item -> times, and until when it is hidden (UTC ms)."""
-    hidden_brands: dict[int, tuple[int, int, int]] = msgspec.field(default_factory=dict)
-    hidden_categories: dict[int, tuple[int, int, int]] = msgspec.field(default_factory=dict)
+    hidden_labels: dict[int, tuple[int, int, int]] = msgspec.field(default_factory=dict)
+    """The same by the hash of a hidden brand or category, as `schemas.actions.thing_of` names it."""
     consents: dict[str, tuple[int, int, bool]] = msgspec.field(default_factory=dict)
     """Purpose -> times, and whether the consent is given."""
     pending: list[tuple[int, int, int, int]] = msgspec.field(default_factory=list)
     """Refunds and removals from the cart that wait for their item's vector: entries of `PendingEvent`."""
 
     def __bool__(self) -> bool:
-        return any(getattr(self, name) for name in self.__struct_fields__)
+        return any(getattr(self, name) for name in (*_BY_THING, "pending"))
 
-    def note(self, action: Action, item: int, written_ms: int, most_refunds: int) -> None:
-        """Take an action in; ``item`` is the hash of its item, ``written_ms`` `MAX_INT64` if its record has no time."""
+    def note(self, action: Action, thing: int, written_ms: int, most_refunds: int) -> None:
+        """Take an action in.
+
+        Parameters
+        ----------
+        thing : hash of the thing that it is about, as `schemas.actions.thing_of` names it
+        written_ms : Kafka's time of the record, UTC ms; `MAX_INT64` if it has none
+        most_refunds : number of refunds to keep
+        """
         at = action.event_time_ms, written_ms
+        self.time_ms = max(self.time_ms, action.event_time_ms)
         if isinstance(action, Refund):
-            _keep_latest(self.refunds, item, at, most_refunds)
+            _keep_latest(self.refunds, thing, at, most_refunds)
         elif isinstance(action, Hide):
             until = MAX_INT64 if action.until_ms is None else action.until_ms
-            if action.item_id is not None:
-                _keep_latest(self.hidden_items, item, (*at, until), _MOST_HIDDEN)
-            elif action.brand is not None:
-                _keep_latest(self.hidden_brands, id_hash(action.brand), (*at, until), _MOST_HIDDEN)
-            else:
-                _keep_latest(self.hidden_categories, id_hash(str(action.category)), (*at, until), _MOST_HIDDEN)
+            hidden = self.hidden_labels if action.item_id is None else self.hidden_items
+            _keep_latest(hidden, thing, (*at, until), _MOST_HIDDEN)
         elif isinstance(action, Consent):
             _keep_latest(self.consents, action.purpose, (*at, action.given), _MOST_PURPOSES)
 
     def copy(self, pending: Iterable[tuple[int, int, int, int]]) -> "UserActions":
         """Return a copy to store, with these pending entries."""
         return UserActions(
+            time_ms=self.time_ms,
             refunds=dict(self.refunds),
             hidden_items=dict(self.hidden_items),
-            hidden_brands=dict(self.hidden_brands),
-            hidden_categories=dict(self.hidden_categories),
+            hidden_labels=dict(self.hidden_labels),
             consents=dict(self.consents),
             pending=[(*event,) for event in pending],
         )
 
     def forget(self, until_ms: int) -> None:
         """Remove what was written up to ``until_ms`` (Kafka's time, UTC ms), or at an unknown time."""
-        for name in ("refunds", "hidden_items", "hidden_brands", "hidden_categories", "consents"):
+        for name in _BY_THING:
             entries = getattr(self, name)
             kept = {key: entry for key, entry in entries.items() if until_ms < entry[1] < MAX_INT64}
             setattr(self, name, kept)
