@@ -242,6 +242,8 @@ def _dict(kind: inspect.DictType, value: Any, name: str, faults: list[DecodeErro
 def _entry(kind: inspect.Type, value: Any, name: str, faults: list[DecodeError]) -> Any:
     """Mend an entry of a list or an object; `DecodeError` if it can't be used."""
     mended = _value(kind, value, name, faults)
+    if isinstance(kind, inspect.Metadata):
+        kind = kind.type
     if isinstance(kind, inspect.StructType):
         if isinstance(mended, kind.cls):
             return mended

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from schemas import codec
+from schemas import actions, codec
 from schemas.catalog import CatalogItem, ItemVector
 from schemas.command import ProfileCommand
 from schemas.errors import MAX_DETAIL_CHARS, DecodeError, DecodeReason
@@ -280,3 +280,36 @@ def test_a_wrong_word_is_answered_with_the_right_ones() -> None:
         caught.value.detail
         == "`type` of the Line: invalid enum value 'view', expected 'click' or 'browse' or 'purchase'"
     )
+
+
+REFUND = {"action": "refund", "event_id": "r1", "user_id": "u1", "item_id": "i1", "event_time_ms": 1_760_000_000_000}
+HIDE = {"action": "hide", "event_id": "h1", "user_id": "u1", "item_id": "i1", "event_time_ms": 1_760_000_000_000}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (REFUND, actions.Refund(**REFUND)),
+        (REFUND | {"action": " Refund ", "item_id": 7}, actions.Refund(**REFUND | {"item_id": "7"})),
+        (REFUND | {"event_time_ms": 1_760_000_000}, actions.Refund(**REFUND)),
+        (REFUND | {"event_time_ms": "2025-10-09T08:53:20Z"}, actions.Refund(**REFUND)),
+        (HIDE | {"until_ms": 1_770_000_000}, actions.Hide(**HIDE, until_ms=1_770_000_000_000)),
+        (HIDE | {"until_ms": 0}, actions.Hide(**HIDE, until_ms=0)),
+        (HIDE | {"brand": None, "later": 1}, actions.Hide(**HIDE)),
+    ],
+)
+def test_an_action_is_read_and_mended(value: dict[str, Any], expected: Any) -> None:
+    assert codec.decode_action(json.dumps(value).encode()) == (expected, [])
+
+
+@pytest.mark.parametrize("until", ["tomorrow", 5, [], -1])
+def test_a_hide_whose_end_is_no_time_has_no_end(until: Any) -> None:
+    action, [fault] = codec.decode_action(json.dumps(HIDE | {"until_ms": until}).encode())
+    assert (action.until_ms, fault.field) == (None, "until_ms")
+
+
+def test_an_entry_of_an_impression_that_is_wrong_costs_only_itself() -> None:
+    value = {**REFUND, "action": "impression", "items": ["a", {}, None, 3], "placement": ["x"]}
+    action, faults = codec.decode_action(json.dumps(value).encode())
+    assert action.items == ["a", "3"]
+    assert [fault.field for fault in faults] == ["items[1]", "placement"]
