@@ -37,6 +37,22 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "replayed-actions-count",
+        "tests/unit/streams/state/test_action_update.py",
+        (
+            (
+                "streams/state/action_update.py",
+                "    if not table.offsets.apply_once(slot, source, offset, received_ms):\n",
+                "    table.offsets.apply_once(slot, source, offset, received_ms)\n    if False:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "refunds-count-like-purchases",
+        "tests/unit/streams/state/test_action_update.py",
+        (("streams/state/profile_update.py", "    signed = -vectors[known] if taken_back else", "    signed ="),),
+    ),
+    Mutant(
         "identity-without-items",
         "tests/unit/streams/state/test_profile_update.py",
         (("schemas/ids.py", "    mixed += items\n", ""),),
@@ -256,7 +272,7 @@ MUTANTS = (
         (
             (
                 "streams/state/profile_table.py",
-                "        self.forgotten[slot] = count == 0\n",
+                "        self.forgotten[slot] = count == 0 and slot not in self.actions\n",
                 "        self.applied_offsets[slot] = 0\n        self.forgotten[slot] = count == 0\n",
             ),
         ),
