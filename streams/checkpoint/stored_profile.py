@@ -14,6 +14,7 @@ from streams.errors import PrefstreamError
 from streams.state.user_actions import UserActions
 
 FORMAT = 1
+NO_ACTIONS = UserActions()
 
 
 class EventLog(msgspec.Struct, kw_only=True):

@@ -161,11 +161,28 @@ def _tell(view: "ProfileView") -> None:
                 [(time_text(event.time_ms), event.type, *_names(event.item)) for event in events],
                 title,
             )
-    if view.purchases:
+    for title, purchases in (("purchased", view.purchases), ("refunded", view.refunds)):
+        if purchases:
+            say_table(
+                ("time (UTC)", "item", "title"),
+                [(time_text(purchase.time_ms), *_names(purchase.item)) for purchase in purchases],
+                title,
+            )
+    if view.hidden:
         say_table(
-            ("time (UTC)", "item", "title"),
-            [(time_text(purchase.time_ms), *_names(purchase.item)) for purchase in view.purchases],
-            "purchased",
+            ("until (UTC)", "item", "title"),
+            [
+                ("for ever" if entry.until_ms is None else time_text(entry.until_ms), *_names(entry.item))
+                for entry in view.hidden
+            ],
+            "hidden",
+        )
+    if view.hidden_labels:
+        say(f"{view.hidden_labels:,} brands or categories are hidden")
+    for consent in view.consents:
+        say(
+            f"consent for {safe(consent.purpose)}: {'given' if consent.given else 'withdrawn'}, "
+            f"{time_text(consent.time_ms)}"
         )
     if view.sums:
         say("older events, added up as sums of item vectors")

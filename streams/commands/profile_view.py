@@ -6,8 +6,10 @@ import msgspec
 import numpy as np
 
 from schemas.events import EVENT_TYPES
+from schemas.fields import MAX_INT64
 from streams.arrays import floats
 from streams.checkpoint.stored_profile import (
+    NO_ACTIONS,
     AppliedOffset,
     EncoderSums,
     EventLog,
@@ -41,6 +43,21 @@ class PurchaseView(msgspec.Struct, kw_only=True):
 
     time_ms: int
     item: ItemView
+
+
+class HiddenView(msgspec.Struct, kw_only=True):
+    """An item that the user has hidden."""
+
+    until_ms: int | None  # None: for ever
+    item: ItemView
+
+
+class ConsentView(msgspec.Struct, kw_only=True):
+    """A consent that was given or withdrawn."""
+
+    purpose: str
+    given: bool
+    time_ms: int
 
 
 class SumView(msgspec.Struct, kw_only=True):
@@ -77,6 +94,10 @@ class ProfileView(msgspec.Struct, kw_only=True):
     recents: list[EventView]
     pending: list[EventView]
     purchases: list[PurchaseView]
+    refunds: list[PurchaseView]
+    hidden: list[HiddenView]
+    hidden_labels: int  # brands and categories that are hidden; their names are not stored
+    consents: list[ConsentView]
     sums: list[SumView]
     fences: list[dict[str, str | int]]  # the applied offsets; the JSON key keeps its old name
     nearest: list[NearView] | None = None  # None: the item vectors could not be read
@@ -96,6 +117,7 @@ def view_profile(row: StoredProfile, half_lives_s: Mapping[str, Sequence[float]]
         The stored profile is broken, or was written by a newer prefstream.
     """
     state = decode_state(row.state, row.user_id)
+    actions = state.actions or NO_ACTIONS
     purchases = zip(hashes(state.purchased_items).tolist(), times(state.purchased_times).tolist(), strict=True)
     return ProfileView(
         user_id=row.user_id,
@@ -112,6 +134,16 @@ def view_profile(row: StoredProfile, half_lives_s: Mapping[str, Sequence[float]]
         recents=_events(state.recents),
         pending=_events(state.pending),
         purchases=[PurchaseView(time_ms=time_ms, item=_item(item)) for item, time_ms in purchases],
+        refunds=[PurchaseView(time_ms=time_ms, item=_item(item)) for item, (time_ms, _) in actions.refunds.items()],
+        hidden=[
+            HiddenView(until_ms=None if until_ms == MAX_INT64 else until_ms, item=_item(item))
+            for item, (_, _, until_ms) in actions.hidden_items.items()
+        ],
+        hidden_labels=len(actions.hidden_labels),
+        consents=[
+            ConsentView(purpose=purpose, given=given, time_ms=time_ms)
+            for purpose, (time_ms, _, given) in actions.consents.items()
+        ],
         sums=[view for sums in state.sums for view in _sums(sums, half_lives_s.get(sums.encoder, ()))],
         fences=[_applied_offset(applied) for applied in state.fences],
     )
@@ -120,7 +152,8 @@ def view_profile(row: StoredProfile, half_lives_s: Mapping[str, Sequence[float]]
 def items_of(view: ProfileView) -> list[ItemView]:
     """Return every item that the view names by its hash."""
     events = [event.item for event in view.recents + view.pending]
-    return events + [purchase.item for purchase in view.purchases]
+    purchases = [purchase.item for purchase in view.purchases + view.refunds]
+    return events + purchases + [hidden.item for hidden in view.hidden]
 
 
 def mixed_preference(row: StoredProfile) -> np.ndarray[tuple[int], np.dtype[np.float32]] | None:

@@ -15,6 +15,7 @@ from schemas.encoder_state import EncoderState
 from schemas.ids import id_hashes
 from streams.checkpoint.stored_profile import AppliedOffset, Counters, EncoderSums, EventLog, ProfileState, encode_state
 from streams.decode.partitioner import partitions_of
+from streams.state.user_actions import UserActions
 from streams.stores.base import StoredProfile, version
 from streams.stores.sqlite import SqliteStore
 
@@ -133,6 +134,26 @@ def test_show_is_readable_and_names_items_that_the_broker_knows(run: Any, shop: 
         "clicks:3 next 17",
     ):
         assert said in text
+
+
+def test_show_tells_refunds_hidden_items_and_consents(run: Any) -> None:
+    [bought, hidden] = id_hashes(["i3", "i9"]).tolist()
+    actions = UserActions(
+        refunds={bought: (1_700_000_003_000, 1)},
+        hidden_items={hidden: (1, 1, 2**63 - 1)},
+        hidden_labels={5: (1, 1, 2), 6: (1, 1, 2)},
+        consents={"ads": (1_700_000_004_000, 1, False)},
+    )
+    save("u1", state=encode_state(ProfileState(actions=actions)))
+    found = json.loads(run("profile", "show", "u1", "--json").stdout)
+    nameless = {"item_id": None, "title": None}
+    assert found["refunds"] == [{"time_ms": 1_700_000_003_000, "item": nameless | {"hash": f"{bought:016x}"}}]
+    assert found["hidden"] == [{"until_ms": None, "item": nameless | {"hash": f"{hidden:016x}"}}]
+    assert found["hidden_labels"] == 2
+    assert found["consents"] == [{"purpose": "ads", "given": False, "time_ms": 1_700_000_004_000}]
+    told = run("profile", "show", "u1").stdout
+    for part in ("refunded", "for ever", "2 brands or categories are hidden", "consent for ads: withdrawn, 2023-11-14"):
+        assert part in told
 
 
 def test_half_lives_are_told_of_every_version_that_is_known(
