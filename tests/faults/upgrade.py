@@ -1,6 +1,7 @@
 """Two releases in one group: forward, back and forward again under load."""
 
 import subprocess
+import sys
 import tarfile
 import tempfile
 import tomllib
@@ -11,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from streams.kafka.topics import INPUTS
 from tests.faults.arena import Arena, Run
 from tests.faults.content import Mix
 
@@ -21,10 +23,12 @@ _WORKERS = 2
 
 
 def upgrade(run: Run) -> dict[str, Any]:
-    """Workers of the former release are replaced by this one's, one by one; then back, and forward again.
+    """Workers of the former release are replaced by this one's; then back, and forward again.
 
-    Of each two workers one is killed while its successor starts, and the other is stopped when its successor serves.
-    The former release is `FORMER_RELEASE`, or the checkout that ``--beside`` names.
+    They are replaced one by one: of each two workers one is killed while its successor starts, and the other is
+    stopped when its successor serves. If the releases subscribe other inputs, Kafka can't share them out in a group of
+    both, so all workers end, one killed and one stopped, before their successors start. The former release is
+    `FORMER_RELEASE`, or the checkout that ``--beside`` names.
     """
     mix = Mix().as_before_identities()  # the former release is of before them
     with former_tree(run) as former, Arena(replace(run, beside=None), "upgrade", mix) as arena:
@@ -33,26 +37,49 @@ def upgrade(run: Run) -> dict[str, Any]:
             arena.start_worker(tree=former)  # the first one compiles its kernels for all
         arena.load.start()
         arena.wait_assigned()
-        replaced = kills = 0
+        at_once = _inputs(former) != list(INPUTS)
         for name, tree in (("forward", None), ("back", former), ("forward again", None)):
-            for old in arena.workers:
-                arena.watch.wait_progress()
-                arena.pause(arena.rng.uniform(0.0, 1.0 if run.quick else 4.0))
-                newcomer = arena.start_worker(ready=False, tree=tree)
-                if replaced % 2 == 0:
-                    arena.kill(old)
-                    kills += 1
-                else:
-                    newcomer.wait_ready()
-                    arena.pause(0.0 if run.quick else 2.0)
-                    arena.stop_worker(old)
-                replaced += 1
+            (_replace_at_once if at_once else _replace_one_by_one)(arena, run, tree)
             arena.wait_assigned()
             arena.watch.wait_progress()
             run.say(f"upgrade: {name}")
         arena.measure_recovery()
-        arena.figures |= {"replaced": replaced, "kills": kills, "former_release": str(run.beside or FORMER_RELEASE)}
+        arena.figures |= {
+            "replaced": 3 * _WORKERS,
+            "kills": 3 * _WORKERS // 2,
+            "at_once": at_once,
+            "former_release": str(run.beside or FORMER_RELEASE),
+        }
         return arena.finish()
+
+
+def _replace_one_by_one(arena: Arena, run: Run, tree: Path | None) -> None:
+    for number, old in enumerate(arena.workers):
+        arena.watch.wait_progress()
+        arena.pause(arena.rng.uniform(0.0, 1.0 if run.quick else 4.0))
+        newcomer = arena.start_worker(ready=False, tree=tree)
+        if number % 2 == 0:
+            arena.kill(old)
+        else:
+            newcomer.wait_ready()
+            arena.pause(0.0 if run.quick else 2.0)
+            arena.stop_worker(old)
+
+
+def _replace_at_once(arena: Arena, run: Run, tree: Path | None) -> None:
+    arena.watch.wait_progress()
+    arena.pause(arena.rng.uniform(0.0, 1.0 if run.quick else 4.0))
+    for number, old in enumerate(arena.workers):
+        (arena.kill if number % 2 == 0 else arena.stop_worker)(old)
+    for _ in range(_WORKERS):
+        arena.start_worker(ready=False, tree=tree)
+
+
+def _inputs(tree: Path) -> list[str]:
+    """Return the short names of the inputs that workers of a tree subscribe."""
+    module = "streams.topics" if (tree / "streams" / "topics.py").exists() else "streams.kafka.topics"
+    command = [sys.executable, "-c", f"from {module} import INPUTS; print(*INPUTS)"]
+    return subprocess.run(command, cwd=tree, capture_output=True, check=True, text=True).stdout.split()
 
 
 @contextmanager
