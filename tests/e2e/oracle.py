@@ -15,6 +15,9 @@ import numpy as np
 import xxhash
 
 TYPES = ("click", "browse", "purchase")
+ACTIONS = ("refund", "cart_removal", "hide", "consent")
+_TAKEN_BACK = {"refund": "purchase", "cart_removal": "click"}
+_FOR_EVER = 2**63 - 1
 PURCHASES = 64
 """Purchased items of a user that are remembered (the default of ``profiles.purchases``)."""
 
@@ -29,6 +32,9 @@ class Sent(NamedTuple):
     time_ms: int
     more: tuple[str, ...] = ()
     """The other items of an order, if it is one record."""
+    detail: int = 0
+    """Of a hide: until when, 0 = for ever. Of a consent: whether it is given; its item is ``purpose=`` and the purpose.
+    """
 
     def lines(self) -> list["Sent"]:
         """Its events: one for each item."""
@@ -42,7 +48,7 @@ def hashed(text: str) -> int:
 
 def identity(sent: Sent) -> int:
     """How records are recognised: docs/reference/stored-row.md has the formula."""
-    mixed = (hashed(sent.event_id) + (TYPES.index(sent.type) + 1) * 0x9E3779B97F4A7C15) % 2**64
+    mixed = (hashed(sent.event_id) + ((*TYPES, *ACTIONS).index(sent.type) + 1) * 0x9E3779B97F4A7C15) % 2**64
     mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 % 2**64
     mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB % 2**64
     items = {sent.item_id, *sent.more}
@@ -100,6 +106,7 @@ class Oracle:
             "recents_wrong": 0,
             "counters_wrong": 0,
             "purchases_wrong": 0,
+            "actions_wrong": 0,
             "lost": 0,
             "double_counted": 0,
             "max_state_error": 0.0,
@@ -116,8 +123,10 @@ class Oracle:
         return report
 
     def _compare_user(
-        self, events: list[Sent], kept: list[Sent], duplicates: int, row: Any, report: dict[str, Any]
+        self, counted: list[Sent], kept: list[Sent], duplicates: int, row: Any, report: dict[str, Any]
     ) -> None:
+        events, actions = _apart(counted)[0], _apart(kept)[1]
+        kept = _apart(kept)[0]
         state = msgspec.msgpack.decode(row.state)
         counters = state["counters"]
         former_ids = {hashed(e.event_id): identity(e) for e in events} if self.before_identities else {}
@@ -155,8 +164,14 @@ class Oracle:
             last = {item: time_ms for time_ms, item in reversed(stored)}  # the newest first
             stored = sorted(((time_ms, item) for item, time_ms in last.items()), reverse=True)
         report["purchases_wrong"] += bought[:PURCHASES] != stored
+        stored_actions = state.get("actions") or {}
+        report["actions_wrong"] += any(
+            _without_written(stored_actions.get(name, {})) != want for name, want in _kept(actions).items()
+        )
         waiting = {event[3] for event in _events(state["pending"], former_ids)}
-        error = self._sums_error(ordered[self.history :], state, waiting)
+        waiting |= {entry[3] for entry in stored_actions.get("pending", ())}
+        taken_back = [action for action in actions if action.type in _TAKEN_BACK]
+        error = self._sums_error([*ordered[self.history :], *taken_back], state, waiting)
         report["max_state_error"] = max(report["max_state_error"], error)
 
     def _sums_error(self, older: list[Sent], state: Any, waiting: set[int]) -> float:
@@ -181,21 +196,52 @@ class Oracle:
             stored_sums += kept[:, None] * part_sums
             stored_mass += kept * np.frombuffer(part["mass"], "<f4")
         mass_error = np.abs(stored_mass - mass) / mass
-        sums_error = np.linalg.norm(stored_sums - sums, axis=1) / np.linalg.norm(sums, axis=1)
+        # by the mass: sums of what was taken back may be near zero
+        sums_error = np.linalg.norm(stored_sums - sums, axis=1) / mass
         return float(max(mass_error.max(), sums_error.max()))
 
     def sums(self, folded: list[Sent]) -> tuple[np.ndarray, np.ndarray, int]:
-        """Decayed sums (T, d) and mass (T,) of events, and the time that they are of."""
+        """Decayed sums (T, d) and mass (T,) of events, and their time; events that were taken back are negative."""
         newest = max(event.time_ms for event in folded)
         age_s = np.array([(newest - event.time_ms) / 1000 for event in folded])
-        weights = np.array([self.type_weights[event.type] for event in folded])  # (E, T)
+        kinds = [_TAKEN_BACK.get(event.type, event.type) for event in folded]
+        weights = np.array([self.type_weights[kind] for kind in kinds])  # (E, T)
         weights = weights * 2.0 ** (-age_s[:, None] / np.array(self.half_lives_s))
         vectors = np.stack([self.vector(event.item_id) for event in folded]).astype(np.float64)
+        vectors *= np.array([-1.0 if event.type in _TAKEN_BACK else 1.0 for event in folded])[:, None]
         return weights.T @ vectors, weights.sum(axis=0), newest
 
     def counted(self, sent: list[Sent], duplicate_window: int | None = None) -> dict[str, list[Sent]]:
         """Each user's events that count."""
         return _without_duplicates(sent, duplicate_window)[0]
+
+
+def _apart(sent: list[Sent]) -> tuple[list[Sent], list[Sent]]:
+    """Events, and actions."""
+    return [one for one in sent if one.type in TYPES], [one for one in sent if one.type in ACTIONS]
+
+
+def _kept(actions: list[Sent]) -> dict[str, dict[Any, list[Any]]]:
+    """What a row keeps of a user's few actions: the latest on each thing. Kafka's times are not known here."""
+    kept: dict[str, dict[Any, list[Any]]] = {"refunds": {}, "hidden_items": {}, "consents": {}}
+    for action in actions:
+        if action.type == "refund":
+            things, key, entry = kept["refunds"], hashed(action.item_id), [action.time_ms]
+        elif action.type == "hide":
+            things, key = kept["hidden_items"], hashed(action.item_id)
+            entry = [action.time_ms, action.detail or _FOR_EVER]
+        elif action.type == "consent":
+            things, key = kept["consents"], action.item_id.removeprefix("purpose=")
+            entry = [action.time_ms, bool(action.detail)]
+        else:
+            continue
+        things[key] = max(entry, things.get(key, entry))
+    return kept
+
+
+def _without_written(entries: dict[Any, list[Any]]) -> dict[Any, list[Any]]:
+    """Entries of a row without Kafka's time, which is the second."""
+    return {key: [entry[0], *entry[2:]] for key, entry in entries.items()}
 
 
 def _without_duplicates(sent: list[Sent], window: int | None) -> tuple[dict[str, list[Sent]], Counter[str]]:

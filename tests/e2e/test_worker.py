@@ -54,6 +54,10 @@ def after(recommendations: TopicReader, event_id: str) -> Recommendation:
     return msgspec.json.decode(message.value(), type=Recommendation)
 
 
+def names(recommendation: Recommendation) -> list[str]:
+    return [item.item_id for item in recommendation.items]
+
+
 def stored(stack: Stack, shop: ShopOnStack, user: str) -> Any:
     """The row of a user, by plain CQL."""
     with Cluster(stack.cassandra_hosts, stack.cassandra_port) as cluster:
@@ -156,6 +160,56 @@ def test_an_item_is_removed_by_a_key_in_another_form(
     shop.producer.produce(shop.topic("catalog"), None, key)
     shop.producer.flush(10)
     wait_for("its removal", lambda: items() == before)
+
+
+def act(shop: ShopOnStack, kind: str, user: str, **more: Any) -> str:
+    """An action now; returns its id."""
+    event_id = f"{kind}-{time.time_ns()}"
+    action = {"action": kind, "event_id": event_id, "user_id": user, "event_time_ms": int(time.time() * 1000)}
+    partition = more.pop("partition", -1)
+    shop.send("actions", user, action | more, partition=partition)
+    return event_id
+
+
+def test_a_refunded_item_is_recommended_again(shop: ShopOnStack, recommendations: TopicReader) -> None:
+    bought = {"event_id": "b1", "user_id": "rita", "item_id": "stove", "event_time_ms": int(time.time() * 1000)}
+    shop.send("purchases", "rita", bought)
+    after(recommendations, "b1")
+    assert "stove" not in names(after(recommendations, shop.click("rita", "novel")))
+    refunded = after(recommendations, act(shop, "refund", "rita", item_id="stove"))
+    assert (refunded.cause.event_type, refunded.cause.item_id) == ("refund", "stove")
+    # it was just seen, and comes back to fill up a list
+    assert "stove" in names(after(recommendations, shop.click("rita", "novel")))
+
+
+def test_what_a_user_hides_is_in_no_list_until_it_is_shown_again(
+    stack: Stack, shop: ShopOnStack, recommendations: TopicReader
+) -> None:
+    assert "tent" in names(after(recommendations, shop.click("hugo", "boots")))
+    assert "tent" not in names(after(recommendations, act(shop, "hide", "hugo", item_id="tent")))
+    # on another partition than the user's: it takes a detour, and counts once
+    wrong = (int(partitions_of(["hugo"], 4, "murmur2")[0]) + 1) % 4
+    books = after(recommendations, act(shop, "hide", "hugo", category="Books", partition=wrong))
+    assert not {"novel", "atlas"} & set(names(books))
+    assert "tent" in names(after(recommendations, act(shop, "hide", "hugo", item_id="tent", until_ms=0)))
+    act(shop, "consent", "hugo", given=False)
+    _, state = wait_for("the consent", lambda: _with_consent(stored(stack, shop, "hugo")))
+    assert state["actions"]["consents"]["marketing"][2] is False
+    assert state["counters"]["duplicates"] == 0
+
+
+def _with_consent(row: Any) -> Any:
+    return row if row is not None and (row[1]["actions"] or {}).get("consents") else None
+
+
+def test_impressions_are_counted_and_a_command_is_no_action(shop: ShopOnStack, worker: WorkerProcess) -> None:
+    counted = partial(worker.metric, f'prefstream_actions_total{{action="impression",namespace="{shop.namespace}"}}')
+    act(shop, "impression", "ines", items=["boots", "tent"], placement="home")
+    wait_for("the impression", lambda: counted() == 1)
+    letters = worker.metric("prefstream_dead_letters_total")
+    shop.send("actions", "ines", {"command": "forget", "user_id": "ines", "requested_ms": 1})
+    shop.send("profile-commands", "ines", {"action": "refund", "event_id": "x", "user_id": "ines", "item_id": "boots"})
+    wait_for("two dead letters", lambda: worker.metric("prefstream_dead_letters_total") == letters + 2)
 
 
 def test_broken_records_are_dead_letters_byte_for_byte(shop: ShopOnStack, worker: WorkerProcess) -> None:

@@ -291,7 +291,14 @@ class Arena:
         self.problems += [f"a committed offset went back: {one}" for one in self.watch.went_back]
         if report["lost"]:
             self.problems.append(f"not counted: {'; '.join(self._not_counted())}")
-        wrong = ("users_missing", "users_unexpected", "recents_wrong", "counters_wrong", "purchases_wrong")
+        wrong = (
+            "users_missing",
+            "users_unexpected",
+            "recents_wrong",
+            "counters_wrong",
+            "purchases_wrong",
+            "actions_wrong",
+        )
         self.problems += [f"{name}: {report[name]}" for name in wrong if report[name]]
         recovery_s = max(self.recoveries_s, default=0.0)
         if recovery_s > RECOVERY_LIMIT_S:

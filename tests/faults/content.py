@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from tests.e2e.oracle import Sent
+from tests.e2e.oracle import ACTIONS, Sent
 
 ITEMS = [f"item-{number}" for number in range(300)]
 TOPIC_OF = {"click": "clicks", "browse": "browses", "purchase": "purchases"}
@@ -15,6 +15,7 @@ TYPE_OF = {topic: kind for kind, topic in TOPIC_OF.items()}
 WINDOW = 64
 """Events of a user within which a repeated id is recognised (the default of ``profiles.duplicate_window``)."""
 
+_PURPOSES = ("marketing", "ads")
 _LATE_MS = 300_000
 _FAR_FUTURE_MS = 86_400_000
 _ID_BYTES = 256
@@ -51,9 +52,12 @@ class Mix:
     shared_ids: float = 0.3
     """Of the purchases: orders of a record for each item, which share an event id with each other and with a click."""
 
+    actions: float = 0.05
+    """Of the other users' records: refunds, removals from the cart, hidden items and consents."""
+
     def as_before_identities(self) -> "Mix":
         """The mix beside releases that know an event by its id alone: nothing that they count otherwise."""
-        return replace(self, orders=0.0, shared_ids=0.0, repeats=0.0, far_repeats=0.0)
+        return replace(self, orders=0.0, shared_ids=0.0, repeats=0.0, far_repeats=0.0, actions=0.0)
 
 
 @dataclass
@@ -107,7 +111,9 @@ class Content:
             yield one[1]
 
     def _records(self, user: str, kind: str, now_ms: int) -> list[Record]:
-        """An event of a user: one record, or some records with one id."""
+        """An event of a user: one record, or some records with one id; or an action."""
+        if self._rng.random() < self.mix.actions:
+            return [self._action(user, now_ms)]
         record, chance = self._event(user, kind, now_ms), self._rng.random()
         if kind != "purchase" or record.sent is None or chance >= self.mix.orders + self.mix.shared_ids:
             return [record]
@@ -117,6 +123,12 @@ class Content:
         lines = record.sent._replace(more=tuple(more[:3])).lines()
         return [event_record(one) for one in (record.sent._replace(type="click"), *lines)]
 
+    def _action(self, user: str, now_ms: int) -> Record:
+        kind = self._rng.choices(ACTIONS, [40, 20, 20, 20])[0]
+        detail = {"hide": self._rng.choice([0, now_ms + 1_000]), "consent": self._rng.randrange(2)}.get(kind, 0)
+        item = f"purpose={self._rng.choice(_PURPOSES)}" if kind == "consent" else self._rng.choice(ITEMS)
+        return event_record(Sent(f"a{self.seed}-{self._number}", user, item, kind, now_ms, detail=detail))
+
     def _event(self, user: str, kind: str, now_ms: int) -> Record:
         late_ms = self._rng.randrange(_LATE_MS) if self._rng.random() < self.mix.late else 0
         sent = Sent(f"s{self.seed}-{self._number}", user, self._rng.choice(ITEMS), kind, now_ms - late_ms)
@@ -124,12 +136,21 @@ class Content:
 
 
 def event_record(sent: Sent) -> Record:
-    """An event as a shop's producer would send it."""
+    """An event or an action as a shop's producer would send it."""
     value: dict[str, Any] = {
         "event_id": sent.event_id,
         "user_id": sent.user_id,
         "event_time_ms": sent.time_ms,
     }
+    if sent.type in ACTIONS:
+        value["action"] = sent.type
+        if sent.type == "consent":
+            value |= {"purpose": sent.item_id.removeprefix("purpose="), "given": bool(sent.detail)}
+        else:
+            value["item_id"] = sent.item_id
+        if sent.type == "hide" and sent.detail:
+            value["until_ms"] = sent.detail
+        return Record("actions", sent.user_id, json.dumps(value).encode(), sent)
     if sent.more:
         value["items"] = [{"item_id": item, "quantity": 1.5} for item in (sent.item_id, *sent.more)]
     else:
