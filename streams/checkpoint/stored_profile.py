@@ -158,7 +158,8 @@ def _decoder(fields: frozenset[str]) -> "msgspec.msgpack.Decoder[ProfileState]":
 def is_erased(state: ProfileState) -> bool:
     """Return whether a profile holds nothing of a user who was forgotten, and has no event since."""
     events = state.recents.items, state.pending.items, state.purchased_items
-    return state.forgotten_ms > 0 and not any(events) and not state.sums and not state.actions
+    has_actions = state.actions is not None and not state.actions.is_empty
+    return state.forgotten_ms > 0 and not any(events) and not state.sums and not has_actions
 
 
 def encode_state(state: ProfileState) -> bytes:

@@ -102,7 +102,8 @@ class _Columns:
     def keep(self, indices: IntpArray) -> None:
         """Keep the records at these indices and drop the others."""
         self.written = self.written[indices]
-        self.times = self.times[indices]
+        if len(self.times):  # commands have none
+            self.times = self.times[indices]
         chosen = indices.tolist()
         for name in ("values", "types", "records", "batch", "source", "offsets"):
             column = getattr(self, name)

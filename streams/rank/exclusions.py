@@ -110,7 +110,7 @@ def _still_hidden(entries: Mapping[int, tuple[int, int, int]], now: int) -> UInt
 
 def hide_labels(table: ProfileTable, slots: IntpArray) -> BoolArray:
     """Tell which of B users have hidden brands or categories, and so thousands of items: bool array of shape (B,)."""
-    users = [bool(known and known.hidden_labels) for known in map(table.actions.get, slots.tolist())]
+    users = [known is not None and bool(known.hidden_labels) for known in map(table.actions.get, slots.tolist())]
     return np.array(users, np.bool_)
 
 

@@ -220,7 +220,9 @@ class ProfileTable:
         """
         newest = self.times[slots, 0]
         if self.actions:
-            of_actions = [known.time_ms if (known := self.actions.get(slot)) else NO_TIME for slot in slots.tolist()]
+            of_actions = [
+                NO_TIME if (known := self.actions.get(slot)) is None else known.time_ms for slot in slots.tolist()
+            ]
             newest = np.maximum(newest, np.array(of_actions, np.int64))
         return np.asarray(newest, np.int64)
 
@@ -289,7 +291,7 @@ class ProfileTable:
         self.other_sums.pop(slot, None)
         if slot in self.actions:
             self.actions[slot].forget(int(self.forgotten_ms[slot]))
-            if not self.actions[slot]:
+            if self.actions[slot].is_empty:
                 del self.actions[slot]
         self.dirty[slot] = True
         self.forgotten[slot] = count == 0 and slot not in self.actions

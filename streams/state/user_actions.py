@@ -33,8 +33,10 @@ class UserActions(msgspec.Struct, kw_only=True, omit_defaults=True):
     pending: list[tuple[int, int, int, int]] = msgspec.field(default_factory=list)
     """Refunds and removals from the cart that wait for their item's vector: entries of `PendingEvent`."""
 
-    def __bool__(self) -> bool:
-        return any(getattr(self, name) for name in (*_BY_THING, "pending"))
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is kept but the time."""
+        return not any(getattr(self, name) for name in (*_BY_THING, "pending"))
 
     def note(self, action: Action, thing: int, written_ms: int, most_refunds: int) -> None:
         """Take an action in.

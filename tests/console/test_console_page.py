@@ -302,6 +302,7 @@ def test_names_as_long_as_the_schema_allows_fit_every_screen(open_page: Open, se
     page = open_page("y" * 256)  # who is shown beside is chosen when the page opens
     expect(page.locator(".chip", has_text="D" * 256)).to_have_count(1, timeout=DEADLINE_MS)
     page.locator(".chip", has_text="D" * 256).click()
+    expect(page.locator(".card")).to_have_count(1, timeout=DEADLINE_MS)
     page.locator(".card .open").first.click()
     expect(page.locator("#cause")).to_contain_text("W" * 70, timeout=DEADLINE_MS)
     expect(page.locator("#others")).to_contain_text("u" * 256, timeout=DEADLINE_MS)

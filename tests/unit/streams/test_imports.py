@@ -113,7 +113,7 @@ ENCODERS: dict[str, set[str]] = {
 }
 
 TESTS: dict[str, set[str]] = {
-    "unit": {"unit", "strategies", "still_feed", "bench", "faults", "console", "doc_blocks", "run"},
+    "unit": {"unit", "strategies", "still_feed", "bench", "faults", "console", "doc_blocks", "fuzz", "run"},
     "contract": {"contract", "strategies"},
     "integration": set(),
     "gpu": {"unit"},
@@ -121,6 +121,7 @@ TESTS: dict[str, set[str]] = {
     "e2e": {"e2e", "console", "faults", "unit", "doc_blocks"},
     "faults": {"faults", "e2e"},
     "bench": {"bench", "e2e", "still_feed"},
+    "fuzz": {"fuzz", "e2e"},
 }
 """Folder of ``tests`` -> what of ``tests`` it may import; all of them may import the product."""
 

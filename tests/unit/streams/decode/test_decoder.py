@@ -27,6 +27,8 @@ PARTITIONS = 4
 NOW_MS = 1_700_000_000_000
 USER = "anna"
 HOME = int(partitions_of([USER], PARTITIONS, "murmur2")[0])
+STRANGER = next(user for user in map(str, range(99)) if partitions_of([user], PARTITIONS, "murmur2")[0] != HOME)
+"""A user of another partition."""
 DECODER = Decoder(TopicNames(), lambda topic: f"id-of-{topic}", "murmur2", max_future_s=300)
 
 
@@ -375,6 +377,17 @@ def test_commands_are_read_from_their_topic_and_from_rerouted() -> None:
     assert both.events is not None
     assert both.commands.sources == [LogId("profile-commands", "a", 0)]
     assert both.events.sources[both.events.source[0]] == LogId("clicks", "b", 1)
+
+
+def test_a_command_beside_one_on_the_wrong_partition_is_carried_out() -> None:
+    """Regression: the worker ended."""
+    values = [
+        json.dumps({"command": "forget", "user_id": user, "requested_ms": 1}).encode() for user in (USER, STRANGER)
+    ]
+    found = decode(*(record(value, "profile-commands", offset=n) for n, value in enumerate(values)))
+    assert found.commands is not None
+    assert found.commands.user_ids == [USER]
+    assert [misplaced.user_id for misplaced in found.misplaced] == [STRANGER]
 
 
 def test_an_unknown_command_is_refused_and_the_known_one_is_named() -> None:

@@ -67,6 +67,21 @@ async def test_the_cause_of_a_list_is_the_action(world: World) -> None:
     assert causes == [("hide", "h1", ""), ("refund", "r1", "red")]
 
 
+async def test_a_list_after_a_first_action_has_its_time(world: World) -> None:
+    """Regression: after a removal from the cart by a user without events, the list was of the time -1."""
+    send(world, "cart_removal", "r1", item_id="red")
+    worker = await owner_of(world)
+    await work_through(worker)
+    assert worker.table.newest_ms(worker.table.find([ANNA])).tolist() == [BASE_MS + 1_000]
+    worker.kill()
+    successor = await owner_of(world)
+    send(world, "consent", "c1", given=True)
+    await work_through(successor)
+    actions = world.states()[ANNA].actions
+    assert actions is not None
+    assert actions.time_ms == BASE_MS + 1_000
+
+
 async def test_impressions_are_counted_and_load_no_profile(world: World) -> None:
     send(world, "impression", "i1", items=["red", "blue"], placement="home")
     send(world, "impression", "i2", misplaced=True, items=["red", {}, "blue"])
