@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.stack import running, up
-from tests.faults import disk, encoders, records, servers, topics, upgrade, workers
+from tests.faults import disk, encoders, records, servers, topics, transactions, upgrade, workers
 from tests.faults.arena import Run
 from tests.faults.workers import Scenario
 
@@ -30,7 +30,7 @@ SCENARIOS: dict[str, Scenario] = {
     "forget": records.forget,
     "repartition": topics.repartition,
     "recreate": topics.recreate,
-    "transactions": topics.transactions,
+    "transactions": transactions.transactions,
     "deleted": topics.deleted,
     "encoder-swap": encoders.encoder_swap,
     "upgrade": upgrade.upgrade,

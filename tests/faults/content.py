@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from tests.e2e.oracle import ACTIONS, Sent
@@ -15,6 +16,19 @@ TYPE_OF = {topic: kind for kind, topic in TOPIC_OF.items()}
 WINDOW = 64
 """Events of a user within which a repeated id is recognised (the default of ``profiles.duplicate_window``)."""
 
+_ODD_FIELDS: list[tuple[str, Any]] = [
+    ("session_id", 123),
+    ("recommendation_id", None),
+    ("recommendation_id", {"id": 1}),
+    ("list", ["home"]),
+    ("position", "first"),
+    ("dwell_ms", -5),
+    ("quantity", "2.0"),
+    ("price", "9,50"),
+    ("currency", "usd"),
+    ("intent", "wish"),
+    ("later", [1, {}]),
+]
 _PURPOSES = ("marketing", "ads")
 _LATE_MS = 300_000
 _FAR_FUTURE_MS = 86_400_000
@@ -52,12 +66,14 @@ class Mix:
     shared_ids: float = 0.3
     """Of the purchases: orders of a record for each item, which share an event id with each other and with a click."""
 
+    odd: float = 0.1
+    """Of the sound records: those with fields that have to be mended, and times in other units."""
     actions: float = 0.05
     """Of the other users' records: refunds, removals from the cart, hidden items and consents."""
 
     def as_before_identities(self) -> "Mix":
         """The mix beside releases that know an event by its id alone: nothing that they count otherwise."""
-        return replace(self, orders=0.0, shared_ids=0.0, repeats=0.0, far_repeats=0.0, actions=0.0)
+        return replace(self, orders=0.0, shared_ids=0.0, repeats=0.0, far_repeats=0.0, actions=0.0, odd=0.0)
 
 
 @dataclass
@@ -87,6 +103,8 @@ class Content:
         else:
             user = f"user-{rng.randrange(mix.users)}"
             for record in self._records(user, rng.choices(list(TOPIC_OF), [30, 60, 10])[0], now_ms):
+                if rng.random() < mix.odd:
+                    record = odd(rng, record)
                 if rng.random() < mix.misplaced:
                     record = record._replace(partition=rng.randrange(self.partitions))
                 yield record
@@ -158,13 +176,28 @@ def event_record(sent: Sent) -> Record:
     return Record(TOPIC_OF[sent.type], sent.user_id, json.dumps(value).encode(), sent)
 
 
+def odd(rng: random.Random, record: Record) -> Record:
+    """The record as another producer would write it: optional fields that are wrong or null, times in other units."""
+    value = json.loads(record.value or b"")
+    time_ms = value["event_time_ms"]
+    text = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    value["event_time_ms"] = rng.choice([time_ms, float(time_ms), str(time_ms), time_ms * 1_000, time_ms * 10**6, text])
+    value |= dict(rng.sample(_ODD_FIELDS, 3))
+    data = json.dumps(value).encode()
+    return record._replace(value=b"\x00\x00\x00\x00\x07" + data if rng.random() < 0.1 else data)
+
+
 def broken(rng: random.Random, now_ms: int, name: str) -> Record:
     """A record that can't be an event: one of a dozen kinds, or a fuzzed event."""
     good = {"event_id": name, "user_id": f"user-{rng.randrange(100)}", "item_id": "item-1", "event_time_ms": now_ms}
     topic = rng.choice(list(TYPE_OF))
     headers: tuple[tuple[str, bytes], ...] = ()
     value: bytes | None
-    match rng.randrange(12):
+    match rng.randrange(14):
+        case 12:  # Avro behind a schema id
+            value = b"\x00\x00\x00\x00\x07\x04u1" + rng.randbytes(20)
+        case 13:
+            value = json.dumps(good).encode(rng.choice(["utf-16", "utf-16-le", "utf-32"]))
         case 0:
             value = None
         case 1:

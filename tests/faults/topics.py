@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from deploy.local.stack import start_server, stop_server
 from streams.kafka.topics import create_topics, wanted_topics
@@ -13,8 +13,8 @@ from tests.e2e.oracle import Sent
 from tests.e2e.worker_process import wait_for
 from tests.faults.arena import PARTITIONS, Arena, Run
 from tests.faults.command import prefstream
-from tests.faults.content import Mix, Record, event_record
-from tests.faults.load import Delivered, Load
+from tests.faults.content import Mix
+from tests.faults.load import Load
 from tests.faults.watch import WatchedWorker
 
 _GROWN = 8
@@ -69,78 +69,6 @@ def recreate(run: Run) -> dict[str, Any]:
         result["problems"] += _cut_log(run)
         result["passed"] = not result["problems"]
     return result
-
-
-def transactions(run: Run) -> dict[str, Any]:
-    """Transactions beside the load, some aborted, under workers of which one is killed while a transaction is open.
-
-    Records of aborted transactions must not count, and offsets are committed beyond the markers.
-    """
-    with Arena(run, "transactions") as arena:
-        arena.start_worker(ready=False)
-        arena.start_worker()
-        arena.load.start()
-        arena.wait_assigned()
-        count = 10 if run.quick else 40
-        writer = _Transactions(arena)
-        for number in range(count):
-            writer.begin()
-            if number == count // 2:
-                arena.kill(arena.rng.choice(arena.workers))
-                arena.start_worker(ready=False)
-            arena.pause(arena.rng.uniform(0.1, 1.0))
-            writer.end(abort=number % 2 == 0)
-        run.say(f"transactions: {count}, every other one aborted")
-        arena.measure_recovery()
-        arena.load.stop()
-        writer.begin()
-        writer.end(abort=True)  # so that markers are what the logs end with
-        arena.figures["transactions"] = count + 1
-        return arena.finish()
-
-
-class _Transactions:
-    """Writes clicks of a few users in transactions; those that are committed belong to the arena's load."""
-
-    def __init__(self, arena: Arena) -> None:
-        self._arena = arena
-        self._written: list[Delivered] = []
-        self._number = 0
-        self._producer = Producer(
-            {
-                "bootstrap.servers": arena.shop.bootstrap,
-                "transactional.id": f"{arena.shop.namespace}-writer",
-                "partitioner": "murmur2_random",
-                "log_level": 2,
-            }
-        )
-        self._producer.init_transactions(30)
-
-    def begin(self) -> None:
-        """Write events to all partitions; they are in the log, and not committed."""
-        self._producer.begin_transaction()
-        self._written = []
-        for user in range(12):
-            self._number += 1
-            record = event_record(_click(f"buyer-{user}", str(self._number)))
-
-            def written(error: Any, message: Any, record: Record = record) -> None:
-                if error is None:
-                    delivered = Delivered(record, message.topic(), message.partition(), message.offset())
-                    self._written.append(delivered)
-
-            topic = self._arena.shop.topic(record.topic)
-            self._producer.produce(topic, record.value, record.key, on_delivery=written)
-        self._producer.flush(30)
-
-    def end(self, *, abort: bool) -> None:
-        """Commit or abort."""
-        if abort:
-            self._producer.abort_transaction(30)
-            return
-        self._producer.commit_transaction(30)
-        assert len(self._written) == 12
-        self._arena.load.log += self._written
 
 
 def deleted(run: Run) -> dict[str, Any]:

@@ -2,31 +2,48 @@
 
 import random
 from types import SimpleNamespace
+from typing import Any
 
 from faust.types import TP
 
-from streams.decode.decoder import Decoder
+from streams.decode.decoder import Decoded, Decoder
 from streams.fetch.record_batch import RecordBatch
 from streams.kafka.topics import TopicNames
-from tests.faults.content import broken
+from tests.faults.content import Record, Sent, broken, event_record, odd
 
 NOW_MS = 1_760_000_000_000
+DECODER = Decoder(TopicNames(), lambda topic: f"id-of-{topic}", "murmur2", max_future_s=300)
+
+
+def decode(made: Record, offset: int) -> Decoded:
+    record: Any = SimpleNamespace(
+        topic=made.topic,
+        partition=0,
+        offset=offset,
+        timestamp=NOW_MS,
+        timestamp_type=0,
+        key=made.key.encode(),
+        value=made.value,
+        headers=made.headers,
+    )
+    return DECODER.decode([RecordBatch(TP(made.topic, 0), [record], received_ms=NOW_MS)], 1)
+
+
+def test_an_odd_record_is_the_event_that_it_was() -> None:
+    rng = random.Random(2)
+    for number in range(2_000):
+        sent = Sent(f"e{number}", "ann", "item-1", rng.choice(["click", "browse", "purchase"]), NOW_MS + number)
+        made = odd(rng, event_record(sent))
+        decoded = decode(made, number)
+        assert (decoded.refused, decoded.misplaced) == ([], []), made
+        events = decoded.events
+        assert events is not None
+        found = events.event_ids, events.user_ids, events.item_ids, events.times.tolist()
+        assert found == ([sent.event_id], ["ann"], ["item-1"], [sent.time_ms]), made
 
 
 def test_every_broken_record_is_a_dead_letter() -> None:
     rng = random.Random(1)
-    decoder = Decoder(TopicNames(), lambda topic: f"id-of-{topic}", "murmur2", max_future_s=300)
     for number in range(5_000):
-        sent = broken(rng, NOW_MS, f"b{number}")
-        record = SimpleNamespace(
-            topic=sent.topic,
-            partition=0,
-            offset=number,
-            timestamp=NOW_MS,
-            timestamp_type=0,
-            key=sent.key.encode(),
-            value=sent.value,
-            headers=sent.headers,
-        )
-        decoded = decoder.decode([RecordBatch(TP(sent.topic, 0), [record], received_ms=NOW_MS)], 1)
-        assert len(decoded.refused) == 1, sent
+        made = broken(rng, NOW_MS, f"b{number}")
+        assert len(decode(made, number).refused) == 1, made
