@@ -3,6 +3,7 @@
 The content type of a record chooses its decoder from ``FORMATS``; a record without a content type is JSON.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -101,11 +102,11 @@ def decode_mending(
     The errors of such fields come with the message. ``defaults`` is given the fields of the JSON, and returns values
     for required fields that may be absent.
     """
-    try:
-        return Mended(decode(struct_type, value, content_type), [])
-    except DecodeError as error:
-        if value is None or error.reason == DecodeReason.UNSUPPORTED_CONTENT_TYPE:
-            raise
+    if value is None:
+        return Mended(decode(struct_type, value, content_type), [])  # raises
+    read = decoder(struct_type, content_type)
+    with contextlib.suppress(ValueError, RecursionError):  # mending explains what it can't mend
+        return Mended(read(value), [])
     return mend(struct_type, without_schema_id(value) or value, defaults)
 
 

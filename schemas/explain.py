@@ -1,5 +1,6 @@
 """Explains what is wrong with a message: turns msgspec's errors into ``DecodeError``."""
 
+import functools
 import json
 import math
 import re
@@ -96,8 +97,13 @@ def _plain_name(found: re.Match[str]) -> str:
 
 def _choices(struct_type: type, field: str) -> list[str]:
     """Allowed values of a field with a few allowed words; msgspec's sentence does not name them."""
-    hint = typing.get_type_hints(struct_type).get(field)
+    hint = _type_hints(struct_type).get(field)
     return [repr(choice) for choice in typing.get_args(hint)] if typing.get_origin(hint) is typing.Literal else []
+
+
+@functools.cache
+def _type_hints(struct_type: type) -> dict[str, Any]:
+    return typing.get_type_hints(struct_type)
 
 
 def _not_finite(value: bytes) -> str | None:

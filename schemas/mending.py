@@ -7,6 +7,7 @@ The message's own fields say what is expected, so the module knows no message by
 import functools
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -77,40 +78,50 @@ def _parsed(struct_type: type, value: bytes) -> Any:
 
 
 def _struct(struct_type: type[T], data: dict[str, Any], faults: list[DecodeError], path: str = "") -> T:
-    fields = {}
-    for field in _fields(struct_type):  # type: ignore[arg-type]  # mypy: a generic type is not Hashable
-        value = data.get(field.name)
-        if value is None:
-            continue
+    fields = _fields(struct_type)  # type: ignore[arg-type]  # mypy: a generic type is not Hashable
+    values = {name: value for name in fields if (value := data.get(name)) is not None}
+    wrong: set[str] = set()
+    while True:
+        try:
+            return msgspec.convert(values, struct_type)
+        except msgspec.ValidationError as error:
+            found = _FIRST_FIELD.search(str(error))
+            if found is None or found[1] not in values or found[1] in wrong:
+                missing = explain(struct_type, b"", error)
+                missing = DecodeError(missing.reason, f"{path}{missing.field or ''}" or None, missing.detail)
+                # a purchase may lack `item_id` if it has `items`: without both, the error of the one says more than
+                # its absence
+                raise next((fault for fault in faults if fault.field == missing.field), missing) from None
+        field = fields[found[1]]
+        wrong.add(field.name)
         name = f"{path}{field.name}"
         try:
-            mended = _value(field.kind, value, name, faults)
+            mended = _value(field.kind, values[field.name], name, faults)
             if not isinstance(mended, msgspec.Struct):
                 _check(struct_type, field, mended, name)
         except DecodeError as error:
             if field.essential:
                 raise
             faults.append(error)
+            del values[field.name]
         else:
-            fields[field.name] = mended
-    try:
-        return msgspec.convert(fields, struct_type)
-    except msgspec.ValidationError as error:
-        missing = explain(struct_type, b"", error)
-        missing = DecodeError(missing.reason, f"{path}{missing.field or ''}" or None, missing.detail)
-        # a purchase may lack `item_id` if it has `items`: without both, the error of the one says more than its absence
-        raise next((fault for fault in faults if fault.field == missing.field), missing) from None
+            values[field.name] = mended
+
+
+_FIRST_FIELD = re.compile(r"`\$\.([^.`\[]+)[^`]*`$")
+"""The message's own field in the path that ends an error of msgspec."""
 
 
 @functools.cache
-def _fields(struct_type: type) -> list[_Field]:
+def _fields(struct_type: type) -> dict[str, _Field]:
     (info,) = inspect.multi_type_info([struct_type])
     assert isinstance(info, inspect.StructType)
     annotations = {field.name: field.type for field in msgspec.structs.fields(struct_type)}
-    return [
+    found = (
         _Field(field.encode_name, annotations[field.name], field.type, field.required or _is_lines(field.type))
         for field in info.fields
-    ]
+    )
+    return {field.name: field for field in found}
 
 
 def _is_lines(kind: inspect.Type) -> bool:

@@ -78,7 +78,9 @@ def time_ms(value: Any) -> int:
         return round(value * 1000)  # a fraction of a second counts
     if not _FROM_MS <= value <= MAX_INT64:
         raise ValueError(value)
-    return int(times_ms(np.array([int(value)], np.int64))[0])
+    if value < _FROM_US:
+        return int(value)
+    return int(value) // (10**3 if value < _FROM_NS else 10**6)
 
 
 def event_time_ms(value: Any, field: str) -> int:

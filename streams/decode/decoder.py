@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from streams.settings import Partitioner
 _UNREADABLE = (ValueError, RecursionError, TypeError)
 """Errors of msgspec for a value that is no such message; TypeError for a record without a value."""
 _FIRST_ACTION = CAUSE_TYPES.index(ACTION_TYPES[0])
+_VALUE = attrgetter("value")
 TopicIdOf = Callable[[str], str]
 """Returns the id of a topic, given its full name."""
 
@@ -331,20 +333,28 @@ def _read_and_mend(
     read: ReadEvent, kind: int, type_: str | None, records: Sequence[Any], decoded: Decoded
 ) -> tuple[list[Any], list[Any]]:
     """Read records of events, and mend those that can't be read as they are; return the events and their records."""
-    values, kept = [], []
-    for record in records:
+    values: list[Any] = []
+    refused: list[int] = []
+    rest = iter(records)
+    while True:
         try:
-            value = read(record.value)
+            # what was read before an error stays in the list
+            values.extend(map(read, map(_VALUE, rest)))
+            break
         except _UNREADABLE:
+            index = len(values) + len(refused)
             try:
-                value, faults = decode_event(kind, record.value, type_)
+                value, faults = decode_event(kind, records[index].value, type_)
             except DecodeError as error:
-                decoded.refused.append(Refused(record, dead_letter(record, error)))
+                decoded.refused.append(Refused(records[index], dead_letter(records[index], error)))
+                refused.append(index)
                 continue
-            decoded.faults += [Fault(record, fault) for fault in faults]
-        values.append(value)
-        kept.append(record)
-    return values, kept
+            decoded.faults += [Fault(records[index], fault) for fault in faults]
+            values.append(value)
+    if not refused:
+        return values, list(records)
+    left_out = set(refused)
+    return values, [record for index, record in enumerate(records) if index not in left_out]
 
 
 def _event_batch(

@@ -5,6 +5,8 @@ python -m pytest tests/bench/micro.py --benchmark-autosave       # keep the figu
 python -m pytest tests/bench/micro.py --benchmark-compare        # ... and compare with them
 """
 
+import statistics
+import time
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,28 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> HotPath:
 def test_decode_a_batch(benchmark: Any, shop: HotPath) -> None:
     events = benchmark.pedantic(shop.decode, setup=lambda: ((shop.records(workload.BATCH),), {}), **ROUNDS)
     assert len(events) == workload.BATCH
+
+
+def test_decode_a_batch_with_1_percent_of_odd_records(benchmark: Any, shop: HotPath) -> None:
+    """The ratio to a batch without odd records is that of the medians of alternating rounds."""
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+
+    def round_of(odd: bool) -> None:
+        records = shop.records(workload.BATCH)
+        if odd:
+            workload.make_odd(records, every=100)
+        began = time.perf_counter()
+        shop.decode(records)
+        seconds[odd].append(time.perf_counter() - began)
+
+    for _ in range(60):
+        round_of(odd=False)
+        round_of(odd=True)
+    ratio = statistics.median(seconds[True]) / statistics.median(seconds[False])
+    benchmark.extra_info["ratio"] = round(ratio, 2)
+    benchmark.pedantic(round_of, (True,), rounds=5)
+    print(f"\n1 % odd records: {ratio:.2f} times the cost of decoding")
+    assert ratio < 1.3
 
 
 def test_update_with_a_batch(benchmark: Any, shop: HotPath) -> None:

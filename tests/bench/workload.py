@@ -1,6 +1,7 @@
 """What every part of the bench works on: seeded events of Zipf or uniform users, items spread as by a trained model."""
 
-from typing import Literal
+import json
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -77,6 +78,22 @@ def event_json(event: Sent) -> bytes:
             "session_id": f"s-{event.user_id}",
         }
     )
+
+
+_ODD_FIELDS: tuple[dict[str, Any], ...] = (
+    {"position": "3"},
+    {"session_id": 123},
+    {"list": ["home"]},
+    {"recommendation_id": None, "position": -1},
+    {"event_time_ms": "2026-01-31T09:30:00Z"},
+)
+
+
+def make_odd(batch: RecordBatch, every: int) -> None:
+    """Give one record in ``every`` a field that has to be mended, or left out."""
+    for number, record in enumerate(batch.records[::every]):
+        value = json.loads(record.value or b"") | _ODD_FIELDS[number % len(_ODD_FIELDS)]
+        record.value = json.dumps(value).encode()
 
 
 def record_batch(events: list[Sent], topic: str, offset: int, now_ms: int) -> RecordBatch:
