@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from deploy.docs import commands, metrics, settings, stored_row, topics
+from deploy.docs import commands, mending, metrics, settings, stored_row, topics
 from deploy.docs.markdown import COMMAND
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
@@ -16,6 +16,7 @@ def generated() -> dict[Path, str]:
         "commands": commands,
         "settings": settings,
         "topics": topics,
+        "refused-and-mended": mending,
         "stored-row": stored_row,
         "metrics": metrics,
     }
