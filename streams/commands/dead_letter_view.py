@@ -28,12 +28,13 @@ Headers = list[tuple[str, bytes | None]]
 UNREADABLE = "unreadable"
 """The reason that is shown for a record whose headers don't say why it was refused."""
 
-_MESSAGES: dict[str, type[Any]] = {
+MESSAGES: dict[str, type[Any]] = {
     **{topic: EVENT_CLASSES[EVENT_TYPES.index(kind)] for topic, kind in EVENT_TOPICS.items()},
     COMMANDS: ProfileCommand,
     ACTIONS: Action,
     CATALOG: CatalogItem,
 }
+"""Short name of a topic whose refused records become dead letters -> the class of its messages."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def resend(
     if names.short(topic) == REROUTED:
         topic = _origin(headers)
         headers = [(name, header) for name, header in headers if name not in REROUTED_HEADERS.values()]
-    message_type = _MESSAGES.get(names.short(topic)) if names.full(names.short(topic)) == topic else None
+    message_type = MESSAGES.get(names.short(topic)) if names.full(names.short(topic)) == topic else None
     if message_type is None:
         raise NotReplayable(f"it came from {topic!r}, which is no input of this namespace")
     payload = record.value if value is None else value

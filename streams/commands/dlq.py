@@ -80,6 +80,63 @@ def list_records(
 
 
 @app.command()
+def fields(
+    ctx: typer.Context,
+    last: Annotated[
+        int, typer.Option(min=1, help="Read this many records, the latest ones, of each partition of each topic.")
+    ] = 10_000,
+    as_json: AsJson = False,
+) -> None:
+    """List the optional fields that are wrong, and so were left out of records that count: how many, and a sample.
+
+    The latest records of the inputs, the catalog and the offers are read. prefstream_field_faults_total counts such
+    fields too.
+
+    \b
+    Examples:
+      prefstream dlq fields
+      prefstream dlq fields --last 100000 --json
+    """
+    import msgspec
+
+    from schemas.catalog import Offer
+    from streams.commands.broker import connect
+    from streams.commands.dead_letter_view import MESSAGES
+    from streams.commands.field_faults import field_faults
+    from streams.commands.reader import TopicReader
+    from streams.display_text import safe
+    from streams.kafka.topics import COMMANDS, OFFERS, TopicNames
+
+    settings = broker_settings(ctx)
+    broker, names = connect(settings.kafka), TopicNames(settings.namespace)
+    found = []
+    for topic, message_type in (MESSAGES | {OFFERS: Offer}).items():
+        if topic != COMMANDS and names.full(topic) in broker.partitions:
+            with TopicReader(broker, names.full(topic)) as reader:
+                found += field_faults(topic, message_type, reader.until_end(last))
+    if as_json:
+        say_json({"fields": msgspec.to_builtins(found)})
+        return
+    if not found:
+        say("No field was left out of the latest records.")
+        return
+    say_table(
+        ("topic", "field", "reason", "records", "latest", "value there"),
+        [
+            (
+                fault.topic,
+                safe(fault.field, 60),
+                fault.reason,
+                f"{fault.count:,}",
+                f"{fault.topic}:{fault.place}",
+                safe(fault.value),
+            )
+            for fault in found
+        ],
+    )
+
+
+@app.command()
 def show(
     ctx: typer.Context,
     place: Position,

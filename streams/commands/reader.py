@@ -61,11 +61,15 @@ class TopicReader:
         while True:
             yield self._consume()
 
-    def until_end(self) -> Iterator[Message]:
-        """Yield every record that the topic holds at the time of the first ``next``."""
+    def until_end(self, last: int | None = None) -> Iterator[Message]:
+        """Yield every record that the topic holds at the time of the first ``next``.
+
+        ``last``: begin this many offsets before the end of each partition; None: at the beginning.
+        """
         spans = self.spans()
         ends = {number: high for number, (low, high) in spans.items() if high > low}
-        self._assign({number: spans[number][0] for number in ends})
+        starts = {number: low if last is None else max(low, high - last) for number, (low, high) in spans.items()}
+        self._assign({number: starts[number] for number in ends})
         deadline = time.monotonic() + _STALL_S
         while ends:
             messages = self._consume()

@@ -25,7 +25,7 @@ COMMANDS = [
     "quantise",
     "console",
     *(f"topics {name}" for name in ("create", "grow", "list")),
-    *(f"dlq {name}" for name in ("list", "show", "replay")),
+    *(f"dlq {name}" for name in ("list", "fields", "show", "replay")),
     *(f"profile {name}" for name in ("show", "forget")),
     *(f"encoders {name}" for name in ("list", "activate", "rollback")),
     *(f"stack {name}" for name in ("up", "down", "status")),

@@ -213,3 +213,35 @@ def test_a_record_that_is_no_dead_letter_is_left() -> None:
     stranger = Parked(0, 0, 0, None, GOOD, original_headers(letter().to_headers()), None)
     with pytest.raises(NotReplayable, match="headers"):
         again(stranger)
+
+
+def test_fields_that_are_wrong_are_listed_with_a_sample(run: Any, shop: Any) -> None:
+    for number, position in enumerate(("first", "second", "3", -1)):
+        event = {"event_id": f"e{number}", "user_id": "u1", "item_id": "i1", "event_time_ms": 1_700_000_000_000}
+        shop.put("clicks", "u1", json.dumps(event | {"position": position}).encode(), partition=2)
+    shop.put("clicks", "u1", b"no event")
+    shop.put(
+        "catalog",
+        "i1",
+        b'{"item_id": "i1", "title": "Boots", "attributes": {"size": {"cm": "%s"}}}' % (b"x" * 200),
+        partition=0,
+    )
+    shop.put("profile-commands", "u1", b"no command")
+    result = run("--broker", shop.address, "dlq", "fields", "--json")
+    fields = json.loads(result.stdout)["fields"]
+    assert [(one["topic"], one["field"], one["reason"], one["count"]) for one in fields] == [
+        ("clicks", "position", "wrong-type", 2),
+        ("clicks", "position", "out-of-range", 1),
+        ("catalog", "attributes.size", "wrong-type", 1),
+    ]
+    assert (fields[0]["place"], fields[0]["value"]) == ("2:1", '"second"')
+    assert len(fields[2]["value"]) == 80
+    told = run("--broker", shop.address, "dlq", "fields").stdout
+    assert "clicks:2:1" in told
+    assert "attributes.size" in told
+    latest = json.loads(run("--broker", shop.address, "dlq", "fields", "--last", "1", "--json").stdout)["fields"]
+    assert [(one["topic"], one["value"]) for one in latest] == [("clicks", "-1"), ("catalog", fields[2]["value"])]
+
+
+def test_without_a_wrong_field_one_sentence_is_said(run: Any, shop: Any) -> None:
+    assert run("--broker", shop.address, "dlq", "fields").stdout == "No field was left out of the latest records.\n"
