@@ -77,7 +77,7 @@ def _replace_at_once(arena: Arena, run: Run, tree: Path | None) -> None:
         (arena.kill if number % 2 == 0 else arena.stop_worker)(old)
     prefstream(arena.shop.config, "topics", "create")
     for _ in range(_WORKERS):
-        arena.start_worker(ready=False, tree=tree)
+        arena.start_worker(tree=tree)  # one after the other: the first one of a new tree compiles its kernels
 
 
 def _delete_topics(arena: Arena, names: list[str]) -> None:
