@@ -116,6 +116,7 @@ class Oracle:
                 before = (forgotten or {}).get(user, ())
                 kept = [event for event in events if event.event_id not in before]
                 self._compare_user(events, kept, duplicates[user], rows[user], report)
+                report["lost"] += _unseen_actions(kept, rows[user], duplicate_window)
             else:
                 report["lost"] += len(events)
         for user in rows.keys() - counted.keys():
@@ -219,6 +220,14 @@ class Oracle:
 def _apart(sent: list[Sent]) -> tuple[list[Sent], list[Sent]]:
     """Events, and actions."""
     return [one for one in sent if one.type in TYPES], [one for one in sent if one.type in ACTIONS]
+
+
+def _unseen_actions(kept: list[Sent], row: Any, window: int | None) -> int:
+    """Number of actions that a row has never seen; 0 if it has seen so many records that it may forget some."""
+    seen = set(np.frombuffer(msgspec.msgpack.decode(row.state)["seen_ids"], "<u8").tolist())
+    if window is None or len(seen) >= window:
+        return 0
+    return sum(identity(action) not in seen for action in _apart(kept)[1])
 
 
 def _kept(actions: list[Sent]) -> dict[str, dict[Any, list[Any]]]:

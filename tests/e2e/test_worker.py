@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from cassandra.cluster import Cluster
 from confluent_kafka.admin import NewPartitions
@@ -164,7 +165,7 @@ def test_an_item_is_removed_by_a_key_in_another_form(
 
 def act(shop: ShopOnStack, kind: str, user: str, **more: Any) -> str:
     """An action now; returns its id."""
-    event_id = f"{kind}-{time.time_ns()}"
+    event_id = more.pop("event_id", f"{kind}-{time.time_ns()}")
     action = {"action": kind, "event_id": event_id, "user_id": user, "event_time_ms": int(time.time() * 1000)}
     partition = more.pop("partition", -1)
     shop.send("actions", user, action | more, partition=partition)
@@ -180,6 +181,73 @@ def test_a_refunded_item_is_recommended_again(shop: ShopOnStack, recommendations
     assert (refunded.cause.event_type, refunded.cause.item_id) == ("refund", "stove")
     # it was just seen, and comes back to fill up a list
     assert "stove" in names(after(recommendations, shop.click("rita", "novel")))
+
+
+def test_a_refund_may_be_read_before_its_purchase(
+    stack: Stack, shop: ShopOnStack, recommendations: TopicReader
+) -> None:
+    now = int(time.time() * 1000)
+    after(recommendations, act(shop, "refund", "pia", item_id="stove"))
+    for event_id, item in (("pia-1", "stove"), ("pia-2", "boots")):
+        event = {"event_id": event_id, "user_id": "pia", "item_id": item, "event_time_ms": now - 1_000}
+        shop.send("purchases", "pia", event)
+    after(recommendations, "pia-2")
+    found = names(after(recommendations, shop.click("pia", "novel")))
+    assert "stove" in found
+    assert "boots" not in found  # nobody gave it back
+
+    def sums() -> Any:
+        row = stored(stack, shop, "pia")
+        return row[1]["sums"] if row is not None and row[1]["counters"]["applied"] == [1, 0, 2] else None
+
+    [refund] = wait_for("the row", sums)  # the events are still in the recents, so the sums are the refund alone
+    assert all(weight > 0 for weight in np.frombuffer(refund["mass"], "<f4").tolist())
+
+
+def test_a_misplaced_action_is_sent_on_and_counted_once(
+    stack: Stack, shop: ShopOnStack, worker: WorkerProcess, recommendations: TopicReader
+) -> None:
+    labels = f'action="refund",namespace="{shop.namespace}"'
+    counted = partial(worker.metric, f"prefstream_actions_total{{{labels}}}")
+    rerouted = f'namespace="{shop.namespace}",outcome="rerouted",topic="{shop.topic("actions")}"'
+    sent_on = partial(worker.metric, f"prefstream_events_total{{{rerouted}}}")
+    before = counted(), sent_on()
+    right = int(partitions_of(["moritz"], 4, "murmur2")[0])
+    event_id = act(shop, "refund", "moritz", item_id="tent", partition=(right + 1) % 4)
+    after(recommendations, event_id)
+    once = wait_for("the row", lambda: stored(stack, shop, "moritz"))[1]
+    # sent once more, to the right partition
+    act(shop, "refund", "moritz", item_id="tent", event_id=event_id, partition=right)
+    again = wait_for(
+        "the duplicate", lambda: (row := stored(stack, shop, "moritz"))[1]["counters"]["duplicates"] and row
+    )[1]
+    assert (counted(), sent_on()) == (before[0] + 1, before[1] + 1)
+    assert len(again["seen_ids"]) == 8
+    assert (again["sums"], again["actions"]) == (once["sums"], once["actions"])
+
+
+def test_broken_actions_are_dead_letters_byte_for_byte(shop: ShopOnStack) -> None:
+    good = {"action": "refund", "event_id": "e", "user_id": "u", "item_id": "i", "event_time_ms": 1_760_000_000_000}
+    broken: dict[str, tuple[str, Any, str]] = {
+        "a-bytes": ("actions", b"\xff\x00{", "malformed"),
+        "a-null": ("actions", None, "null-value"),
+        "a-unknown": ("actions", good | {"action": "return"}, "out-of-range"),
+        "a-nameless": ("actions", {name: good[name] for name in good if name != "action"}, "missing-field"),
+        "a-item": ("actions", {name: good[name] for name in good if name != "item_id"}, "missing-field"),
+        "a-future": ("actions", good | {"event_time_ms": int(time.time() * 1000) + 86_400_000}, "time-in-future"),
+        "a-forget": ("actions", {"command": "forget", "user_id": "u", "requested_ms": 1}, "missing-field"),
+        "c-refund": ("profile-commands", good, "missing-field"),
+    }
+    for key, (topic, value, _) in broken.items():
+        shop.send(topic, key, value)
+    reader = TopicReader(shop, "dead-letters")
+    for key, (topic, value, reason) in broken.items():
+        message = reader.until(f"the dead letter {key}", lambda one, key=key: one.key() == key.encode())
+        headers = dict(message.headers())
+        assert message.value() == (json.dumps(value).encode() if isinstance(value, dict) else value)
+        assert headers["prefstream-reason"].decode() == reason, key
+        assert headers["prefstream-source-topic"].decode() == shop.topic(topic)
+    reader.close()
 
 
 def test_what_a_user_hides_is_in_no_list_until_it_is_shown_again(
@@ -202,14 +270,10 @@ def _with_consent(row: Any) -> Any:
     return row if row is not None and (row[1]["actions"] or {}).get("consents") else None
 
 
-def test_impressions_are_counted_and_a_command_is_no_action(shop: ShopOnStack, worker: WorkerProcess) -> None:
+def test_impressions_are_counted(shop: ShopOnStack, worker: WorkerProcess) -> None:
     counted = partial(worker.metric, f'prefstream_actions_total{{action="impression",namespace="{shop.namespace}"}}')
     act(shop, "impression", "ines", items=["boots", "tent"], placement="home")
     wait_for("the impression", lambda: counted() == 1)
-    letters = worker.metric("prefstream_dead_letters_total")
-    shop.send("actions", "ines", {"command": "forget", "user_id": "ines", "requested_ms": 1})
-    shop.send("profile-commands", "ines", {"action": "refund", "event_id": "x", "user_id": "ines", "item_id": "boots"})
-    wait_for("two dead letters", lambda: worker.metric("prefstream_dead_letters_total") == letters + 2)
 
 
 def test_broken_records_are_dead_letters_byte_for_byte(shop: ShopOnStack, worker: WorkerProcess) -> None:

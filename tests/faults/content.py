@@ -3,7 +3,7 @@
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -69,7 +69,13 @@ class Mix:
     odd: float = 0.1
     """Of the sound records: those with fields that have to be mended, and times in other units."""
     actions: float = 0.05
-    """Of the other users' records: refunds, removals from the cart, hidden items and consents."""
+    """Of the other users' records: refunds, removals from the cart, hidden items and consents. Half of the refunds come
+    before their purchase."""
+
+    @property
+    def topics(self) -> list[str]:
+        """The inputs that broken records go to."""
+        return [*TYPE_OF, "actions"] if self.actions else list(TYPE_OF)
 
     def as_before_identities(self) -> "Mix":
         """The mix beside releases that know an event by its id alone: nothing that they count otherwise."""
@@ -84,19 +90,20 @@ class Content:
     mix: Mix
     partitions: int
     _number: int = 0
-    _due: list[tuple[int, Record]] = field(default_factory=list)  # record number at which a repeat follows
+    _due: list[tuple[int, Record]] = field(default_factory=list)  # record number at which one follows
     _of_user: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _due_busy: dict[str, list[tuple[int, Record]]] = field(default_factory=lambda: defaultdict(list))
+    _bought: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
         self._rng = random.Random(self.seed)
 
     def next(self, now_ms: int) -> Iterator[Record]:
-        """The next record, and the repeats that are due after it."""
+        """The next record, and the repeats and purchases that are due after it."""
         self._number += 1
         mix, rng = self.mix, self._rng
         if rng.random() < mix.broken:
-            yield broken(rng, now_ms, f"b{self._number}")
+            yield broken(rng, now_ms, f"b{self._number}", mix.topics)
             return
         if rng.random() < mix.busy_users / 25:
             yield from self._busy(f"busy-{rng.randrange(mix.busy_users)}", now_ms)
@@ -116,7 +123,7 @@ class Content:
             yield first[1]
 
     def _busy(self, user: str, now_ms: int) -> Iterator[Record]:
-        record = self._event(user, "click", now_ms)
+        record = event_record(self._sent(user, "click", now_ms))
         yield record
         self._of_user[user] += 1
         place, due = self._of_user[user], self._due_busy[user]
@@ -132,25 +139,36 @@ class Content:
         """An event of a user: one record, or some records with one id; or an action."""
         if self._rng.random() < self.mix.actions:
             return [self._action(user, now_ms)]
-        record, chance = self._event(user, kind, now_ms), self._rng.random()
-        if kind != "purchase" or record.sent is None or chance >= self.mix.orders + self.mix.shared_ids:
-            return [record]
-        more = self._rng.sample([item for item in ITEMS if item != record.sent.item_id], self._rng.randrange(1, 12))
+        sent, chance = self._sent(user, kind, now_ms), self._rng.random()
+        if kind == "purchase":
+            self._bought[user].append(sent.item_id)
+        if kind != "purchase" or chance >= self.mix.orders + self.mix.shared_ids:
+            return [event_record(sent)]
+        more = self._rng.sample([item for item in ITEMS if item != sent.item_id], self._rng.randrange(1, 12))
         if chance < self.mix.orders:
-            return [event_record(record.sent._replace(more=tuple(more)))]
-        lines = record.sent._replace(more=tuple(more[:3])).lines()
-        return [event_record(one) for one in (record.sent._replace(type="click"), *lines)]
+            return [event_record(sent._replace(more=tuple(more)))]
+        lines = sent._replace(more=tuple(more[:3])).lines()
+        return [event_record(one) for one in (sent._replace(type="click"), *lines)]
 
     def _action(self, user: str, now_ms: int) -> Record:
-        kind = self._rng.choices(ACTIONS, [40, 20, 20, 20])[0]
-        detail = {"hide": self._rng.choice([0, now_ms + 1_000]), "consent": self._rng.randrange(2)}.get(kind, 0)
-        item = f"purpose={self._rng.choice(_PURPOSES)}" if kind == "consent" else self._rng.choice(ITEMS)
-        return event_record(Sent(f"a{self.seed}-{self._number}", user, item, kind, now_ms, detail=detail))
-
-    def _event(self, user: str, kind: str, now_ms: int) -> Record:
-        late_ms = self._rng.randrange(_LATE_MS) if self._rng.random() < self.mix.late else 0
-        sent = Sent(f"s{self.seed}-{self._number}", user, self._rng.choice(ITEMS), kind, now_ms - late_ms)
+        rng, kind = self._rng, self._rng.choices(ACTIONS, [40, 20, 20, 20])[0]
+        sent = self._sent(user, kind, now_ms)
+        match kind:
+            case "refund" if self._bought[user] and rng.random() < 0.5:
+                sent = sent._replace(item_id=rng.choice(self._bought[user]))
+            case "refund":
+                purchase = sent._replace(event_id=f"p{sent.event_id}", type="purchase", time_ms=sent.time_ms - 1_000)
+                self._due.append((self._number + rng.randrange(1, 200), event_record(purchase)))
+            case "hide":  # few things, so that a later action meets an earlier one
+                until_ms = rng.choice([0, now_ms - 1_000, now_ms + 1_000])
+                sent = sent._replace(item_id=rng.choice(ITEMS[:2]), detail=until_ms)
+            case "consent":
+                sent = sent._replace(item_id=f"purpose={rng.choice(_PURPOSES)}", detail=rng.randrange(2))
         return event_record(sent)
+
+    def _sent(self, user: str, kind: str, now_ms: int) -> Sent:
+        late_ms = self._rng.randrange(_LATE_MS) if self._rng.random() < self.mix.late else 0
+        return Sent(f"s{self.seed}-{self._number}", user, self._rng.choice(ITEMS), kind, now_ms - late_ms)
 
 
 def event_record(sent: Sent) -> Record:
@@ -187,10 +205,12 @@ def odd(rng: random.Random, record: Record) -> Record:
     return record._replace(value=b"\x00\x00\x00\x00\x07" + data if rng.random() < 0.1 else data)
 
 
-def broken(rng: random.Random, now_ms: int, name: str) -> Record:
-    """A record that can't be an event: one of a dozen kinds, or a fuzzed event."""
+def broken(rng: random.Random, now_ms: int, name: str, topics: Sequence[str]) -> Record:
+    """A record of one of ``topics`` that can't be read: one of a dozen kinds, or a fuzzed event or action."""
     good = {"event_id": name, "user_id": f"user-{rng.randrange(100)}", "item_id": "item-1", "event_time_ms": now_ms}
-    topic = rng.choice(list(TYPE_OF))
+    topic = rng.choice(topics)
+    if topic == "actions":
+        good["action"] = rng.choice(["refund", "cart_removal"])
     headers: tuple[tuple[str, bytes], ...] = ()
     value: bytes | None
     match rng.randrange(14):

@@ -17,7 +17,7 @@ from tests.e2e.shop import TopicReader
 from tests.e2e.worker_process import wait_for
 from tests.faults.arena import Arena, Run
 from tests.faults.command import prefstream
-from tests.faults.content import Mix, Record, event_record
+from tests.faults.content import TYPE_OF, Mix, Record, event_record
 from tests.faults.load import Delivered
 
 _MENDED = 6
@@ -57,7 +57,7 @@ def _letters(arena: Arena) -> list[dict[str, Any]]:
 
 
 def _mend(arena: Arena, letter: dict[str, Any], number: int) -> tuple[str, Path, Record, Delivered]:
-    kind = {"clicks": "click", "browses": "browse", "purchases": "purchase"}[letter["source_topic"].rpartition(".")[2]]
+    kind = (TYPE_OF | {"actions": "refund"})[letter["source_topic"].rpartition(".")[2]]
     record = event_record(Sent(f"mended-{number}", f"mended-{number}", "item-7", kind, int(time.time() * 1000)))
     path = arena.folder / f"mended-{number}.json"
     path.write_bytes(record.value or b"")

@@ -14,6 +14,7 @@ from typing import Any
 
 from streams.kafka.topics import INPUTS
 from tests.faults.arena import Arena, Run
+from tests.faults.command import prefstream
 from tests.faults.content import Mix
 
 ROOT = Path(__file__).parents[2]
@@ -27,17 +28,20 @@ def upgrade(run: Run) -> dict[str, Any]:
 
     They are replaced one by one: of each two workers one is killed while its successor starts, and the other is
     stopped when its successor serves. If the releases subscribe other inputs, Kafka can't share them out in a group of
-    both, so all workers end, one killed and one stopped, before their successors start. The former release is
-    `FORMER_RELEASE`, or the checkout that ``--beside`` names.
+    both, so all workers end, one killed and one stopped, before their successors start. Inputs that the former release
+    does not know are created in between, by this release's command. The former release is `FORMER_RELEASE`, or the
+    checkout that ``--beside`` names.
     """
     mix = Mix().as_before_identities()  # the former release is of before them
     with former_tree(run) as former, Arena(replace(run, beside=None), "upgrade", mix) as arena:
         arena.oracle.before_identities = True
+        known = _inputs(former)
+        _delete_topics(arena, [name for name in INPUTS if name not in known])
         for _ in range(_WORKERS):
             arena.start_worker(tree=former)  # the first one compiles its kernels for all
         arena.load.start()
         arena.wait_assigned()
-        at_once = _inputs(former) != list(INPUTS)
+        at_once = set(known) != set(INPUTS)
         for name, tree in (("forward", None), ("back", former), ("forward again", None)):
             (_replace_at_once if at_once else _replace_one_by_one)(arena, run, tree)
             arena.wait_assigned()
@@ -71,8 +75,16 @@ def _replace_at_once(arena: Arena, run: Run, tree: Path | None) -> None:
     arena.pause(arena.rng.uniform(0.0, 1.0 if run.quick else 4.0))
     for number, old in enumerate(arena.workers):
         (arena.kill if number % 2 == 0 else arena.stop_worker)(old)
+    prefstream(arena.shop.config, "topics", "create")
     for _ in range(_WORKERS):
-        arena.start_worker(ready=False, tree=tree)
+        arena.start_worker(tree=tree)  # one after the other: the first one of a new tree compiles its kernels
+
+
+def _delete_topics(arena: Arena, names: list[str]) -> None:
+    topics = [arena.shop.topic(name) for name in names]
+    if topics:
+        for deleted in arena.shop.admin.delete_topics(topics, operation_timeout=30).values():
+            deleted.result(30)
 
 
 def _inputs(tree: Path) -> list[str]:

@@ -9,7 +9,7 @@ from faust.types import TP
 from streams.decode.decoder import Decoded, Decoder
 from streams.fetch.record_batch import RecordBatch
 from streams.kafka.topics import TopicNames
-from tests.faults.content import Record, Sent, broken, event_record, odd
+from tests.faults.content import Content, Mix, Record, Sent, broken, event_record, odd
 
 NOW_MS = 1_760_000_000_000
 DECODER = Decoder(TopicNames(), lambda topic: f"id-of-{topic}", "murmur2", max_future_s=300)
@@ -45,5 +45,28 @@ def test_an_odd_record_is_the_event_that_it_was() -> None:
 def test_every_broken_record_is_a_dead_letter() -> None:
     rng = random.Random(1)
     for number in range(5_000):
-        made = broken(rng, NOW_MS, f"b{number}")
+        made = broken(rng, NOW_MS, f"b{number}", Mix().topics)
         assert len(decode(made, number).refused) == 1, made
+
+
+def test_refunds_are_of_purchases_before_and_after_them() -> None:
+    content = Content(1, Mix(users=50, broken=0.0, repeats=0.0), partitions=4)
+    records = [record.sent for number in range(3_000) for record in content.next(NOW_MS + number)]
+    sent = [one for one in records if one is not None]
+    bought: dict[tuple[str, str], int] = {}
+    for place, one in enumerate(sent):
+        if one.type == "purchase":
+            bought |= {(line.user_id, line.item_id): place for line in one.lines()}
+    refunds = [
+        (bought.get((one.user_id, one.item_id)), place) for place, one in enumerate(sent) if one.type == "refund"
+    ]
+    before = sum(purchase is not None and place < purchase for purchase, place in refunds)
+    after = sum(purchase is not None and place > purchase for purchase, place in refunds)
+    assert min(before, after) > 10
+    assert before + after > 0.9 * len(refunds)  # the purchases of the last ones are still to come
+
+
+def test_beside_a_release_without_actions_there_are_none() -> None:
+    content = Content(1, Mix(broken=0.5).as_before_identities(), partitions=4)
+    topics = {record.topic for number in range(2_000) for record in content.next(NOW_MS + number)}
+    assert topics == {"clicks", "browses", "purchases"}
