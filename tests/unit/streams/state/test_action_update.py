@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from streams.state.action_update import apply_actions
 from streams.state.profile_shape import ProfileShape
 from streams.state.profile_table import ProfileTable
 from streams.state.profile_update import SumsConfig, apply_batch, fold_pending
+from streams.stores.base import StoredProfile
 from tests.unit.streams.actions import DAY_MS, NOW_MS, WRITTEN_MS, action, batch_of_actions
 from tests.unit.streams.profile_model import COLUMNS, PARTITION, Ev, batch_of
 
@@ -231,3 +233,17 @@ def test_a_slot_that_is_given_away_keeps_no_action() -> None:
     anna.table.evict(anna.slots)
     assert anna.table.allocate(["bert"], PARTITION, 1).tolist() == anna.slots.tolist()
     assert (anna.excluded(), anna.table.waited_for()) == (set(), set())
+
+
+def test_a_recorded_row_is_read() -> None:
+    row = (Path(__file__).parents[3] / "golden" / "v0.1.0" / "rows" / "actions.msgpack").read_bytes()
+    anna = Anna()
+    stored = StoredProfile("anna", PARTITION, 1, row, b"", b"", b"", "v1", 0)
+    anna.index.put(["milk", "tv"], np.eye(2))
+    fill_slot(anna.table, anna.slot, stored, "v1", anna.index, CONFIG.half_life_s)
+    # milk was refunded; tv was purchased, and is hidden; tea has the hidden brand
+    assert anna.excluded() == {"tv", "tea"}
+    actions = anna.state().actions
+    assert actions is not None
+    assert actions.consents == {"marketing": (NOW_MS + 7_000, NOW_MS + 7_100, True)}
+    assert actions.pending == [(id_hash("new"), PURCHASE, NOW_MS + 4_000, 7)]
