@@ -50,7 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
         running(Path(folder) / "stack", progress=say) as stack,
     ):
         shop = ShopOnStack(stack, Path(folder), ranking={"k": 5})
-        result = fuzz(shop, given.records, given.seed, say)
+        worker = shop.start_worker()
+        try:
+            result = fuzz(shop, worker, given.records, given.seed, say)
+        finally:
+            if worker.process.poll() is None:
+                worker.kill()
         result |= states(read_rows(stack, shop.settings.keyspace))
     result["seconds"] = round(time.monotonic() - began, 1)
     result["passed"] = not any(result[name] for name in _ZEROS)
@@ -71,9 +76,8 @@ _ZEROS = (
 )
 
 
-def fuzz(shop: ShopOnStack, count: int, seed: int, say: Any) -> dict[str, Any]:
+def fuzz(shop: ShopOnStack, worker: WorkerProcess, count: int, seed: int, say: Any) -> dict[str, Any]:
     """Send the records to a worker, and compare what becomes of them with the verdicts of this process."""
-    worker = shop.start_worker()
     log = send(shop, count, seed)
     say(f"{len(log):,} records are in Kafka")
     verdicts, changed = judge(shop, log)
