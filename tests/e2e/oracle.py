@@ -16,7 +16,8 @@ import xxhash
 
 TYPES = ("click", "browse", "purchase")
 ACTIONS = ("refund", "cart_removal", "hide", "consent")
-_TAKEN_BACK = {"refund": "purchase", "cart_removal": "click"}
+TAKEN_BACK = {"refund": "purchase", "cart_removal": "click"}
+"""Actions that count as an event with a negative vector."""
 _FOR_EVER = 2**63 - 1
 PURCHASES = 64
 """Purchased items of a user that are remembered (the default of ``profiles.purchases``)."""
@@ -126,8 +127,8 @@ class Oracle:
     def _compare_user(
         self, counted: list[Sent], kept: list[Sent], duplicates: int, row: Any, report: dict[str, Any]
     ) -> None:
-        events, actions = _apart(counted)[0], _apart(kept)[1]
-        kept = _apart(kept)[0]
+        events, actions = apart(counted)[0], apart(kept)[1]
+        kept = apart(kept)[0]
         state = msgspec.msgpack.decode(row.state)
         counters = state["counters"]
         former_ids = {hashed(e.event_id): identity(e) for e in events} if self.before_identities else {}
@@ -171,7 +172,7 @@ class Oracle:
         )
         waiting = {event[3] for event in _events(state["pending"], former_ids)}
         waiting |= {entry[3] for entry in stored_actions.get("pending", ())}
-        taken_back = [action for action in actions if action.type in _TAKEN_BACK]
+        taken_back = [action for action in actions if action.type in TAKEN_BACK]
         error = self._sums_error([*ordered[self.history :], *taken_back], state, waiting)
         report["max_state_error"] = max(report["max_state_error"], error)
 
@@ -205,11 +206,11 @@ class Oracle:
         """Decayed sums (T, d) and mass (T,) of events, and their time; events that were taken back are negative."""
         newest = max(event.time_ms for event in folded)
         age_s = np.array([(newest - event.time_ms) / 1000 for event in folded])
-        kinds = [_TAKEN_BACK.get(event.type, event.type) for event in folded]
+        kinds = [TAKEN_BACK.get(event.type, event.type) for event in folded]
         weights = np.array([self.type_weights[kind] for kind in kinds])  # (E, T)
         weights = weights * 2.0 ** (-age_s[:, None] / np.array(self.half_lives_s))
         vectors = np.stack([self.vector(event.item_id) for event in folded]).astype(np.float64)
-        vectors *= np.array([-1.0 if event.type in _TAKEN_BACK else 1.0 for event in folded])[:, None]
+        vectors *= np.array([-1.0 if event.type in TAKEN_BACK else 1.0 for event in folded])[:, None]
         return weights.T @ vectors, weights.sum(axis=0), newest
 
     def counted(self, sent: list[Sent], duplicate_window: int | None = None) -> dict[str, list[Sent]]:
@@ -217,7 +218,7 @@ class Oracle:
         return _without_duplicates(sent, duplicate_window)[0]
 
 
-def _apart(sent: list[Sent]) -> tuple[list[Sent], list[Sent]]:
+def apart(sent: list[Sent]) -> tuple[list[Sent], list[Sent]]:
     """Events, and actions."""
     return [one for one in sent if one.type in TYPES], [one for one in sent if one.type in ACTIONS]
 
@@ -227,7 +228,7 @@ def _unseen_actions(kept: list[Sent], row: Any, window: int | None) -> int:
     seen = set(np.frombuffer(msgspec.msgpack.decode(row.state)["seen_ids"], "<u8").tolist())
     if window is None or len(seen) >= window:
         return 0
-    return sum(identity(action) not in seen for action in _apart(kept)[1])
+    return sum(identity(action) not in seen for action in apart(kept)[1])
 
 
 def _kept(actions: list[Sent]) -> dict[str, dict[Any, list[Any]]]:

@@ -24,7 +24,7 @@ from encoders.building import lookup
 from encoders.building.folder_writer import UserSide
 from encoders.ranking.user_head import LinearHead
 from tests.e2e import taobao
-from tests.e2e.oracle import TYPES, Sent, latest_first
+from tests.e2e.oracle import TAKEN_BACK, TYPES, Sent, apart, latest_first
 from tests.e2e.worker_process import wait_for
 from tests.faults.arena import HISTORY, PARTITIONS, STATE_ERROR_LIMIT, Arena, Run
 from tests.faults.command import prefstream
@@ -310,8 +310,12 @@ def preference_error(sent: list[Sent], rows: Mapping[str, Any], arena: EncoderAr
     for user, counted in arena.oracle.counted(sent, WINDOW).items():
         if user not in rows:
             continue
-        ordered = sorted(counted, key=latest_first, reverse=True)
-        recents, older = ordered[:HISTORY], ordered[HISTORY:]
+        events, actions = apart(counted)
+        ordered = sorted(events, key=latest_first, reverse=True)
+        recents = ordered[:HISTORY]
+        older = [*ordered[HISTORY:], *(action for action in actions if action.type in TAKEN_BACK)]
+        if not (recents or older):
+            continue  # hidden items and consents change no preference
         mean = np.zeros(taobao.DIMENSION)
         if older:
             sums, mass, _ = arena.oracle.sums(older)
