@@ -49,8 +49,8 @@ def contract_of(owner: str) -> int:
 IDENTITIES = ContractChange(
     2,
     "Events are recognised by their id, type and items; an older release knows the id alone. It would count an event "
-    "again that is sent twice, before and after you go back, it refuses orders with `items`, and it drops refunds, hidden "
-    "items and consents from the rows that it writes: stop whatever sends events again, orders and actions, and let these "
-    "workers read all inputs to the end.",
+    "again that is sent twice, before and after you go back, and it refuses orders with `items`: stop whatever sends "
+    "events again and whatever sends orders, and let these workers read all inputs to the end. It also drops actions, "
+    "such as hidden items, from the rows that it writes.",
 )
 """Stored `seen_ids` are identities of events. Older releases compare them with hashes of the event ids."""
