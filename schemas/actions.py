@@ -1,5 +1,6 @@
 """Actions: what users say or do beside events, such as a refund, an item that they hide, or a consent."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
@@ -84,14 +85,15 @@ class Impression(Action, kw_only=True, frozen=True, gc=False):
     recommendation_id: Annotated[Id, Meta(description="The recommendation that was shown.")] | None = None
 
 
-def labels(brand: str, category: list[str]) -> list[str]:
+def labels(brand: str, category: Sequence[str]) -> tuple[str, ...]:
     """Name the brand and the categories by which users can hide an item: of a long path, the first three and the last.
 
     >>> labels("Leaf", ["Tea", "Green", "Japan", "Sencha", "Kyoto"])
-    ['brand=Leaf', 'category=Tea', 'category=Green', 'category=Japan', 'category=Kyoto']
+    ('brand=Leaf', 'category=Tea', 'category=Green', 'category=Japan', 'category=Kyoto')
     """
     names = category if len(category) <= _CATEGORIES else [*category[: _CATEGORIES - 1], category[-1]]
-    return ([f"brand={brand}"] if brand else []) + [f"category={name}" for name in names if name]
+    of_brand = (f"brand={brand}",) if brand else ()
+    return (*of_brand, *(f"category={name}" for name in names if name))
 
 
 def thing_of(action: Action) -> str:

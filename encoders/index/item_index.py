@@ -89,7 +89,7 @@ class ItemIndex:
         bias: npt.ArrayLike | None = None,
         available: npt.ArrayLike | None = None,
         sources: Sequence[CatalogPosition | None] | None = None,
-        labels: Sequence[Sequence[str]] | None = None,
+        labels: Sequence[tuple[str, ...]] | None = None,
     ) -> BoolArray:
         """Add or replace items, in the order given.
 
@@ -283,23 +283,21 @@ class ItemIndex:
         self._source_offset = np.concatenate([self._source_offset, np.zeros(extra, np.int64)])
 
 
-@lru_cache(1 << 16)  # a shop has few brands and categories, and many items of each
-def _label_hash(label: str) -> int:
-    return id_hash(label)
-
-
 def _codes(hashes: UInt64Array) -> UInt32Array:
     """Shorten hashes of labels: two of 10,000 labels share a code with a chance of 1 %. 0 means no label."""
     return np.maximum((hashes & np.uint64(0xFFFFFFFF)).astype(np.uint32), np.uint32(1))
 
 
-def _label_codes(labels: Sequence[Sequence[str]] | None, n: int) -> UInt32Array:
-    codes = np.zeros((n, LABELS), np.uint32)
-    for row, of_item in enumerate(labels or ()):
-        if of_item:
-            hashes = [_label_hash(label) for label in of_item[:LABELS]]
-            codes[row, : len(hashes)] = _codes(np.array(hashes, np.uint64))
-    return codes
+@lru_cache(1 << 16)  # a shop has few brands and categories, and many items of each
+def _codes_of_item(labels: tuple[str, ...]) -> tuple[int, ...]:
+    codes = _codes(id_hashes(labels[:LABELS])).tolist()
+    return (*codes, *[0] * (LABELS - len(codes)))
+
+
+def _label_codes(labels: Sequence[tuple[str, ...]] | None, n: int) -> UInt32Array:
+    if labels is None:
+        return np.zeros((n, LABELS), np.uint32)
+    return np.array([_codes_of_item(of_item) for of_item in labels], np.uint32).reshape(n, LABELS)
 
 
 def _source_arrays(sources: Sequence[CatalogPosition | None] | None, n: int) -> tuple[UInt64Array, Int64Array]:

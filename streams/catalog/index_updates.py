@@ -1,6 +1,7 @@
 """Collects item vectors in a reader's thread, and applies them to the index between micro-batches."""
 
 import threading
+from functools import lru_cache
 
 import numpy as np
 import structlog
@@ -76,6 +77,11 @@ class IndexUpdates:
         return len(self._waiting)
 
 
+@lru_cache(1 << 16)
+def _labels(brand: str, *category: str) -> tuple[str, ...]:
+    return labels(brand, category)
+
+
 def _put(index: ItemIndex, vectors: list[ItemVector]) -> set[int]:
     if not vectors:
         return set()
@@ -86,6 +92,6 @@ def _put(index: ItemIndex, vectors: list[ItemVector]) -> set[int]:
         np.array([vector.bias for vector in vectors], np.float32),
         np.array([vector.available for vector in vectors], np.bool_),
         [CatalogPosition(vector.source_topic_id, vector.source_partition, vector.source_offset) for vector in vectors],
-        [labels(vector.brand, vector.category) for vector in vectors],
+        [_labels(vector.brand, *vector.category) for vector in vectors],
     )
     return set(id_hashes(ids).tolist())

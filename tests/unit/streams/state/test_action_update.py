@@ -34,7 +34,7 @@ class Anna:
 
     def __init__(self) -> None:
         self.index = ItemIndex(2)
-        labels = [["brand=Leaf", "category=Tea"], ["brand=Kiln", "category=Pots"], ["brand=Kiln", "category=Cups"]]
+        labels = [("brand=Leaf", "category=Tea"), ("brand=Kiln", "category=Pots"), ("brand=Kiln", "category=Cups")]
         self.index.put(list(VECTORS), np.array(list(VECTORS.values()), np.float32), labels=labels)
         self.table = ProfileTable(4, SHAPE)
         self.table.set_logs([*COLUMNS, ("actions", "id-of-actions")])
