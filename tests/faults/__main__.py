@@ -34,6 +34,7 @@ SCENARIOS: dict[str, Scenario] = {
     "deleted": topics.deleted,
     "encoder-swap": encoders.encoder_swap,
     "upgrade": upgrade.upgrade,
+    "upgrade-of-group": upgrade.upgrade_of_group,
     "disk": disk.disk,
     "cassandra-slow": servers.cassandra_slow,
     "cassandra-down": servers.cassandra_down,

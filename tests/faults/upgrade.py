@@ -12,29 +12,41 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from schemas.contract import IDENTITIES
 from streams.kafka.topics import INPUTS
 from tests.faults.arena import Arena, Run
 from tests.faults.command import prefstream
 from tests.faults.content import Mix
 
 ROOT = Path(__file__).parents[2]
-FORMER_RELEASE = "b41b8b176afa602cf6cf18f2a9cb15ee8e41d247"
-"""The tag or commit that serves as the former release."""
+FORMER_RELEASE = "289c673dccb3acc08f3f6915c04852ad38b5c0b9"
+"""The tag or commit that serves as the former release: 0.1.0."""
+OF_OTHER_INPUTS = "b41b8b176afa602cf6cf18f2a9cb15ee8e41d247"
+"""A commit before 0.1.0. Its workers read five inputs, and know an event by its id alone."""
 _WORKERS = 2
 
 
 def upgrade(run: Run) -> dict[str, Any]:
-    """Workers of the former release are replaced by this one's; then back, and forward again.
+    """Workers of the former release are replaced by this one's, one by one; then back, and forward again.
 
-    They are replaced one by one: of each two workers one is killed while its successor starts, and the other is
-    stopped when its successor serves. If the releases subscribe other inputs, Kafka can't share them out in a group of
-    both, so all workers end, one killed and one stopped, before their successors start. Inputs that the former release
-    does not know are created in between, by this release's command. The former release is `FORMER_RELEASE`, or the
-    checkout that ``--beside`` names.
+    Of each two workers one is killed while its successor starts, and the other is stopped when its successor serves.
+    The former release is `FORMER_RELEASE`, or the checkout that ``--beside`` names.
     """
-    mix = Mix().as_before_identities()  # the former release is of before them
-    with former_tree(run) as former, Arena(replace(run, beside=None), "upgrade", mix) as arena:
-        arena.oracle.before_identities = True
+    return _upgrade(run, "upgrade", FORMER_RELEASE)
+
+
+def upgrade_of_group(run: Run) -> dict[str, Any]:
+    """Workers that read other inputs are replaced all at once; then back, and forward again.
+
+    Kafka can't share out the inputs in a group of both. So all workers end, one killed and one stopped, before their
+    successors start. Inputs that the former workers do not know are created in between, by this release's command.
+    """
+    return _upgrade(run, "upgrade-of-group", OF_OTHER_INPUTS)
+
+
+def _upgrade(run: Run, name: str, commit: str) -> dict[str, Any]:
+    with former_tree(run, commit) as former, Arena(replace(run, beside=None), name, _mix(former)) as arena:
+        arena.oracle.before_identities = _contract(former) < IDENTITIES.contract
         known = _inputs(former)
         _delete_topics(arena, [name for name in INPUTS if name not in known])
         for _ in range(_WORKERS):
@@ -42,17 +54,17 @@ def upgrade(run: Run) -> dict[str, Any]:
         arena.load.start()
         arena.wait_assigned()
         at_once = set(known) != set(INPUTS)
-        for name, tree in (("forward", None), ("back", former), ("forward again", None)):
+        for step, tree in (("forward", None), ("back", former), ("forward again", None)):
             (_replace_at_once if at_once else _replace_one_by_one)(arena, run, tree)
             arena.wait_assigned()
             arena.watch.wait_progress()
-            run.say(f"upgrade: {name}")
+            run.say(f"{name}: {step}")
         arena.measure_recovery()
         arena.figures |= {
             "replaced": 3 * _WORKERS,
             "kills": 3 * _WORKERS // 2,
             "at_once": at_once,
-            "former_release": str(run.beside or FORMER_RELEASE),
+            "former_release": str(run.beside or commit),
         }
         return arena.finish()
 
@@ -90,17 +102,33 @@ def _delete_topics(arena: Arena, names: list[str]) -> None:
 def _inputs(tree: Path) -> list[str]:
     """Return the short names of the inputs that workers of a tree subscribe."""
     module = "streams.topics" if (tree / "streams" / "topics.py").exists() else "streams.kafka.topics"
-    command = [sys.executable, "-c", f"from {module} import INPUTS; print(*INPUTS)"]
-    return subprocess.run(command, cwd=tree, capture_output=True, check=True, text=True).stdout.split()
+    return _asked(tree, f"from {module} import INPUTS; print(*INPUTS)").split()
+
+
+def _contract(tree: Path) -> int:
+    """Return the contract of a tree's workers; 0 if they do not tell any."""
+    if not (tree / "schemas" / "contract.py").exists():
+        return 0
+    return int(_asked(tree, "from schemas.contract import CONTRACT_VERSION; print(CONTRACT_VERSION)"))
+
+
+def _mix(tree: Path) -> Mix:
+    """Return a load that the workers of a tree count as this release's do."""
+    return Mix() if _contract(tree) >= IDENTITIES.contract else Mix().as_before_identities()
+
+
+def _asked(tree: Path, code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=tree, capture_output=True, check=True, text=True).stdout
 
 
 @contextmanager
-def former_tree(run: Run) -> Iterator[Path]:
-    """Give a folder with the sources of the former release; its workers run with this environment's packages."""
+def former_tree(run: Run, commit: str) -> Iterator[Path]:
+    """Give a folder with the sources of a commit; its workers run with this environment's packages."""
     if run.beside is not None:
         yield run.beside
         return
-    command = ["git", "archive", "--format=tar", FORMER_RELEASE]
+    command = ["git", "archive", "--format=tar", commit]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
         problem = done.stderr.decode("utf-8", "replace").strip() if done.returncode else ""
@@ -108,7 +136,7 @@ def former_tree(run: Run) -> Iterator[Path]:
         problem = str(error)
     if problem:
         raise AssertionError(
-            f"the former release, {FORMER_RELEASE}, can't be taken from the history of {ROOT} ({problem}): fetch the "
+            f"the former release, {commit}, can't be taken from the history of {ROOT} ({problem}): fetch the "
             "whole history with `git fetch --unshallow`, or name a checkout of it with --beside"
         )
     with tempfile.TemporaryDirectory(prefix="prefstream-former-") as folder:

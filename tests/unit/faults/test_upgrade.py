@@ -8,13 +8,12 @@ import pytest
 from tests.faults import upgrade
 
 
-def test_a_history_without_the_former_release_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upgrade, "FORMER_RELEASE", "v0.0.0-never-tagged")
+def test_a_history_without_the_former_release_is_one_sentence() -> None:
     run: Any = SimpleNamespace(beside=None)
     with (
         pytest.raises(
             AssertionError, match=r"v0\.0\.0-never-tagged, can't be taken .* `git fetch --unshallow`, or name"
         ),
-        upgrade.former_tree(run),
+        upgrade.former_tree(run, "v0.0.0-never-tagged"),
     ):
         pytest.fail("there is no such tree")
